@@ -1,0 +1,70 @@
+# Everything happens in $(VENV), which the targets make for themselves; nothing needs root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PINNED ?=
+PYTEST_ARGS ?=
+
+# The virtual environment is ours alone: another one may be active, or PYTHONPATH set.
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+export PIP_REQUIRE_VIRTUALENV := 1
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+CONSTRAINTS := $(if $(PINNED),-c experiments/pinned.txt)
+KIND := $(if $(PINNED),pinned,free)
+INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help run test lint bench clean
+
+help: ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PINNED=1 installs the exact versions of experiments/pinned.txt"
+	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer)"
+	@echo "  PYTEST_ARGS='-k kl' narrows make test"
+
+run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits; say where the pictures are
+	$(BIN)/python -m latentgen.run --config experiments/vae.py --workdir runs/vae
+	$(BIN)/python -m latentgen.run --config experiments/gan.py --workdir runs/gan
+	@echo
+	@echo "Pictures:"
+	@for method in vae gan; do ls runs/$$method/samples/step_*.png | tail -n 1; done
+
+test: $(VENV)/.stamp-dev-$(KIND) ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy latentgen
+
+bench: $(VENV)/.stamp-benchmark-$(KIND) ## Run every benchmark against other libraries
+	set -e; for script in experiments/benchmarks/*.py; do \
+		echo "== $$script"; $(BIN)/python $$script; done
+
+clean: ## Delete the virtual environment and the caches; runs/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	find latentgen experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says: this extra was installed from this pyproject.toml, pinned or free.
+$(VENV)/.stamp-base-%: $(VENV)/.stamp-venv pyproject.toml experiments/pinned.txt
+	$(INSTALL) -e .
+	@rm -f $(filter-out %-$*,$(wildcard $(VENV)/.stamp-*-*)); touch $@
+
+$(VENV)/.stamp-dev-%: $(VENV)/.stamp-base-%
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.stamp-benchmark-%: $(VENV)/.stamp-base-%
+	$(INSTALL) -e '.[benchmark]'
+	@touch $@
+
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "latentgen needs Python 3.11 or newer; choose one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@

@@ -1,0 +1,78 @@
+"""The variational autoencoder of Kingma & Welling 2014 (arXiv:1312.6114).
+
+    python -m latentgen.run --config experiments/vae.py[:variant]
+
+| variant | data                      | network                        | on two cores |
+|---------|---------------------------|--------------------------------|--------------|
+| digits  | scikit-learn's digits 8x8 | 64-200-8-200-64                |              |
+| fashion | Fashion-MNIST 28x28       | 784-400-20-400-784, 10 epochs  |              |
+| conv    | Fashion-MNIST 28x28       | convolutions 64, 128           |              |
+"""
+
+from ml_collections import ConfigDict
+
+from latentgen.errors import choose
+
+
+def network(**changes):
+    """A network's part of the config; `channels` are read by convolutions only."""
+    return dict(
+        network="mlp",
+        hidden=(200,),
+        channels=(64, 128),
+        activation="relu",
+        norm="none",
+        dropout=0.0,
+        init="lecun",
+    ) | changes
+
+
+def digits():
+    return ConfigDict(
+        dict(
+            seed=0,
+            steps=5_000,
+            batch_size=64,
+            compute="float32",
+            data=dict(name="digits", preprocess="unit", validation=-1),
+            method=dict(
+                name="vae",
+                code_dim=8,
+                likelihood="bernoulli",
+                std=0.1,
+                beta=1.0,
+                warmup_steps=0,
+                ema_decay=0.0,
+                ema_start=0,
+            ),
+            encoder=network(),
+            decoder=network(),
+            optimizer=dict(name="adam", lr=1e-3, b1=0.9, b2=0.999),
+            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
+        )
+    )
+
+
+def fashion():
+    config = digits()
+    config.data.name = "fashion_mnist"
+    config.batch_size = 128
+    config.steps = 4_300  # 10 epochs of 55,000
+    config.method.code_dim = 20
+    config.encoder.hidden = config.decoder.hidden = (400,)
+    config.every = ConfigDict(dict(log=100, validate=500, sample=500, checkpoint=500))
+    return config
+
+
+def conv():
+    config = fashion()
+    config.encoder = ConfigDict(network(network="conv", hidden=(1024,), activation="leaky_relu"))
+    config.decoder = ConfigDict(network(network="conv", hidden=(1024,)))
+    return config
+
+
+VARIANTS = {"digits": digits, "fashion": fashion, "conv": conv}
+
+
+def get_config(variant="digits"):
+    return choose("variant", variant, VARIANTS)()

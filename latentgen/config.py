@@ -1,0 +1,108 @@
+"""Reading a config: each value is checked where it is read, and what nobody reads is refused."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from latentgen.errors import BadInput, choose, nearest
+
+T = TypeVar("T")
+
+
+class Section:
+    """One level of a config as plain data, remembering what has been read of it.
+
+    Every getter raises BadInput, naming the key, the value and what would be valid.
+    """
+
+    def __init__(self, path: str, values: Mapping[str, Any]):
+        self._path, self._values = path, values
+        self._read: set[str] = set()
+        self._sections: list[Section] = []
+
+    def key(self, name: str) -> str:
+        """The full name of a key, as it is written on the command line."""
+        return f"{self._path}.{name}"
+
+    def _get(self, name: str) -> Any:
+        self._read.add(name)
+        if name not in self._values:
+            raise BadInput(f"{self.key(name)} is missing.")
+        return self._values[name]
+
+    def section(self, name: str) -> "Section":
+        """The section below."""
+        values = self._get(name)
+        if not isinstance(values, Mapping):
+            raise BadInput(f"{self.key(name)}={values!r} must be a section with keys of its own.")
+        self._sections.append(Section(self.key(name), values))
+        return self._sections[-1]
+
+    def integer(self, name: str, low: int | None = None) -> int:
+        """A whole number, at least `low`."""
+        value = self._get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise BadInput(f"{self.key(name)}={value!r} must be a whole number.")
+        if low is not None and value < low:
+            raise BadInput(f"{self.key(name)}={value} must be at least {low}.")
+        return value
+
+    def number(self, name: str, low: float | None = None, high: float | None = None) -> Any:
+        """A finite number in [low, high]; a traced array in its place is passed through."""
+        value = self._get(name)
+        if isinstance(value, bool | str | Mapping | list | tuple) or value is None:
+            raise BadInput(f"{self.key(name)}={value!r} must be a number.")
+        if not isinstance(value, int | float):
+            return value
+        if low is not None and not value >= low or high is not None and not value <= high:
+            bounds = [
+                word
+                for word, bound in ((f"at least {low}", low), (f"at most {high}", high))
+                if bound is not None
+            ]
+            raise BadInput(f"{self.key(name)}={value} must be {' and '.join(bounds)}.")
+        if value != value or value in (float("inf"), float("-inf")):
+            raise BadInput(f"{self.key(name)}={value} must be finite.")
+        return value
+
+    def positive(self, name: str) -> Any:
+        """A number above 0."""
+        value = self.number(name)
+        if isinstance(value, int | float) and not value > 0:
+            raise BadInput(f"{self.key(name)}={value} must be above 0.")
+        return value
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """A tuple of whole numbers, each at least 1; it may be empty."""
+        value = self._get(name)
+        if not isinstance(value, list | tuple) or not all(
+            isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in value
+        ):
+            raise BadInput(
+                f"{self.key(name)}={value!r} must be a tuple of whole numbers of at least 1."
+            )
+        return tuple(value)
+
+    def word(self, name: str) -> str:
+        """A string."""
+        value = self._get(name)
+        if not isinstance(value, str):
+            raise BadInput(f"{self.key(name)}={value!r} must be a string.")
+        return value
+
+    def choose(self, name: str, options: Mapping[str, T]) -> T:
+        """What `options` holds under the name that the config gives."""
+        return choose(self.key(name), self.word(name), options)
+
+    def finish(self) -> None:
+        """Checks that everything has been read.
+
+        Raises:
+            BadInput: a key that nothing reads, which is most often a misspelt one.
+        """
+        for name in self._values:
+            if name not in self._read:
+                raise BadInput(f"{self.key(name)} is not a key of this config" + nearest(
+                    name, self._read
+                ))
+        for section in self._sections:
+            section.finish()

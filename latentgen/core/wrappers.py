@@ -1,0 +1,114 @@
+"""What wraps a method returns a method: an average of its parameters, a population of its runs."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from latentgen.core.types import Batch, Method, Params, PyTree, State, Terms
+
+
+class Averaged(NamedTuple):
+    """A method's state and the moving average of some players' parameters and stats."""
+
+    state: State
+    params: Params
+    stats: Params
+
+
+def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 0) -> Method:
+    """`method` that samples and answers probes with an exponential moving average of `names`.
+
+    avg <- decay avg + (1 - decay) theta after each step s >= start; before that avg = theta.
+
+    Batch-norm averages belong to the parameters they were measured with, so they are averaged
+    alike. Training and the objective's terms use the parameters themselves.
+    """
+
+    def pick(tree: Params) -> Params:
+        return {name: tree[name] for name in names if name in tree}
+
+    def init(key: Key[Array, ""]) -> Averaged:
+        state = method.init(key)
+        # Copies: a donated state must not hold one buffer twice.
+        return Averaged(state, *jax.tree.map(jnp.copy, (pick(state.params), pick(state.stats))))
+
+    def step(
+        averaged: Averaged, step: Int[Array, ""], batches: Batch, key: Key[Array, ""]
+    ) -> tuple[Averaged, dict[str, Array]]:
+        state, metrics = method.step(averaged.state, step, batches, key)
+        keep = jnp.where(step >= start, decay, 0.0)
+        new = (pick(state.params), pick(state.stats))
+        old = (averaged.params, averaged.stats)
+        # new + keep (old - new): exactly `new` where keep is 0, and exactly still at a fixed point.
+        mean = jax.tree.map(lambda a, b: (b + keep * (a - b)).astype(b.dtype), old, new)
+        return Averaged(state, *mean), metrics
+
+    def seen(averaged: Averaged) -> State:
+        state = averaged.state
+        return state._replace(
+            params=state.params | averaged.params, stats=state.stats | averaged.stats
+        )
+
+    def terms(
+        averaged: Averaged, step: Int[Array, ""], batch: Batch, key: Key[Array, ""]
+    ) -> Terms:
+        return method.terms(averaged.state, step, batch, key)
+
+    def sample(averaged: Averaged, key: Key[Array, ""], n: int) -> Array:
+        return method.sample(seen(averaged), key, n)
+
+    def through(probe: Callable) -> Callable:
+        return lambda averaged, *args: probe(seen(averaged), *args)
+
+    probes = {name: through(probe) for name, probe in method.probes.items()}
+    return Method(init, step, terms, sample, probes, method.draws)
+
+
+def population(
+    make: Callable[[Mapping[str, Float[Array, ""]]], Method],
+    hypers: Mapping[str, Float[Array, " m"]],
+    seeds: Int[Array, " m"],
+) -> Method:
+    """m runs as one method: `vmap` over seeds and numeric hyperparameters.
+
+    Every leaf of the state, the batches, the metrics and the samples leads with the axis m.
+    Handed key K, member i is the run `make(hypers_i)` with key fold_in(K, seeds_i), which is
+    `keys.run_key(seeds_i)` where K is key(0).
+
+    Args:
+        make: hyperparameters -> method; called under vmap, so that they may be traced.
+        hypers: name -> m values; may be empty.
+        seeds: m seeds.
+    """
+    plain = make({name: values[0] for name, values in hypers.items()})
+
+    def keys(key: Key[Array, ""]) -> Key[Array, " m"]:
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, seeds)
+
+    def init(key: Key[Array, ""]) -> PyTree:
+        return jax.vmap(lambda h, k: make(h).init(k))(hypers, keys(key))
+
+    def step(
+        state: PyTree, step: Int[Array, ""], batches: PyTree, key: Key[Array, ""]
+    ) -> tuple[PyTree, dict[str, Array]]:
+        return jax.vmap(lambda h, s, b, k: make(h).step(s, step, b, k))(
+            hypers, state, batches, keys(key)
+        )
+
+    def terms(
+        state: PyTree, step: Int[Array, ""], batch: PyTree, key: Key[Array, ""]
+    ) -> dict[str, Array]:
+        return jax.vmap(lambda h, s, k: make(h).terms(s, step, batch, k))(hypers, state, keys(key))
+
+    def sample(state: PyTree, key: Key[Array, ""], n: int) -> Array:
+        return jax.vmap(lambda h, s, k: make(h).sample(s, k, n))(hypers, state, keys(key))
+
+    def across(name: str) -> Callable:
+        return lambda state, *args: jax.vmap(lambda h, s: make(h).probes[name](s, *args))(
+            hypers, state
+        )
+
+    return Method(init, step, terms, sample, {n: across(n) for n in plain.probes}, plain.draws)

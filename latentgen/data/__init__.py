@@ -1,0 +1,1 @@
+"""Data sets, what is done to their pixels, and which examples a step sees."""

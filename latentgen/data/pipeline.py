@@ -1,0 +1,186 @@
+"""The batch of step s is a function of (key, s): every example once an epoch, in a new order.
+
+Steps eat a stream of positions: with B = draws * batch, step s takes p = sB, ..., sB + B - 1.
+Position p is example order_e[p mod n] of epoch e = p // n, and order_e is a permutation drawn
+from (key, e). Batches straddle epochs, nothing is dropped, and nothing needs to be remembered:
+to resume is to ask for the rows of the next step.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Int32, Key, Shaped
+
+from latentgen.core.keys import stream
+from latentgen.core.types import Batch, PyTree
+from latentgen.data.preprocess import Preprocess
+from latentgen.data.sources import Examples
+from latentgen.errors import BadInput, positive
+
+READ_AHEAD = 2**28
+"""Bytes of raw examples that a streamed feed may hold ready."""
+
+
+class Feed(NamedTuple):
+    """Batches for training, in three parts that meet inside the scan over steps.
+
+    resident: arrays that stay on the device, or () for a streamed set.
+    rows: (first step, steps) -> what these steps eat, leading axis `steps`, on the host: indices
+        of shape (steps, draws, batch) for a resident set, else raw examples and labels.
+    batches: (resident, rows of one step, the step's key) -> Batch with leaves (draws, batch, ...),
+        preprocessed. Pure, to be traced.
+    """
+
+    resident: PyTree
+    rows: Callable[[int, int], PyTree]
+    batches: Callable[[PyTree, PyTree, Key[Array, ""]], Batch]
+
+
+def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"]]:
+    """epoch -> its permutation of the n examples, computed on the CPU of this host."""
+    cpu = jax.local_devices(backend="cpu")[0]
+    key = jax.device_put(stream(key, "order"), cpu)
+
+    @jax.jit
+    def permutation(epoch: Int[Array, ""]) -> Int[Array, " n"]:
+        return jax.random.permutation(jax.random.fold_in(key, epoch), n)
+
+    @functools.lru_cache(maxsize=4)
+    def order(epoch: int) -> Int[np.ndarray, " n"]:
+        with jax.default_device(cpu):
+            return np.asarray(permutation(jnp.int32(epoch)))
+
+    return order
+
+
+def indices(
+    key: Key[Array, ""], n: int, batch_size: int, draws: int
+) -> Callable[[int, int], Int32[np.ndarray, "steps draws batch"]]:
+    """(first step, steps) -> the examples these steps eat, of n."""
+    order = _orders(key, n)
+
+    def rows(first: int, steps: int) -> Int32[np.ndarray, "steps draws batch"]:
+        each = draws * batch_size
+        start, stop = first * each, (first + steps) * each
+        out = np.empty(stop - start, np.int32)
+        p = start
+        while p < stop:
+            epoch, at = divmod(p, n)
+            part = order(epoch)[at : at + stop - p]
+            out[p - start : p - start + len(part)] = part
+            p += len(part)
+        return out.reshape(steps, draws, batch_size)
+
+    return rows
+
+
+def feed(
+    examples: Examples,
+    preprocess: Preprocess,
+    batch_size: int,
+    draws: int,
+    key: Key[Array, ""],
+    stream_above: int = 2**30,
+) -> Feed:
+    """The batches of a run.
+
+    Args:
+        examples: the training split.
+        preprocess: applied to each batch with a key of its own.
+        batch_size: examples in a minibatch.
+        draws: minibatches that one step eats.
+        key: the run's key.
+        stream_above: a split of more bytes than this stays on the host.
+
+    Raises:
+        BadInput: batch_size is below 1 or larger than the split.
+    """
+    n = len(examples.label)
+    if positive("config.batch_size", batch_size) > n:
+        raise BadInput(f"config.batch_size={batch_size} must be at most {n}, the training split.")
+    index = indices(key, n, batch_size, draws)
+
+    def prepared(raw: Batch, key: Key[Array, ""]) -> Batch:
+        return Batch(preprocess.forward(raw.x, stream(key, "preprocess")), raw.label)
+
+    def gather(resident: Batch, i: Int[Array, "draws batch"], key: Key[Array, ""]) -> Batch:
+        return prepared(jax.tree.map(lambda a: a[i], resident), key)
+
+    def streamed(resident: tuple[()], raw: Batch, key: Key[Array, ""]) -> Batch:
+        return prepared(raw, key)
+
+    size = math.prod(examples.x.shape) * examples.x.dtype.itemsize
+    if isinstance(examples.x, np.ndarray) and size <= stream_above:
+        resident = Batch(jax.device_put(examples.x), jax.device_put(examples.label))
+        return Feed(resident, index, gather)
+    return Feed((), _read_ahead(examples, index, size // n * draws * batch_size), streamed)
+
+
+def _read_ahead(
+    examples: Examples, index: Callable[[int, int], np.ndarray], step_bytes: int
+) -> Callable[[int, int], Batch]:
+    """`rows` that reads examples with Grain's threads, ahead of what was asked for.
+
+    Consecutive requests go on with one iterator; any other starts a new one.
+    """
+    import grain
+
+    class Steps:
+        """Step s's raw batch by random access."""
+
+        def __len__(self) -> int:
+            return 2**62
+
+        def __getitem__(self, step: int) -> Batch:
+            i = index(step, 1)[0]
+            x = np.asarray(examples.x.take(i.ravel(), axis=0))
+            return Batch(x.reshape(*i.shape, *x.shape[1:]), examples.label[i])
+
+    source = grain.MapDataset.source(Steps())
+    following, iterator = -1, iter(())
+
+    def rows(first: int, steps: int) -> Batch:
+        nonlocal following, iterator
+        if first != following:
+            ahead = min(max(2, READ_AHEAD // step_bytes), 2 * steps)
+            options = grain.ReadOptions(num_threads=min(8, ahead), prefetch_buffer_size=ahead)
+            iterator = iter(source[first:].to_iter_dataset(options))
+        following = first + steps
+        return jax.tree.map(lambda *a: np.stack(a), *(next(iterator) for _ in range(steps)))
+
+    return rows
+
+
+@functools.partial(jax.jit, static_argnames="forward")
+def _padded(
+    raw: Batch, key: Key[Array, ""], i: Int[Array, ""], forward: Callable[..., Array]
+) -> Batch:
+    return Batch(forward(raw.x, jax.random.fold_in(key, i)), raw.label)
+
+
+def passes(
+    examples: Examples, preprocess: Preprocess, batch_size: int, key: Key[Array, ""]
+) -> Iterator[tuple[Batch, int]]:
+    """One pass over a split in order, for evaluation.
+
+    The noise of preprocessing is a function of (key, batch index): two passes with one key see
+    the same data.
+
+    Yields:
+        (batch, valid): batches on the device, all of size batch_size; only the first `valid`
+        examples count, the rest of the last batch repeats its last one.
+    """
+    n = len(examples.label)
+    key = stream(key, "preprocess")
+    for i in range(-(-n // positive("batch_size", batch_size))):
+        at = np.minimum(np.arange(i * batch_size, (i + 1) * batch_size), n - 1)
+        raw = Batch(np.asarray(examples.x.take(at, axis=0)), examples.label[at])
+        yield (
+            _padded(raw, key, np.int32(i), preprocess.forward),
+            min(batch_size, n - i * batch_size),
+        )

@@ -1,0 +1,384 @@
+"""Data sets by name, in splits of stated sizes, wherever their files come from.
+
+| name                                      | train   | validation | test   | an example    |
+|-------------------------------------------|---------|------------|--------|---------------|
+| digits (scikit-learn's)                   | 1,397   | 200        | 200    | 8 x 8 x 1     |
+| mnist, fashion_mnist, kmnist              | 55,000  | 5,000      | 10,000 | 28 x 28 x 1   |
+| binarized_mnist                           | 50,000  | 10,000     | 10,000 | 28 x 28 x 1   |
+| ring, grid, swiss_roll, two_moons         | 100,000 | 10,000     | 10,000 | 2             |
+| an image set prepared by TFDS, by its     | the     | its own or | its    | of fixed size |
+| TFDS name, with /config where it has one  | rest    | 5,000      | own    |               |
+
+Validation examples are the last of the original training split, as many as the user says, except
+where a set comes with a validation split of its own (binarized_mnist, some of TFDS's).
+
+The MNISTs are taken from what TFDS has prepared, else from the folder the user names, else from
+Debian's package, else downloaded. What our builders prepare keeps the original order; TFDS's own
+preparation is shuffled (always alike), so that its validation examples are others: the sha256 in
+`identity` tells them apart.
+"""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from latentgen.data import originals, toys
+from latentgen.errors import BadInput, choose
+
+HELD_OUT = 5_000
+LAZY_ABOVE = 2**30
+"""A split that is larger than this when decoded, in bytes, stays in its files."""
+
+BUILT_IN = ("digits", *toys.TOYS, *originals.ORIGINALS)
+
+SPLITS = ("train", "validation", "test")
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_log = logging.getLogger(__name__)
+
+
+class Rows(Protocol):
+    """What an array and a `LazyRows` have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice, /) -> Any: ...
+    def take(self, indices: Any, /, axis: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class LazyRows:
+    """uint8 images, of which `read` decodes those at the positions it is given."""
+
+    read: Callable[[Sequence[int]], np.ndarray]
+    positions: range
+    example: tuple[int, ...]
+    dtype: np.dtype = np.dtype(np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, h, w, c)."""
+        return (len(self), *self.example)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, rows: slice) -> "LazyRows":
+        return replace(self, positions=self.positions[rows])
+
+    def take(self, indices: Any, axis: int = 0) -> np.ndarray:
+        """The rows at these indices, as an array; as in numpy, but axis 0 is the only one."""
+        return self.read([self.positions[i] for i in np.asarray(indices).tolist()])
+
+
+class Examples(NamedTuple):
+    """A split: x is uint8 (n, h, w, c) or float32 (n, 2); label int32 (n,), 0 where there is none.
+
+    x is an array, or a `LazyRows` where the split is larger than `LAZY_ABOVE`; rows are picked
+    with `x.take(indices, axis=0)` from either.
+    """
+
+    x: Rows
+    label: np.ndarray
+
+
+class DataSet(NamedTuple):
+    """A data set: its name and version, where it was found (one phrase), and its splits."""
+
+    name: str
+    version: str
+    origin: str
+    splits: dict[str, Examples]
+
+
+def load(
+    name: str,
+    *,
+    validation: int | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+) -> DataSet:
+    """The data set of this name, in 'train', 'validation' and 'test'.
+
+    Args:
+        name: see the table above.
+        validation: how many examples to hold out for validation; None: as in the table;
+            0: none, and no such split.
+        data_dir: TFDS's folder; None: $TFDS_DATA_DIR, or ~/tensorflow_datasets.
+        manual_dir: a folder with a set's original files, in it or in a subfolder of the set's
+            name, as published or decompressed.
+
+    Raises:
+        BadInput: the name is unknown, `validation` does not fit, an original file is missing or
+            not the original, a download failed, or a prepared set is none that we can use.
+    """
+    if name == "digits":
+        dataset = _digits()
+        held_out = 200
+    elif name in toys.TOYS:
+        x, label = toys.points(name)
+        dataset = DataSet(name, "1.0.0", "computed", _cut(Examples(x, label), 10_000, "test"))
+        held_out = 10_000
+    else:
+        dataset = _from_tfds(name, _data_dir(data_dir), manual_dir)
+        held_out = HELD_OUT
+    dataset = dataset._replace(splits=_hold_out(dataset.splits, validation, held_out))
+    sizes = ", ".join(f"{len(e.label)} {split}" for split, e in dataset.splits.items())
+    _log.info("%s %s: %s; %s", name, dataset.version, dataset.origin, sizes)
+    return dataset
+
+
+def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
+    """What a result must say about its data, as plain JSON.
+
+    The sha256 is of all labels and images in the order train, validation, test, thus the same
+    however many are held out; of splits that stay in their files, of 1,000 images spread evenly.
+    """
+    digest = hashlib.sha256()
+    for examples in dataset.splits.values():
+        digest.update(np.ascontiguousarray(examples.label))
+    for examples in dataset.splits.values():
+        x = examples.x
+        if not isinstance(x, np.ndarray):
+            x = x.take(np.linspace(0, len(x) - 1, 1_000).astype(int), axis=0)
+        digest.update(np.ascontiguousarray(x))
+    return {
+        "name": dataset.name,
+        "version": dataset.version,
+        "preprocess": preprocess,
+        "splits": {split: len(examples.label) for split, examples in dataset.splits.items()},
+        "sha256": digest.hexdigest()[:16],
+    }
+
+
+def _cut(examples: Examples, last: int, name: str) -> dict[str, Examples]:
+    """'train' and, of the last examples, a split of this name."""
+    at = len(examples.label) - last
+    train, rest = (Examples(examples.x[i], examples.label[i]) for i in np.s_[:at, at:])
+    return {"train": train} | ({name: rest} if last else {})
+
+
+def _hold_out(
+    splits: dict[str, Examples], validation: int | None, default: int
+) -> dict[str, Examples]:
+    """The splits with 'validation', held out from the end of 'train' unless it is there."""
+    train = splits["train"]
+    if "validation" in splits:
+        own = len(splits["validation"].label)
+        if validation not in (None, 0, own):
+            raise BadInput(
+                f"config.data.validation={validation} must be None, 0 or {own}: the set has a "
+                "validation split of its own."
+            )
+        return {s: e for s, e in splits.items() if s != "validation" or validation != 0}
+    last = default if validation is None else validation
+    if not 0 <= last < len(train.label):
+        raise BadInput(
+            f"config.data.validation={last} must be at least 0 and below {len(train.label)}, the "
+            "size of the training split it is taken from."
+        )
+    held_out = _cut(train, last, "validation")
+    return held_out | {s: e for s, e in splits.items() if s != "train"}
+
+
+def _digits() -> DataSet:
+    """scikit-learn's 1,797 digits, 8 x 8 grey values 0..16 scaled to round(v * 255 / 16).
+
+    In a fixed random order, since theirs goes by writer; the last 200 are the test split.
+    """
+    # The wheel's file, because importing scikit-learn takes longer than all else here together.
+    package = importlib.util.find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise BadInput("config.data.name='digits' needs scikit-learn: pip install scikit-learn.")
+    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    if path.is_file():
+        table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+        values, target = table[:, :64], table[:, 64]
+    else:
+        from sklearn.datasets import load_digits
+
+        values, target = load_digits(return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(values))
+    x = np.rint(values[order] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    label = target[order].astype(np.int32)
+    return DataSet("digits", "1.0.0", "scikit-learn", _cut(Examples(x, label), 200, "test"))
+
+
+def _data_dir(data_dir: str | os.PathLike[str] | None) -> Path:
+    default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
+    return Path(data_dir or default).expanduser().absolute()
+
+
+def prepared(data_dir: Path) -> dict[str, Path]:
+    """The newest version of each set that TFDS has prepared: 'name' or 'name/config' -> folder."""
+    found: dict[str, list[Path]] = {}
+    for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json"):
+        for folder in (info.parent for info in data_dir.glob(pattern)):
+            if _VERSION.fullmatch(folder.name):
+                found.setdefault(str(folder.parent.relative_to(data_dir)), []).append(folder)
+    return {
+        name: max(folders, key=lambda f: tuple(map(int, f.name.split("."))))
+        for name, folders in found.items()
+    }
+
+
+def _is_array_record(folder: Path) -> bool:
+    return (
+        json.loads((folder / "dataset_info.json").read_text()).get("fileFormat") == "array_record"
+    )
+
+
+def _from_tfds(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | None) -> DataSet:
+    ready = prepared(data_dir)
+    if name not in originals.ORIGINALS:
+        folder = choose("config.data.name", name, ready | dict.fromkeys(BUILT_IN, Path()))
+        if not _is_array_record(folder):
+            raise BadInput(
+                f"config.data.name={name!r}: {folder} is not in the format array_record; prepare "
+                "it with tfds build --file_format=array_record."
+            )
+        return _read(name, folder, data_dir, f"prepared by TFDS in {folder}")
+    ours = data_dir / f"latentgen_{name}" / originals.VERSION
+    for folder in (ours, ready.get(name)):
+        if folder and (folder / "dataset_info.json").is_file() and _is_array_record(folder):
+            return _read(name, folder, data_dir, f"prepared by TFDS in {folder}")
+
+    files, origin = _files(name, manual_dir)
+    _log.info("%s: preparing from %s, once", name, origin)
+    from latentgen.data import builders
+
+    return _read(name, builders.prepare(name, data_dir, files), data_dir, origin)
+
+
+def _files(
+    name: str, manual_dir: str | os.PathLike[str] | None
+) -> tuple[dict[str, list[Path]] | None, str]:
+    """A set's original files on this machine, or None for the download, and where they are."""
+    if manual_dir is not None:
+        folder = Path(manual_dir).expanduser()
+        files, missing = originals.find(name, folder)
+        if missing:
+            raise BadInput(
+                f"config.data.manual_dir={str(manual_dir)!r} lacks {', '.join(missing)} of {name}, "
+                f"in it or in {name}/."
+            )
+        return files, f"folder {folder}"
+    if name in originals.DEBIAN:
+        files, missing = originals.find(name, originals.DEBIAN[name])
+        if not missing:
+            return files, f"Debian's dataset-{name.replace('_', '-')}"
+    return None, "download"
+
+
+def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
+    """A prepared set, from the cache of decoded arrays beside it or else from its records."""
+    files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir())
+    key = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    cache = data_dir / "latentgen_arrays" / name / folder.name / key
+    arrays = {p.stem: np.load(p, mmap_mode="r") for p in cache.glob("*.npy")}
+    splits = _splits(arrays)
+    if not splits or not all("x" in examples for examples in splits.values()):
+        try:
+            splits = _decode(name, folder, splits)
+        except BadInput:
+            raise
+        except Exception as error:
+            why = " ".join(str(error).split())[:200]
+            raise BadInput(
+                f"config.data.name={name!r}: {folder} cannot be read "
+                f"({type(error).__name__}: {why}); remove it to have it prepared anew."
+            ) from error
+        if not arrays:
+            _save_arrays(cache, splits)
+    return DataSet(name, folder.name, origin, {s: Examples(**e) for s, e in splits.items()})
+
+
+def _splits(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """{'train_x': x, ...} -> {'train': {'x': x, ...}, ...} in the usual order."""
+    return {
+        split: {k: arrays[f"{split}_{k}"] for k in Examples._fields if f"{split}_{k}" in arrays}
+        for split in SPLITS
+        if f"{split}_label" in arrays
+    }
+
+
+def _save_arrays(cache: Path, splits: dict[str, dict[str, Any]]) -> None:
+    """All or nothing, harmless when several processes do it at once; without it all works too."""
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=cache.parent) as scratch:
+            done = Path(scratch, "arrays")
+            done.mkdir()
+            for split, examples in splits.items():
+                for kind, rows in examples.items():
+                    if isinstance(rows, np.ndarray):
+                        np.save(done / f"{split}_{kind}.npy", rows)
+            os.rename(done, cache)
+    except OSError as error:
+        if not cache.is_dir():
+            _log.warning("decoded arrays are not cached: %s", error)
+
+
+def _decode(
+    name: str, folder: Path, known: dict[str, dict[str, np.ndarray]]
+) -> dict[str, dict[str, Any]]:
+    """A prepared set's splits, from its records but for the labels that are known already.
+
+    The images of splits above `LAZY_ABOVE` stay in their files.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    features = dict(builder.info.features.items())
+    image = features.get("image")
+    shape = getattr(image, "shape", None)
+    if not shape or len(shape) != 3 or None in shape or np.dtype(image.np_dtype) != np.uint8:
+        raise BadInput(
+            f"config.data.name={name!r}: {folder} needs a feature 'image' of one fixed shape "
+            f"(h, w, c) in uint8; it has {image}."
+        )
+    if "train" not in builder.info.splits:
+        raise BadInput(f"config.data.name={name!r}: {folder} has no split 'train'.")
+    labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
+    # TFDS's own binarized MNIST counts 0 and 1; here white is 255 everywhere.
+    white = np.uint8(255 if folder.parent.name == "binarized_mnist" else 1)
+
+    def split(which: str) -> dict[str, Any]:
+        n = builder.info.splits[which].num_examples
+        source = builder.as_data_source(which)
+
+        def read(positions: Sequence[int]) -> np.ndarray:
+            return np.stack([r["image"] for r in source.__getitems__(positions)]) * white
+
+        label = np.zeros(n, np.int32)
+        if n * math.prod(shape) > LAZY_ABOVE:
+            if which in known:
+                label = known[which]["label"]
+            elif labelled:
+                skip = {"image": tfds.decode.SkipDecoding()}
+                records = builder.as_data_source(which, decoders=skip)
+                label = np.fromiter((r["label"] for r in records), np.int32, n)
+            return {"x": LazyRows(read, range(n), tuple(shape)), "label": label}
+        x = np.empty((n, *shape), np.uint8)
+        for i in range(n):
+            record = source[i]
+            x[i] = record["image"] * white
+            if labelled:
+                label[i] = record["label"]
+        return {"x": x, "label": label}
+
+    return {s: split(s) for s in SPLITS if s in builder.info.splits}

@@ -1,0 +1,44 @@
+"""What a user can get wrong, said in one line."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class BadInput(ValueError):
+    """The user's mistake: one line naming the key, the value and what would be valid.
+
+    Doors print it and exit with code 2; no traceback, nothing written.
+    """
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """`; did you mean ...?` where a valid word is close, else "."."""
+    close = difflib.get_close_matches(word, list(valid), n=1)
+    return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def choose(key: str, value: str, options: Mapping[str, T]) -> T:
+    """`options[value]`.
+
+    Raises:
+        BadInput: the value is unknown; names the nearest and lists the valid ones.
+    """
+    if value in options:
+        return options[value]
+    raise BadInput(
+        f"{key}={value!r} is unknown{nearest(value, options)} Valid: {', '.join(sorted(options))}."
+    )
+
+
+def positive(key: str, value: int) -> int:
+    """`value`, if it is at least 1.
+
+    Raises:
+        BadInput: it is not.
+    """
+    if value < 1:
+        raise BadInput(f"{key}={value} must be at least 1.")
+    return value

@@ -1,0 +1,146 @@
+"""The convolutional networks of DCGAN and InfoGAN, for any image whose sides halve evenly."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from latentgen.core.types import Net
+from latentgen.errors import BadInput, positive
+from latentgen.networks import convolution
+from latentgen.networks.mlp import Hidden, Linear, Style, finish, sizes, style
+from latentgen.networks.net import from_linen
+
+
+class Conv(nn.Module):
+    """A convolution, or its transpose, of 4x4 pixels with stride 2."""
+
+    features: int
+    operation: Callable[..., Array]
+    kernel_init: Callable[..., Array]
+    use_bias: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n p q o"]:
+        kernel = self.param("kernel", self.kernel_init, (4, 4, x.shape[-1], self.features), jnp.float32)
+        y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype), 2)
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions that halve the image each, hidden layers, one linear layer."""
+
+    channels: tuple[int, ...]
+    dense: tuple[int, ...]
+    outputs: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n outputs"]:
+        how = self.style
+        halvings(x.shape[1:], self.channels)
+        for i, features in enumerate(self.channels):
+            first = i == 0  # a norm would hide the data's own scale from a discriminator
+            bias = first or how.bias
+            x = Conv(features, convolution.conv, how.kernel, bias, how.dtype)(x)
+            x = finish(x, how, train, normalized=not first)
+        x = Hidden(self.dense, how)(x.reshape(len(x), -1), train)
+        return Linear(self.outputs, how)(x)
+
+
+class ConvDecoder(nn.Module):
+    """Hidden layers, then transposed convolutions that double the image each."""
+
+    shape: tuple[int, int, int]
+    channels: tuple[int, ...]
+    dense: tuple[int, ...]
+    style: Style
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "n d"], train: bool) -> Float[Array, "n h w c"]:
+        how, up = self.style, convolution.conv_transpose
+        *between, deepest = self.channels
+        height, width = halvings(self.shape, self.channels)
+        x = Hidden((*self.dense, height * width * deepest), how)(z, train)
+        x = x.reshape(len(x), height, width, deepest)
+        for features in reversed(between):
+            x = finish(Conv(features, up, how.kernel, how.bias, how.dtype)(x), how, train)
+        return Conv(self.shape[-1], up, how.kernel, True, how.linear)(x)
+
+
+def halvings(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
+    """Height and width after one halving for each of `channels`.
+
+    Raises:
+        BadInput: the image is not (h, w, c), or its sides do not halve that often.
+    """
+    factor = 2 ** len(channels)
+    if len(shape) != 3 or shape[0] % factor or shape[1] % factor:
+        size = "x".join(map(str, shape))
+        raise BadInput(
+            f"an image of {size} does not fit {len(channels)} convolutions with stride 2: "
+            f"it must be height x width x channels with sides divisible by {factor}."
+        )
+    return shape[0] // factor, shape[1] // factor
+
+
+def encoder(
+    channels: Sequence[int] = (64, 128),
+    dense: Sequence[int] = (1024,),
+    *,
+    outputs: int,
+    activation: str = "leaky_relu",
+    norm: str = "none",
+    dropout: float = 0.0,
+    init: str = "lecun",
+    dtype: DTypeLike = jnp.float32,
+) -> Net:
+    """A network from images (n, h, w, c) to (n, outputs).
+
+    Every hidden layer is followed by norm (but the first), activation and dropout; the last layer
+    is linear and float32, as are all parameters.
+
+    Reference: Radford et al. 2015, arXiv:1511.06434; Chen et al. 2016, arXiv:1606.03657, C.1.
+
+    Raises:
+        BadInput: an unknown name, or a size below 1; on use, an image that does not fit.
+    """
+    how = style(activation, norm, dropout, init, dtype)
+    return from_linen(
+        ConvEncoder(
+            sizes("channels", channels), sizes("dense", dense), positive("outputs", outputs), how
+        )
+    )
+
+
+def decoder(
+    shape: Sequence[int],
+    channels: Sequence[int] = (64, 128),
+    dense: Sequence[int] = (1024,),
+    activation: str = "relu",
+    norm: str = "none",
+    dropout: float = 0.0,
+    init: str = "lecun",
+    dtype: DTypeLike = jnp.float32,
+) -> Net:
+    """A network from codes (n, d) to images (n, h, w, c), mirroring `encoder`.
+
+    `channels` are the encoder's, from the image inwards. Every layer but the last is followed by
+    norm, activation and dropout; the last is linear and float32, as are all parameters.
+
+    Args:
+        shape: (h, w, c) of the image.
+
+    Raises:
+        BadInput: an unknown name, a size below 1, or an image that does not fit.
+    """
+    how = style(activation, norm, dropout, init, dtype)
+    channels = sizes("channels", channels)
+    halvings(shape, channels)
+    return from_linen(ConvDecoder(sizes("shape", shape), channels, sizes("dense", dense), how))

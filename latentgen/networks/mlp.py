@@ -1,0 +1,172 @@
+"""Fully connected networks, and how any hidden layer goes on: norm, activation, dropout."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from latentgen.core.types import Net
+from latentgen.errors import BadInput, choose, positive
+from latentgen.networks.net import from_linen
+from latentgen.networks.norms import NORMS, norm
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nn.relu,
+    "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
+    "elu": nn.elu,
+    "tanh": jnp.tanh,
+    "softplus": nn.softplus,
+    "gelu": nn.gelu,
+    "swish": nn.swish,
+}
+
+INITS: dict[str, Callable[..., Array]] = {
+    "lecun": nn.initializers.lecun_normal(),
+    "he": nn.initializers.he_normal(),
+    "normal02": nn.initializers.normal(0.02),  # DCGAN, arXiv:1511.06434, section 4
+}
+
+
+class Style(NamedTuple):
+    """What all hidden layers of a network share: names as in the tables above."""
+
+    activation: str
+    norm: str
+    dropout: float
+    init: str
+    dtype: DTypeLike
+
+    @property
+    def bias(self) -> bool:
+        """Whether a normalized layer has a bias: batch norm would subtract it again."""
+        return self.norm != "batch"
+
+    @property
+    def kernel(self) -> Callable[..., Array]:
+        """The initializer of kernels."""
+        return INITS[self.init]
+
+    @property
+    def linear(self) -> DTypeLike:
+        """The dtype of the last layer: float32, whatever narrower type computes the rest."""
+        return jnp.promote_types(self.dtype, jnp.float32)
+
+
+def style(activation: str, norm: str, dropout: float, init: str, dtype: DTypeLike) -> Style:
+    """The checked options of hidden layers.
+
+    Raises:
+        BadInput: a name is unknown, or `dropout` is not in [0, 1).
+    """
+    choose("activation", activation, ACTIVATIONS)
+    choose("norm", norm, NORMS)
+    choose("init", init, INITS)
+    if not 0 <= dropout < 1:
+        raise BadInput(f"dropout={dropout} must be at least 0 and below 1.")
+    return Style(activation, norm, dropout, init, dtype)
+
+
+def sizes(key: str, values: Sequence[int]) -> tuple[int, ...]:
+    """`values` as a tuple.
+
+    Raises:
+        BadInput: one of them is below 1.
+    """
+    return tuple(positive(key, value) for value in values)
+
+
+def finish(
+    x: Float[Array, "n *shape"], style: Style, train: bool, normalized: bool = True
+) -> Float[Array, "n *shape"]:
+    """What follows a hidden layer: norm, activation, dropout. Called inside a linen module."""
+    layer = norm(style.norm, style.dtype) if normalized else None
+    x = x if layer is None else layer(x, train)
+    x = ACTIVATIONS[style.activation](x)
+    return nn.Dropout(style.dropout, deterministic=not train)(x)
+
+
+class Hidden(nn.Module):
+    """A stack of fully connected hidden layers."""
+
+    widths: tuple[int, ...]
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], train: bool) -> Float[Array, "n e"]:
+        for width in self.widths:
+            dense = nn.Dense(
+                width,
+                use_bias=self.style.bias,
+                dtype=self.style.dtype,
+                kernel_init=self.style.kernel,
+            )
+            x = finish(dense(x), self.style, train)
+        return x
+
+
+class Linear(nn.Module):
+    """The last layer: no norm, no activation, float32."""
+
+    outputs: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n {self.outputs}"]:
+        return nn.Dense(self.outputs, dtype=self.style.linear, kernel_init=self.style.kernel)(x)
+
+
+class MLP(nn.Module):
+    """Anything of shape (n, ...) -> hidden layers -> (n, *shape)."""
+
+    hidden: tuple[int, ...]
+    shape: tuple[int, ...]
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n *inputs"], train: bool) -> Float[Array, "n *outputs"]:
+        x = Hidden(self.hidden, self.style)(x.reshape(len(x), -1), train)
+        x = Linear(math.prod(self.shape), self.style)(x)
+        return x.reshape(len(x), *self.shape)
+
+
+def encoder(
+    hidden: Sequence[int] = (400,),
+    *,
+    outputs: int,
+    activation: str = "relu",
+    norm: str = "none",
+    dropout: float = 0.0,
+    init: str = "lecun",
+    dtype: DTypeLike = jnp.float32,
+) -> Net:
+    """A network from x of shape (n, *shape) to (n, outputs).
+
+    Every hidden layer is followed by norm, activation and dropout; the last layer is linear and
+    float32, as are all parameters.
+
+    Raises:
+        BadInput: an unknown name, or a size below 1.
+    """
+    return decoder((outputs,), hidden, activation, norm, dropout, init, dtype)
+
+
+def decoder(
+    shape: Sequence[int],
+    hidden: Sequence[int] = (400,),
+    activation: str = "relu",
+    norm: str = "none",
+    dropout: float = 0.0,
+    init: str = "lecun",
+    dtype: DTypeLike = jnp.float32,
+) -> Net:
+    """A network from codes (n, d) to (n, *shape), mirroring `encoder`.
+
+    Raises:
+        BadInput: an unknown name, or a size below 1.
+    """
+    how = style(activation, norm, dropout, init, dtype)
+    return from_linen(MLP(sizes("hidden", hidden), sizes("shape", shape), how))

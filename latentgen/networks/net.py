@@ -1,0 +1,35 @@
+"""A linen module as two pure functions: the border behind which flax stays."""
+
+import flax.linen as nn
+from jaxtyping import Array, Key
+
+from latentgen.core.types import Net, PyTree
+
+
+def from_linen(module: nn.Module) -> Net:
+    """The network `module(*inputs, train=...)` as a pair of pure functions.
+
+    The collection 'params' is `params`; all others together are `stats`.
+
+    Args:
+        module: takes the keyword `train` and draws dropout from the stream 'dropout'.
+    """
+
+    def init(key: Key[Array, ""], *inputs: Array) -> tuple[PyTree, PyTree]:
+        stats = dict(module.init(key, *inputs, train=False))
+        return stats.pop("params", {}), stats
+
+    def apply(
+        params: PyTree,
+        stats: PyTree,
+        *inputs: Array,
+        train: bool,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Array, PyTree]:
+        variables = {"params": params, **stats}
+        if not train:
+            return module.apply(variables, *inputs, train=False), stats
+        rngs = None if key is None else {"dropout": key}
+        return module.apply(variables, *inputs, train=True, rngs=rngs, mutable=list(stats))
+
+    return Net(init, apply)

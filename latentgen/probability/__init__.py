@@ -1,0 +1,1 @@
+"""Codes and images from probability distributions: densities, samples, divergences."""

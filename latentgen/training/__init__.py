@@ -1,0 +1,1 @@
+"""Machinery of a run: its folder, checkpoints, log and pictures. Knows no method."""

@@ -1,0 +1,226 @@
+"""Checkpoints: (step, state) on disk, where checkpoint N means N updates done.
+
+Orbax writes the arrays and makes a step appear whole or not at all. It is given the state as a
+flat dict from key path to leaf, so that what is stored depends neither on how it treats
+NamedTuples and empty nodes nor on their classes; the tree comes back from the caller's `like`.
+It casts a wrong dtype in silence and does not notice a flipped bit, so shapes and dtypes are
+compared before a restore and a digest of every leaf after it.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from latentgen.core.types import PyTree
+from latentgen.errors import BadInput
+
+ATTEMPTS = 5  # a reader beside a busy writer: how often the newest may vanish under its hands
+
+
+class Damaged(RuntimeError):
+    """A checkpoint is there but is not what was saved."""
+
+
+def by_path(tree: PyTree) -> dict[str, Any]:
+    """The leaves of a tree by key path: {'params.encoder.bias': ...}."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    flat = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    if len(flat) != len(leaves):
+        raise ValueError("two leaves share a key path; a key may not contain a dot")
+    return flat
+
+
+def describe(state: PyTree) -> dict[str, dict[str, Any]]:
+    """Each leaf's dtype, shape and SHA-256 of its bytes, by key path."""
+
+    def leaf(x: Any) -> dict[str, Any]:
+        x = np.asarray(x)
+        sha = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
+        return {"dtype": str(x.dtype), "shape": list(x.shape), "sha256": sha}
+
+    return {path: leaf(x) for path, x in by_path(state).items()}
+
+
+def digest(state: PyTree) -> str:
+    """SHA-256 over key path, dtype, shape and bytes of every leaf: equal iff bitwise equal."""
+    return _sha256(describe(state))
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of a run, newest `keep` of them; use as a context manager.
+
+    A writer must hold the workdir's lock: on opening it deletes what a killed writer left half
+    written. With `read_only` nothing is ever written or deleted, also beside a running writer.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], keep: int = 3, read_only: bool = False):
+        logging.getLogger("absl").addFilter(_quiet)
+        import orbax.checkpoint as ocp
+
+        self._path = Path(path).absolute()
+        self._read_only = read_only
+        self._args = ocp.args
+        self._manager = ocp.CheckpointManager(
+            self._path,
+            item_names=("state", "record"),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=None if read_only else keep,
+                create=not read_only,
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
+                enable_async_checkpointing=False,
+            ),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of Orbax's threads."""
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """The complete checkpoints on disk now, oldest first: Orbax renames a step when done.
+
+        Orbax's own listing remembers, or stumbles over steps that vanish while it looks.
+        """
+        if not self._path.is_dir():
+            return []
+        return sorted(int(entry) for entry in os.listdir(self._path) if entry.isdecimal())
+
+    def latest(self) -> int | None:
+        """The newest complete checkpoint, None where there is none."""
+        return max(self.steps(), default=None)
+
+    def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
+        """Writes checkpoint `step`; when it returns, the checkpoint is complete.
+
+        Args:
+            step: updates done.
+            state: a tree of arrays.
+            meta: what else belongs to it, as JSON.
+        """
+        leaves = describe(state)
+        record = json.loads(json.dumps({"meta": meta, "leaves": leaves}))
+        if self._read_only:  # Orbax would say that it had saved
+            raise RuntimeError(f"{str(self._path)!r} was opened for reading only")
+        self._manager.save(
+            step,
+            args=self._args.Composite(
+                state=self._args.StandardSave(
+                    # Orbax refuses arrays without elements: their shape is all there is to know.
+                    {path: jnp.asarray(x) for path, x in by_path(state).items() if np.size(x)}
+                ),
+                record=self._args.JsonSave(record | {"sha256": _sha256(record)}),
+            ),
+            force=True,  # without it Orbax skips a step below the newest in silence
+        )
+
+    def restore(self, step: int | None, like: PyTree) -> tuple[int, PyTree, dict[str, Any]]:
+        """Reads checkpoint `step`, or the newest, bitwise as it was saved.
+
+        Args:
+            step: which; None for the newest.
+            like: the state's tree with a jax.ShapeDtypeStruct at each leaf (jax.eval_shape).
+
+        Returns:
+            step, state, meta
+
+        Raises:
+            BadInput: there is no such checkpoint, or it holds another tree, shape or dtype.
+            Damaged: it cannot be read, or a leaf's bytes are not those that were saved.
+        """
+        for attempt in range(ATTEMPTS):
+            steps = self.steps()
+            if not steps or (step is not None and step not in steps):
+                there = f"there are {steps}" if steps else "there is none"
+                raise BadInput(f"{str(self._path)!r} has no checkpoint {step or ''}: {there}.")
+            tried = steps[-1] if step is None else step
+            try:
+                return tried, *self._read(tried, like)
+            except BadInput:
+                raise
+            except Exception as error:
+                # A writer may have retired it since we looked. Orbax's errors have many types.
+                now = self.steps()
+                retired = tried not in now or (step is None and tried != now[-1])
+                if retired and attempt + 1 < ATTEMPTS:
+                    continue
+                if isinstance(error, Damaged):
+                    raise
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise Damaged(f"checkpoint {tried} cannot be read: {reason[:200]}") from error
+        raise AssertionError("unreachable")
+
+    def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        record = self._manager.restore(
+            step, args=self._args.Composite(record=self._args.JsonRestore())
+        ).record
+        signed = record.pop("sha256", None)
+        if signed != _sha256(record):
+            raise Damaged(f"checkpoint {step} is damaged: its record is not what was saved")
+        targets = by_path(like)
+        _compare(step, record["leaves"], targets)
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        flat = self._manager.restore(
+            step,
+            args=self._args.Composite(
+                state=self._args.StandardRestore(
+                    {
+                        path: jax.ShapeDtypeStruct(
+                            x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here
+                        )
+                        for path, x in targets.items()
+                        if np.size(x)
+                    }
+                )
+            ),
+        ).state
+        flat |= {path: jnp.zeros(x.shape, x.dtype) for path, x in targets.items() if not np.size(x)}
+        found = describe(flat)
+        for path, leaf in record["leaves"].items():
+            if found[path] != leaf:
+                raise Damaged(f"checkpoint {step} is damaged: {path} is not what was saved")
+        leaves = [flat[path] for path in targets]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), record["meta"]
+
+
+def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:
+    """Raises BadInput naming the first leaf whose presence, dtype or shape differs."""
+
+    def word(dtype: Any, shape: Any) -> str:
+        return f"{dtype}{tuple(shape)}"
+
+    old = {path: word(leaf["dtype"], leaf["shape"]) for path, leaf in stored.items()}
+    new = {path: word(np.dtype(x.dtype), x.shape) for path, x in targets.items()}
+    for path in [*new, *old]:
+        if old.get(path) != new.get(path):
+            raise BadInput(
+                f"checkpoint {step} does not fit: {path} is {old.get(path, 'missing')} in it "
+                f"and {new.get(path, 'missing')} in this run."
+            )
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    """Keeps Orbax's chatter off the user's terminal."""
+    return record.levelno >= logging.ERROR or "orbax" not in record.pathname

@@ -1,0 +1,155 @@
+"""What a run says: metrics.jsonl (the record), TensorBoard events (a view), the progress line."""
+
+import io
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, SupportsFloat, TextIO
+
+import numpy as np
+from jaxtyping import UInt8
+
+from latentgen.errors import BadInput
+from latentgen.training import workdir
+
+METRICS = "metrics.jsonl"
+EVENTS = "tensorboard"
+
+
+def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, also of one that is being written: a torn last line is no line.
+
+    Raises:
+        BadInput: a line before the last is not JSON.
+    """
+    *lines, _ = Path(path).read_text(errors="replace").split("\n")
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _parse(path: str | os.PathLike[str], number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        return {k: float(v) if v in ("nan", "inf", "-inf") else v for k, v in row.items()}
+    except (ValueError, AttributeError):
+        raise BadInput(f"{str(path)!r} line {number} is not a JSON object.") from None
+
+
+def _word(value: SupportsFloat) -> float | str:
+    """A float; nan, inf and -inf, for which JSON has no word, as strings."""
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+class Log:
+    """Writes `metrics.jsonl` and TensorBoard events into a workdir.
+
+    On opening, the record is cut back to what a run that stands at `resume_step` has said: lines
+    of later steps and a torn last line go; for resume_step=0, all. So write the lines of step N
+    and `flush` before saving checkpoint N.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], resume_step: int):
+        self._folder = Path(path)
+        self._resume_step = resume_step
+        file = self._folder / METRICS
+        kept = []
+        if resume_step and file.exists():
+            lines = file.read_text(errors="replace").split("\n")[:-1]
+            steps = [_parse(file, number, line)["step"] for number, line in enumerate(lines, 1)]
+            kept = [line + "\n" for line, n in zip(lines, steps, strict=True) if n <= resume_step]
+        workdir.write_bytes(file, "".join(kept).encode())
+        self._file = open(file, "a")  # noqa: SIM115
+        self._events: Any = None
+
+    def write(
+        self, step: int, seconds: float, split: str, values: Mapping[str, SupportsFloat]
+    ) -> None:
+        """Appends a line; float32 values survive exactly, nan and inf become strings.
+
+        Args:
+            step: updates done.
+            seconds: since the run began.
+            split: of the data: 'train', 'validation', ...
+            values: scalars by name.
+        """
+        row: dict[str, Any] = {"step": int(step), "seconds": float(seconds), "split": split}
+        row |= {name: _word(value) for name, value in values.items()}
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._tensorboard().add_scalar(f"{split}/{name}", float(value), step)
+
+    def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w c"]) -> None:
+        """Shows a picture in TensorBoard."""
+        self._tensorboard().add_image(name, image, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Brings everything said so far to the disk."""
+        os.fsync(self._file.fileno())
+        if self._events is not None:
+            self._events.flush()
+
+    def close(self) -> None:
+        """Writes what is left and closes the files."""
+        self.flush()
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+    def _tensorboard(self) -> Any:
+        if self._events is None:
+            from tensorboardX import SummaryWriter
+
+            # TensorBoard then hides what a killed run wrote beyond the checkpoint.
+            self._events = SummaryWriter(
+                str(self._folder / EVENTS), purge_step=self._resume_step + 1
+            )
+        return self._events
+
+
+class Progress:
+    """Where the run stands: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, total: int, start: int = 0, stream: io.TextIOBase | None = None):
+        self._stream: io.TextIOBase | TextIO = stream or sys.stderr
+        self._total = total
+        self._began = self._since = time.perf_counter()
+        self._step = start
+        self._bar: Any = None
+        if self._stream.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, initial=start, file=self._stream, unit="step", dynamic_ncols=True
+            )
+
+    def update(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
+        """Shows that `step` updates are done, and the latest losses."""
+        words = {name: f"{float(value):.4g}" for name, value in values.items()}
+        if self._bar is not None:
+            self._bar.set_postfix(words, refresh=False)
+            self._bar.update(step - self._step)
+        else:
+            now = time.perf_counter()
+            rate = (step - self._step) / max(now - self._since, 1e-9)
+            losses = " ".join(f"{name}={word}" for name, word in words.items())
+            place = f"step {step}/{self._total}  {now - self._began:.1f} s  {rate:.4g} steps/s"
+            self.say(f"{place}  {losses}".rstrip())
+            self._since = now
+        self._step = step
+
+    def say(self, line: str) -> None:
+        """Prints a line without tearing the bar."""
+        if self._bar is not None:
+            self._bar.write(line, file=self._stream)
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()

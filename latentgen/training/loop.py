@@ -1,0 +1,124 @@
+"""The loop: jitted chunks of steps with a donated state, and hooks between chunks.
+
+It never asks which method it trains. Chunks end at multiples of their length, whatever step a
+run resumes from, so that a resumed run does bitwise what an undisturbed one does.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+import signal
+from types import FrameType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from latentgen.core.game import run_chunk
+from latentgen.core.types import Method, PyTree
+from latentgen.data.pipeline import Feed
+
+Metrics = dict[str, float]
+
+
+class Hook(NamedTuple):
+    """What happens every so many steps, and after the last one: call(step, state).
+
+    on_signal: also before a signal ends the run, whatever the step: only for what leaves no trace
+        in the record, or a resumed run would differ from an undisturbed one.
+    """
+
+    every: int
+    call: Callable[[int, PyTree], None]
+    on_signal: bool = False
+
+
+class Stopped(Exception):
+    """A signal ended the run at a chunk's end, after a checkpoint."""
+
+    def __init__(self, signum: int, step: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
+        self.signum, self.step = signum, step
+
+
+@contextmanager
+def signals() -> Iterator[Callable[[], int | None]]:
+    """Catches SIGTERM and SIGINT while inside; yields a function that tells which came, if any.
+
+    A second signal of the same kind ends the process at once.
+    """
+    seen: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        seen.append(signum)
+        signal.signal(signum, old[signum])
+
+    old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: seen[0] if seen else None
+    finally:
+        for signum, handler in old.items():
+            signal.signal(signum, handler)
+
+
+def train(
+    method: Method,
+    feed: Feed,
+    state: PyTree,
+    first: int,
+    last: int,
+    chunk: int,
+    key: Key[Array, ""],
+    log: Callable[[int, Metrics], None],
+    hooks: Sequence[Hook],
+    stopped: Callable[[], int | None] = lambda: None,
+) -> PyTree:
+    """Steps first+1 .. last, in chunks.
+
+    Args:
+        first: updates already done; a multiple of `chunk`, or `last`.
+        chunk: steps in one `lax.scan`.
+        key: the run's key.
+        log: (step, metrics averaged over the chunk), called once a chunk, always before a hook
+            of the same step and after the next chunk was sent to the device otherwise.
+        hooks: called in order at the steps that are due.
+        stopped: polled between chunks.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        Stopped: a signal came; the hooks that answer to one have been called.
+    """
+    run = jax.jit(partial(run_chunk, method, feed.batches), donate_argnums=0)
+    waiting: tuple[int, dict[str, Array]] | None = None
+
+    def tell() -> None:
+        nonlocal waiting
+        if waiting is not None:
+            step, metrics = waiting
+            log(step, {k: float(np.mean(np.asarray(v, np.float64))) for k, v in metrics.items()})
+            waiting = None
+
+    for start in range(first, last, chunk):
+        steps = min(chunk, last - start)
+        rows = feed.rows(start, steps)
+        state, metrics = run(state, jnp.arange(start, start + steps), rows, feed.resident, key)
+        tell()  # of the chunk before, while the device works on this one
+        step = start + steps
+        waiting = step, metrics
+        signum = stopped()
+        due = [
+            hook
+            for hook in hooks
+            if step == last or step % hook.every == 0 or (signum and hook.on_signal)
+        ]
+        if due:
+            tell()
+        for hook in due:
+            hook.call(step, state)
+        if signum:
+            raise Stopped(signum, step)
+    return state

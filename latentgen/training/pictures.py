@@ -1,0 +1,97 @@
+"""Pictures of samples: arrays in, 8-bit images out, drawn with numpy alone."""
+
+import io
+import os
+
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from latentgen.errors import BadInput
+from latentgen.training import workdir
+
+CELL = 56  # pixels: what one image measures at least, so that 8x8 digits can be seen
+REAL = (190, 190, 190)
+SYNTHETIC = (214, 69, 37)
+
+Image = UInt8[np.ndarray, "height width channels"]
+
+
+def grid(
+    pixels: Float[Array | np.ndarray, "n h w c"], columns: int | None = None, gap: int = 1
+) -> Image:
+    """Images side by side, row after row, each enlarged by a whole factor to at least `CELL`.
+
+    Args:
+        pixels: in [0, 1], what lies outside is clipped, a non-finite pixel is black; 1 or 3
+            channels.
+        columns: images a row; the smallest square that holds them where not given.
+        gap: width of the black lines between images, in pixels of the result.
+
+    Raises:
+        BadInput: neither 1 nor 3 channels.
+    """
+    x = np.asarray(pixels, np.float32)
+    n, h, w, c = x.shape
+    if c not in (1, 3):
+        raise BadInput(f"channels={c}: a picture has 1 (grey) or 3 (red, green, blue).")
+    columns = columns or max(1, int(np.ceil(np.sqrt(n))))
+    rows = -(-n // columns)
+    factor = -(-CELL // min(h, w))
+    cells = np.zeros((rows * columns, h * factor + gap, w * factor + gap, c), np.uint8)
+    whole = np.rint(255 * np.clip(np.nan_to_num(x, posinf=0, neginf=0), 0, 1)).astype(np.uint8)
+    cells[:n, gap:, gap:] = whole.repeat(factor, 1).repeat(factor, 2)
+    cells = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    return cells.reshape(rows * cells.shape[1], columns * cells.shape[3], c)[gap:, gap:]
+
+
+def pairs(
+    inputs: Float[Array | np.ndarray, "n h w c"], outputs: Float[Array | np.ndarray, "n h w c"]
+) -> Float[np.ndarray, "two_n h w c"]:
+    """Input beside output: in_0, out_0, in_1, out_1, ... (for a grid with even columns)."""
+    both = np.stack([np.asarray(inputs), np.asarray(outputs)], axis=1)
+    return both.reshape(-1, *both.shape[2:])
+
+
+def scatter(
+    points: Float[Array | np.ndarray, "n 2"],
+    reference: Float[Array | np.ndarray, "m 2"] | None = None,
+    size: int = 400,
+) -> Image:
+    """Points in the plane on white: the reference (real) in grey, `points` in colour above it.
+
+    The frame is the bounding box of the reference, made square and widened by a tenth on each
+    side, so that pictures of one run compare; points outside it are not drawn. Without a
+    reference the points themselves set it.
+    """
+    points = np.asarray(points, np.float64)
+    framing = points if reference is None else np.asarray(reference, np.float64)
+    framing = framing[np.isfinite(framing).all(axis=1)]
+    low, high = (framing.min(0), framing.max(0)) if len(framing) else (np.zeros(2), np.ones(2))
+    side = 1.2 * max((high - low).max(), 1e-6)
+    corner = (low + high) / 2 - side / 2
+    image = np.full((size, size, 3), 255, np.uint8)
+    if reference is not None:
+        _dots(image, (framing - corner) / side, REAL)
+    _dots(image, (points - corner) / side, SYNTHETIC)
+    return image
+
+
+def _dots(image: Image, points: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Draws 3x3 dots at `points` in the unit square, y upwards."""
+    size = len(image)
+    with np.errstate(invalid="ignore"):
+        inside = np.all((points >= 0) & (points < 1), axis=1)
+    column, row = (points[inside] * size).astype(int).T
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            rows = np.clip(size - 1 - row + down, 0, size - 1)
+            image[rows, np.clip(column + right, 0, size - 1)] = colour
+
+
+def save_png(path: str | os.PathLike[str], image: Image) -> None:
+    """Writes a PNG, atomically; the same image gives the same bytes."""
+    import PIL.Image
+
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "PNG")
+    workdir.write_bytes(path, buffer.getvalue())

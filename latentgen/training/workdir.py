@@ -1,0 +1,198 @@
+"""A run's folder: one writer at a time, whole files only, one config for life."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from latentgen.errors import BadInput
+
+CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
+
+
+def check(path: str | os.PathLike[str]) -> Path:
+    """`path`, if it is a folder that can be written or could be made; leaves nothing behind.
+
+    Raises:
+        BadInput: it is a file, lies in one, or its nearest existing parent cannot be written.
+    """
+    path = Path(path)
+    try:
+        parent = path.absolute()
+        while not os.path.lexists(parent):
+            parent = parent.parent
+        if not parent.is_dir():
+            what = "is" if parent == path.absolute() else f"lies in {str(parent)!r},"
+            raise BadInput(f"workdir={str(path)!r} {what} a file; it must be a folder.")
+        # Only an attempt tells: os.access says yes to root, also on a read-only filesystem.
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return path
+
+
+def prepare(path: str | os.PathLike[str]) -> Path:
+    """Makes the folder where it is missing.
+
+    Raises:
+        BadInput: as for `check`; then nothing has been written.
+    """
+    path = check(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return path
+
+
+def _unwritable(path: Path, error: OSError) -> BadInput:
+    return BadInput(
+        f"workdir={str(path)!r} cannot be written ({error.strerror}); name a writable folder."
+    )
+
+
+@contextlib.contextmanager
+def lock(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Holds the folder for this process; the kernel lets go when the process dies, however.
+
+    The file `lock` stays behind and says who holds the folder or held it last.
+
+    Raises:
+        BadInput: another process holds it; names pid, host and since when.
+    """
+    with open(Path(path) / "lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"workdir={str(path)!r} is in use by {_holder(Path(path) / 'lock')}; "
+                "stop it or name another workdir."
+            ) from None
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "job": os.environ.get("SLURM_JOB_ID"),
+            "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        file.truncate(0)
+        file.write(json.dumps(owner))
+        file.flush()
+        yield
+
+
+def _holder(path: Path) -> str:
+    try:
+        owner = json.loads(path.read_text())
+        job = f" (job {owner['job']})" if owner["job"] else ""
+        return f"pid {owner['pid']}{job} on host {owner['host']} since {owner['since']}"
+    except (ValueError, KeyError, TypeError):  # it has locked the file but not yet signed it
+        return "another process"
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replaces the file whole: a reader, or a crash, sees the old content or the new one.
+
+    What a killed writer leaves behind has a fixed name and goes with the next write.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `value` as JSON, atomically.
+
+    Raises:
+        ValueError: it holds a number that JSON has no word for (nan, inf).
+    """
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What `write_json` wrote."""
+    return json.loads(Path(path).read_text())
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`{'a': {'b': 1}}` as `{'a.b': 1}`; an empty mapping stays as a value of its own."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{key}.{inner}": leaf for inner, leaf in flatten(value).items()}
+        else:
+            flat[str(key)] = value
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines such as "optimizer.lr: 0.001 in the workdir, 0.002 now", sorted by key.
+
+    Compares as JSON does: a tuple equals a list, but true is not 1.
+    """
+
+    def words(config: Mapping[str, Any]) -> dict[str, str]:
+        return {key: json.dumps(value, sort_keys=True) for key, value in flatten(config).items()}
+
+    old_words, new_words = words(old), words(new)
+    return [
+        f"{key}: {old_words.get(key, 'no value')} in the workdir, "
+        f"{new_words.get(key, 'no value')} now"
+        for key in sorted(old_words.keys() | new_words.keys())
+        if old_words.get(key) != new_words.get(key)
+    ]
+
+
+def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> bool:
+    """Signs a new folder with its config, or checks that an old one was signed with the same.
+
+    Returns:
+        Whether the folder is new.
+
+    Raises:
+        BadInput: the config differs (names the keys), is unreadable, or is missing beside
+            checkpoints.
+    """
+    path = Path(path)
+    file = path / CONFIG
+    try:
+        old = read_json(file)
+    except FileNotFoundError:
+        if any((path / CHECKPOINTS).glob("*")):
+            raise BadInput(
+                f"workdir={str(path)!r} has checkpoints but no {CONFIG}; name another workdir."
+            ) from None
+        write_json(file, config)
+        return True
+    except (ValueError, OSError):
+        old = None
+    if not isinstance(old, dict):
+        raise BadInput(
+            f"{str(file)!r} is not readable as JSON; restore it or name another workdir."
+        )
+    if changed := differences(old, config):
+        raise BadInput(
+            f"workdir={str(path)!r} belongs to another config: {'; '.join(changed)}. "
+            "Name another workdir."
+        )
+    return False

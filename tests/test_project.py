@@ -1,0 +1,119 @@
+"""The house's rules that no single module can break alone without somebody noticing."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import latentgen
+
+PACKAGE = Path(latentgen.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Imports run one way: what each part of latentgen may import, besides itself and errors.
+# A module right under latentgen/ that is not listed is a door and may import everything.
+MATHEMATICS = {"core", "probability", "networks", "objectives"}
+ALLOWED = {
+    "__init__": set(),
+    "errors": set(),
+    "config": set(),
+    "core": set(),
+    "probability": {"core"},
+    "networks": {"core"},
+    "objectives": {"core", "probability", "networks"},
+    "methods": MATHEMATICS,
+    "metrics": MATHEMATICS,
+    "data": {"core"},
+    "training": {"core", "data"},
+    "build": MATHEMATICS | {"config", "methods", "metrics"},
+}
+# What only one part of latentgen may know of.
+HOMES = {
+    "flax": "networks",
+    "grain": "data",
+    "orbax": "training",
+    "sklearn": "data",
+    "tensorboardX": "training",
+    "tensorflow_datasets": "data",
+}
+HEAVY = {"grain", "matplotlib", "sklearn", "tensorflow", "tensorflow_datasets", "torch"}
+
+
+def part(path: Path) -> str:
+    """'core' for latentgen/core/game.py, 'run' for latentgen/run.py."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+DOORS = sorted({part(p) for p in MODULES if p.parent == PACKAGE} - ALLOWED.keys() - {"__main__"})
+
+
+def imports(source: str, package: str) -> Iterator[tuple[str, ...]]:
+    """The dotted names that a module inside `package` imports, in functions too, split."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: 1 - node.level or None] if node.level else []
+            base += node.module.split(".") if node.module else []
+            yield from ((*base, alias.name) for alias in node.names)
+
+
+def broken_rules(source: str, here: str, package: str) -> list[str]:
+    """The imports of a module in the part `here` that the rules above forbid."""
+    wrong = []
+    for top, *rest in imports(source, package):
+        if top == "latentgen" and here in ALLOWED:
+            target = rest[0] if rest else "__init__"
+            if target not in ALLOWED[here] | {here, "errors", "__init__", "__version__"}:
+                wrong.append(f"{here} imports latentgen.{target}")
+        elif HOMES.get(top, here) != here:
+            wrong.append(f"{here} imports {top}, which only {HOMES[top]} may")
+    return wrong
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    here = part(path)
+    package = ".".join(("latentgen", *path.relative_to(PACKAGE).parts[:-1]))
+    assert path.parent == PACKAGE or here in ALLOWED, f"{here}/ has no place in ALLOWED"
+    assert broken_rules(path.read_text(), here, package) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "here", "wrong"),
+    [
+        ("from latentgen.core import types", "networks", 0),
+        ("from latentgen.networks import mlp", "core", 1),
+        ("from latentgen import methods, errors", "objectives", 1),
+        ("import latentgen.build", "training", 1),
+        ("def f():\n    from latentgen.run import main", "build", 1),
+        ("from ..networks import mlp", "probability", 1),
+        ("from . import keys", "core", 0),
+        ("import flax.linen as nn", "networks", 0),
+        ("from flax import linen", "methods", 1),
+        ("import tensorflow_datasets as tfds", "run", 1),
+        ("from latentgen.methods import vae", "run", 0),
+    ],
+)
+def test_the_rules_see_each_form_of_import(source: str, here: str, wrong: int) -> None:
+    assert len(broken_rules(source, here, f"latentgen.{here}")) == wrong
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_opens_without_heavy_modules(door: str) -> None:
+    """Start-up time counts: what not every run needs is imported where it is used."""
+    code = f"import sys, latentgen.{door}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert HEAVY & set(done.stdout.split()) == set()
+
+
+def test_one_version() -> None:
+    citation = (PACKAGE.parent / "CITATION.cff").read_text()
+    found = re.search(r"^version: (.+)$", citation, re.MULTILINE)
+    assert found is not None
+    assert found[1] == latentgen.__version__

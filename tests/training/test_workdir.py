@@ -1,0 +1,219 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from latentgen.errors import BadInput
+from latentgen.training import workdir
+
+HOLD = """
+import sys, time
+from latentgen.training import workdir
+with workdir.lock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+RACE = """
+import sys
+from latentgen.errors import BadInput
+from latentgen.training import workdir
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with workdir.lock(sys.argv[1]):
+        print("won", flush=True)
+        sys.stdin.readline()
+except BadInput:
+    print("lost", flush=True)
+"""
+
+
+def start(program: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_lock_names_its_holder_and_outlives_no_killed_process(tmp_path):
+    with start(HOLD, tmp_path) as holder:
+        try:
+            assert line(holder) == "held"
+            with pytest.raises(BadInput, match=rf"in use by pid {holder.pid} on host \S+ since"):
+                with workdir.lock(tmp_path):
+                    pass
+        finally:
+            holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    began = time.monotonic()
+    with workdir.lock(tmp_path):
+        assert time.monotonic() - began < 1
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_lock_names_the_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    with workdir.lock(tmp_path), pytest.raises(BadInput, match=r"\(job 4711\)"):
+        with workdir.lock(tmp_path):
+            pass
+    with workdir.lock(tmp_path):  # free again after the block
+        pass
+
+
+def test_of_eight_racing_processes_one_holds_the_lock(tmp_path):
+    racers = [start(RACE, tmp_path) for _ in range(8)]
+    try:
+        assert [line(racer) for racer in racers] == ["ready"] * 8
+        for racer in racers:
+            tell(racer)
+        assert sorted(line(racer) for racer in racers) == ["lost"] * 7 + ["won"]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+
+
+@pytest.mark.parametrize("inside", ["", "a/b"])
+def test_a_workdir_that_is_a_file_or_in_one_is_refused(tmp_path, inside):
+    (tmp_path / "file").write_text("content")
+    for act in (workdir.check, workdir.prepare):
+        with pytest.raises(BadInput, match=r"file.* a file; it must be a folder") as error:
+            act(tmp_path / "file" / inside)
+        assert "\n" not in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "content"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_workdir_that_cannot_be_written_is_refused():
+    for path in ("/proc/x", "/proc/x/y", "/proc/self"):
+        with pytest.raises(BadInput, match=r"cannot be written \(.+\)"):
+            workdir.prepare(path)
+
+
+def test_check_leaves_nothing_and_prepare_makes_the_folder(tmp_path):
+    path = tmp_path / "a" / "b"
+    assert workdir.check(path) == path
+    assert list(tmp_path.iterdir()) == []
+    assert workdir.prepare(path).is_dir()
+    assert list(path.iterdir()) == []
+    workdir.prepare(path)
+
+
+def test_a_relative_workdir_is_checked_where_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workdir.prepare("runs/1")
+    assert (tmp_path / "runs" / "1").is_dir()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    workdir.write_json(path, {"a": 1})
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="disk full"):
+            workdir.write_json(path, {"a": 2})
+    with pytest.raises(ValueError, match="JSON"):
+        workdir.write_json(path, {"a": float("nan")})
+    assert workdir.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    """A writer is killed in a loop of writes; whatever moment, the file is one of the two."""
+    path = tmp_path / "x.json"
+    program = (
+        "import sys\nfrom latentgen.training import workdir\nprint('go', flush=True)\n"
+        "while True:\n"
+        "    for c in 'ab': workdir.write_json(sys.argv[1], c * 3_000_000)\n"
+    )
+    for pause in (0.05, 0.11, 0.23):
+        with start(program, path) as writer:
+            line(writer)
+            time.sleep(pause)
+            for _ in range(5):
+                if path.exists():
+                    assert workdir.read_json(path) in ("a" * 3_000_000, "b" * 3_000_000)
+            writer.kill()
+        if path.exists():
+            assert workdir.read_json(path) in ("a" * 3_000_000, "b" * 3_000_000)
+    workdir.write_json(path, 1)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]  # nothing left behind for good
+
+
+def test_flatten():
+    assert workdir.flatten({"a": {"b": 1, "c": {"d": (1, 2)}}, "e": {}}) == {
+        "a.b": 1,
+        "a.c.d": (1, 2),
+        "e": {},
+    }
+
+
+def test_differences():
+    old = {"optimizer": {"lr": 0.001, "name": "adam"}, "seed": 1, "sizes": [1, 2], "gone": None}
+    new = {"optimizer": {"lr": 0.002, "name": "adam"}, "seed": True, "sizes": (1, 2), "a": "x"}
+    assert workdir.differences(old, new) == [
+        'a: no value in the workdir, "x" now',
+        "gone: null in the workdir, no value now",
+        "optimizer.lr: 0.001 in the workdir, 0.002 now",
+        "seed: 1 in the workdir, true now",
+    ]
+    assert workdir.differences(new, new) == []
+
+
+def test_a_run_is_signed_once(tmp_path):
+    config = {"sizes": (3, 4), "optimizer": {"lr": 1e-3}}
+    assert workdir.open_run(tmp_path, config) is True
+    (tmp_path / "checkpoints").mkdir()
+    assert workdir.open_run(tmp_path, config) is False
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(BadInput, match=r"optimizer\.lr: 0\.001 in the workdir, 0\.01 now") as error:
+        workdir.open_run(tmp_path, config | {"optimizer": {"lr": 1e-2}})
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_config_that_differs_in_kind_only_is_named():
+    assert workdir.differences({"a": {}}, {"a": {"b": 1}}) == [
+        "a: {} in the workdir, no value now",
+        "a.b: no value in the workdir, 1 now",
+    ]
+
+
+@pytest.mark.parametrize("content", ['{"a": 1', "", "[1]", "\xff"])
+def test_an_unreadable_config_is_not_overwritten(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(BadInput, match="not readable"):
+        workdir.open_run(tmp_path, {"a": 1})
+    assert (tmp_path / "config.json").read_bytes() == content.encode("latin-1")
+
+
+def test_checkpoints_without_a_config_are_not_taken_over(tmp_path):
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
+    with pytest.raises(BadInput, match=r"checkpoints but no config\.json"):
+        workdir.open_run(tmp_path, {"a": 1})
+    assert not (tmp_path / "config.json").exists()
