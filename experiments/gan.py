@@ -57,16 +57,23 @@ def minimax():
     return config
 
 
-def fashion():
+def infogan():
     config = nonsaturating()
     config.data.name = "fashion_mnist"
-    config.steps = 17_000  # 20 epochs of 55,000
+    config.steps = 17_200  # 20 epochs of 55,000
     config.method.code_dim = 64
     config.method.prior = "uniform"
-    conv = dict(network="conv", hidden=(1024,), init="normal02")
-    config.generator = ConfigDict(network(norm="batch", **conv))
-    config.discriminator = ConfigDict(network(norm="batch", activation="leaky_relu", **conv))
+    conv = dict(network="conv", hidden=(1024,), norm="batch", init="normal02")
+    config.generator = ConfigDict(network(**conv))
+    config.discriminator = ConfigDict(network(activation="leaky_relu", **conv))
     config.every = ConfigDict(dict(log=50, validate=850, sample=850, checkpoint=850))
+    return config
+
+
+def fashion():
+    config = infogan()
+    for net in (config.generator, config.discriminator):
+        net.hidden, net.channels = (512,), (32, 64)
     return config
 
 
@@ -87,7 +94,7 @@ def grid():
 
 
 VARIANTS = {
-    f.__name__: f for f in (nonsaturating, minimax, fashion, ring, grid)
+    f.__name__: f for f in (nonsaturating, minimax, fashion, infogan, ring, grid)
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from latentgen import build
@@ -68,6 +68,7 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
         except flags.Error as error:
             return _refuse(next(iter(str(error).splitlines()), type(error).__name__))
 
+    FLAGS.set_default("verbosity", logging.WARNING)
     app.run(guarded, flags_parser=parse_flags)
 
 

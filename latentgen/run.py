@@ -3,8 +3,6 @@
 The same command again continues where it stopped, or says that it is finished.
 """
 
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -191,7 +189,7 @@ def summary(
         "config_sha256": provenance.config_hash(config),
         "versions": provenance.versions(),
         "device": provenance.device(),
-        "command": shlex.join(["python", "-m", "latentgen.run", *sys.argv[1:]]),
+        "command": provenance.command("latentgen.run"),
     }
 
 

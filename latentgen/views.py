@@ -62,10 +62,9 @@ def reconstruct(method: Method, state: PyTree, x: Float[Array, "n *shape"]) -> V
 
 
 def interpolate(
-    method: Method, state: PyTree, key: Key[Array, ""], num: int, columns: int = 10
+    method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int
 ) -> View:
     """Each row a straight path between two codes drawn from the prior, ends included."""
-    rows = max(1, num // columns)
     start, stop = jnp.split(probe(method, "codes")(state, key, 2 * rows), 2)
     weight = jnp.linspace(0.0, 1.0, columns)[None, :, None]
     z = (1 - weight) * start[:, None] + weight * stop[:, None]
@@ -74,17 +73,18 @@ def interpolate(
 
 
 def traverse(
-    method: Method, state: PyTree, key: Key[Array, ""], num: int, columns: int = 10
+    method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int
 ) -> View:
     """Each row one coordinate of one code, moved through the prior from its 1% to its 99% quantile.
 
-    The quantiles are those of 10,000 codes of the prior, whatever it is.
+    The quantiles are those of 10,000 codes of the prior, whatever it is. Rows stop at the last
+    coordinate.
     """
     codes = probe(method, "codes")
     pool = codes(state, key, 10_000)
     centre = codes(state, jax.random.fold_in(key, 1), 1)
-    rows = min(max(1, num // columns), pool.shape[1])
+    rows = min(rows, pool.shape[1])
     values = jnp.quantile(pool, jnp.linspace(0.01, 0.99, columns), axis=0)
-    moved = jnp.arange(rows)[:, None, None] == jnp.arange(pool.shape[1])[None, None, :]
+    moved = jnp.eye(rows, pool.shape[1], dtype=bool)[:, None, :]
     z = jnp.where(moved, values[None], centre[None]).reshape(rows * columns, -1)
     return View(probe(method, "decode")(state, z), z, columns)

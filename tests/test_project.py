@@ -29,7 +29,7 @@ ALLOWED = {
     "metrics": MATHEMATICS,
     "data": {"core"},
     "training": {"core", "data"},
-    "build": MATHEMATICS | {"config", "methods", "metrics"},
+    "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
 }
 # What only one part of latentgen may know of.
 HOMES = {

@@ -8,7 +8,9 @@ import contextlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from tensorflow_datasets.core.download.checksums import UrlInfo
 from latentgen.data import originals
 from latentgen.errors import BadInput
 
+REACH_SECONDS = 15.0
 
-class _FromOriginals(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+
+class _FromOriginals(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A set made of original files: those in `files`, else downloaded."""
 
     VERSION = tfds.core.Version(originals.VERSION)
@@ -40,7 +44,7 @@ class _FromOriginals(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
 
     def _info(self) -> tfds.core.DatasetInfo:
-        image = tfds.features.Tensor(shape=(28, 28, 1), dtype=np.uint8)
+        image = tfds.features.Tensor(shape=(28, 28, 1), dtype=np.uint8, encoding="bytes")
         features = {"image": image, "label": tfds.features.ClassLabel(num_classes=10)}
         if self.source == "binarized_mnist":
             del features["label"]
@@ -60,7 +64,7 @@ class _FromOriginals(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(*xs) for split, xs in splits.items()}
 
     def _generate_examples(
-        self, images: Sequence[Any], labels: Sequence[Any]
+        self, images: np.ndarray, labels: np.ndarray
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             example = {"image": image, "label": int(label)}
@@ -143,19 +147,31 @@ def prepare(name: str, data_dir: Path, files: originals.Files | None) -> Path:
 
 
 def _run(builder: tfds.core.DatasetBuilder, name: str, downloads: bool) -> None:
+    first, *rest = (o for split in originals.ORIGINALS[name].values() for o in split)
     config = tfds.download.DownloadConfig(force_checksums_validation=True)
     try:
+        if downloads:
+            _reach(first.url)
         builder.download_and_prepare(download_config=config, file_format="array_record")
     except BadInput:
         raise
     except Exception as error:
         if not downloads:
             raise
-        files = [o for split in originals.ORIGINALS[name].values() for o in split]
-        base = files[0].url.removesuffix(files[0].file)
-        why = " ".join(str(error).split())[:200]
         raise BadInput(
-            f"config.data.name={name!r}: the download from {base} failed ({type(error).__name__}: "
-            f"{why}). Put {', '.join(o.file for o in files)} into a folder and name it in "
+            f"config.data.name={name!r}: the download of {first.url} and {len(rest)} more failed "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Put the files "
+            f"{', '.join(o.file for o in (first, *rest))} into a folder and name it in "
             "config.data.manual_dir."
         ) from error
+
+
+def _reach(url: str) -> None:
+    """Fails within seconds where there is no network; TFDS would try for minutes."""
+    request = urllib.request.Request(url, method="HEAD")
+    # A server that answers at all is left to the download itself.
+    with (
+        contextlib.suppress(urllib.error.HTTPError),
+        urllib.request.urlopen(request, timeout=REACH_SECONDS),
+    ):
+        pass

@@ -9,12 +9,12 @@ to resume is to ask for the rows of the next step.
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int32, Key, Shaped
+from jaxtyping import Array, Int, Int32, Key
 
 from latentgen.core.keys import stream
 from latentgen.core.types import Batch, PyTree
@@ -42,8 +42,11 @@ class Feed(NamedTuple):
 
 
 def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"]]:
-    """epoch -> its permutation of the n examples, computed on the CPU of this host."""
-    cpu = jax.local_devices(backend="cpu")[0]
+    """epoch -> its permutation of the n examples, computed on the CPU unless JAX has none."""
+    try:
+        cpu = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        cpu = jax.local_devices()[0]
     key = jax.device_put(stream(key, "order"), cpu)
 
     @jax.jit
@@ -105,14 +108,14 @@ def feed(
         raise BadInput(f"config.batch_size={batch_size} must be at most {n}, the training split.")
     index = indices(key, n, batch_size, draws)
 
-    def prepared(raw: Batch, key: Key[Array, ""]) -> Batch:
-        return Batch(preprocess.forward(raw.x, stream(key, "preprocess")), raw.label)
+    def prepared(x: Any, label: Any, key: Key[Array, ""]) -> Batch:
+        return Batch(preprocess.forward(x, stream(key, "preprocess")), label)
 
     def gather(resident: Batch, i: Int[Array, "draws batch"], key: Key[Array, ""]) -> Batch:
-        return prepared(jax.tree.map(lambda a: a[i], resident), key)
+        return prepared(resident.x[i], resident.label[i], key)
 
-    def streamed(resident: tuple[()], raw: Batch, key: Key[Array, ""]) -> Batch:
-        return prepared(raw, key)
+    def streamed(resident: tuple[()], raw: Examples, key: Key[Array, ""]) -> Batch:
+        return prepared(raw.x, raw.label, key)
 
     size = math.prod(examples.x.shape) * examples.x.dtype.itemsize
     if isinstance(examples.x, np.ndarray) and size <= stream_above:
@@ -123,7 +126,7 @@ def feed(
 
 def _read_ahead(
     examples: Examples, index: Callable[[int, int], np.ndarray], step_bytes: int
-) -> Callable[[int, int], Batch]:
+) -> Callable[[int, int], Examples]:
     """`rows` that reads examples with Grain's threads, ahead of what was asked for.
 
     Consecutive requests go on with one iterator; any other starts a new one.
@@ -136,15 +139,15 @@ def _read_ahead(
         def __len__(self) -> int:
             return 2**62
 
-        def __getitem__(self, step: int) -> Batch:
+        def __getitem__(self, step: int) -> Examples:
             i = index(step, 1)[0]
             x = np.asarray(examples.x.take(i.ravel(), axis=0))
-            return Batch(x.reshape(*i.shape, *x.shape[1:]), examples.label[i])
+            return Examples(x.reshape(*i.shape, *x.shape[1:]), examples.label[i])
 
     source = grain.MapDataset.source(Steps())
     following, iterator = -1, iter(())
 
-    def rows(first: int, steps: int) -> Batch:
+    def rows(first: int, steps: int) -> Examples:
         nonlocal following, iterator
         if first != following:
             ahead = min(max(2, READ_AHEAD // step_bytes), 2 * steps)
@@ -157,10 +160,8 @@ def _read_ahead(
 
 
 @functools.partial(jax.jit, static_argnames="forward")
-def _padded(
-    raw: Batch, key: Key[Array, ""], i: Int[Array, ""], forward: Callable[..., Array]
-) -> Batch:
-    return Batch(forward(raw.x, jax.random.fold_in(key, i)), raw.label)
+def _forward(forward: Callable[..., Array], raw: Any, key: Key[Array, ""]) -> Array:
+    return forward(raw, key)
 
 
 def passes(
@@ -179,8 +180,6 @@ def passes(
     key = stream(key, "preprocess")
     for i in range(-(-n // positive("batch_size", batch_size))):
         at = np.minimum(np.arange(i * batch_size, (i + 1) * batch_size), n - 1)
-        raw = Batch(np.asarray(examples.x.take(at, axis=0)), examples.label[at])
-        yield (
-            _padded(raw, key, np.int32(i), preprocess.forward),
-            min(batch_size, n - i * batch_size),
-        )
+        raw = np.asarray(examples.x.take(at, axis=0))
+        x = _forward(preprocess.forward, raw, jax.random.fold_in(key, i))
+        yield Batch(x, jnp.asarray(examples.label[at])), min(batch_size, n - i * batch_size)

@@ -29,7 +29,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,18 +48,6 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _log = logging.getLogger(__name__)
 
 
-class Rows(Protocol):
-    """What an array and a `LazyRows` have in common."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, rows: slice, /) -> Any: ...
-    def take(self, indices: Any, /, axis: int) -> np.ndarray: ...
-
-
 @dataclass(frozen=True)
 class LazyRows:
     """uint8 images, of which `read` decodes those at the positions it is given."""
@@ -67,7 +55,11 @@ class LazyRows:
     read: Callable[[Sequence[int]], np.ndarray]
     positions: range
     example: tuple[int, ...]
-    dtype: np.dtype = np.dtype(np.uint8)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """uint8."""
+        return np.dtype(np.uint8)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,7 +84,7 @@ class Examples(NamedTuple):
     with `x.take(indices, axis=0)` from either.
     """
 
-    x: Rows
+    x: np.ndarray | LazyRows
     label: np.ndarray
 
 
@@ -150,12 +142,12 @@ def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
     """
     digest = hashlib.sha256()
     for examples in dataset.splits.values():
-        digest.update(np.ascontiguousarray(examples.label))
+        digest.update(np.ascontiguousarray(examples.label).data)
     for examples in dataset.splits.values():
         x = examples.x
         if not isinstance(x, np.ndarray):
             x = x.take(np.linspace(0, len(x) - 1, 1_000).astype(int), axis=0)
-        digest.update(np.ascontiguousarray(x))
+        digest.update(np.ascontiguousarray(x).data)
     return {
         "name": dataset.name,
         "version": dataset.version,
@@ -228,8 +220,10 @@ def prepared(data_dir: Path) -> dict[str, Path]:
     found: dict[str, list[Path]] = {}
     for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json"):
         for folder in (info.parent for info in data_dir.glob(pattern)):
-            if _VERSION.fullmatch(folder.name):
-                found.setdefault(str(folder.parent.relative_to(data_dir)), []).append(folder)
+            name = str(folder.parent.relative_to(data_dir))
+            # Hidden folders are the remains of somebody who was killed while preparing.
+            if _VERSION.fullmatch(folder.name) and not name.startswith("."):
+                found.setdefault(name, []).append(folder)
     return {
         name: max(folders, key=lambda f: tuple(map(int, f.name.split("."))))
         for name, folders in found.items()
@@ -252,9 +246,8 @@ def _from_tfds(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | N
                 "it with tfds build --file_format=array_record."
             )
         return _read(name, folder, data_dir, f"prepared by TFDS in {folder}")
-    ours = data_dir / f"latentgen_{name}" / originals.VERSION
-    for folder in (ours, ready.get(name)):
-        if folder and (folder / "dataset_info.json").is_file() and _is_array_record(folder):
+    for folder in filter(None, (ready.get(f"latentgen_{name}"), ready.get(name))):
+        if _is_array_record(folder):
             return _read(name, folder, data_dir, f"prepared by TFDS in {folder}")
 
     files, origin = _files(name, manual_dir)
@@ -346,7 +339,8 @@ def _decode(
     features = dict(builder.info.features.items())
     image = features.get("image")
     shape = getattr(image, "shape", None)
-    if not shape or len(shape) != 3 or None in shape or np.dtype(image.np_dtype) != np.uint8:
+    dtype = getattr(image, "np_dtype", None)
+    if not shape or len(shape) != 3 or None in shape or dtype != np.uint8:
         raise BadInput(
             f"config.data.name={name!r}: {folder} needs a feature 'image' of one fixed shape "
             f"(h, w, c) in uint8; it has {image}."
@@ -374,11 +368,12 @@ def _decode(
                 label = np.fromiter((r["label"] for r in records), np.int32, n)
             return {"x": LazyRows(read, range(n), tuple(shape)), "label": label}
         x = np.empty((n, *shape), np.uint8)
-        for i in range(n):
-            record = source[i]
-            x[i] = record["image"] * white
-            if labelled:
-                label[i] = record["label"]
-        return {"x": x, "label": label}
+        for start in range(0, n, 1_000):
+            at = range(start, min(start + 1_000, n))
+            for i, record in zip(at, source.__getitems__(at), strict=True):
+                x[i] = record["image"]
+                if labelled:
+                    label[i] = record["label"]
+        return {"x": x * white, "label": label}
 
     return {s: split(s) for s in SPLITS if s in builder.info.splits}

@@ -154,7 +154,8 @@ class Checkpoints:
             steps = self.steps()
             if not steps or (step is not None and step not in steps):
                 there = f"there are {steps}" if steps else "there is none"
-                raise BadInput(f"{str(self._path)!r} has no checkpoint {step or ''}: {there}.")
+                name = "checkpoint" if step is None else f"checkpoint {step}"
+                raise BadInput(f"{str(self._path)!r} has no {name}: {there}.")
             tried = steps[-1] if step is None else step
             try:
                 return tried, *self._read(tried, like)

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import platform
+import shlex
+import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -42,3 +44,8 @@ def device() -> dict[str, Any]:
         "machine": platform.machine(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def command(module: str) -> str:
+    """The command line that started this process."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])

@@ -17,8 +17,11 @@ CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 
 
-def check(path: str | os.PathLike[str]) -> Path:
+def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
     """`path`, if it is a folder that can be written or could be made; leaves nothing behind.
+
+    Args:
+        key: what the user calls the folder.
 
     Raises:
         BadInput: it is a file, lies in one, or its nearest existing parent cannot be written.
@@ -30,32 +33,32 @@ def check(path: str | os.PathLike[str]) -> Path:
             parent = parent.parent
         if not parent.is_dir():
             what = "is" if parent == path.absolute() else f"lies in {str(parent)!r},"
-            raise BadInput(f"workdir={str(path)!r} {what} a file; it must be a folder.")
+            raise BadInput(f"{key}={str(path)!r} {what} a file; it must be a folder.")
         # Only an attempt tells: os.access says yes to root, also on a read-only filesystem.
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable(path, key, error) from None
     return path
 
 
-def prepare(path: str | os.PathLike[str]) -> Path:
+def prepare(path: str | os.PathLike[str], key: str = "workdir") -> Path:
     """Makes the folder where it is missing.
 
     Raises:
         BadInput: as for `check`; then nothing has been written.
     """
-    path = check(path)
+    path = check(path, key)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable(path, key, error) from None
     return path
 
 
-def _unwritable(path: Path, error: OSError) -> BadInput:
+def _unwritable(path: Path, key: str, error: OSError) -> BadInput:
     return BadInput(
-        f"workdir={str(path)!r} cannot be written ({error.strerror}); name a writable folder."
+        f"{key}={str(path)!r} cannot be written ({error.strerror}); name a writable folder."
     )
 
 

@@ -153,12 +153,14 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     )
     for pause in (0.05, 0.11, 0.23):
         with start(program, path) as writer:
-            line(writer)
-            time.sleep(pause)
-            for _ in range(5):
-                if path.exists():
-                    assert workdir.read_json(path) in ("a" * 3_000_000, "b" * 3_000_000)
-            writer.kill()
+            try:
+                line(writer)
+                time.sleep(pause)
+                for _ in range(5):
+                    if path.exists():
+                        assert workdir.read_json(path) in ("a" * 3_000_000, "b" * 3_000_000)
+            finally:
+                writer.kill()
         if path.exists():
             assert workdir.read_json(path) in ("a" * 3_000_000, "b" * 3_000_000)
     workdir.write_json(path, 1)

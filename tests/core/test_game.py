@@ -1,0 +1,144 @@
+"""The game against hand-computed games: a bilinear minimax, counting players, stats kept apart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from latentgen.core.game import ascend, game, run_chunk
+from latentgen.core.keys import run_key, stream
+from latentgen.core.types import Batch, Method, Phase, State
+
+
+def batch_of(x: jax.Array) -> Batch:
+    return Batch(x, jnp.zeros(x.shape[:-1], jnp.int32))
+
+
+def bilinear(lr: float, repeats: int = 1) -> Method:
+    """C(D, G) = (D + b) G per example b: D ascends, G descends, both also count their calls."""
+
+    def loss(name):
+        def value(params, stats, batch, key, step, train):
+            c = (params["D"] + batch.x[:, 0]) * params["G"]
+            moved = {player: stats[player] + 1 for player in stats}
+            return c, (moved, {f"c_{name}": c})
+
+        return value
+
+    def init(key):
+        return {"D": jnp.float32(1.0), "G": jnp.float32(2.0)}, {"D": jnp.int32(0), "G": jnp.int32(0)}
+
+    phases = [
+        Phase(loss("D"), ("D",), ascend(optax.sgd(lr)), repeats),
+        Phase(loss("G"), ("G",), optax.sgd(lr)),
+    ]
+    return game(init, phases, lambda state, key, n: jnp.zeros((n, 1)), {})
+
+
+def test_ascent_then_descent_on_one_cost_by_hand() -> None:
+    method = bilinear(0.1)
+    state, metrics = method.step(
+        method.init(run_key(0)), jnp.int32(0), batch_of(jnp.array([[[0.0], [1.0]]])), run_key(0)
+    )
+    # dC/dD = G = 2: D = 1 + .2; then dC/dG = D + mean b = 1.7: G = 2 - .17
+    np.testing.assert_allclose(state.params["D"], 1.2, rtol=1e-6)
+    np.testing.assert_allclose(state.params["G"], 1.83, rtol=1e-6)
+    np.testing.assert_allclose(metrics["c_D"], 3.0, rtol=1e-6)  # (1 + .5) 2, before the turn
+    np.testing.assert_allclose(metrics["c_G"], 3.4, rtol=1e-6)  # (1.2 + .5) 2, after D's
+
+
+def test_repeats_see_minibatches_of_their_own_and_the_last_ones_go_to_who_plays_less() -> None:
+    method = bilinear(0.1, repeats=3)
+    assert method.draws == 3
+    b = jnp.array([[[10.0]], [[20.0]], [[30.0]]])
+    state, metrics = method.step(method.init(run_key(0)), jnp.int32(0), batch_of(b), run_key(0))
+    np.testing.assert_allclose(state.params["D"], 1.6, rtol=1e-6)  # three ascents by .1 * G
+    np.testing.assert_allclose(state.params["G"], 2 - 0.1 * (1.6 + 30), rtol=1e-6)
+    means = np.mean([(1 + 10) * 2, (1.2 + 20) * 2, (1.4 + 30) * 2])
+    np.testing.assert_allclose(metrics["c_D"], means, rtol=1e-6)
+
+
+def test_a_turn_keeps_only_its_own_players_stats() -> None:
+    method = bilinear(0.1, repeats=3)
+    b = jnp.zeros((3, 1, 1))
+    state, _ = method.step(method.init(run_key(0)), jnp.int32(0), batch_of(b), run_key(0))
+    assert (int(state.stats["D"]), int(state.stats["G"])) == (3, 1)
+
+
+@pytest.mark.parametrize("mover", ["D", "G"])
+def test_the_other_player_stays_bitwise(mover: str) -> None:
+    still = optax.set_to_zero()
+    txs = {p: optax.adam(0.1) if p == mover else still for p in "DG"}
+
+    def loss(params, stats, batch, key, step, train):
+        c = (jnp.sin(params["D"]) * params["G"] * batch.x).sum(axis=1)
+        return c, (stats, {})
+
+    def init(key):
+        return {"D": jnp.float32(0.3), "G": jnp.float32(0.7)}, {}
+
+    phases = [Phase(loss, (p,), txs[p]) for p in "DG"]
+    method = game(init, phases, lambda *_: jnp.zeros((1, 1)), {})
+    start = method.init(run_key(0))
+    end, _ = method.step(start, jnp.int32(0), batch_of(jnp.ones((1, 4, 1))), run_key(0))
+    for player in "DG":
+        same = np.asarray(end.params[player]).tobytes() == np.asarray(start.params[player]).tobytes()
+        assert same == (player != mover)
+
+
+def noisy() -> Method:
+    """A loss with noise, so that keys matter."""
+
+    def loss(params, stats, batch, key, step, train):
+        noise = jax.random.normal(key, (len(batch.x),))
+        value = (params["p"] - noise + step) ** 2
+        return value, (stats, {"loss": value})
+
+    return game(
+        lambda key: ({"p": jax.random.normal(key, ())}, {}),
+        [Phase(loss, ("p",), optax.adam(0.01))],
+        lambda *_: jnp.zeros((1, 1)),
+        {},
+    )
+
+
+def run(method: Method, state: State, first: int, last: int) -> tuple[State, dict]:
+    def batches(resident, row, key):
+        return Batch(jax.random.normal(key, (1, 3, 2)), jnp.zeros((1, 3), jnp.int32))
+
+    steps = jnp.arange(first, last)
+    return jax.jit(
+        lambda s, i: run_chunk(method, batches, s, i, jnp.zeros(len(i)), (), run_key(3))
+    )(state, steps)
+
+
+def test_a_run_in_pieces_is_the_run() -> None:
+    method = noisy()
+    start = method.init(run_key(3))
+    whole, metrics = run(method, start, 0, 10)
+    half, first = run(method, start, 0, 4)
+    pieces, second = run(method, half, 4, 10)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(pieces), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    joined = np.concatenate([first["loss"], second["loss"]])
+    assert joined.tobytes() == np.asarray(metrics["loss"]).tobytes()
+
+
+def test_each_step_and_each_purpose_draws_other_noise() -> None:
+    key = run_key(0)
+    keys = [stream(key, name) for name in ("init", "step", "data", "order", "evaluation")]
+    keys += [jax.random.fold_in(stream(key, "step"), step) for step in range(100)]
+    keys += [jax.random.fold_in(stream(key, "data"), step) for step in range(100)]
+    keys += [run_key(seed) for seed in range(100)]
+    words = {tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in keys}
+    assert len(words) == len(keys)
+
+
+def test_terms_are_those_of_every_player_and_change_nothing() -> None:
+    method = bilinear(0.1)
+    terms = method.terms(
+        method.init(run_key(0)), jnp.int32(0), batch_of(jnp.array([[0.0], [1.0]])), run_key(0)
+    )
+    np.testing.assert_allclose(terms["c_D"], [2.0, 4.0])
+    np.testing.assert_allclose(terms["c_G"], [2.0, 4.0])

@@ -1,0 +1,60 @@
+"""The moving average against its recurrence in numpy. Populations: tests/methods."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from latentgen.core.game import game
+from latentgen.core.keys import run_key
+from latentgen.core.types import Batch, Method, Phase
+from latentgen.core.wrappers import with_ema
+
+
+def walker() -> Method:
+    """Player w goes up by 1 each step; a statistic counts by 2; u goes down."""
+
+    def loss(params, stats, batch, key, step, train):
+        value = (-params["w"] + params["u"]) * jnp.ones(len(batch.x))
+        return value, ({"w": stats["w"] + 2.0, "u": stats["u"]}, {"loss": value})
+
+    def init(key):
+        start = jnp.float32(0.0)
+        return {"w": start, "u": start + 5}, {"w": start, "u": start}
+
+    def sample(state, key, n):
+        return jnp.full((n, 2), jnp.stack([state.params["w"], state.stats["w"]]))
+
+    phase = Phase(loss, ("w", "u"), optax.sgd(1.0))
+    return game(init, [phase], sample, {"see": lambda state, plus: state.params["w"] + plus})
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_average_is_the_recurrence_and_sampling_sees_it(start: int) -> None:
+    method = with_ema(walker(), ("w",), decay=0.75, start=start)
+    state = method.init(run_key(0))
+    batch = Batch(jnp.zeros((1, 2, 1)), jnp.zeros((1, 2), jnp.int32))
+    w = stat = average_w = average_stat = 0.0
+    for step in range(7):
+        state, _ = method.step(state, jnp.int32(step), batch, run_key(0))
+        w, stat = w + 1, stat + 2
+        keep = 0.75 if step >= start else 0.0
+        average_w = keep * average_w + (1 - keep) * w
+        average_stat = keep * average_stat + (1 - keep) * stat
+        expected = np.array([[average_w, average_stat]])
+        np.testing.assert_allclose(method.sample(state, run_key(0), 1), expected, rtol=1e-6)
+        np.testing.assert_allclose(method.probes["see"](state, 10.0), average_w + 10, rtol=1e-6)
+    assert float(state.state.params["w"]) == 7.0
+    terms = method.terms(state, jnp.int32(7), Batch(batch.x[0], batch.label[0]), run_key(0))
+    np.testing.assert_allclose(terms["loss"], -7.0 + (5.0 - 7.0))  # the players themselves
+
+
+def test_state_may_be_donated() -> None:
+    method = with_ema(walker(), ("w",), decay=0.5)
+    state = jax.jit(method.init)(run_key(0))
+    batch = Batch(jnp.zeros((1, 2, 1)), jnp.zeros((1, 2), jnp.int32))
+    step = jax.jit(method.step, donate_argnums=0)
+    for i in range(3):
+        state, _ = step(state, i, batch, run_key(0))
+    assert float(state.params["w"]) == 0.5**3 * 0 + 0.125 * 1 + 0.25 * 2 + 0.5 * 3

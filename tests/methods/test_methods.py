@@ -1,0 +1,208 @@
+"""What every method must do. A new method joins by adding a row."""
+
+import copy
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentgen import build
+from latentgen.core.game import run_chunk
+from latentgen.core.keys import run_key
+from latentgen.core.types import Batch, Method
+from latentgen.core.wrappers import population
+from latentgen.training.workdir import flatten
+
+ROOT = Path(__file__).parents[2]
+
+
+class Row(NamedTuple):
+    """An experiment, what is changed in it, and a numeric hyperparameter of it."""
+
+    experiment: str
+    changes: dict[str, Any]
+    hyper: str
+
+
+SMALL_CONV = {"network": "conv", "hidden": (16,), "channels": (4, 8)}
+
+
+def both(a: str, b: str, changes: dict[str, Any]) -> dict[str, Any]:
+    return {f"{net}.{key}": value for net in (a, b) for key, value in changes.items()}
+
+
+ROWS = {
+    "vae": Row("vae", {}, "method.beta"),
+    "vae-normal-warmup-ema": Row(
+        "vae",
+        {
+            "method.likelihood": "normal",
+            "method.warmup_steps": 5,
+            "method.ema_decay": 0.9,
+            **both("encoder", "decoder", {"norm": "layer", "dropout": 0.2}),
+        },
+        "optimizer.lr",
+    ),
+    "vae-conv-batch": Row(
+        "vae", both("encoder", "decoder", SMALL_CONV | {"norm": "batch"}), "optimizer.lr"
+    ),
+    "gan": Row("gan", {"method.ema_decay": 0.0}, "generator_optimizer.lr"),
+    "gan-minimax-ema": Row("gan", {"method.game": "minimax"}, "discriminator_optimizer.lr"),
+    "gan-conv-3-steps-uniform": Row(
+        "gan",
+        {
+            "method.discriminator_steps": 3,
+            "method.prior": "uniform",
+            **both("generator", "discriminator", SMALL_CONV | {"norm": "batch"}),
+        },
+        "discriminator_optimizer.lr",
+    ),
+}
+
+
+def config_of(row: Row) -> dict[str, Any]:
+    path = ROOT / "experiments" / f"{row.experiment}.py"
+    spec = importlib.util.spec_from_file_location(row.experiment, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config().to_dict()
+    for key, value in row.changes.items():
+        assert key in flatten(config)
+        *path, name = key.split(".")
+        section = config
+        for part in path:
+            section = section[part]
+        section[name] = value
+    return copy.deepcopy(config)
+
+
+SHAPE = (8, 8, 1)
+
+
+def method_of(row: Row) -> Method:
+    return build.experiment(config_of(row)).wire(SHAPE)
+
+
+def batches(steps: int, draws: int, seed: int = 0) -> Batch:
+    x = jax.random.uniform(jax.random.key(seed), (steps, draws, 16, *SHAPE))
+    return Batch(x, jnp.zeros((steps, draws, 16), jnp.int32))
+
+
+def runner(method: Method) -> Callable[[Any, int, Batch, jax.Array], tuple[Any, dict]]:
+    chunk = jax.jit(lambda s, i, rows, k: run_chunk(method, lambda _, r, k: r, s, i, rows, (), k))
+    return lambda state, first, data, key: chunk(
+        state, first + jnp.arange(len(data.x)), data, key
+    )
+
+
+@pytest.fixture(params=ROWS, scope="module")
+def row(request: pytest.FixtureRequest) -> Row:
+    return ROWS[request.param]
+
+
+def test_a_run_in_pieces_is_the_run_bitwise(row: Row) -> None:
+    method = method_of(row)
+    run, key = runner(method), run_key(0)
+    data = batches(4, method.draws)
+    start = jax.jit(method.init)(key)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(start))  # a checkpoint forgets it
+    whole, metrics = run(start, 0, data, key)
+    half, first = run(start, 0, jax.tree.map(lambda a: a[:2], data), key)
+    pieces, second = run(half, 2, jax.tree.map(lambda a: a[2:], data), key)
+    assert_bitwise(whole, pieces)
+    for name in metrics:
+        assert_bitwise(metrics[name], jnp.concatenate([first[name], second[name]]))
+    moved = [not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (start, whole)), strict=True)]
+    assert sum(moved) > len(moved) / 2
+    assert all(np.isfinite(v).all() for v in metrics.values())
+
+
+def assert_bitwise(a: Any, b: Any) -> None:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+def test_population_member_is_the_solo_run(row: Row) -> None:
+    """To float tolerance: batched kernels sum in another order. Adam's first steps amplify it."""
+    config = config_of(row)
+    make = build.make(config, SHAPE)
+    seeds, values = jnp.array([3, 8]), jnp.array([0.5, 2.0]) * 1e-3
+    many = population(make, {row.hyper: values}, seeds)
+    data = [batches(3, many.draws, seed) for seed in (0, 1)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a, axis=1), *data)  # steps lead, then members
+    root = jax.random.key(0)
+    end, metrics = runner(many)(jax.jit(many.init)(root), 0, stacked, root)
+    for i in range(2):
+        solo = make({row.hyper: float(values[i])})
+        key = run_key(int(seeds[i]))
+        start = jax.jit(solo.init)(key)
+        expected, solo_metrics = runner(solo)(start, 0, data[i], key)
+        for a, b in zip(jax.tree.leaves(end), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=2e-3, atol=2e-4)
+        for name, value in solo_metrics.items():
+            np.testing.assert_allclose(metrics[name][:, i], value, rtol=2e-3, atol=2e-4)
+    x = jax.jit(many.sample, static_argnums=2)(end, root, 3)
+    assert x.shape == (2, 3, *SHAPE)
+    assert not np.allclose(x[0], x[1])
+
+
+def test_train_step_lowers_for_every_platform(row: Row) -> None:
+    method = method_of(row)
+    state = jax.eval_shape(method.init, run_key(0))
+    data = jax.tree.map(lambda a: a[0], batches(1, method.draws))
+    step = jax.jit(lambda s, i, b: method.step(s, i, b, run_key(0)))
+    exported = jax.export.export(step, platforms=["cpu", "cuda", "tpu"])(
+        state, jax.ShapeDtypeStruct((), jnp.int32), data
+    )
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    assert len(exported.mlir_module()) > 1000
+
+
+def test_samples_and_probes(row: Row) -> None:
+    method = method_of(row)
+    state = jax.jit(method.init)(run_key(0))
+    x = method.sample(state, jax.random.key(0), 5)
+    assert x.shape == (5, *SHAPE)
+    np.testing.assert_array_equal(x, method.sample(state, jax.random.key(0), 5))
+    assert not np.allclose(x[0], x[1])
+    z = method.probes["codes"](state, jax.random.key(0), 5)
+    np.testing.assert_allclose(method.probes["decode"](state, z), x, rtol=1e-6, atol=1e-6)
+    if "encode" in method.probes:
+        assert method.probes["encode"](state, x).mean.shape == z.shape
+    if "discriminate" in method.probes:
+        assert method.probes["discriminate"](state, x).shape == (5,)
+
+
+def test_terms_are_one_per_example_whatever_the_batch(row: Row) -> None:
+    """In evaluation no example sees another: the first 4 of 16 alone give what they gave.
+
+    What depends on noise is compared where the noise is the same, so on metrics without it: the
+    real logits of a discriminator, the KL of an encoder.
+    """
+    method = method_of(row)
+    state = jax.jit(method.init)(run_key(0))
+    batch = jax.tree.map(lambda a: a[0, 0], batches(1, 1))
+    terms = method.terms(state, jnp.int32(0), batch, run_key(1))
+    few = method.terms(state, jnp.int32(0), jax.tree.map(lambda a: a[:4], batch), run_key(1))
+    assert all(value.shape == (16,) for value in terms.values())
+    free_of_noise = {"rate", "d_real"} & terms.keys()
+    assert free_of_noise
+    for name in free_of_noise:
+        np.testing.assert_allclose(terms[name][:4], few[name], rtol=1e-5)
+
+
+def test_hypers_must_be_float_keys(row: Row) -> None:
+    make = build.make(config_of(row), SHAPE)
+    for key in ("steps", "method.nothing", "method", "method.name"):
+        with pytest.raises(ValueError, match=key):
+            make({key: 1.0})

@@ -1,0 +1,162 @@
+"""Convolutions: both lowerings against loops over pixels, their derivatives, their transforms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export, lax
+
+from latentgen.networks import conv as networks
+from latentgen.networks import convolution
+
+SIZES = [(4, 2), (3, 1), (5, 1), (2, 2)]
+PAIRS = [
+    (convolution.conv, convolution.conv_native),
+    (convolution.conv_transpose, convolution.conv_transpose_native),
+]
+
+
+def arrays(k: int, dtype=np.float32):
+    rng = np.random.default_rng(k)
+    x = rng.normal(size=(2, 4, 6, 3)).astype(dtype)
+    kernel = rng.normal(size=(k, k, 3, 5)).astype(dtype)
+    return jnp.asarray(x), jnp.asarray(kernel)
+
+
+def loop_conv(x, kernel, s):
+    """The definition: every tap of every output pixel."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    n, h, w, _ = x.shape
+    k = len(kernel)
+    before = (k - s) // 2
+    y = np.zeros((n, h // s, w // s, kernel.shape[-1]))
+    for p, q, a, b in np.ndindex(h // s, w // s, k, k):
+        row, column = s * p + a - before, s * q + b - before
+        if 0 <= row < h and 0 <= column < w:
+            y[:, p, q] += x[:, row, column] @ kernel[a, b]
+    return y
+
+
+def loop_conv_transpose(x, kernel, s):
+    """Zeros between the pixels, then an unturned kernel slid over it."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    n, h, w, i = x.shape
+    k = len(kernel)
+    wide = np.zeros((n, s * h, s * w, i))
+    wide[:, ::s, ::s] = x
+    before = k - 1 - (k - s) // 2
+    y = np.zeros((n, s * h, s * w, kernel.shape[-1]))
+    for p, q, a, b in np.ndindex(s * h, s * w, k, k):
+        row, column = p + a - before, q + b - before
+        if 0 <= row < s * h and 0 <= column < s * w:
+            y[:, p, q] += wide[:, row, column] @ kernel[a, b]
+    return y
+
+
+@pytest.mark.parametrize(("k", "stride"), SIZES)
+def test_the_definition(k, stride):
+    x, kernel = arrays(k)
+    for f in (*PAIRS[0], convolution.conv_by_matmul):
+        np.testing.assert_allclose(
+            f(x, kernel, stride), loop_conv(x, kernel, stride), rtol=1e-4, atol=1e-4
+        )
+    for f in (*PAIRS[1], convolution.conv_transpose_by_matmul):
+        np.testing.assert_allclose(
+            f(x, kernel, stride), loop_conv_transpose(x, kernel, stride), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize(("ours", "native"), PAIRS)
+def test_float64_is_exact(ours, native):
+    with jax.enable_x64(True):
+        x, kernel = arrays(4, np.float64)
+        np.testing.assert_allclose(ours(x, kernel, 2), native(x, kernel, 2), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("ours", "native"), PAIRS)
+def test_gradients_are_finite_differences(ours, native):
+    with jax.enable_x64(True):
+        args = arrays(4, np.float64)
+        rng = np.random.default_rng(1)
+        way = tuple(jnp.asarray(rng.normal(size=a.shape)) for a in args)
+
+        def f(x, kernel):
+            return jnp.sum(jnp.tanh(0.1 * ours(x, kernel, 2)))
+
+        def moved(g, t):
+            return g(*(a + t * d for a, d in zip(args, way, strict=True)))
+
+        def slope(x, kernel):
+            grads = jax.grad(f, (0, 1))(x, kernel)
+            return sum(jnp.vdot(g, d) for g, d in zip(grads, way, strict=True))
+
+        t = 1e-5
+        np.testing.assert_allclose(
+            slope(*args), (moved(f, t) - moved(f, -t)) / (2 * t), rtol=1e-7
+        )
+        second = sum(
+            jnp.vdot(g, d) for g, d in zip(jax.grad(slope, (0, 1))(*args), way, strict=True)
+        )
+        np.testing.assert_allclose(
+            second, (moved(slope, t) - moved(slope, -t)) / (2 * t), rtol=1e-6
+        )
+        forward = jax.jvp(slope, args, way)[1]  # forward over reverse
+        np.testing.assert_allclose(second, forward, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("ours", "native"), PAIRS)
+def test_gradient_penalty_as_natively(ours, native):
+    x, kernel = arrays(4)
+
+    def penalty(operation):
+        def score(x, kernel):
+            return jnp.sum(jnp.tanh(0.1 * operation(x, kernel, 2)))
+
+        return lambda kernel: jnp.sum(jax.grad(score)(x, kernel) ** 2)
+
+    got, expected = (jax.jit(jax.grad(penalty(f)))(kernel) for f in (ours, native))
+    assert jnp.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("ours", "native"), PAIRS)
+def test_vmap_over_kernels_and_scan(ours, native):
+    x, kernel = arrays(4)
+    kernels = jnp.stack([kernel, 2 * kernel, kernel[::-1]])
+
+    def dw(operation):
+        return jax.grad(lambda x, k: jnp.sum(jnp.tanh(0.1 * operation(x, k, 2))), 1)
+
+    expected = jnp.stack([dw(native)(x, k) for k in kernels])
+    batched = jax.jit(jax.vmap(dw(ours), (None, 0)))(x, kernels)
+    _, scanned = lax.scan(lambda c, k: (c, dw(ours)(x, k)), 0, kernels)
+    np.testing.assert_allclose(batched, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scanned, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("platform", "native"), [("cpu", False), ("cuda", True), ("tpu", True)])
+def test_each_platform_gets_its_own(platform, native):
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((4, 4, 3, 5))
+
+    def f(x, kernel):
+        return jnp.sum(convolution.conv(x, kernel, 2) ** 2)
+
+    program = export.export(jax.jit(jax.grad(f, 1)), platforms=[platform])(x, kernel)
+    assert ("stablehlo.convolution" in program.mlir_module()) == native
+
+
+def test_a_network_lowers_for_all_platforms_at_once():
+    generator = networks.decoder((8, 8, 1), channels=(4, 8), dense=(16,), norm="batch")
+    discriminator = networks.encoder(channels=(4, 8), dense=(16,), outputs=1)
+    z = jnp.ones((2, 3))
+    g, stats = generator.init(jax.random.key(0), z)
+    d, _ = discriminator.init(jax.random.key(1), jnp.ones((2, 8, 8, 1)))
+
+    def loss(g, d):
+        fake, _ = generator.apply(g, stats, z, train=True)
+        return jnp.mean(discriminator.apply(d, {}, fake, train=True)[0])
+
+    program = export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=["cpu", "cuda", "tpu"])(g, d)
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    assert "stablehlo.convolution" in program.mlir_module()
+    assert program.out_avals[0].shape == jax.tree.leaves(g)[0].shape

@@ -1,0 +1,284 @@
+"""Networks as pure functions: shapes, norms, dropout, dtypes, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from latentgen.core.types import Net
+from latentgen.errors import BadInput
+from latentgen.networks import DECODERS, ENCODERS, conv, mlp
+
+KEY = jax.random.key(0)
+
+
+def same(a, b):
+    return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
+
+
+def small(kind: str, side: str, shape=(8, 8, 1), **options) -> tuple[Net, jax.Array]:
+    """A small network and an input for it."""
+    widths = {"hidden": (16,)} if kind == "mlp" else {"channels": (4, 8), "dense": (16,)}
+    if side == "encoder":
+        x = jax.random.normal(jax.random.key(7), (6, *shape))
+        return ENCODERS[kind](outputs=3, **widths, **options), x
+    z = jax.random.normal(jax.random.key(7), (6, 5))
+    return DECODERS[kind](shape, **widths, **options), z
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("size", [8, 28, 32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes(kind, size, channels):
+    shape = (size, size, channels)
+    encoder, x = small(kind, "encoder", shape)
+    decoder, z = small(kind, "decoder", shape)
+    (y, _), stats = encoder.init(KEY, x), {}
+    assert encoder.apply(y, stats, x, train=True)[0].shape == (6, 3)
+    params, _ = decoder.init(KEY, z)
+    assert decoder.apply(params, {}, z, train=True)[0].shape == (6, *shape)
+
+
+def test_infogan_shapes():
+    params, _ = conv.encoder(outputs=1).init(KEY, jnp.ones((1, 28, 28, 1)))
+    kernels = {a.shape for a in jax.tree.leaves(params) if a.ndim > 1}
+    assert kernels == {(4, 4, 1, 64), (4, 4, 64, 128), (6272, 1024), (1024, 1)}
+    params, _ = conv.decoder((28, 28, 1)).init(KEY, jnp.ones((1, 64)))
+    kernels = {a.shape for a in jax.tree.leaves(params) if a.ndim > 1}
+    assert kernels == {(64, 1024), (1024, 6272), (4, 4, 128, 64), (4, 4, 64, 1)}
+
+
+def test_number_of_parameters():
+    params, stats = mlp.encoder((400,), outputs=40).init(KEY, jnp.ones((1, 28, 28, 1)))
+    assert sum(a.size for a in jax.tree.leaves(params)) == 784 * 400 + 400 + 400 * 40 + 40
+    assert stats == {}
+
+
+def test_mlp_by_hand():
+    net, x = small("mlp", "encoder")
+    params, _ = net.init(KEY, x)
+    w1, b1, w2, b2 = (
+        params[layer]["Dense_0"][name]
+        for layer in ("Hidden_0", "Linear_0")
+        for name in ("kernel", "bias")
+    )
+    expected = np.maximum(np.reshape(x, (6, -1)) @ w1 + b1, 0) @ w2 + b2
+    np.testing.assert_allclose(net.apply(params, {}, x, train=False)[0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_purity(kind, side, norm):
+    net, x = small(kind, side, norm=norm, dropout=0.2)
+    params, stats = net.init(KEY, x)
+    y, kept = net.apply(params, stats, x, train=False)
+    assert kept is stats
+    _, moved = net.apply(params, stats, x, train=True, key=KEY)
+    assert jax.tree.structure(moved) == jax.tree.structure(stats)
+    assert same(moved, stats) == (norm != "batch")
+    assert same(y, net.apply(params, stats, x, train=False)[0])
+
+
+def _batch_norm():
+    """An MLP without dropout, its first layer's output, and the inputs of its batch norm."""
+    net, x = small("mlp", "encoder", norm="batch")
+    params, stats = net.init(KEY, x)
+    h = np.reshape(x, (6, -1)) @ np.asarray(params["Hidden_0"]["Dense_0"]["kernel"])
+    last = params["Linear_0"]["Dense_0"]
+    assert "bias" not in params["Hidden_0"]["Dense_0"]
+    return net, x, params, stats, h.astype(np.float64), last
+
+
+def test_batch_norm_in_training():
+    net, x, params, stats, h, last = _batch_norm()
+    y, moved = net.apply(params, stats, x, train=True)
+    normal = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
+    np.testing.assert_allclose(
+        y, np.maximum(normal, 0) @ last["kernel"] + last["bias"], rtol=1e-3, atol=1e-5
+    )
+    (mean, var) = jax.tree.leaves(moved)
+    np.testing.assert_allclose(mean, 0.1 * h.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(var, 0.9 + 0.1 * h.var(0), rtol=1e-4)
+
+
+def test_batch_norm_in_evaluation():
+    net, x, params, stats, h, last = _batch_norm()
+    for _ in range(2):
+        _, stats = net.apply(params, stats, x, train=True)
+    y, _ = net.apply(params, stats, x, train=False)
+    mean, var = 0.19 * h.mean(0), 0.81 + 0.19 * h.var(0)
+    normal = (h - mean) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(
+        y, np.maximum(normal, 0) @ last["kernel"] + last["bias"], rtol=1e-3, atol=1e-5
+    )
+    alone, _ = net.apply(params, stats, x[:1], train=False)
+    np.testing.assert_allclose(alone, y[:1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7,), (4, 5, 3)])
+def test_layer_norm(shape):
+    from latentgen.networks.norms import LayerNorm
+
+    x = 3 + 2 * jax.random.normal(KEY, (4, *shape))
+    layer = LayerNorm(jnp.float32)
+    y, _ = layer.init_with_output(KEY, x, True)
+    flat = np.asarray(x, np.float64).reshape(4, -1)
+    normal = (flat - flat.mean(1, keepdims=True)) / np.sqrt(flat.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(y.reshape(4, -1), normal, rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_convolution_and_the_last_layers_are_not_normalized():
+    encoder, x = small("conv", "encoder", norm="batch")
+    params, stats = encoder.init(KEY, x)
+    assert set(stats["batch_stats"]) == {"BatchNorm_0", "Hidden_0"}
+    assert "bias" in params["Conv_0"]
+    assert "bias" not in params["Conv_1"]
+    decoder, z = small("conv", "decoder", norm="batch")
+    params, stats = decoder.init(KEY, z)
+    assert set(params) == {"Hidden_0", "Conv_0", "BatchNorm_0", "Conv_1"}
+    assert "bias" in params["Conv_1"]
+
+
+def test_dropout():
+    net = mlp.encoder((1000,), outputs=1, dropout=0.25)
+    x = jnp.ones((200, 1))
+    params, _ = net.init(KEY, x)
+    params["Hidden_0"]["Dense_0"]["kernel"] = jnp.ones((1, 1000))
+    params["Linear_0"]["Dense_0"]["kernel"] = jnp.ones((1000, 1))
+    y, _ = net.apply(params, {}, x, train=True, key=KEY)
+    kept = np.asarray(y) * 0.75  # units kept out of 1000, each scaled by 1 / 0.75
+    np.testing.assert_allclose(kept, np.round(kept), atol=1e-2)
+    assert abs(kept.mean() - 750) < 5 * np.sqrt(1000 * 0.25 * 0.75 / 200)
+    assert same(y, net.apply(params, {}, x, train=True, key=KEY)[0])
+    assert not same(y, net.apply(params, {}, x, train=True, key=jax.random.key(1))[0])
+    np.testing.assert_array_equal(net.apply(params, {}, x, train=False)[0], 1000)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_bfloat16(kind, side, norm):
+    narrow, x = small(kind, side, norm=norm, dtype=jnp.bfloat16)
+    wide, _ = small(kind, side, norm=norm)
+    params, stats = narrow.init(KEY, x)
+
+    def run(net):
+        return jax.jit(lambda p: net.apply(p, stats, x, train=True))(params)
+
+    (y, moved), (expected, _) = run(narrow), run(wide)
+    grads = jax.grad(lambda p: jnp.sum(narrow.apply(p, stats, x, train=True)[0] ** 2))(params)
+    assert y.dtype == jnp.float32
+    assert {a.dtype for a in jax.tree.leaves((params, stats, moved, grads))} == {jnp.float32}
+    error = jnp.linalg.norm(y - expected) / jnp.linalg.norm(expected)
+    assert 0 < error < 0.03
+
+
+@pytest.mark.parametrize(
+    ("init", "std"), [("lecun", 256**-0.5), ("he", (256 / 2) ** -0.5), ("normal02", 0.02)]
+)
+def test_init(init, std):
+    params, _ = mlp.encoder((1000,), outputs=1, init=init).init(KEY, jnp.ones((1, 256)))
+    kernel = params["Hidden_0"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(kernel.std(), std, rtol=0.02)
+
+
+def test_activations_at_minus_one_and_two():
+    x = np.array([-1.0, 2.0])
+    expected = {
+        "relu": [0, 2],
+        "leaky_relu": [-0.2, 2],
+        "elu": [np.exp(-1) - 1, 2],
+        "tanh": np.tanh(x),
+        "softplus": np.log1p(np.exp(x)),
+        "gelu": [-0.1588, 1.9546],
+        "swish": x / (1 + np.exp(-x)),
+    }
+    assert expected.keys() == mlp.ACTIVATIONS.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(mlp.ACTIVATIONS[name](jnp.asarray(x)), values, atol=2e-4)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (30, 28, 1), (28, 6, 1)])
+def test_refuses_images_that_do_not_halve(size):
+    text = "x".join(map(str, size))
+    with pytest.raises(BadInput, match=text):
+        conv.decoder(size)
+    with pytest.raises(BadInput, match=text):
+        conv.encoder(outputs=1).init(KEY, jnp.ones((2, *size)))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"activation": "relo"}, "activation='relo'.*'relu'"),
+        ({"norm": "bach"}, "norm='bach'.*'batch'"),
+        ({"init": "xavier"}, "init='xavier'.*lecun"),
+        ({"dropout": 1.0}, r"dropout=1.0"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_refuses_options(kind, options, words):
+    with pytest.raises(BadInput, match=words):
+        ENCODERS[kind](outputs=1, **options)
+    with pytest.raises(BadInput, match=words):
+        DECODERS[kind]((8, 8, 1), **options)
+
+
+def test_refuses_sizes():
+    with pytest.raises(BadInput, match="hidden=0"):
+        mlp.encoder((0,), outputs=1)
+    with pytest.raises(BadInput, match="outputs=0"):
+        mlp.encoder(outputs=0)
+    with pytest.raises(BadInput, match="channels=-1"):
+        conv.encoder((-1,), outputs=1)
+    with pytest.raises(BadInput, match="dense=0"):
+        conv.decoder((8, 8, 1), dense=(0,))
+
+
+def from_nnx(make) -> Net:
+    """A Net from an NNX module by split and merge."""
+
+    def init(key, *inputs):
+        _, params, stats = nnx.split(make(nnx.Rngs(key)), nnx.Param, ...)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    graph, params0, stats0 = nnx.split(make(nnx.Rngs(0)), nnx.Param, ...)
+
+    def apply(params, stats, *inputs, train, key=None):
+        states = [nnx.clone(params0), nnx.clone(stats0)]
+        for state, values in zip(states, (params, stats), strict=True):
+            nnx.replace_by_pure_dict(state, values)
+        module = nnx.merge(graph, *states)
+        module.train() if train else module.eval()
+        y = module(*inputs)
+        return y, nnx.to_pure_dict(nnx.split(module, nnx.Param, ...)[2]) if train else stats
+
+    return Net(init, apply)
+
+
+def test_a_net_may_be_made_of_nnx():
+    def make(rngs):
+        return nnx.Sequential(
+            nnx.Linear(4, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs), nnx.Linear(8, 1, rngs=rngs)
+        )
+
+    net = from_nnx(make)
+    x = jax.random.normal(KEY, (6, 4))
+    params, stats = net.init(KEY, x)
+
+    @jax.jit
+    def step(params, stats):
+        def loss(params):
+            y, moved = net.apply(params, stats, x, train=True)
+            return jnp.mean(y**2), moved
+
+        (value, stats_), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), stats_, value
+
+    new, moved, before = step(params, stats)
+    _, _, after = step(new, moved)
+    assert after < before
+    assert not same(moved, stats)
+    assert net.apply(params, stats, x, train=False)[1] is stats

@@ -1,0 +1,63 @@
+"""The cost against its formula with sigmoids, against known optima, and far out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+
+from latentgen.objectives.adversarial import GAMES, cost, synthetic_taken_for_real
+
+
+@pytest.mark.usefixtures("x64")
+def test_cost_is_the_formula_with_sigmoids() -> None:
+    real, synthetic = jnp.linspace(-15, 15, 61), jnp.linspace(15, -15, 61) + 0.3
+    d = lambda logits: 1 / (1 + np.exp(-np.asarray(logits)))  # noqa: E731
+    expected = np.log(d(real)) + np.log(1 - d(synthetic))
+    np.testing.assert_allclose(cost(real, synthetic), expected, rtol=1e-9)
+    expected = -np.log(d(synthetic))
+    np.testing.assert_allclose(synthetic_taken_for_real(real, synthetic), expected, rtol=1e-9)
+
+
+def test_undecided_discriminator_costs_minus_log_four() -> None:
+    np.testing.assert_allclose(cost(jnp.zeros(1), jnp.zeros(1)), -np.log(4), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_at_the_best_discriminator_cost_is_the_jensen_shannon_divergence() -> None:
+    """Goodfellow et al. 2014, theorem 1: max_D C = 2 JSD(p || q) - log 4, at D = p / (p + q)."""
+    p, q = np.array([0.1, 0.4, 0.5]), np.array([0.5, 0.3, 0.2])
+    logits = jnp.log(p / q)  # sigmoid gives p / (p + q)
+
+    def expected_cost(logits: jax.Array) -> jax.Array:
+        return (p * cost(logits, -jnp.full(3, jnp.inf))).sum() + (
+            q * cost(jnp.full(3, jnp.inf), logits)
+        ).sum()
+
+    np.testing.assert_allclose(expected_cost(logits), 2 * jensenshannon(p, q) ** 2 - np.log(4))
+    np.testing.assert_allclose(jax.grad(expected_cost)(logits), np.zeros(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("real", [-1e4, 0.0, 1e4])
+@pytest.mark.parametrize("synthetic", [-1e4, 0.0, 1e4])
+def test_values_and_gradients_are_finite_far_out(
+    name: str, real: float, synthetic: float
+) -> None:
+    for value in GAMES[name]:
+        found, slopes = jax.value_and_grad(lambda r, s, v=value: v(r, s)[0], argnums=(0, 1))(
+            jnp.array([real]), jnp.array([synthetic])
+        )
+        assert np.isfinite(found)
+        assert np.isfinite(slopes).all()
+
+
+def test_the_gradient_saturates_for_minimax_and_not_for_nonsaturating() -> None:
+    """Where D rejects a synthetic example, minimax gives G almost nothing to go by."""
+    rejected = jnp.array([-20.0])
+    slope = {
+        name: float(jax.grad(lambda s, g=g: g.generator_descends(jnp.zeros(1), s)[0])(rejected)[0])
+        for name, g in GAMES.items()
+    }
+    np.testing.assert_allclose(slope["minimax"], -np.exp(-20.0), rtol=1e-3)
+    np.testing.assert_allclose(slope["nonsaturating"], -1.0, rtol=1e-3)
