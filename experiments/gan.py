@@ -1,6 +1,6 @@
 """The generative adversarial network of Goodfellow et al. 2014 (arXiv:1406.2661).
 
-    python -m latentgen.run --config experiments/gan.py[:variant]
+python -m latentgen.run --config experiments/gan.py[:variant]
 """
 
 from ml_collections import ConfigDict
@@ -10,15 +10,18 @@ from latentgen.errors import choose
 
 def network(**changes):
     """A network's part of the config; `channels` are read by convolutions only."""
-    return dict(
-        network="mlp",
-        hidden=(256, 256),
-        channels=(64, 128),
-        activation="relu",
-        norm="none",
-        dropout=0.0,
-        init="lecun",
-    ) | changes
+    return (
+        dict(
+            network="mlp",
+            hidden=(256, 256),
+            channels=(64, 128),
+            activation="relu",
+            norm="none",
+            dropout=0.0,
+            init="lecun",
+        )
+        | changes
+    )
 
 
 def optimizer(**changes):
@@ -93,9 +96,7 @@ def grid():
     return config
 
 
-VARIANTS = {
-    f.__name__: f for f in (nonsaturating, minimax, fashion, infogan, ring, grid)
-}
+VARIANTS = {f.__name__: f for f in (nonsaturating, minimax, fashion, infogan, ring, grid)}
 
 
 def get_config(variant="nonsaturating"):

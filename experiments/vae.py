@@ -16,15 +16,18 @@ from latentgen.errors import choose
 
 def network(**changes):
     """A network's part of the config; `channels` are read by convolutions only."""
-    return dict(
-        network="mlp",
-        hidden=(200,),
-        channels=(64, 128),
-        activation="relu",
-        norm="none",
-        dropout=0.0,
-        init="lecun",
-    ) | changes
+    return (
+        dict(
+            network="mlp",
+            hidden=(200,),
+            channels=(64, 128),
+            activation="relu",
+            norm="none",
+            dropout=0.0,
+            init="lecun",
+        )
+        | changes
+    )
 
 
 def digits():

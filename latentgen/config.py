@@ -53,7 +53,7 @@ class Section:
             raise BadInput(f"{self.key(name)}={value!r} must be a number.")
         if not isinstance(value, int | float):
             return value
-        if low is not None and not value >= low or high is not None and not value <= high:
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
             bounds = [
                 word
                 for word, bound in ((f"at least {low}", low), (f"at most {high}", high))
@@ -101,8 +101,8 @@ class Section:
         """
         for name in self._values:
             if name not in self._read:
-                raise BadInput(f"{self.key(name)} is not a key of this config" + nearest(
-                    name, self._read
-                ))
+                raise BadInput(
+                    f"{self.key(name)} is not a key of this config" + nearest(name, self._read)
+                )
         for section in self._sections:
             section.finish()

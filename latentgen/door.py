@@ -1,7 +1,10 @@
 """What every command shares: flags in, mistakes told in one line, a trained run opened again."""
 
+import argparse
 import json
+import runpy
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,37 +80,41 @@ def _refuse(line: str) -> Any:
     sys.exit(EXIT_BAD_INPUT)
 
 
-def parse_config(argv: list[str]) -> None:
-    """Parses `--config` alone, so that its failure, or an unknown key, can be told in words.
+def check_config(argv: list[str]) -> None:
+    """Looks at `--config` and its overrides before absl does, to tell mistakes in words.
 
     Raises:
         BadInput: the file is missing or fails, or an override names no key of it.
     """
-    overrides = [word for word in argv if word.startswith(("--config.", "-config."))]
-    try:
-        FLAGS([word for word in argv if word not in overrides], known_only=True)
-        config = FLAGS.config
-    except (flags.Error, OSError) as error:
-        raise _config_error(error) from None
-    finally:
-        FLAGS.unparse_flags()
-    if config is None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prefix_chars="-")
+    parser.add_argument("--config")
+    name = parser.parse_known_args(argv[1:])[0].config
+    if name is None:
         raise BadInput("--config is missing: name a file such as experiments/vae.py.")
-    keys = workdir.flatten(config.to_dict())
-    for word in overrides:
-        key = word.partition("=")[0].partition(".")[2]
-        if key not in keys:
-            raise BadInput(f"--config.{key} is not a key of the config{nearest(key, keys)}")
+    keys = workdir.flatten(_load(name))
+    sections = {key.rpartition(".")[0] for key in keys}
+    for word in argv[1:]:
+        if word.startswith(("--config.", "-config.")):
+            key = word.partition("=")[0].partition(".")[2]
+            if key not in keys and key not in sections:
+                raise BadInput(f"--config.{key} is not a key of the config{nearest(key, keys)}")
 
 
-def _config_error(error: BaseException) -> BadInput:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, BadInput):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return BadInput(f"--config: {lines[0]} {lines[-1] if len(lines) > 1 else ''}")
+def _load(name: str) -> dict[str, Any]:
+    """What get_config of 'file.py[:variant]' returns."""
+    file, *variant = name.split(":", 1)
+    if not Path(file).is_file():
+        raise BadInput(f"--config={name!r}: there is no file {file!r}.")
+    try:
+        return dict(runpy.run_path(file)["get_config"](*variant).to_dict())
+    except BadInput as error:
+        raise BadInput(f"--config={name!r}: {error}") from None
+    except Exception as error:  # a file of the user's: anything may be wrong with it
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise BadInput(
+            f"--config={name!r} fails with {type(error).__name__}: {error} "
+            f"({Path(where.filename).name}, line {where.lineno})."
+        ) from None
 
 
 def read_config() -> tuple[dict[str, Any], Experiment]:

@@ -119,9 +119,7 @@ def train(
     return seconds()
 
 
-def begin(
-    method: Method, checkpoints: Checkpoints, key: jax.Array
-) -> tuple[int, PyTree, float]:
+def begin(method: Method, checkpoints: Checkpoints, key: jax.Array) -> tuple[int, PyTree, float]:
     """(updates done, state, seconds spent): the newest checkpoint's, or those of a new run."""
     if checkpoints.latest() is None:
         return 0, jax.jit(method.init)(key), 0.0
@@ -197,4 +195,4 @@ if __name__ == "__main__":
     door.define_config_flag()
     flags.DEFINE_string("workdir", None, "Where the run is kept (default: runs/<config's name>).")
     door.define_data_flags()
-    door.run(main, door.parse_config)
+    door.run(main, door.check_config)

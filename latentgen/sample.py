@@ -16,7 +16,7 @@ from absl import flags
 from latentgen import door, views
 from latentgen.core.keys import run_key, stream
 from latentgen.data.sources import Examples
-from latentgen.errors import BadInput, choose, positive
+from latentgen.errors import BadInput, choose
 from latentgen.training import hooks, workdir
 from latentgen.training.pictures import save_png
 from latentgen.views import View

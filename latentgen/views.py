@@ -11,7 +11,6 @@ from latentgen.core.types import Method, PyTree
 from latentgen.errors import BadInput
 from latentgen.probability.distributions import normal_sample
 
-
 PAIR_COLUMNS = 8
 
 
@@ -72,9 +71,7 @@ def interpolate(
     return View(probe(method, "decode")(state, z), z, columns)
 
 
-def traverse(
-    method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int
-) -> View:
+def traverse(method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int) -> View:
     """Each row one coordinate of one code, moved through the prior from its 1% to its 99% quantile.
 
     The quantiles are those of 10,000 codes of the prior, whatever it is. Rows stop at the last

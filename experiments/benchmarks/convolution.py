@@ -12,6 +12,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -31,6 +32,13 @@ SHAPES = [
     ("transposed 7 -> 14, 128 -> 64", "conv_transpose", (7, 7, 128), 64),
     ("transposed 14 -> 28, 64 -> 1", "conv_transpose", (14, 14, 64), 1),
 ]
+
+
+PASSES = {
+    "forward": lambda f: lambda x, k, dy: f(x, k, stride=2),
+    "dW": lambda f: lambda x, k, dy: jax.vjp(partial(f, x, stride=2), k)[1](dy),
+    "dX": lambda f: lambda x, k, dy: jax.vjp(partial(f, kernel=k, stride=2), x)[1](dy),
+}
 
 
 def looped(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,13 +77,8 @@ def layers() -> None:
             "native": getattr(convolution, f"{operation}_native"),
             "ours": getattr(convolution, operation),
         }
-        dy = jax.random.normal(keys[2], jax.eval_shape(lambda: ways["ours"](x, kernel, 2)).shape)  # noqa: B023
-        passes = {
-            "forward": lambda f: lambda x, k, dy: f(x, k, 2),
-            "dW": lambda f: lambda x, k, dy: jax.vjp(lambda k: f(x, k, 2), k)[1](dy),
-            "dX": lambda f: lambda x, k, dy: jax.vjp(lambda x: f(x, k, 2), x)[1](dy),
-        }
-        for what, of in passes.items():
+        dy = jax.random.normal(keys[2], ways["ours"](x, kernel, 2).shape)
+        for what, of in PASSES.items():
             alone = {way: of(f) for way, f in ways.items()}
             row(f"{name}: {what}", **milliseconds(alone, x, kernel, dy))
             inside = milliseconds({way: looped(f) for way, f in alone.items()}, x, kernel, dy)

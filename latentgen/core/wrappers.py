@@ -52,9 +52,7 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
             params=state.params | averaged.params, stats=state.stats | averaged.stats
         )
 
-    def terms(
-        averaged: Averaged, step: Int[Array, ""], batch: Batch, key: Key[Array, ""]
-    ) -> Terms:
+    def terms(averaged: Averaged, step: Int[Array, ""], batch: Batch, key: Key[Array, ""]) -> Terms:
         return method.terms(averaged.state, step, batch, key)
 
     def sample(averaged: Averaged, key: Key[Array, ""], n: int) -> Array:

@@ -116,7 +116,9 @@ def gan(
         return decode(state, codes(state, key, n))
 
     phases = [
-        Phase(discriminator_loss, ("discriminator",), ascend(discriminator_tx), discriminator_steps),
+        Phase(
+            discriminator_loss, ("discriminator",), ascend(discriminator_tx), discriminator_steps
+        ),
         Phase(generator_loss, ("generator",), generator_tx),
     ]
     probes = {"codes": codes, "decode": decode, "discriminate": discriminate}

@@ -25,7 +25,9 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n p q o"]:
-        kernel = self.param("kernel", self.kernel_init, (4, 4, x.shape[-1], self.features), jnp.float32)
+        kernel = self.param(
+            "kernel", self.kernel_init, (4, 4, x.shape[-1], self.features), jnp.float32
+        )
         y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype), 2)
         if not self.use_bias:
             return y
@@ -57,7 +59,7 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Hidden layers, then transposed convolutions that double the image each."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     channels: tuple[int, ...]
     dense: tuple[int, ...]
     style: Style

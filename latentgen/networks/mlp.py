@@ -151,7 +151,7 @@ def encoder(
     Raises:
         BadInput: an unknown name, or a size below 1.
     """
-    return decoder((outputs,), hidden, activation, norm, dropout, init, dtype)
+    return decoder((positive("outputs", outputs),), hidden, activation, norm, dropout, init, dtype)
 
 
 def decoder(

@@ -1,5 +1,8 @@
 """A linen module as two pure functions: the border behind which flax stays."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 from jaxtyping import Array, Key
 
@@ -27,9 +30,10 @@ def from_linen(module: nn.Module) -> Net:
         key: Key[Array, ""] | None = None,
     ) -> tuple[Array, PyTree]:
         variables = {"params": params, **stats}
+        run: Callable[..., Any] = module.apply
         if not train:
-            return module.apply(variables, *inputs, train=False), stats
+            return run(variables, *inputs, train=False), stats
         rngs = None if key is None else {"dropout": key}
-        return module.apply(variables, *inputs, train=True, rngs=rngs, mutable=list(stats))
+        return run(variables, *inputs, train=True, rngs=rngs, mutable=list(stats))
 
     return Net(init, apply)

@@ -4,10 +4,10 @@ It never asks which method it trains. Chunks end at multiples of their length, w
 run resumes from, so that a resumed run does bitwise what an undisturbed one does.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-import signal
 from types import FrameType
 from typing import NamedTuple
 

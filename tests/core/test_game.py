@@ -27,7 +27,10 @@ def bilinear(lr: float, repeats: int = 1) -> Method:
         return value
 
     def init(key):
-        return {"D": jnp.float32(1.0), "G": jnp.float32(2.0)}, {"D": jnp.int32(0), "G": jnp.int32(0)}
+        return {"D": jnp.float32(1.0), "G": jnp.float32(2.0)}, {
+            "D": jnp.int32(0),
+            "G": jnp.int32(0),
+        }
 
     phases = [
         Phase(loss("D"), ("D",), ascend(optax.sgd(lr)), repeats),
@@ -83,7 +86,9 @@ def test_the_other_player_stays_bitwise(mover: str) -> None:
     start = method.init(run_key(0))
     end, _ = method.step(start, jnp.int32(0), batch_of(jnp.ones((1, 4, 1))), run_key(0))
     for player in "DG":
-        same = np.asarray(end.params[player]).tobytes() == np.asarray(start.params[player]).tobytes()
+        same = (
+            np.asarray(end.params[player]).tobytes() == np.asarray(start.params[player]).tobytes()
+        )
         assert same == (player != mover)
 
 

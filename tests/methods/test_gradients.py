@@ -59,7 +59,9 @@ def assert_update_is_gradient(
     end, _ = step(state)
 
     def at(t: float, direction: dict) -> float:
-        mine = {p: jax.tree.map(lambda a, u: a + t * u, state.params[p], direction[p]) for p in players}
+        mine = {
+            p: jax.tree.map(lambda a, u: a + t * u, state.params[p], direction[p]) for p in players
+        }
         return float(value(step(state._replace(params=state.params | mine))[1]))
 
     rng = np.random.default_rng(0)
@@ -130,16 +132,23 @@ def test_minimax_players_move_one_value_and_nonsaturating_another() -> None:
 @pytest.mark.parametrize("size", [1e-3, 1e-2])
 def test_one_step_of_d_raises_the_cost_and_one_of_g_lowers_it(size: float) -> None:
     for player, sign in (("discriminator", 1), ("generator", -1)):
-        txs = {p: optax.sgd(size) if p == player else optax.set_to_zero() for p in
-               ("generator", "discriminator")}
+        txs = {
+            p: optax.sgd(size) if p == player else optax.set_to_zero()
+            for p in ("generator", "discriminator")
+        }
         method = small_gan("minimax", txs["generator"], txs["discriminator"])
         metric = "cost" if player == "discriminator" else "generator_loss"
         start = begin(method)
         end, before = method.step(start, jnp.int32(0), batch(), run_key(0))
         _, after = method.step(end, jnp.int32(0), batch(), run_key(0))  # the same codes
         change = float(after[metric] - before[metric])
-        squared = sum(float(((a - b) ** 2).sum()) for a, b in zip(
-            *(jax.tree.leaves(s.params) for s in (start, end)), strict=True)) / size**2
+        squared = (
+            sum(
+                float(((a - b) ** 2).sum())
+                for a, b in zip(*(jax.tree.leaves(s.params) for s in (start, end)), strict=True)
+            )
+            / size**2
+        )
         assert sign * change > 0
         np.testing.assert_allclose(sign * change, size * squared, rtol=20 * size)
         other = ({"generator", "discriminator"} - {player}).pop()

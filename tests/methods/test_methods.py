@@ -98,9 +98,7 @@ def batches(steps: int, draws: int, seed: int = 0) -> Batch:
 
 def runner(method: Method) -> Callable[[Any, int, Batch, jax.Array], tuple[Any, dict]]:
     chunk = jax.jit(lambda s, i, rows, k: run_chunk(method, lambda _, r, k: r, s, i, rows, (), k))
-    return lambda state, first, data, key: chunk(
-        state, first + jnp.arange(len(data.x)), data, key
-    )
+    return lambda state, first, data, key: chunk(state, first + jnp.arange(len(data.x)), data, key)
 
 
 @pytest.fixture(params=ROWS, scope="module")
@@ -120,7 +118,9 @@ def test_a_run_in_pieces_is_the_run_bitwise(row: Row) -> None:
     assert_bitwise(whole, pieces)
     for name in metrics:
         assert_bitwise(metrics[name], jnp.concatenate([first[name], second[name]]))
-    moved = [not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (start, whole)), strict=True)]
+    moved = [
+        not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (start, whole)), strict=True)
+    ]
     assert sum(moved) > len(moved) / 2
     assert all(np.isfinite(v).all() for v in metrics.values())
 

@@ -91,9 +91,7 @@ def test_gradients_are_finite_differences(ours, native):
             return sum(jnp.vdot(g, d) for g, d in zip(grads, way, strict=True))
 
         t = 1e-5
-        np.testing.assert_allclose(
-            slope(*args), (moved(f, t) - moved(f, -t)) / (2 * t), rtol=1e-7
-        )
+        np.testing.assert_allclose(slope(*args), (moved(f, t) - moved(f, -t)) / (2 * t), rtol=1e-7)
         second = sum(
             jnp.vdot(g, d) for g, d in zip(jax.grad(slope, (0, 1))(*args), way, strict=True)
         )

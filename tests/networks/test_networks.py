@@ -34,17 +34,17 @@ def test_shapes(kind, size, channels):
     shape = (size, size, channels)
     encoder, x = small(kind, "encoder", shape)
     decoder, z = small(kind, "decoder", shape)
-    (y, _), stats = encoder.init(KEY, x), {}
-    assert encoder.apply(y, stats, x, train=True)[0].shape == (6, 3)
-    params, _ = decoder.init(KEY, z)
-    assert decoder.apply(params, {}, z, train=True)[0].shape == (6, *shape)
+    for net, inputs, expected in ((encoder, x, (6, 3)), (decoder, z, (6, *shape))):
+        params, stats = jax.eval_shape(net.init, KEY, inputs)
+        y, _ = jax.eval_shape(lambda *a, net=net: net.apply(*a, train=True), params, stats, inputs)
+        assert y.shape == expected
 
 
 def test_infogan_shapes():
-    params, _ = conv.encoder(outputs=1).init(KEY, jnp.ones((1, 28, 28, 1)))
+    params, _ = jax.eval_shape(conv.encoder(outputs=1).init, KEY, jnp.ones((1, 28, 28, 1)))
     kernels = {a.shape for a in jax.tree.leaves(params) if a.ndim > 1}
     assert kernels == {(4, 4, 1, 64), (4, 4, 64, 128), (6272, 1024), (1024, 1)}
-    params, _ = conv.decoder((28, 28, 1)).init(KEY, jnp.ones((1, 64)))
+    params, _ = jax.eval_shape(conv.decoder((28, 28, 1)).init, KEY, jnp.ones((1, 64)))
     kernels = {a.shape for a in jax.tree.leaves(params) if a.ndim > 1}
     assert kernels == {(64, 1024), (1024, 6272), (4, 4, 128, 64), (4, 4, 64, 1)}
 
@@ -59,11 +59,11 @@ def test_mlp_by_hand():
     net, x = small("mlp", "encoder")
     params, _ = net.init(KEY, x)
     w1, b1, w2, b2 = (
-        params[layer]["Dense_0"][name]
+        np.asarray(params[layer]["Dense_0"][name])
         for layer in ("Hidden_0", "Linear_0")
         for name in ("kernel", "bias")
     )
-    expected = np.maximum(np.reshape(x, (6, -1)) @ w1 + b1, 0) @ w2 + b2
+    expected = np.maximum(np.asarray(x).reshape(6, -1) @ w1 + b1, 0) @ w2 + b2
     np.testing.assert_allclose(net.apply(params, {}, x, train=False)[0], expected, rtol=1e-4)
 
 
@@ -85,8 +85,8 @@ def _batch_norm():
     """An MLP without dropout, its first layer's output, and the inputs of its batch norm."""
     net, x = small("mlp", "encoder", norm="batch")
     params, stats = net.init(KEY, x)
-    h = np.reshape(x, (6, -1)) @ np.asarray(params["Hidden_0"]["Dense_0"]["kernel"])
-    last = params["Linear_0"]["Dense_0"]
+    h = np.asarray(x).reshape(6, -1) @ np.asarray(params["Hidden_0"]["Dense_0"]["kernel"])
+    last = jax.tree.map(np.asarray, params["Linear_0"]["Dense_0"])
     assert "bias" not in params["Hidden_0"]["Dense_0"]
     return net, x, params, stats, h.astype(np.float64), last
 
@@ -170,7 +170,7 @@ def test_bfloat16(kind, side, norm):
     (y, moved), (expected, _) = run(narrow), run(wide)
     grads = jax.grad(lambda p: jnp.sum(narrow.apply(p, stats, x, train=True)[0] ** 2))(params)
     assert y.dtype == jnp.float32
-    assert {a.dtype for a in jax.tree.leaves((params, stats, moved, grads))} == {jnp.float32}
+    assert {a.dtype.name for a in jax.tree.leaves((params, stats, moved, grads))} == {"float32"}
     error = jnp.linalg.norm(y - expected) / jnp.linalg.norm(expected)
     assert 0 < error < 0.03
 
@@ -200,7 +200,7 @@ def test_activations_at_minus_one_and_two():
         np.testing.assert_allclose(mlp.ACTIVATIONS[name](jnp.asarray(x)), values, atol=2e-4)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (30, 28, 1), (28, 6, 1)])
+@pytest.mark.parametrize("size", [(30, 28, 1), (28, 6, 1)])
 def test_refuses_images_that_do_not_halve(size):
     text = "x".join(map(str, size))
     with pytest.raises(BadInput, match=text):

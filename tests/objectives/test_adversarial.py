@@ -41,9 +41,7 @@ def test_at_the_best_discriminator_cost_is_the_jensen_shannon_divergence() -> No
 @pytest.mark.parametrize("name", GAMES)
 @pytest.mark.parametrize("real", [-1e4, 0.0, 1e4])
 @pytest.mark.parametrize("synthetic", [-1e4, 0.0, 1e4])
-def test_values_and_gradients_are_finite_far_out(
-    name: str, real: float, synthetic: float
-) -> None:
+def test_values_and_gradients_are_finite_far_out(name: str, real: float, synthetic: float) -> None:
     for value in GAMES[name]:
         found, slopes = jax.value_and_grad(lambda r, s, v=value: v(r, s)[0], argnums=(0, 1))(
             jnp.array([real]), jnp.array([synthetic])

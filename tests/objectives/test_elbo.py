@@ -39,7 +39,9 @@ def test_bound_is_tight_at_the_true_posterior_and_only_there(exact: bool) -> Non
     z = normal_sample(q, jax.random.key(0))
     log_px = normal(s).log_prob(w * z, jnp.full((n, 1), x))
     found = -elbo(log_px, kl_to_standard_normal(q)).negative_elbo
-    marginal = normal_log_prob(Normal(jnp.zeros((1, 1)), jnp.full((1, 1), np.log(total) / 2)), jnp.full((1, 1), x))
+    marginal = normal_log_prob(
+        Normal(jnp.zeros((1, 1)), jnp.full((1, 1), np.log(total) / 2)), jnp.full((1, 1), x)
+    )
     gap = shift**2 / (2 * std**2)
     error = 5 * float(found.std()) / np.sqrt(n)
     assert abs(float(found.mean() - marginal[0]) + gap) < error + 1e-12

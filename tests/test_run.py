@@ -1,0 +1,273 @@
+"""Training from the command line: the same twice, killed and continued, stopped, refused."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+from doors import run, start, tiny
+
+from latentgen import build
+from latentgen.data import sources
+from latentgen.training import log
+from latentgen.training.checkpoint import Checkpoints, describe
+
+STEPS = 600
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", params=["vae", "gan"])
+def undisturbed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> tuple[str, Path]:
+    """A finished tiny run."""
+    workdir = tmp_path_factory.mktemp(request.param) / "run"
+    done = run("run", *tiny(request.param), f"--workdir={workdir}", cache=cache)
+    assert done.returncode == 0, done.stderr
+    return request.param, workdir
+
+
+def state_of(workdir: Path) -> dict[str, dict]:
+    """Every leaf of the final state: dtype, shape, SHA-256 of its bytes."""
+    config = json.loads((workdir / "config.json").read_text())
+    method = build.experiment(config).wire((8, 8, 1))
+    like = jax.eval_shape(method.init, jax.random.key(0))
+    with Checkpoints(workdir / "checkpoints", read_only=True) as saved:
+        step, state, _ = saved.restore(None, like)
+    assert step == STEPS
+    return describe(state)
+
+
+def metrics_of(workdir: Path) -> list[dict]:
+    """The log without the clock."""
+    rows = log.read(workdir / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert state_of(a) == state_of(b)
+    assert metrics_of(a) == metrics_of(b)
+    pictures = sorted(p.relative_to(a) for p in a.glob("*/step_*.png"))
+    assert pictures == sorted(p.relative_to(b) for p in b.glob("*/step_*.png"))
+    assert len(pictures) >= 4
+    for picture in pictures:
+        assert (a / picture).read_bytes() == (b / picture).read_bytes()
+
+
+def test_a_run_leaves_what_it_promises(undisturbed: tuple[str, Path]) -> None:
+    name, workdir = undisturbed
+    assert json.loads((workdir / "config.json").read_text())["steps"] == STEPS
+    rows = metrics_of(workdir)
+    assert [r["step"] for r in rows if r["split"] == "train"] == list(range(10, STEPS + 1, 10))
+    assert [r["step"] for r in rows if r["split"] == "validation"] == [200, 400, 600]
+    assert list(workdir.glob("tensorboard/events*"))
+    kinds = ["samples"] + ["reconstructions"] * (name == "vae")
+    for kind in kinds:
+        for step in (0, 200, 400, 600):
+            picture = np.asarray(PIL.Image.open(workdir / kind / f"step_{step:08d}.png"))
+            assert picture.std() > 1
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["data"]["splits"] == {"train": 1397, "validation": 200, "test": 200}
+    assert summary["data"]["preprocess"] == "unit"
+    assert summary["final"]["train"].items() <= rows[-2].items() | rows[-1].items()
+    assert {"seed", "versions", "device", "seconds", "command"} <= summary.keys()
+
+
+def test_training_learned_something(undisturbed: tuple[str, Path]) -> None:
+    """A VAE's bound falls on held-out images; a GAN's samples become as dark as the digits."""
+    name, workdir = undisturbed
+    if name == "vae":
+        rows = metrics_of(workdir)
+        bounds = [r["negative_elbo"] for r in rows if r["split"] == "validation"]
+        assert bounds[-1] < bounds[0] < 64 * np.log(2)  # the bound of a coin per pixel
+    else:
+        real = sources.load("digits").splits["train"].x.mean()
+        first, last = (
+            np.asarray(PIL.Image.open(workdir / "samples" / f"step_{step:08d}.png")).mean()
+            for step in (0, STEPS)
+        )
+        assert abs(last - real) < abs(first - real) / 2
+
+
+def test_the_same_run_twice_is_the_same_bitwise(
+    undisturbed: tuple[str, Path], tmp_path: Path
+) -> None:
+    """Without the cache of compiled programs, so that compiling anew changes nothing either."""
+    name, workdir = undisturbed
+    done = run("run", *tiny(name), f"--workdir={tmp_path}/again")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(workdir, tmp_path / "again")
+
+
+def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
+    undisturbed: tuple[str, Path], tmp_path: Path, cache: Path
+) -> None:
+    name, reference = undisturbed
+    workdir = tmp_path / "killed"
+    flags = [*tiny(name), f"--workdir={workdir}"]
+    moments = random.Random(name)
+    progress = []
+    for part in (1, 2, 3, 4):
+        process = start("run", *flags, cache=cache)
+        lines = part * 14 + moments.randrange(6)  # of the 63 that the log will have
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            file = workdir / "metrics.jsonl"
+            if file.exists() and file.read_bytes().count(b"\n") >= lines:
+                break
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        progress.append(process.returncode)
+    assert progress.count(-signal.SIGKILL) >= 2  # the machine may be fast, but not that fast
+    done = run("run", *flags, cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(reference, workdir)
+
+
+def test_sigterm_saves_and_exits_with_143(
+    undisturbed: tuple[str, Path], tmp_path: Path, cache: Path
+) -> None:
+    name, reference = undisturbed
+    workdir = tmp_path / "stopped"
+    # Checkpoints only at the end, so that what is found came from the signal.
+    flags = [*tiny(name), f"--workdir={workdir}", "--config.every.checkpoint=600"]
+    with start("run", *flags, cache=cache) as process:
+        while not (workdir / "metrics.jsonl").exists() or not log.read(workdir / "metrics.jsonl"):
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "continues" in err
+    with Checkpoints(workdir / "checkpoints", read_only=True) as saved:
+        assert 0 < saved.latest() < STEPS
+        assert saved.latest() % 10 == 0
+    assert run("run", *flags, cache=cache).returncode == 0
+    assert state_of(workdir) == state_of(reference)
+    assert metrics_of(workdir) == metrics_of(reference)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(undisturbed: tuple[str, Path]) -> None:
+    name, workdir = undisturbed
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.name != "lock"}
+    done = run("run", *tiny(name), f"--workdir={workdir}")
+    assert done.returncode == 0
+    assert "finished" in done.stdout
+    after = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.name != "lock"}
+    assert {p: t for p, t in after.items() if p.is_file()} == {
+        p: t for p, t in before.items() if p.is_file()
+    }
+
+
+def test_a_changed_config_is_refused_with_the_keys_that_differ(
+    undisturbed: tuple[str, Path],
+) -> None:
+    name, workdir = undisturbed
+    flags = [
+        *tiny(name),
+        "--config.batch_size=33",
+        f"--config.{'encoder' if name == 'vae' else 'generator'}.dropout=0.25",
+    ]
+    done = run("run", *flags, f"--workdir={workdir}")
+    assert_refused(done, "batch_size: 32 in the workdir, 33 now", "dropout: 0.0 in the workdir")
+
+
+def assert_refused(done, *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    for word in words:
+        assert word in line
+    assert "Traceback" not in done.stderr
+    assert sum(l.startswith("error:") for l in done.stderr.splitlines()) == 1
+
+
+BAD = {
+    "unknown key": (["--config.method.cod_dim=3"], ["method.cod_dim", "'method.code_dim'"]),
+    "wrong type": (["--config.steps=many"], ["config.steps", "many"]),
+    "fraction for a whole number": (["--config.batch_size=1.5"], ["config.batch_size", "1.5"]),
+    "section": (["--config.encoder=3"], ["config.encoder"]),
+    "unknown data": (["--config.data.name=digit"], ["digit", "'digits'", "fashion_mnist", "ring"]),
+    "unknown network": (["--config.encoder.network=mpl"], ["'mlp'", "conv"]),
+    "unknown likelihood": (["--config.method.likelihood=x"], ["bernoulli", "normal"]),
+    "unknown optimizer": (["--config.optimizer.name=adm"], ["'adam'", "sgd"]),
+    "unknown method": (["--config.method.name=vea"], ["'vae'", "gan"]),
+    "batch larger than the split": (["--config.batch_size=1398"], ["batch_size=1398", "1397"]),
+    "no steps": (["--config.steps=0"], ["config.steps=0", "at least 1"]),
+    "negative size": (["--config.method.code_dim=-2"], ["code_dim=-2", "at least 1"]),
+    "zero width": (["--config.encoder.hidden=(8,0)"], ["encoder.hidden", "at least 1"]),
+    "dropout": (["--config.encoder.dropout=1.5"], ["encoder.dropout=1.5"]),
+    "learning rate": (["--config.optimizer.lr=-1"], ["optimizer.lr=-1.0", "above 0"]),
+    "nan": (["--config.optimizer.lr=nan"], ["optimizer.lr=nan"]),
+    "range of the data": (["--config.data.preprocess=signed"], ["bernoulli", "signed"]),
+    "kind of the data": (["--config.data.name=ring"], ["preprocess='unit'", "none"]),
+    "validation": (["--config.data.validation=1597"], ["data.validation=1597"]),
+    "intervals": (["--config.every.sample=15"], ["every.sample=15", "every.log"]),
+    "image too odd": (
+        ["--config.decoder.network=conv", "--config.decoder.channels=4,4,4,4"],
+        ["8x8", "16"],
+    ),
+    "unknown flag": (["--wrkdir=x"], ["wrkdir", "workdir"]),
+    "stray word": (["epochs"], ["epochs"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(case: str, tmp_path: Path) -> None:
+    flags, words = BAD[case]
+    done = run("run", *tiny("vae"), *flags, f"--workdir={tmp_path}/run", f"--data_dir={tmp_path}/d")
+    assert_refused(done, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("experiments/vae.py:fashoin", ["'fashion'", "digits"]),
+        ("experiments/nothing.py", ["experiments/nothing.py"]),
+        (None, ["--config", "experiments/vae.py"]),
+    ],
+)
+def test_bad_config_file_is_one_line(config: str | None, words: list[str], tmp_path: Path) -> None:
+    flags = [] if config is None else [f"--config={config}"]
+    assert_refused(run("run", *flags, f"--workdir={tmp_path}/run"), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workdir_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nothing")):
+        assert_refused(run("run", *tiny("vae"), f"--workdir={workdir}"), str(workdir))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_locked_workdir_is_refused_with_its_holder(tmp_path: Path, cache: Path) -> None:
+    flags = [*tiny("gan"), "--config.steps=1000000", f"--workdir={tmp_path}/run"]
+    with start("run", *flags, cache=cache) as process:
+        try:
+            while not (tmp_path / "run" / "metrics.jsonl").exists():
+                assert process.poll() is None
+                time.sleep(0.01)
+            assert_refused(run("run", *flags), f"pid {process.pid}")
+        finally:
+            process.kill()
+
+
+def test_a_damaged_original_is_refused_and_nothing_is_prepared(tmp_path: Path) -> None:
+    (tmp_path / "originals").mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / "originals" / f"{name}-ubyte").write_bytes(b"\x00\x00\x08\x03 not these")
+    flags = [f"--manual_dir={tmp_path}/originals", f"--data_dir={tmp_path}/data"]
+    done = run("run", *tiny("vae"), "--config.data.name=mnist", *flags, f"--workdir={tmp_path}/run")
+    assert_refused(done, "train-images-idx3-ubyte")
+    assert [p.name for p in tmp_path.iterdir()] == ["originals"]
