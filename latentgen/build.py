@@ -133,7 +133,8 @@ def _every(section: Section) -> Every:
     for name, value in zip(Every._fields, every, strict=True):
         if value % every.log:
             raise BadInput(
-                f"{section.key(name)}={value} must be a multiple of {section.key('log')}={every.log}."
+                f"{section.key(name)}={value} must be a multiple of "
+                f"{section.key('log')}={every.log}."
             )
     return every
 
@@ -159,9 +160,9 @@ def _network(root: Section, name: str, dtype: DTypeLike) -> _Network:
     section = root.section(name)
     section.choose("network", ENCODERS)
     kind = section.word("network")
-    names = {"activation": ACTIVATIONS, "norm": NORMS, "init": INITS}
-    for key, options in names.items():
-        section.choose(key, options)
+    names: dict[str, Mapping[str, Any]] = {"activation": ACTIVATIONS, "norm": NORMS, "init": INITS}
+    for key, valid in names.items():
+        section.choose(key, valid)
     options: dict[str, Any] = {key: section.word(key) for key in names}
     options["dropout"] = section.number("dropout", low=0.0, high=0.99)
     hidden, channels = section.sizes("hidden"), section.sizes("channels")

@@ -133,7 +133,7 @@ def picture_hooks(
     """Samples of fixed codes; for a method that encodes images, inputs beside outputs too."""
     preprocess, real = experiment.data.preprocess, dataset.splits["train"]
     key = stream(run_key(experiment.seed), "pictures")
-    images = real.x.ndim == 4
+    images = len(real.x.shape) == 4
     number = IMAGES if images else POINTS
     calls = [
         hooks.pictures(

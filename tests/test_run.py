@@ -189,7 +189,7 @@ def assert_refused(done, *words: str) -> None:
     for word in words:
         assert word in line
     assert "Traceback" not in done.stderr
-    assert sum(l.startswith("error:") for l in done.stderr.splitlines()) == 1
+    assert sum(row.startswith("error:") for row in done.stderr.splitlines()) == 1
 
 
 BAD = {

@@ -45,6 +45,30 @@ def turn(
     return state._replace(params=params, stats=stats), opt, jax.tree.map(jnp.mean, terms)
 
 
+def turns(
+    phase: Phase,
+    state: State,
+    opt: PyTree,
+    batches: Batch,
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+) -> tuple[State, PyTree, dict[str, Array]]:
+    """`phase.repeats` turns in a row, on the last minibatches; metrics are their mean."""
+
+    def one(carry: PyTree, inputs: PyTree) -> tuple[PyTree, dict[str, Array]]:
+        (state, opt), (batch, key) = carry, inputs
+        state, opt, metrics = turn(phase, state, opt, batch, key, step)
+        return (state, opt), metrics
+
+    mine = jax.tree.map(lambda b: b[-phase.repeats :], batches)
+    inputs = (mine, jax.random.split(key, phase.repeats))
+    if phase.repeats == 1:  # no loop of one
+        (state, opt), metrics = one((state, opt), jax.tree.map(lambda a: a[0], inputs))
+        return state, opt, metrics
+    (state, opt), metrics = jax.lax.scan(one, (state, opt), inputs)
+    return state, opt, jax.tree.map(jnp.mean, metrics)
+
+
 def game(
     init: Callable[[Key[Array, ""]], tuple[Params, Params]],
     phases: Sequence[Phase],
@@ -53,8 +77,9 @@ def game(
 ) -> Method:
     """Phases become a method: in each step every player has its turn, in order.
 
-    A player with repeats > 1 takes that many turns in a row, each on a minibatch of its own; its
-    metrics are their mean. A player with fewer repeats than `draws` sees the last minibatches.
+    A player with repeats > 1 takes that many turns in a row, each on a minibatch of its own. A
+    player with fewer repeats than `draws` sees the last minibatches, so that an epoch is counted
+    in the discriminator's data, as papers count it.
 
     Args:
         init: (key) -> (params, stats), one subtree per player.
@@ -75,22 +100,13 @@ def game(
         state: State, step: Int[Array, ""], batches: Batch, key: Key[Array, ""]
     ) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(stream(key, "step"), step)
-        opts, metrics = list(state.opt), {}
+        opts = list(state.opt)
+        metrics: dict[str, Array] = {}
         for i, phase in enumerate(phases):
-
-            def repeat(carry, inputs, phase=phase):
-                state, opt, terms = turn(phase, *carry, *inputs, step)
-                return (state, opt), terms
-
-            mine = jax.tree.map(lambda b, k=phase.repeats: b[draws - k :], batches)
-            keys = jax.random.split(jax.random.fold_in(key, i), phase.repeats)
-            carry = (state, opts[i])
-            if phase.repeats == 1:  # without a loop of one, which XLA would keep
-                carry, terms = repeat(carry, (jax.tree.map(lambda b: b[0], mine), keys[0]))
-            else:
-                carry, terms = jax.lax.scan(repeat, carry, (mine, keys))
-            state, opts[i] = carry
-            metrics |= jax.tree.map(jnp.mean, terms)
+            state, opts[i], found = turns(
+                phase, state, opts[i], batches, jax.random.fold_in(key, i), step
+            )
+            metrics |= found
         return state._replace(opt=tuple(opts)), metrics
 
     def terms(state: State, step: Int[Array, ""], batch: Batch, key: Key[Array, ""]) -> Terms:

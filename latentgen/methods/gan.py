@@ -6,6 +6,8 @@ synthetic (0). One ascends C(D, G), the other descends it.
 Reference: Goodfellow et al. 2014, algorithm 1 (arXiv:1406.2661).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -121,5 +123,9 @@ def gan(
         ),
         Phase(generator_loss, ("generator",), generator_tx),
     ]
-    probes = {"codes": codes, "decode": decode, "discriminate": discriminate}
+    probes: dict[str, Callable] = {
+        "codes": codes,
+        "decode": decode,
+        "discriminate": discriminate,
+    }
     return game(init, phases, sample, probes)

@@ -1,6 +1,9 @@
 """Networks by name: each maker returns a `Net`; only this package knows flax."""
 
+from collections.abc import Callable
+
+from latentgen.core.types import Net
 from latentgen.networks import conv, mlp
 
-ENCODERS = {"mlp": mlp.encoder, "conv": conv.encoder}
-DECODERS = {"mlp": mlp.decoder, "conv": conv.decoder}
+ENCODERS: dict[str, Callable[..., Net]] = {"mlp": mlp.encoder, "conv": conv.encoder}
+DECODERS: dict[str, Callable[..., Net]] = {"mlp": mlp.decoder, "conv": conv.decoder}

@@ -117,7 +117,8 @@ class Progress:
     def __init__(self, total: int, start: int = 0, stream: io.TextIOBase | None = None):
         self._stream: io.TextIOBase | TextIO = stream or sys.stderr
         self._total = total
-        self._began = self._since = time.perf_counter()
+        self._began = time.perf_counter()
+        self._counted: tuple[float, int] | None = None  # where the rate is counted from
         self._step = start
         self._bar: Any = None
         if self._stream.isatty():
@@ -135,11 +136,15 @@ class Progress:
             self._bar.update(step - self._step)
         else:
             now = time.perf_counter()
-            rate = (step - self._step) / max(now - self._since, 1e-9)
+            place = f"step {step}/{self._total}  {now - self._began:.1f} s"
+            if self._counted is None:  # the first line's time is mostly compilation
+                self._counted = now, step
+            else:
+                since, first = self._counted
+                rate = max(step - first, 1) / max(now - since, 1e-9)
+                place += f"  {rate:.4g} steps/s  {(self._total - step) / rate:.0f} s left"
             losses = " ".join(f"{name}={word}" for name, word in words.items())
-            place = f"step {step}/{self._total}  {now - self._began:.1f} s  {rate:.4g} steps/s"
             self.say(f"{place}  {losses}".rstrip())
-            self._since = now
         self._step = step
 
     def say(self, line: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def signals() -> Iterator[Callable[[], int | None]]:
         seen.append(signum)
         signal.signal(signum, old[signum])
 
-    old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    old: dict[int, Any] = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield lambda: seen[0] if seen else None
     finally:

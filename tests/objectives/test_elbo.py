@@ -26,7 +26,7 @@ def test_terms_add_up() -> None:
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("exact", [True, False])
 def test_bound_is_tight_at_the_true_posterior_and_only_there(exact: bool) -> None:
-    """z ~ N(0, 1), x = w z + s e: p(x) = N(0, w^2 + s^2), p(z|x) = N(w x / t, s^2 / t), t = w^2+s^2.
+    """z ~ N(0, 1), x = w z + s e: with t = w^2 + s^2, p(x) = N(0, t), p(z|x) = N(w x / t, s^2 / t).
 
     The gap elsewhere is KL(q || p(z|x)).
     """

@@ -80,7 +80,7 @@ def test_bernoulli_is_scipys_and_the_cross_entropy_between() -> None:
 
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
 def test_bernoulli_is_finite_far_out(logit: float) -> None:
-    value, slope = jax.value_and_grad(lambda l: bernoulli_log_prob(l, jnp.full((1, 1), 0.25))[0])(
+    value, slope = jax.value_and_grad(lambda r: bernoulli_log_prob(r, jnp.full((1, 1), 0.25))[0])(
         jnp.full((1, 1), logit)
     )
     np.testing.assert_allclose(value, -1e4 * (0.75 if logit > 0 else 0.25))

@@ -133,22 +133,24 @@ def test_progress_elsewhere_is_plain_lines():
     progress.close()
     first, word, last = stream.getvalue().splitlines()
     assert first.startswith("step 200/2000  ")
-    assert first.endswith("steps/s  loss=1.235")
+    assert first.endswith(" s  loss=1.235")
     assert word == "a word"
     assert last.startswith("step 300/2000  ")
     assert "\r" not in stream.getvalue()
 
 
-def test_the_rate_is_that_of_the_last_stretch(monkeypatch):
-    now = iter([10.0, 12.0, 16.0])
+def test_the_rate_leaves_out_the_first_stretch_which_compiles(monkeypatch):
+    now = iter([10.0, 15.0, 17.0, 20.0])
     monkeypatch.setattr(log.time, "perf_counter", lambda: next(now))
     stream = io.StringIO()
     progress = log.Progress(1000, stream=stream)
     progress.update(100, {})
     progress.update(200, {})
+    progress.update(350, {})
     assert stream.getvalue().splitlines() == [
-        "step 100/1000  2.0 s  50 steps/s",
-        "step 200/1000  6.0 s  25 steps/s",
+        "step 100/1000  5.0 s",
+        "step 200/1000  7.0 s  50 steps/s  16 s left",
+        "step 350/1000  10.0 s  50 steps/s  13 s left",
     ]
 
 
