@@ -1,11 +1,11 @@
 """What every command shares: flags in, mistakes told in one line, a trained run opened again."""
 
-import argparse
 import json
 import runpy
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +22,11 @@ from latentgen.data import sources
 from latentgen.data.preprocess import Preprocess, preprocess_for
 from latentgen.errors import BadInput, nearest
 from latentgen.training import workdir
-from latentgen.training.checkpoint import Checkpoints
+from latentgen.training.checkpoint import Checkpoints, Damaged
 from latentgen.training.loop import Stopped
 
 FLAGS = flags.FLAGS
-EXIT_BAD_INPUT = 2
+EXIT_BAD_INPUT, EXIT_DAMAGED = 2, 3
 
 
 def define_config_flag() -> None:
@@ -43,7 +43,9 @@ def define_data_flags() -> None:
 
 
 def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = None) -> None:
-    """Runs a command, with exit codes: 2 and one line for bad input; 128 + n for signal n.
+    """Runs a command: its mistakes and its end are told in one line.
+
+    Exit codes: 2 for bad input, 3 for a damaged checkpoint, 128 + n after signal n.
 
     Args:
         main: the command; its flags are defined.
@@ -57,6 +59,8 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
             main()
         except BadInput as error:
             _refuse(str(error))
+        except Damaged as error:
+            _refuse(str(error), EXIT_DAMAGED)
         except Stopped as stop:
             print(f"{stop}; the same command continues.", file=sys.stderr)
             sys.exit(128 + stop.signum)
@@ -65,19 +69,21 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
         try:
             if parse is not None:
                 parse(argv)
-            return FLAGS(argv)
+            rest = FLAGS(argv)
+            if not FLAGS["verbosity"].present:  # absl's own default chats
+                logging.set_verbosity(logging.WARNING)
+            return rest
         except BadInput as error:
             return _refuse(str(error))
         except flags.Error as error:
             return _refuse(next(iter(str(error).splitlines()), type(error).__name__))
 
-    FLAGS.set_default("verbosity", logging.WARNING)
     app.run(guarded, flags_parser=parse_flags)
 
 
-def _refuse(line: str) -> Any:
+def _refuse(line: str, code: int = EXIT_BAD_INPUT) -> Any:
     print(f"error: {' '.join(line.split())}", file=sys.stderr)
-    sys.exit(EXIT_BAD_INPUT)
+    sys.exit(code)
 
 
 def check_config(argv: list[str]) -> None:
@@ -86,12 +92,13 @@ def check_config(argv: list[str]) -> None:
     Raises:
         BadInput: the file is missing or fails, or an override names no key of it.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prefix_chars="-")
-    parser.add_argument("--config")
-    name = parser.parse_known_args(argv[1:])[0].config
-    if name is None:
+    if any(word.lstrip("-").startswith("help") for word in argv[1:]):
+        return
+    names = [value for word, value in pairwise([*argv[1:], ""]) if word in ("--config", "-config")]
+    names += [w.partition("=")[2] for w in argv[1:] if w.startswith(("--config=", "-config="))]
+    if not names or not names[-1]:
         raise BadInput("--config is missing: name a file such as experiments/vae.py.")
-    keys = workdir.flatten(_load(name))
+    keys = workdir.flatten(_load(names[-1]))
     sections = {key.rpartition(".")[0] for key in keys}
     for word in argv[1:]:
         if word.startswith(("--config.", "-config.")):

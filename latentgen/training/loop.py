@@ -120,5 +120,7 @@ def train(
         for hook in due:
             hook.call(step, state)
         if signum:
+            tell()
             raise Stopped(signum, step)
+    tell()
     return state

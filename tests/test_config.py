@@ -1,0 +1,90 @@
+"""Reading a config: what fits is passed on, what does not is named."""
+
+import json
+import runpy
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from latentgen import build
+from latentgen.config import Section
+from latentgen.errors import BadInput
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+VARIANTS = [
+    (file, variant)
+    for file in ("vae", "gan")
+    for variant in runpy.run_path(str(EXPERIMENTS / f"{file}.py"))["VARIANTS"]
+]
+
+
+def config_of(file: str, *variant: str) -> dict:
+    config = runpy.run_path(str(EXPERIMENTS / f"{file}.py"))["get_config"](*variant)
+    return json.loads(json.dumps(config.to_dict()))
+
+
+@pytest.mark.parametrize(("file", "variant"), VARIANTS)
+def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
+    config = config_of(file, variant)
+    experiment = build.experiment(config)
+    shapes = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "ring": (2,), "grid": (2,)}
+    shape = shapes[experiment.data.name]
+    method = experiment.wire(shape)
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    x = jax.eval_shape(lambda s: method.sample(s, jax.random.key(0), 3), state)
+    assert x.shape == (3, *shape)
+
+
+def test_the_mlp_has_the_parameters_it_should() -> None:
+    method = build.experiment(config_of("vae", "fashion")).wire((28, 28, 1))
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert count == (784 * 400 + 400) + (400 * 40 + 40) + (20 * 400 + 400) + (400 * 784 + 784)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("method", "betta"), 1.0, ["config.method.betta", "'beta'"]),
+        (("stepps",), 1, ["config.stepps", "'steps'"]),
+        (("optimizer", "b1"), "x", ["config.optimizer.b1='x'", "number"]),
+        (("optimizer", "b1"), 1.0, ["config.optimizer.b1=1.0"]),
+        (("method", "ema_decay"), 1.5, ["ema_decay=1.5", "at most 1"]),
+        (("encoder", "hidden"), 3, ["encoder.hidden=3", "tuple"]),
+        (("encoder", "norm"), "bach", ["encoder.norm='bach'", "'batch'"]),
+        (("every",), 10, ["config.every=10", "section"]),
+        (("seed",), -1, ["seed=-1"]),
+        (("seed",), 2**32, ["seed=4294967296"]),
+        (("compute",), "float16", ["compute='float16'", "bfloat16"]),
+    ],
+)
+def test_what_does_not_fit_is_named(path: tuple, value: object, words: list[str]) -> None:
+    config = section = config_of("vae")
+    for name in path[:-1]:
+        section = section[name]
+    section[path[-1]] = value
+    with pytest.raises(BadInput) as error:
+        build.experiment(config)
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named() -> None:
+    config = config_of("gan")
+    del config["method"]["prior"]
+    with pytest.raises(BadInput, match=r"config\.method\.prior is missing"):
+        build.experiment(config)
+
+
+def test_traced_hyperparameters_pass() -> None:
+    section = Section("config", {"lr": 1.0})
+
+    @jax.jit
+    def double(lr: jax.Array) -> jax.Array:
+        return 2 * Section("config", {"lr": lr}).positive("lr")
+
+    assert section.positive("lr") == 1.0
+    assert double(jnp.float32(3.0)) == 6.0

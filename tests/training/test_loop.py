@@ -1,0 +1,106 @@
+"""The loop: chunks, the order of log and hooks, signals."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentgen.core.types import Batch, Method
+from latentgen.data.pipeline import Feed
+from latentgen.training.loop import Hook, Stopped, signals, train
+
+
+def counting() -> tuple[Method, Feed]:
+    """The state counts steps and sums the rows it eats."""
+
+    def step(state, step, batches, key):
+        return {"n": state["n"] + 1, "sum": state["sum"] + batches.x.sum()}, {"step": step * 1.0}
+
+    method = Method(
+        lambda key: {"n": jnp.int32(0), "sum": jnp.float32(0)},
+        step,
+        lambda *_: {},
+        lambda *_: jnp.zeros(1),
+        {},
+    )
+
+    def rows(first: int, steps: int) -> np.ndarray:
+        return np.arange(first, first + steps, dtype=np.float32)
+
+    def batches(resident, row, key):
+        return Batch(row[None, None], jnp.zeros((1, 1), jnp.int32))
+
+    return method, Feed((), rows, batches)
+
+
+def run(first: int, last: int, chunk: int, hooks=(), stopped=lambda: None) -> tuple[list, dict]:
+    method, feed = counting()
+    said: list = []
+    state = {"n": jnp.int32(first), "sum": jnp.float32(sum(range(first)))}
+    named = [
+        Hook(every, lambda step, state, name=name: said.append((name, step, int(state["n"]))), sig)
+        for name, every, sig in hooks
+    ]
+
+    def log(step: int, metrics: dict) -> None:
+        said.append(("log", step, metrics["step"]))
+
+    try:
+        state = train(
+            method, feed, state, first, last, chunk, jax.random.key(0), log, named, stopped
+        )
+    except Stopped as stop:
+        said.append(("stopped", stop.step, stop.signum))
+    return said, state
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 10, 100])
+def test_every_step_once_whatever_the_chunk(chunk: int) -> None:
+    said, state = run(0, 10, chunk)
+    assert (int(state["n"]), float(state["sum"])) == (10, 45.0)
+    assert [step for _, step, _ in said] == [*range(chunk, 10, chunk), 10]
+    for _, step, mean in said:  # the mean of the steps of the chunk that ends there
+        first = (step - 1) // chunk * chunk
+        assert mean == np.mean(range(first, step))
+
+
+def test_hooks_see_the_state_after_the_log_of_their_step() -> None:
+    said, _ = run(0, 10, 2, [("a", 4, False), ("b", 4, False)])
+    assert [(name, step) for name, step, _ in said] == [
+        ("log", 2),
+        *[("log", 4), ("a", 4), ("b", 4)],
+        ("log", 6),
+        *[("log", 8), ("a", 8), ("b", 8)],
+        *[("log", 10), ("a", 10), ("b", 10)],
+    ]
+    assert all(n == step for name, step, n in said if name != "log")
+
+
+def test_a_resumed_run_says_what_the_whole_one_said() -> None:
+    hooks = [("a", 4, False)]
+    whole, _ = run(0, 11, 2, hooks)
+    for first in (2, 4, 6, 8, 10):
+        assert run(first, 11, 2, hooks)[0] == [row for row in whole if row[1] > first]
+    assert run(11, 11, 2, hooks)[0] == []
+
+
+def test_a_signal_ends_the_run_at_a_chunk_with_the_hooks_that_answer_to_it() -> None:
+    calls = iter([None, signal.SIGTERM])
+    said, _ = run(0, 10, 2, [("a", 8, False), ("save", 8, True)], lambda: next(calls))
+    assert [row[:2] for row in said] == [("log", 2), ("log", 4), ("save", 4), ("stopped", 4)]
+    assert said[-1][2] == signal.SIGTERM
+
+
+def test_signals_are_noted_once_then_act_and_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with signals() as seen:
+        assert seen() is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert seen() == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) == before[1]  # a second one would end the process
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
