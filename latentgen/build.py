@@ -76,7 +76,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     data = _data(root.section("data"))
     method = root.section("method")
     found = Experiment(
-        seed=root.integer("seed", low=0),
+        seed=root.integer("seed", low=0, high=2**32 - 1),
         steps=root.integer("steps", low=1),
         batch_size=root.integer("batch_size", low=1),
         data=data,

@@ -1,5 +1,6 @@
 """Reading a config: each value is checked where it is read, and what nobody reads is refused."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -37,14 +38,12 @@ class Section:
         self._sections.append(Section(self.key(name), values))
         return self._sections[-1]
 
-    def integer(self, name: str, low: int | None = None) -> int:
-        """A whole number, at least `low`."""
+    def integer(self, name: str, low: int | None = None, high: int | None = None) -> int:
+        """A whole number in [low, high]."""
         value = self._get(name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadInput(f"{self.key(name)}={value!r} must be a whole number.")
-        if low is not None and value < low:
-            raise BadInput(f"{self.key(name)}={value} must be at least {low}.")
-        return value
+        return self._within(name, value, low, high)
 
     def number(self, name: str, low: float | None = None, high: float | None = None) -> Any:
         """A finite number in [low, high]; a traced array in its place is passed through."""
@@ -53,15 +52,15 @@ class Section:
             raise BadInput(f"{self.key(name)}={value!r} must be a number.")
         if not isinstance(value, int | float):
             return value
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            bounds = [
-                word
-                for word, bound in ((f"at least {low}", low), (f"at most {high}", high))
-                if bound is not None
-            ]
-            raise BadInput(f"{self.key(name)}={value} must be {' and '.join(bounds)}.")
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             raise BadInput(f"{self.key(name)}={value} must be finite.")
+        return self._within(name, value, low, high)
+
+    def _within(self, name: str, value: Any, low: Any, high: Any) -> Any:
+        if low is not None and value < low:
+            raise BadInput(f"{self.key(name)}={value} must be at least {low}.")
+        if high is not None and value > high:
+            raise BadInput(f"{self.key(name)}={value} must be at most {high}.")
         return value
 
     def positive(self, name: str) -> Any:

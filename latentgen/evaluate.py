@@ -47,4 +47,5 @@ def main() -> None:
 if __name__ == "__main__":
     door.define_trained_flags()
     flags.DEFINE_string("split", "test", "train, validation or test.")
+    flags.adopt_module_key_flags(door)
     door.run(main)

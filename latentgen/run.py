@@ -195,4 +195,5 @@ if __name__ == "__main__":
     door.define_config_flag()
     flags.DEFINE_string("workdir", None, "Where the run is kept (default: runs/<config's name>).")
     door.define_data_flags()
+    flags.adopt_module_key_flags(door)
     door.run(main, door.check_config)

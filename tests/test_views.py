@@ -60,5 +60,5 @@ def test_aggregate_is_the_mixture_of_normals_around_the_examples() -> None:
 
 
 def test_a_missing_probe_is_named_with_those_there_are() -> None:
-    with pytest.raises(BadInput, match="'encode'.*codes, decode"):
+    with pytest.raises(BadInput, match=r"'encode'.*codes, decode"):
         views.reconstruct(identity("encode"), None, jnp.zeros((1, 3)))
