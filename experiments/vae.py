@@ -4,7 +4,7 @@
 
 | variant | data                      | network                        | on two cores |
 |---------|---------------------------|--------------------------------|--------------|
-| digits  | scikit-learn's digits 8x8 | 64-200-8-200-64                |              |
+| digits  | scikit-learn's digits 8x8 | 64-256-256-8-256-256-64        |              |
 | fashion | Fashion-MNIST 28x28       | 784-400-20-400-784, 10 epochs  |              |
 | conv    | Fashion-MNIST 28x28       | convolutions 64, 128           |              |
 """
@@ -19,7 +19,7 @@ def network(**changes):
     return (
         dict(
             network="mlp",
-            hidden=(200,),
+            hidden=(256, 256),
             channels=(64, 128),
             activation="relu",
             norm="none",
@@ -34,7 +34,7 @@ def digits():
     return ConfigDict(
         dict(
             seed=0,
-            steps=5_000,
+            steps=6_000,
             batch_size=64,
             compute="float32",
             data=dict(name="digits", preprocess="unit", validation=-1),

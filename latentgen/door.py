@@ -1,28 +1,24 @@
-"""What every command shares: flags in, mistakes told in one line, a trained run opened again."""
+"""What every command shares: flags in, mistakes told in one line, exit codes."""
 
 import json
 import runpy
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from latentgen import build
-from latentgen.build import Experiment
-from latentgen.core.types import Method, PyTree
-from latentgen.data import sources
-from latentgen.data.preprocess import Preprocess, preprocess_for
+from latentgen import runner
+from latentgen.core.types import PyTree
 from latentgen.errors import BadInput, nearest
+from latentgen.runner import Run
 from latentgen.training import workdir
-from latentgen.training.checkpoint import Checkpoints, Damaged
+from latentgen.training.checkpoint import Damaged
 from latentgen.training.loop import Stopped
 
 FLAGS = flags.FLAGS
@@ -64,6 +60,9 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
         except Stopped as stop:
             print(f"{stop}; the same command continues.", file=sys.stderr)
             sys.exit(128 + stop.signum)
+        except KeyboardInterrupt:
+            print("interrupted; the same command continues.", file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
 
     def parse_flags(argv: list[str]) -> list[str]:
         try:
@@ -124,14 +123,9 @@ def _load(name: str) -> dict[str, Any]:
         ) from None
 
 
-def read_config() -> tuple[dict[str, Any], Experiment]:
-    """The config as plain JSON data, and what it describes.
-
-    Raises:
-        BadInput: see `build.experiment`.
-    """
-    config = json.loads(json.dumps(FLAGS.config.to_dict()))
-    return config, build.experiment(config)
+def config() -> dict[str, Any]:
+    """The config that the flags make, as plain JSON data."""
+    return dict(json.loads(json.dumps(FLAGS.config.to_dict())))
 
 
 def default_workdir() -> str:
@@ -140,69 +134,16 @@ def default_workdir() -> str:
     return str(Path("runs", "-".join(filter(None, (Path(file).stem, variant)))))
 
 
-def load_data(experiment: Experiment) -> sources.DataSet:
-    """The experiment's data set, checked against its preprocessing.
-
-    Raises:
-        BadInput: it is unknown, missing or damaged, or does not fit.
-    """
-    name, preprocess, validation = experiment.data
-    dataset = sources.load(
-        name, validation=validation, data_dir=FLAGS.data_dir, manual_dir=FLAGS.manual_dir
-    )
-    preprocess_for(preprocess.name, dataset.splits["train"].x.dtype)
-    sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in dataset.splits.items())
-    print(f"data: {name} ({dataset.origin}): {sizes}", file=sys.stderr)
-    return dataset
-
-
-def shape_of(dataset: sources.DataSet) -> tuple[int, ...]:
-    """The shape of one example."""
-    return tuple(dataset.splits["train"].x.shape[1:])
-
-
-def examples(
-    split: sources.Examples, indices: np.ndarray, preprocess: Preprocess, key: jax.Array
-) -> jax.Array:
-    """These examples of a split, as a method sees them."""
-    return preprocess.forward(jnp.asarray(split.x.take(indices, axis=0)), key)
-
-
-class Trained(NamedTuple):
-    """A run's workdir, read back: also of one that is still training."""
-
-    config: dict[str, Any]
-    experiment: Experiment
-    dataset: sources.DataSet
-    method: Method
-    step: int
-    state: PyTree
-
-
-def open_trained() -> Trained:
-    """What --workdir holds, at the checkpoint --step or the newest.
+def trained() -> tuple[Run, int, PyTree]:
+    """(run, updates done, state) of what --workdir holds, at checkpoint --step or the newest.
 
     Raises:
         BadInput: there is no such run or checkpoint.
     """
     if FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of a run.")
-    folder = Path(FLAGS.workdir)
-    try:
-        config = workdir.read_json(folder / workdir.CONFIG)
-    except (OSError, ValueError):
-        raise BadInput(
-            f"--workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it."
-        ) from None
-    if not (folder / workdir.CHECKPOINTS).is_dir():
-        raise BadInput(f"--workdir={str(folder)!r} has no checkpoint yet.")
-    experiment = build.experiment(config)
-    dataset = load_data(experiment)
-    method = experiment.wire(shape_of(dataset))
-    like = jax.eval_shape(method.init, jax.random.key(0))
-    with Checkpoints(folder / workdir.CHECKPOINTS, read_only=True) as saved:
-        step, state, _ = saved.restore(FLAGS.step, like)
-    return Trained(config, experiment, dataset, method, step, state)
+    run = runner.reopen(Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
+    return run, *runner.restore(run, FLAGS.step)
 
 
 def define_trained_flags() -> None:

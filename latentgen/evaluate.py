@@ -4,13 +4,10 @@ The objective's terms over a whole split, with standard errors over its examples
 written to DIR/evaluation_SPLIT.json with all that the figures depend on.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from latentgen import door
+from latentgen import door, runner
 from latentgen.core.keys import run_key
-from latentgen.data import sources
 from latentgen.errors import choose
 from latentgen.training import hooks, provenance, workdir
 
@@ -19,27 +16,22 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Evaluates what the flags say."""
-    trained = door.open_trained()
-    preprocess = trained.experiment.data.preprocess
-    split = choose("--split", FLAGS.split, trained.dataset.splits)
-    measure = hooks.split_terms(trained.method, preprocess, split, run_key(FLAGS.seed))
-    terms = measure(trained.step, trained.state)
+    run, step, state = door.trained()
+    split = choose("--split", FLAGS.split, run.dataset.splits)
+    preprocess = run.experiment.data.preprocess
+    terms = hooks.split_terms(run.method, preprocess, split, run_key(FLAGS.seed))(step, state)
 
-    print(f"{FLAGS.split}: {len(split.label):,} examples, after step {trained.step}")
+    print(f"{FLAGS.split}: {len(split.label):,} examples, after step {step}")
     for name, found in terms.items():
         print(f"  {name:20} {found.mean:12.4f} +- {found.standard_error:.4f}")
-    out = Path(FLAGS.workdir, f"evaluation_{FLAGS.split}.json")
     result = {
         "terms": {name: found._asdict() for name, found in terms.items()},
         "split": FLAGS.split,
-        "step": trained.step,
+        "step": step,
         "seed": FLAGS.seed,
-        "data": sources.identity(trained.dataset, preprocess.name),
-        "config_sha256": provenance.config_hash(trained.config),
-        "versions": provenance.versions(),
-        "device": provenance.device(),
-        "command": provenance.command("latentgen.evaluate"),
+        **provenance.stamp(run.config, runner.identity(run), "latentgen.evaluate"),
     }
+    out = run.folder / f"evaluation_{FLAGS.split}.json"
     workdir.write_json(out, result)
     print(f"written to {out}")
 

@@ -15,6 +15,8 @@ from absl import flags
 
 from latentgen import door, views
 from latentgen.core.keys import run_key, stream
+from latentgen.core.types import PyTree
+from latentgen.data import pipeline
 from latentgen.data.sources import Examples
 from latentgen.errors import BadInput, choose
 from latentgen.training import hooks, workdir
@@ -23,39 +25,39 @@ from latentgen.views import View
 
 FLAGS = flags.FLAGS
 COLUMNS = 10  # of an interpolation or a traversal
-Mode = Callable[[door.Trained, jax.Array, int], View]
+Mode = Callable[[Run, PyTree, jax.Array, int], View]
 
 
-def _random(trained: door.Trained, split: Examples, key: jax.Array, num: int) -> jax.Array:
+def _random(run: Run, split: Examples, key: jax.Array, num: int) -> jax.Array:
     """`num` examples of a split, drawn without replacement as long as there are enough."""
     order = jax.random.permutation(stream(key, "examples"), len(split.label))
-    preprocess = trained.experiment.data.preprocess
+    preprocess = run.experiment.data.preprocess
     chosen = np.resize(np.asarray(order), num)
-    return door.examples(split, chosen, preprocess, stream(key, "preprocess"))
+    return pipeline.chosen(split, chosen, preprocess, stream(key, "preprocess"))
 
 
-def _prior(trained: door.Trained, key: jax.Array, num: int) -> View:
-    return views.prior(trained.method, trained.state, key, num)
+def _prior(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
+    return views.prior(run.method, state, key, num)
 
 
-def _aggregate(trained: door.Trained, key: jax.Array, num: int) -> View:
-    views.probe(trained.method, "encode")  # before examples are drawn for nothing
-    x = _random(trained, trained.dataset.splits["train"], key, num)
-    return views.aggregate(trained.method, trained.state, key, x)
+def _aggregate(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
+    views.probe(run.method, "encode")  # before examples are drawn for nothing
+    x = _random(run, run.dataset.splits["train"], key, num)
+    return views.aggregate(run.method, state, key, x)
 
 
-def _reconstruct(trained: door.Trained, key: jax.Array, num: int) -> View:
-    views.probe(trained.method, "encode")
-    split = choose("--split", FLAGS.split, trained.dataset.splits)
-    return views.reconstruct(trained.method, trained.state, _random(trained, split, key, num // 2))
+def _reconstruct(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
+    views.probe(run.method, "encode")
+    split = choose("--split", FLAGS.split, run.dataset.splits)
+    return views.reconstruct(run.method, state, _random(run, split, key, num // 2))
 
 
-def _interpolate(trained: door.Trained, key: jax.Array, num: int) -> View:
-    return views.interpolate(trained.method, trained.state, key, num // COLUMNS, COLUMNS)
+def _interpolate(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
+    return views.interpolate(run.method, state, key, num // COLUMNS, COLUMNS)
 
 
-def _traverse(trained: door.Trained, key: jax.Array, num: int) -> View:
-    return views.traverse(trained.method, trained.state, key, num // COLUMNS, COLUMNS)
+def _traverse(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
+    return views.traverse(run.method, state, key, num // COLUMNS, COLUMNS)
 
 
 # For each mode, what makes the view and the smallest --num.
@@ -77,18 +79,18 @@ def main() -> None:
         raise BadInput(f"--out={FLAGS.out!r} must be a file that ends in .png or .npz.")
     out = Path(FLAGS.out)
     workdir.check(out.parent, "folder of --out")
-    trained = door.open_trained()
-    view = mode(trained, stream(run_key(FLAGS.seed), "sample"), FLAGS.num)
-    preprocess = trained.experiment.data.preprocess
+    run, step, state = door.trained()
+    view = mode(run, state, stream(run_key(FLAGS.seed), "sample"), FLAGS.num)
+    preprocess = run.experiment.data.preprocess
     workdir.prepare(out.parent, "folder of --out")
     if out.suffix == ".png":
-        real = trained.dataset.splits["train"]
+        real = run.dataset.splits["train"]
         save_png(out, hooks.draw(view.x, preprocess, real, view.columns))
     else:
         buffer = io.BytesIO()
         np.savez(buffer, x=np.asarray(preprocess.pixels(view.x)), codes=np.asarray(view.codes))
         workdir.write_bytes(out, buffer.getvalue())
-    print(f"{out}: {len(view.x)} examples, --mode={FLAGS.mode}, after step {trained.step}")
+    print(f"{out}: {len(view.x)} examples, --mode={FLAGS.mode}, after step {step}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ ALLOWED = {
     "metrics": MATHEMATICS,
     "data": {"core"},
     "training": {"core", "data"},
+    "views": {"core", "probability"},
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
+    "runner": {"core", "data", "training", "views", "build"},
 }
 # What only one part of latentgen may know of.
 HOMES = {

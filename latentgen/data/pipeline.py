@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int32, Key
+from jaxtyping import Array, Int, Int32, Key, Shaped
 
 from latentgen.core.keys import stream
 from latentgen.core.types import Batch, PyTree
@@ -157,6 +157,13 @@ def _read_ahead(
         return jax.tree.map(lambda *a: np.stack(a), *(next(iterator) for _ in range(steps)))
 
     return rows
+
+
+def chosen(
+    examples: Examples, indices: Int[np.ndarray, " n"], preprocess: Preprocess, key: Key[Array, ""]
+) -> Shaped[Array, "n *shape"]:
+    """These examples of a split, as a method sees them."""
+    return preprocess.forward(jnp.asarray(examples.x.take(indices, axis=0)), key)
 
 
 @functools.partial(jax.jit, static_argnames="forward")

@@ -96,6 +96,11 @@ class DataSet(NamedTuple):
     origin: str
     splits: dict[str, Examples]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return tuple(self.splits["train"].x.shape[1:])
+
 
 def load(
     name: str,

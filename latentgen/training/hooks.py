@@ -17,6 +17,7 @@ from latentgen.training.evaluation import Estimate, evaluate
 from latentgen.training.log import Log
 from latentgen.training.pictures import Image, grid, save_png, scatter
 
+GAP = 4  # pixels between images: an 8x8 digit fills its cell to the edge
 AT_ONCE = 500  # examples in a batch of an evaluation
 
 Call = Callable[[int, PyTree], None]
@@ -27,7 +28,7 @@ def draw(
 ) -> Image:
     """A picture of x: a grid of images, or points above some of the real ones."""
     if x.ndim == 4:
-        return grid(np.asarray(preprocess.pixels(x)), columns)
+        return grid(np.asarray(preprocess.pixels(x)), columns, GAP)
     return scatter(np.asarray(x), np.asarray(real.x[:5_000]))
 
 

@@ -84,7 +84,7 @@ def train(
         log: (step, metrics averaged over the chunk), called once a chunk, always before a hook
             of the same step and after the next chunk was sent to the device otherwise.
         hooks: called in order at the steps that are due.
-        stopped: polled between chunks.
+        stopped: polled between chunks; after the last one there is nothing left to stop.
 
     Returns:
         The state after the last step.
@@ -119,7 +119,7 @@ def train(
             tell()
         for hook in due:
             hook.call(step, state)
-        if signum:
+        if signum and step < last:
             tell()
             raise Stopped(signum, step)
     tell()

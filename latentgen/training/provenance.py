@@ -49,3 +49,20 @@ def device() -> dict[str, Any]:
 def command(module: str) -> str:
     """The command line that started this process."""
     return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def stamp(config: Mapping[str, Any], data: Mapping[str, Any], module: str) -> dict[str, Any]:
+    """What every written result carries.
+
+    Args:
+        config: of the run.
+        data: its data set's identity.
+        module: the command that wrote it.
+    """
+    return {
+        "data": dict(data),
+        "config_sha256": config_hash(config),
+        "versions": versions(),
+        "device": device(),
+        "command": command(module),
+    }

@@ -33,12 +33,11 @@ def test_rows_depend_on_key_and_step_alone():
     whole = indices(KEY, 23, 5, 2)(0, 30)
     assert whole.shape == (30, 2, 5)
     assert whole.dtype == np.int32
-    for cuts in ([0, 4, 10, 30], [0, 1, 2, 29, 30], [0, 30]):
+    for cuts in ([0, 4, 10, 30], [0, 1, 2, 29, 30]):
         rows = indices(KEY, 23, 5, 2)
         parts = [rows(a, b - a) for a, b in itertools.pairwise(cuts)]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
     # backwards, past what is remembered, and late in a run, where positions exceed 32 bits
-    rows = indices(KEY, 23, 5, 2)
     np.testing.assert_array_equal(
         np.concatenate([rows(s, 1) for s in reversed(range(30))])[::-1], whole
     )
@@ -87,14 +86,14 @@ def lazy(examples: Examples) -> Examples:
     return Examples(rows, examples.label)
 
 
-@pytest.mark.parametrize("name", ["unit", "binarize"])
-def test_streamed_equals_resident(name):
+def test_streamed_equals_resident():
     examples = images(23)
-    resident = feed(examples, PREPROCESS[name], 5, 2, KEY)
+    preprocess = PREPROCESS["dequantize"]  # tells grey values and noise
+    resident = feed(examples, preprocess, 5, 2, KEY)
     expect = runner(resident)
     streamed = [
-        feed(examples, PREPROCESS[name], 5, 2, KEY, stream_above=0),
-        feed(lazy(examples), PREPROCESS[name], 5, 2, KEY),
+        feed(examples, preprocess, 5, 2, KEY, stream_above=0),
+        feed(lazy(examples), preprocess, 5, 2, KEY),
     ]
     runs = [runner(f) for f in streamed]
     assert all(f.resident == () for f in streamed)

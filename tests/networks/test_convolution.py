@@ -56,14 +56,13 @@ def loop_conv_transpose(x, kernel, s):
 @pytest.mark.parametrize(("k", "stride"), SIZES)
 def test_the_definition(k, stride):
     x, kernel = arrays(k)
-    for f in (*PAIRS[0], convolution.conv_by_matmul):
-        np.testing.assert_allclose(
-            f(x, kernel, stride), loop_conv(x, kernel, stride), rtol=1e-4, atol=1e-4
-        )
-    for f in (*PAIRS[1], convolution.conv_transpose_by_matmul):
-        np.testing.assert_allclose(
-            f(x, kernel, stride), loop_conv_transpose(x, kernel, stride), rtol=1e-4, atol=1e-4
-        )
+    down = (*PAIRS[0], convolution.conv_by_matmul)
+    up = (*PAIRS[1], convolution.conv_transpose_by_matmul)
+    ours = jax.jit(lambda *args: [[f(*args, stride) for f in way] for way in (down, up)])
+    for way, loop in zip(ours(x, kernel), (loop_conv, loop_conv_transpose), strict=True):
+        expected = loop(x, kernel, stride)
+        for y in way:
+            np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("ours", "native"), PAIRS)
@@ -80,25 +79,27 @@ def test_gradients_are_finite_differences(ours, native):
         rng = np.random.default_rng(1)
         way = tuple(jnp.asarray(rng.normal(size=a.shape)) for a in args)
 
+        @jax.jit
         def f(x, kernel):
             return jnp.sum(jnp.tanh(0.1 * ours(x, kernel, 2)))
 
         def moved(g, t):
             return g(*(a + t * d for a, d in zip(args, way, strict=True)))
 
-        def slope(x, kernel):
-            grads = jax.grad(f, (0, 1))(x, kernel)
+        def along(grads):
             return sum(jnp.vdot(g, d) for g, d in zip(grads, way, strict=True))
+
+        @jax.jit
+        def slope(x, kernel):
+            return along(jax.grad(f, (0, 1))(x, kernel))
 
         t = 1e-5
         np.testing.assert_allclose(slope(*args), (moved(f, t) - moved(f, -t)) / (2 * t), rtol=1e-7)
-        second = sum(
-            jnp.vdot(g, d) for g, d in zip(jax.grad(slope, (0, 1))(*args), way, strict=True)
-        )
+        second = jax.jit(lambda *args: along(jax.grad(slope, (0, 1))(*args)))(*args)
         np.testing.assert_allclose(
             second, (moved(slope, t) - moved(slope, -t)) / (2 * t), rtol=1e-6
         )
-        forward = jax.jvp(slope, args, way)[1]  # forward over reverse
+        forward = jax.jit(lambda *args: jax.jvp(slope, args, way)[1])(*args)  # over reverse
         np.testing.assert_allclose(second, forward, rtol=1e-10)
 
 
@@ -125,7 +126,8 @@ def test_vmap_over_kernels_and_scan(ours, native):
     def dw(operation):
         return jax.grad(lambda x, k: jnp.sum(jnp.tanh(0.1 * operation(x, k, 2))), 1)
 
-    expected = jnp.stack([dw(native)(x, k) for k in kernels])
+    one = jax.jit(dw(native))
+    expected = np.stack([one(x, k) for k in kernels])
     batched = jax.jit(jax.vmap(dw(ours), (None, 0)))(x, kernels)
     _, scanned = lax.scan(lambda c, k: (c, dw(ours)(x, k)), 0, kernels)
     np.testing.assert_allclose(batched, expected, rtol=1e-4, atol=1e-5)
@@ -147,14 +149,16 @@ def test_a_network_lowers_for_all_platforms_at_once():
     generator = networks.decoder((8, 8, 1), channels=(4, 8), dense=(16,), norm="batch")
     discriminator = networks.encoder(channels=(4, 8), dense=(16,), outputs=1)
     z = jnp.ones((2, 3))
-    g, stats = generator.init(jax.random.key(0), z)
-    d, _ = discriminator.init(jax.random.key(1), jnp.ones((2, 8, 8, 1)))
+    key = jax.random.key(0)
+    g, stats = jax.eval_shape(generator.init, key, z)
+    d, _ = jax.eval_shape(discriminator.init, key, jnp.ones((2, 8, 8, 1)))
 
-    def loss(g, d):
+    def loss(g, d, stats):
         fake, _ = generator.apply(g, stats, z, train=True)
         return jnp.mean(discriminator.apply(d, {}, fake, train=True)[0])
 
-    program = export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=["cpu", "cuda", "tpu"])(g, d)
+    everywhere = export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=["cpu", "cuda", "tpu"])
+    program = everywhere(g, d, stats)
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert "stablehlo.convolution" in program.mlir_module()
     assert program.out_avals[0].shape == jax.tree.leaves(g)[0].shape

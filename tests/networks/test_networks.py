@@ -1,5 +1,7 @@
 """Networks as pure functions: shapes, norms, dropout, dtypes, refusals."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,9 +29,22 @@ def small(kind: str, side: str, shape=(8, 8, 1), **options) -> tuple[Net, jax.Ar
     return DECODERS[kind](shape, **widths, **options), z
 
 
+def start(net: Net, *inputs):
+    """Parameters and stats of a net's own shapes and dtypes, without the cost of drawing them."""
+    rng = np.random.default_rng(0)
+
+    def fill(like):
+        if like.ndim > 1:
+            value = rng.normal(0, like.size**-0.5 * like.shape[-1] ** 0.5, like.shape)
+        else:
+            value = rng.uniform(0.5, 1.5, like.shape)
+        return jnp.asarray(value, like.dtype)
+
+    return jax.tree.map(fill, jax.eval_shape(net.init, KEY, *inputs))
+
+
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
-@pytest.mark.parametrize("size", [8, 28, 32])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 3), (32, 1)])
 def test_shapes(kind, size, channels):
     shape = (size, size, channels)
     encoder, x = small(kind, "encoder", shape)
@@ -50,14 +65,15 @@ def test_infogan_shapes():
 
 
 def test_number_of_parameters():
-    params, stats = mlp.encoder((400,), outputs=40).init(KEY, jnp.ones((1, 28, 28, 1)))
+    encoder = mlp.encoder((400,), outputs=40)
+    params, stats = jax.eval_shape(encoder.init, KEY, jnp.ones((1, 28, 28, 1)))
     assert sum(a.size for a in jax.tree.leaves(params)) == 784 * 400 + 400 + 400 * 40 + 40
     assert stats == {}
 
 
 def test_mlp_by_hand():
     net, x = small("mlp", "encoder")
-    params, _ = net.init(KEY, x)
+    params, _ = start(net, x)
     w1, b1, w2, b2 = (
         np.asarray(params[layer]["Dense_0"][name])
         for layer in ("Hidden_0", "Linear_0")
@@ -67,24 +83,36 @@ def test_mlp_by_hand():
     np.testing.assert_allclose(net.apply(params, {}, x, train=False)[0], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
-@pytest.mark.parametrize("side", ["encoder", "decoder"])
-@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+# An MLP encodes and decodes with the same module.
+NETWORKS = [
+    (kind, side, norm)
+    for kind, side in (("mlp", "decoder"), ("conv", "encoder"), ("conv", "decoder"))
+    for norm in ("none", "batch", "layer")
+]
+
+
+@pytest.mark.parametrize(("kind", "side", "norm"), NETWORKS)
 def test_purity(kind, side, norm):
     net, x = small(kind, side, norm=norm, dropout=0.2)
-    params, stats = net.init(KEY, x)
-    y, kept = net.apply(params, stats, x, train=False)
-    assert kept is stats
-    _, moved = net.apply(params, stats, x, train=True, key=KEY)
+    params, stats = start(net, x)
+
+    @jax.jit
+    def run(params, stats):
+        y, kept = net.apply(params, stats, x, train=False)
+        assert kept is stats
+        _, moved = net.apply(params, stats, x, train=True, key=KEY)
+        return y, moved, net.apply(params, stats, x, train=False)[0]
+
+    y, moved, again = run(params, stats)
     assert jax.tree.structure(moved) == jax.tree.structure(stats)
     assert same(moved, stats) == (norm != "batch")
-    assert same(y, net.apply(params, stats, x, train=False)[0])
+    assert same(y, again)
 
 
 def _batch_norm():
     """An MLP without dropout, its first layer's output, and the inputs of its batch norm."""
     net, x = small("mlp", "encoder", norm="batch")
-    params, stats = net.init(KEY, x)
+    params, stats = jax.jit(net.init)(KEY, x)
     h = np.asarray(x).reshape(6, -1) @ np.asarray(params["Hidden_0"]["Dense_0"]["kernel"])
     last = jax.tree.map(np.asarray, params["Linear_0"]["Dense_0"])
     assert "bias" not in params["Hidden_0"]["Dense_0"]
@@ -93,7 +121,7 @@ def _batch_norm():
 
 def test_batch_norm_in_training():
     net, x, params, stats, h, last = _batch_norm()
-    y, moved = net.apply(params, stats, x, train=True)
+    y, moved = jax.jit(partial(net.apply, train=True))(params, stats, x)
     normal = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
     np.testing.assert_allclose(
         y, np.maximum(normal, 0) @ last["kernel"] + last["bias"], rtol=1e-3, atol=1e-5
@@ -105,15 +133,16 @@ def test_batch_norm_in_training():
 
 def test_batch_norm_in_evaluation():
     net, x, params, stats, h, last = _batch_norm()
+    train, evaluate = (jax.jit(partial(net.apply, train=t)) for t in (True, False))
     for _ in range(2):
-        _, stats = net.apply(params, stats, x, train=True)
-    y, _ = net.apply(params, stats, x, train=False)
+        _, stats = train(params, stats, x)
+    y, _ = evaluate(params, stats, x)
     mean, var = 0.19 * h.mean(0), 0.81 + 0.19 * h.var(0)
     normal = (h - mean) / np.sqrt(var + 1e-5)
     np.testing.assert_allclose(
         y, np.maximum(normal, 0) @ last["kernel"] + last["bias"], rtol=1e-3, atol=1e-5
     )
-    alone, _ = net.apply(params, stats, x[:1], train=False)
+    alone, _ = evaluate(params, stats, x[:1])
     np.testing.assert_allclose(alone, y[:1], rtol=1e-4, atol=1e-6)
 
 
@@ -123,7 +152,7 @@ def test_layer_norm(shape):
 
     x = 3 + 2 * jax.random.normal(KEY, (4, *shape))
     layer = LayerNorm(jnp.float32)
-    y, _ = layer.init_with_output(KEY, x, True)
+    y, _ = jax.jit(lambda x: layer.init_with_output(KEY, x, True))(x)
     flat = np.asarray(x, np.float64).reshape(4, -1)
     normal = (flat - flat.mean(1, keepdims=True)) / np.sqrt(flat.var(1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(y.reshape(4, -1), normal, rtol=1e-4, atol=1e-5)
@@ -131,12 +160,12 @@ def test_layer_norm(shape):
 
 def test_the_first_convolution_and_the_last_layers_are_not_normalized():
     encoder, x = small("conv", "encoder", norm="batch")
-    params, stats = encoder.init(KEY, x)
+    params, stats = jax.eval_shape(encoder.init, KEY, x)
     assert set(stats["batch_stats"]) == {"BatchNorm_0", "Hidden_0"}
     assert "bias" in params["Conv_0"]
     assert "bias" not in params["Conv_1"]
     decoder, z = small("conv", "decoder", norm="batch")
-    params, stats = decoder.init(KEY, z)
+    params, stats = jax.eval_shape(decoder.init, KEY, z)
     assert set(params) == {"Hidden_0", "Conv_0", "BatchNorm_0", "Conv_1"}
     assert "bias" in params["Conv_1"]
 
@@ -144,31 +173,38 @@ def test_the_first_convolution_and_the_last_layers_are_not_normalized():
 def test_dropout():
     net = mlp.encoder((1000,), outputs=1, dropout=0.25)
     x = jnp.ones((200, 1))
-    params, _ = net.init(KEY, x)
-    params["Hidden_0"]["Dense_0"]["kernel"] = jnp.ones((1, 1000))
-    params["Linear_0"]["Dense_0"]["kernel"] = jnp.ones((1000, 1))
-    y, _ = net.apply(params, {}, x, train=True, key=KEY)
+    params, _ = start(net, x)
+    for layer, shape in (("Hidden_0", (1, 1000)), ("Linear_0", (1000, 1))):
+        params[layer]["Dense_0"] = {"kernel": jnp.ones(shape), "bias": jnp.zeros(shape[1])}
+
+    @jax.jit
+    def run(params):
+        keys = (KEY, KEY, jax.random.key(1))
+        draws = [net.apply(params, {}, x, train=True, key=k)[0] for k in keys]
+        return draws, net.apply(params, {}, x, train=False)[0]
+
+    (y, again, other), whole = run(params)
     kept = np.asarray(y) * 0.75  # units kept out of 1000, each scaled by 1 / 0.75
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-2)
     assert abs(kept.mean() - 750) < 5 * np.sqrt(1000 * 0.25 * 0.75 / 200)
-    assert same(y, net.apply(params, {}, x, train=True, key=KEY)[0])
-    assert not same(y, net.apply(params, {}, x, train=True, key=jax.random.key(1))[0])
-    np.testing.assert_array_equal(net.apply(params, {}, x, train=False)[0], 1000)
+    assert same(y, again)
+    assert not same(y, other)
+    np.testing.assert_array_equal(whole, 1000)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
-@pytest.mark.parametrize("side", ["encoder", "decoder"])
-@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+@pytest.mark.parametrize(("kind", "side", "norm"), NETWORKS)
 def test_bfloat16(kind, side, norm):
     narrow, x = small(kind, side, norm=norm, dtype=jnp.bfloat16)
     wide, _ = small(kind, side, norm=norm)
-    params, stats = narrow.init(KEY, x)
+    params, stats = start(narrow, x)
 
-    def run(net):
-        return jax.jit(lambda p: net.apply(p, stats, x, train=True))(params)
+    @jax.jit
+    def run(p):
+        return [net.apply(p, stats, x, train=True) for net in (narrow, wide)]
 
-    (y, moved), (expected, _) = run(narrow), run(wide)
-    grads = jax.grad(lambda p: jnp.sum(narrow.apply(p, stats, x, train=True)[0] ** 2))(params)
+    (y, moved), (expected, _) = run(params)
+    slope = jax.grad(lambda p: jnp.sum(narrow.apply(p, stats, x, train=True)[0] ** 2))
+    grads = jax.eval_shape(slope, params)
     assert y.dtype == jnp.float32
     assert {a.dtype.name for a in jax.tree.leaves((params, stats, moved, grads))} == {"float32"}
     error = jnp.linalg.norm(y - expected) / jnp.linalg.norm(expected)
@@ -179,8 +215,9 @@ def test_bfloat16(kind, side, norm):
     ("init", "std"), [("lecun", 256**-0.5), ("he", (256 / 2) ** -0.5), ("normal02", 0.02)]
 )
 def test_init(init, std):
-    params, _ = mlp.encoder((1000,), outputs=1, init=init).init(KEY, jnp.ones((1, 256)))
-    kernel = params["Hidden_0"]["Dense_0"]["kernel"]
+    net = mlp.encoder((1000,), outputs=1, init=init)
+    draw = jax.jit(lambda x: net.init(KEY, x)[0]["Hidden_0"]["Dense_0"]["kernel"])
+    kernel = draw(jnp.ones((1, 256)))
     np.testing.assert_allclose(kernel.std(), std, rtol=0.02)
 
 
@@ -206,7 +243,7 @@ def test_refuses_images_that_do_not_halve(size):
     with pytest.raises(BadInput, match=text):
         conv.decoder(size)
     with pytest.raises(BadInput, match=text):
-        conv.encoder(outputs=1).init(KEY, jnp.ones((2, *size)))
+        jax.eval_shape(conv.encoder(outputs=1).init, KEY, jnp.ones((2, *size)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,215 @@
+"""One run in its folder: made from a config, trained from where it stands to its end, read back."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key
+
+from latentgen import build, views
+from latentgen.build import Experiment
+from latentgen.core.keys import run_key, stream
+from latentgen.core.types import Method, PyTree
+from latentgen.data import pipeline, sources
+from latentgen.data.preprocess import preprocess_for
+from latentgen.errors import BadInput
+from latentgen.training import hooks, loop, provenance, workdir
+from latentgen.training.checkpoint import Checkpoints
+from latentgen.training.log import METRICS, Log, Progress, read
+
+SUMMARY = "summary.json"
+IMAGES, POINTS, PAIRS = 64, 2_000, 32  # what a picture shows
+
+
+class Run(NamedTuple):
+    """A run: its folder, its config as plain data, and what that describes."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    experiment: Experiment
+    dataset: sources.DataSet
+    method: Method
+
+    @property
+    def key(self) -> Key[Array, ""]:
+        """Everything random in the run comes from it."""
+        return run_key(self.experiment.seed)
+
+
+def load(
+    folder: Path, config: Mapping[str, Any], data_dir: str | None, manual_dir: str | None
+) -> Run:
+    """What a config describes, with its data: all checked, nothing written to the folder.
+
+    Args:
+        data_dir, manual_dir: see `sources.load`.
+
+    Raises:
+        BadInput: the config does not fit, or its data are unknown, missing or damaged.
+    """
+    experiment = build.experiment(config)
+    name, preprocess, validation = experiment.data
+    dataset = sources.load(name, validation=validation, data_dir=data_dir, manual_dir=manual_dir)
+    preprocess_for(preprocess.name, dataset.splits["train"].x.dtype)
+    sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in dataset.splits.items())
+    print(f"data: {name} ({dataset.origin}): {sizes}", file=sys.stderr)
+    return Run(folder, config, experiment, dataset, experiment.wire(dataset.shape))
+
+
+def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
+    """The run that a folder holds, finished or not.
+
+    Raises:
+        BadInput: it holds none, or as for `load`.
+    """
+    try:
+        config = workdir.read_json(folder / workdir.CONFIG)
+    except (OSError, ValueError):
+        raise BadInput(
+            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it."
+        ) from None
+    return load(folder, config, data_dir, manual_dir)
+
+
+def restore(run: Run, step: int | None) -> tuple[int, PyTree]:
+    """(updates done, state) of checkpoint `step`, or of the newest; also while the run trains.
+
+    Raises:
+        BadInput: there is no such checkpoint.
+        Damaged: it is not what was saved.
+    """
+    if not (run.folder / workdir.CHECKPOINTS).is_dir():
+        raise BadInput(f"workdir={str(run.folder)!r} has no checkpoint yet.")
+    like = jax.eval_shape(run.method.init, run.key)
+    with Checkpoints(run.folder / workdir.CHECKPOINTS, read_only=True) as checkpoints:
+        step, state, _ = checkpoints.restore(step, like)
+    return step, state
+
+
+def train(run: Run) -> None:
+    """Trains to the end, in a folder that no other process trains in.
+
+    Raises:
+        BadInput: another process holds the folder, or another config owns it.
+        Stopped: a signal came; a checkpoint has been saved.
+        Damaged: the newest checkpoint is not what was saved.
+    """
+    experiment = run.experiment
+    feed = pipeline.feed(
+        run.dataset.splits["train"],
+        experiment.data.preprocess,
+        experiment.batch_size,
+        run.method.draws,
+        run.key,
+    )
+    workdir.prepare(run.folder)
+    with workdir.lock(run.folder), loop.signals() as stopped:
+        workdir.open_run(run.folder, run.config)
+        if (run.folder / SUMMARY).exists():
+            print(f"{run.folder} is finished; its figures are in {run.folder / SUMMARY}.")
+            return
+        with Checkpoints(run.folder / workdir.CHECKPOINTS) as checkpoints:
+            seconds = _train(run, feed, checkpoints, stopped)
+        workdir.write_json(run.folder / SUMMARY, summary(run, seconds))
+    print(f"{run.folder}: {experiment.steps} steps in {seconds:.0f} s.")
+    print(f"Pictures: {run.folder / 'samples'}")
+
+
+def _train(
+    run: Run, feed: pipeline.Feed, checkpoints: Checkpoints, stopped: Callable[[], int | None]
+) -> float:
+    """Seconds it took, over all attempts."""
+    first, state, before = _begin(run, checkpoints)
+    began = time.perf_counter()
+
+    def seconds() -> float:
+        return before + time.perf_counter() - began
+
+    last, every = run.experiment.steps, run.experiment.every
+    log, progress = Log(run.folder, first), Progress(last, first)
+
+    def tell(step: int, metrics: loop.Metrics) -> None:
+        log.write(step, seconds(), "train", metrics)
+        progress.update(step, metrics)
+
+    pictures = [loop.Hook(every.sample, call) for call in _pictures(run, log)]
+    save = loop.Hook(every.checkpoint, hooks.checkpoint(checkpoints, log, seconds), on_signal=True)
+    calls = [*pictures, *_validation(run, log, seconds), save]
+    try:
+        if first == 0:
+            for picture in pictures:
+                picture.call(0, state)
+        else:
+            progress.say(f"continuing after step {first}")
+        loop.train(run.method, feed, state, first, last, every.log, run.key, tell, calls, stopped)
+    finally:
+        progress.close()
+        log.close()
+    return seconds()
+
+
+def _begin(run: Run, checkpoints: Checkpoints) -> tuple[int, PyTree, float]:
+    """(updates done, state, seconds spent): the newest checkpoint's, or those of a new run."""
+    if checkpoints.latest() is None:
+        return 0, jax.jit(run.method.init)(run.key), 0.0
+    like = jax.eval_shape(run.method.init, run.key)
+    step, state, meta = checkpoints.restore(None, like)
+    return step, state, meta["seconds"]
+
+
+def _validation(run: Run, log: Log, seconds: Callable[[], float]) -> list[loop.Hook]:
+    split = run.dataset.splits.get("validation")
+    if split is None:
+        return []
+    terms = hooks.split_terms(run.method, run.experiment.data.preprocess, split, run.key)
+    return [loop.Hook(run.experiment.every.validate, hooks.validation(terms, log, seconds))]
+
+
+def _pictures(run: Run, log: Log) -> list[hooks.Call]:
+    """Samples of fixed codes; for a method that encodes images, inputs beside outputs too."""
+    preprocess, real = run.experiment.data.preprocess, run.dataset.splits["train"]
+    key, method = stream(run.key, "pictures"), run.method
+
+    def writer(name: str, see: Callable[[PyTree], Array], columns: int | None) -> hooks.Call:
+        return hooks.pictures(name, jax.jit(see), columns, preprocess, real, run.folder, log)
+
+    images = len(run.dataset.shape) == 3
+    number = IMAGES if images else POINTS
+    calls = [writer("samples", lambda state: method.sample(state, key, number), None)]
+    if images and "encode" in method.probes:
+        split = run.dataset.splits.get("validation", real)
+        x = pipeline.chosen(split, np.arange(PAIRS) % len(split.label), preprocess, key)
+        calls.append(
+            writer(
+                "reconstructions",
+                lambda state: views.reconstruct(method, state, x).x,
+                views.PAIR_COLUMNS,
+            )
+        )
+    return calls
+
+
+def summary(run: Run, seconds: float) -> dict[str, Any]:
+    """The final figures and all that they depend on."""
+    last = {line["split"]: line for line in read(run.folder / METRICS)}
+    drop = ("step", "seconds", "split")
+    state = jax.eval_shape(run.method.init, run.key)
+    return {
+        "final": {
+            split: {k: v for k, v in line.items() if k not in drop} for split, line in last.items()
+        },
+        "steps": run.experiment.steps,
+        "seed": run.experiment.seed,
+        "seconds": round(seconds, 3),
+        "state_values": sum(leaf.size for leaf in jax.tree.leaves(state)),
+        **provenance.stamp(run.config, identity(run), "latentgen.run"),
+    }
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """What a result must say about its data."""
+    return sources.identity(run.dataset, run.experiment.data.preprocess.name)
