@@ -4,6 +4,7 @@ python -m latentgen.run --config experiments/gan.py[:variant]
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from latentgen.errors import choose
 
@@ -25,7 +26,7 @@ def network(**changes):
 
 
 def optimizer(**changes):
-    return dict(name="adam", lr=2e-4, b1=0.5, b2=0.999) | changes
+    return dict(name="adam", lr=2e-4, b1=0.5, b2=0.999, momentum=0.9) | changes
 
 
 def nonsaturating():
@@ -35,7 +36,7 @@ def nonsaturating():
             steps=10_000,
             batch_size=64,
             compute="float32",
-            data=dict(name="digits", preprocess="unit", validation=-1),
+            data=dict(name="digits", preprocess="unit", validation=placeholder(int)),
             method=dict(
                 name="gan",
                 game="nonsaturating",
@@ -82,7 +83,7 @@ def fashion():
 
 def ring():
     config = nonsaturating()
-    config.data = ConfigDict(dict(name="ring", preprocess="none", validation=-1))
+    config.data = ConfigDict(dict(name="ring", preprocess="none", validation=placeholder(int)))
     config.batch_size = 256
     config.method.code_dim = 2
     config.generator = ConfigDict(network(hidden=(128, 128)))

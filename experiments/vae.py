@@ -10,6 +10,7 @@
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from latentgen.errors import choose
 
@@ -37,7 +38,7 @@ def digits():
             steps=6_000,
             batch_size=64,
             compute="float32",
-            data=dict(name="digits", preprocess="unit", validation=-1),
+            data=dict(name="digits", preprocess="unit", validation=placeholder(int)),
             method=dict(
                 name="vae",
                 code_dim=8,
@@ -50,7 +51,7 @@ def digits():
             ),
             encoder=network(),
             decoder=network(),
-            optimizer=dict(name="adam", lr=1e-3, b1=0.9, b2=0.999),
+            optimizer=dict(name="adam", lr=1e-3, b1=0.9, b2=0.999, momentum=0.9),
             every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
         )
     )

@@ -22,6 +22,7 @@ from latentgen.errors import BadInput
 from latentgen.methods.gan import gan
 from latentgen.methods.vae import vae
 from latentgen.networks import DECODERS, ENCODERS
+from latentgen.networks.conv import halvings
 from latentgen.networks.mlp import ACTIVATIONS, INITS
 from latentgen.networks.norms import NORMS
 from latentgen.objectives.adversarial import GAMES
@@ -120,11 +121,10 @@ def _replace(values: Mapping[str, Any], key: str, path: list[str], new: Any) -> 
 
 
 def _data(section: Section) -> Data:
-    validation = section.integer("validation", low=-1)
     return Data(
         section.word("name"),
         section.choose("preprocess", PREPROCESS),
-        None if validation == -1 else validation,
+        section.integer_or_none("validation", low=0),
     )
 
 
@@ -140,20 +140,26 @@ def _every(section: Section) -> Every:
 
 
 class _Network(NamedTuple):
-    """A network's part of the config: `of` makes it an encoder or a decoder."""
+    """A network's part of the config, to be made an encoder of x or a decoder into x."""
 
     section: Section
     kind: str
     options: dict[str, Any]
 
-    def encoder(self, outputs: int) -> Net:
+    def encoder(self, shape: Shape, outputs: int) -> Net:
+        self._fit(shape)
         return ENCODERS[self.kind](outputs=outputs, **self.options)
 
     def decoder(self, shape: Shape) -> Net:
+        self._fit(shape)
+        return DECODERS[self.kind](shape, **self.options)
+
+    def _fit(self, shape: Shape) -> None:
         try:
-            return DECODERS[self.kind](shape, **self.options)
+            if self.kind == "conv":
+                halvings(shape, self.options["channels"])
         except BadInput as error:
-            raise BadInput(f"{self.section.key('network')}={self.kind!r}: {error}") from None
+            raise BadInput(f"{self.section.key('channels')}: {error}") from None
 
 
 def _network(root: Section, name: str, dtype: DTypeLike) -> _Network:
@@ -181,7 +187,9 @@ def _adam(section: Section) -> optax.GradientTransformation:
 
 
 def _sgd(section: Section) -> optax.GradientTransformation:
-    return optax.sgd(section.positive("lr"), momentum=section.number("b1", low=0.0, high=0.9999))
+    return optax.sgd(
+        section.positive("lr"), momentum=section.number("momentum", low=0.0, high=0.9999)
+    )
 
 
 def _rmsprop(section: Section) -> optax.GradientTransformation:
@@ -196,7 +204,8 @@ OPTIMIZERS: dict[str, Callable[[Section], optax.GradientTransformation]] = {
 
 
 def _optimizer(section: Section) -> optax.GradientTransformation:
-    for name in ("b1", "b2"):  # so that a config may switch between optimizers by name alone
+    # Each reads what it needs, so that a config may switch between optimizers by name alone.
+    for name in ("b1", "b2", "momentum"):
         section.number(name)
     return section.choose("name", OPTIMIZERS)(section)
 
@@ -227,7 +236,7 @@ def _vae(root: Section, method: Section, preprocess: Preprocess) -> Wire:
     average = _average(method, ("encoder", "decoder"))
 
     def wire(shape: Shape) -> Method:
-        nets = encoder.encoder(2 * code_dim), decoder.decoder(shape)
+        nets = encoder.encoder(shape, 2 * code_dim), decoder.decoder(shape)
         return average(vae(*nets, likelihood, code_dim, beta, tx, shape))
 
     return wire
@@ -250,7 +259,7 @@ def _gan(root: Section, method: Section, preprocess: Preprocess) -> Wire:
         return average(
             gan(
                 generator.decoder(shape),
-                discriminator.encoder(1),
+                discriminator.encoder(shape, 1),
                 values,
                 prior,
                 generator_tx,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from latentgen.errors import BadInput, choose, nearest
 
 T = TypeVar("T")
+LARGEST = 2**31 - 1  # what an int32 on a device holds
 
 
 class Section:
@@ -43,7 +44,12 @@ class Section:
         value = self._get(name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadInput(f"{self.key(name)}={value!r} must be a whole number.")
+        high = LARGEST if high is None else high
         return self._within(name, value, low, high)
+
+    def integer_or_none(self, name: str, low: int | None = None) -> int | None:
+        """A whole number, at least `low`, or None."""
+        return None if self._get(name) is None else self.integer(name, low)
 
     def number(self, name: str, low: float | None = None, high: float | None = None) -> Any:
         """A finite number in [low, high]; a traced array in its place is passed through."""
@@ -74,7 +80,8 @@ class Section:
         """A tuple of whole numbers, each at least 1; it may be empty."""
         value = self._get(name)
         if not isinstance(value, list | tuple) or not all(
-            isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in value
+            isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST
+            for size in value
         ):
             raise BadInput(
                 f"{self.key(name)}={value!r} must be a tuple of whole numbers of at least 1."

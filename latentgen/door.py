@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from latentgen import runner
 from latentgen.core.types import PyTree
@@ -22,7 +22,7 @@ from latentgen.training.checkpoint import Damaged
 from latentgen.training.loop import Stopped
 
 FLAGS = flags.FLAGS
-EXIT_BAD_INPUT, EXIT_DAMAGED = 2, 3
+EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO = 2, 3, 4
 
 
 def define_config_flag() -> None:
@@ -41,7 +41,8 @@ def define_data_flags() -> None:
 def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = None) -> None:
     """Runs a command: its mistakes and its end are told in one line.
 
-    Exit codes: 2 for bad input, 3 for a damaged checkpoint, 128 + n after signal n.
+    Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
+    written, 128 + n after signal n.
 
     Args:
         main: the command; its flags are defined.
@@ -57,6 +58,10 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
             _refuse(str(error))
         except Damaged as error:
             _refuse(str(error), EXIT_DAMAGED)
+        except OSError as error:
+            if not error.filename:
+                raise
+            _refuse(f"{error.filename}: {error.strerror}.", EXIT_IO)
         except Stopped as stop:
             print(f"{stop}; the same command continues.", file=sys.stderr)
             sys.exit(128 + stop.signum)
@@ -112,7 +117,13 @@ def _load(name: str) -> dict[str, Any]:
     if not Path(file).is_file():
         raise BadInput(f"--config={name!r}: there is no file {file!r}.")
     try:
-        return dict(runpy.run_path(file)["get_config"](*variant).to_dict())
+        config = runpy.run_path(file)["get_config"](*variant)
+        if not isinstance(config, ConfigDict):
+            raise BadInput(f"get_config returns a {type(config).__name__}, not a ConfigDict.")
+        plain = dict(config.to_dict())
+        for key, value in workdir.flatten(plain).items():
+            _check_plain(key, value)
+        return plain
     except BadInput as error:
         raise BadInput(f"--config={name!r}: {error}") from None
     except Exception as error:  # a file of the user's: anything may be wrong with it
@@ -120,6 +131,15 @@ def _load(name: str) -> dict[str, Any]:
         raise BadInput(
             f"--config={name!r} fails with {type(error).__name__}: {error} "
             f"({Path(where.filename).name}, line {where.lineno})."
+        ) from None
+
+
+def _check_plain(key: str, value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise BadInput(
+            f"config.{key}={value!r} must be plain data: a number, a word, or a tuple of these."
         ) from None
 
 
@@ -150,5 +170,7 @@ def define_trained_flags() -> None:
     """The flags of a command that looks at a run."""
     flags.DEFINE_string("workdir", None, "The folder of a finished or running run.")
     flags.DEFINE_integer("step", None, "Which checkpoint (default: the newest).", lower_bound=0)
-    flags.DEFINE_integer("seed", 0, "Of the random numbers that this command draws.")
+    flags.DEFINE_integer(
+        "seed", 0, "Of the random numbers drawn here.", lower_bound=0, upper_bound=2**32 - 1
+    )
     define_data_flags()

@@ -13,8 +13,11 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
     """Trains what the flags say, from where the workdir stands."""
-    folder = workdir.check(FLAGS.workdir or door.default_workdir())
-    runner.train(runner.load(folder, door.config(), FLAGS.data_dir, FLAGS.manual_dir))
+    folder, config = workdir.check(FLAGS.workdir or door.default_workdir()), door.config()
+    if runner.finished(folder, config):
+        print(f"{folder} is finished; its figures are in {folder / runner.SUMMARY}.")
+    else:
+        runner.train(runner.load(folder, config, FLAGS.data_dir, FLAGS.manual_dir))
 
 
 if __name__ == "__main__":

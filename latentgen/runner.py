@@ -20,6 +20,7 @@ from latentgen.errors import BadInput
 from latentgen.training import hooks, loop, provenance, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.log import METRICS, Log, Progress, read
+from latentgen.training.pictures import pairs
 
 SUMMARY = "summary.json"
 IMAGES, POINTS, PAIRS = 64, 2_000, 32  # what a picture shows
@@ -57,7 +58,21 @@ def load(
     preprocess_for(preprocess.name, dataset.splits["train"].x.dtype)
     sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in dataset.splits.items())
     print(f"data: {name} ({dataset.origin}): {sizes}", file=sys.stderr)
+    if len(dataset.shape) == 3 and dataset.shape[-1] not in (1, 3):
+        raise BadInput(
+            f"config.data.name={name!r} has images of {dataset.shape[-1]} channels; 1 or 3 can be "
+            "shown."
+        )
     return Run(folder, config, experiment, dataset, experiment.wire(dataset.shape))
+
+
+def finished(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether the folder's run has ended; told without looking for its data.
+
+    Raises:
+        BadInput: the folder belongs to another config.
+    """
+    return workdir.look(folder, config) and (folder / SUMMARY).exists()
 
 
 def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
@@ -72,7 +87,9 @@ def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
         raise BadInput(
             f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it."
         ) from None
-    return load(folder, config, data_dir, manual_dir)
+    run = load(folder, config, data_dir, manual_dir)
+    workdir.same_data(folder, identity(run))
+    return run
 
 
 def restore(run: Run, step: int | None) -> tuple[int, PyTree]:
@@ -108,10 +125,7 @@ def train(run: Run) -> None:
     )
     workdir.prepare(run.folder)
     with workdir.lock(run.folder), loop.signals() as stopped:
-        workdir.open_run(run.folder, run.config)
-        if (run.folder / SUMMARY).exists():
-            print(f"{run.folder} is finished; its figures are in {run.folder / SUMMARY}.")
-            return
+        workdir.sign(run.folder, run.config, identity(run))
         with Checkpoints(run.folder / workdir.CHECKPOINTS) as checkpoints:
             seconds = _train(run, feed, checkpoints, stopped)
         workdir.write_json(run.folder / SUMMARY, summary(run, seconds))
@@ -174,22 +188,23 @@ def _pictures(run: Run, log: Log) -> list[hooks.Call]:
     preprocess, real = run.experiment.data.preprocess, run.dataset.splits["train"]
     key, method = stream(run.key, "pictures"), run.method
 
-    def writer(name: str, see: Callable[[PyTree], Array], columns: int | None) -> hooks.Call:
-        return hooks.pictures(name, jax.jit(see), columns, preprocess, real, run.folder, log)
+    def writer(
+        name: str, see: Callable[[PyTree], Array | np.ndarray], columns: int | None
+    ) -> hooks.Call:
+        return hooks.pictures(name, see, columns, preprocess, real, run.folder, log)
 
     images = len(run.dataset.shape) == 3
     number = IMAGES if images else POINTS
-    calls = [writer("samples", lambda state: method.sample(state, key, number), None)]
+    sample = jax.jit(lambda state: method.sample(state, key, number))
+    calls = [writer("samples", sample, None)]
     if images and "encode" in method.probes:
         split = run.dataset.splits.get("validation", real)
-        x = pipeline.chosen(split, np.arange(PAIRS) % len(split.label), preprocess, key)
-        calls.append(
-            writer(
-                "reconstructions",
-                lambda state: views.reconstruct(method, state, x).x,
-                views.PAIR_COLUMNS,
-            )
-        )
+        inputs = np.arange(PAIRS) % len(split.label)
+        x = pipeline.chosen(split, inputs, preprocess, stream(key, "preprocess"))
+        decode = method.probes["decode"]
+        outputs = jax.jit(lambda state: decode(state, views.means(method, state, x)))
+        beside = lambda state: pairs(x, outputs(state))  # noqa: E731
+        calls.append(writer("reconstructions", beside, hooks.PAIRED))
     return calls
 
 

@@ -1,63 +1,77 @@
 """Looks at a run: `python -m latentgen.sample --workdir DIR --out x.png --num 64 --mode prior`.
 
 Modes: codes from the prior; from the aggregate posterior, the mixture of normals, one per
-training example; input beside output; a path between two codes; one code coordinate at a time.
-`--out x.npz` writes arrays: x in pixels, and the codes.
+training example; input beside output; paths between two codes; one code coordinate at a time.
+`--out x.npz` writes arrays: x in pixels, the codes, and for `reconstruct` the inputs.
 """
 
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jaxtyping import Array, Float, Key, Shaped
 
 from latentgen import door, views
 from latentgen.core.keys import run_key, stream
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
-from latentgen.data.sources import Examples
 from latentgen.errors import BadInput, choose
+from latentgen.runner import Run
 from latentgen.training import hooks, workdir
-from latentgen.training.pictures import save_png
-from latentgen.views import View
+from latentgen.training.pictures import pairs, save_png
 
 FLAGS = flags.FLAGS
-COLUMNS = 10  # of an interpolation or a traversal
-Mode = Callable[[Run, PyTree, jax.Array, int], View]
+COLUMNS = 10  # of paths and traversals
+MOST_IN_A_PICTURE = 10_000
 
 
-def _random(run: Run, split: Examples, key: jax.Array, num: int) -> jax.Array:
-    """`num` examples of a split, drawn without replacement as long as there are enough."""
-    order = jax.random.permutation(stream(key, "examples"), len(split.label))
-    preprocess = run.experiment.data.preprocess
-    chosen = np.resize(np.asarray(order), num)
-    return pipeline.chosen(split, chosen, preprocess, stream(key, "preprocess"))
+class View(NamedTuple):
+    """Codes to decode, the inputs they encode if any, and how many make a row of a picture."""
+
+    codes: Float[Array, "n d"]
+    inputs: Shaped[Array, "n *shape"] | None = None
+    columns: int | None = None
 
 
-def _prior(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
-    return views.prior(run.method, state, key, num)
+Mode = Callable[[Run, PyTree, Key[Array, ""], int], View]
 
 
-def _aggregate(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
-    views.probe(run.method, "encode")  # before examples are drawn for nothing
-    x = _random(run, run.dataset.splits["train"], key, num)
-    return views.aggregate(run.method, state, key, x)
+def _drawn(run: Run, split: str, key: Key[Array, ""], num: int) -> Shaped[Array, "n *shape"]:
+    """Examples of a split in random order, again from its start where it has fewer than `num`."""
+    views.probe(run.method, "encode")  # or nobody needs them
+    examples = choose("--split", split, run.dataset.splits)
+    order = jax.random.permutation(stream(key, "examples"), len(examples.label))
+    chosen, noise = np.resize(np.asarray(order), num), stream(key, "preprocess")
+    return pipeline.chosen(examples, chosen, run.experiment.data.preprocess, noise)
 
 
-def _reconstruct(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
-    views.probe(run.method, "encode")
-    split = choose("--split", FLAGS.split, run.dataset.splits)
-    return views.reconstruct(run.method, state, _random(run, split, key, num // 2))
+def _prior(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
+    return View(views.prior(run.method, state, key, num))
 
 
-def _interpolate(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
-    return views.interpolate(run.method, state, key, num // COLUMNS, COLUMNS)
+def _aggregate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
+    x = _drawn(run, "train", key, num)
+    return View(views.aggregate(run.method, state, key, x))
 
 
-def _traverse(run: Run, state: PyTree, key: jax.Array, num: int) -> View:
-    return views.traverse(run.method, state, key, num // COLUMNS, COLUMNS)
+def _reconstruct(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
+    x = _drawn(run, FLAGS.split, key, num // 2)
+    return View(views.means(run.method, state, x), x, hooks.PAIRED)
+
+
+def _interpolate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
+    z = views.paths(run.method, state, key, num // COLUMNS, COLUMNS)
+    return View(z, columns=COLUMNS)
+
+
+def _traverse(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
+    z = views.traversals(run.method, state, key, num // COLUMNS, COLUMNS)
+    return View(z, columns=COLUMNS)
 
 
 # For each mode, what makes the view and the smallest --num.
@@ -73,30 +87,47 @@ MODES: dict[str, tuple[Mode, int]] = {
 def main() -> None:
     """Writes what the flags say."""
     mode, least = choose("--mode", FLAGS.mode, MODES)
-    if FLAGS.num < least:
-        raise BadInput(f"--num={FLAGS.num} must be at least {least} for --mode={FLAGS.mode}.")
-    if FLAGS.out is None or Path(FLAGS.out).suffix not in (".png", ".npz"):
+    out = Path(FLAGS.out or "")
+    if out.suffix not in (".png", ".npz"):
         raise BadInput(f"--out={FLAGS.out!r} must be a file that ends in .png or .npz.")
-    out = Path(FLAGS.out)
+    most = MOST_IN_A_PICTURE if out.suffix == ".png" else 2**31 - 1
+    if not least <= FLAGS.num <= most:
+        raise BadInput(
+            f"--num={FLAGS.num} must be in {least} .. {most} for --mode={FLAGS.mode} and a file "
+            f"{out.suffix}."
+        )
     workdir.check(out.parent, "folder of --out")
     run, step, state = door.trained()
+    if FLAGS.mode == "reconstruct" and out.suffix == ".png" and len(run.dataset.shape) != 3:
+        raise BadInput("--mode=reconstruct draws images only; points go into an --out of .npz.")
     view = mode(run, state, stream(run_key(FLAGS.seed), "sample"), FLAGS.num)
-    preprocess = run.experiment.data.preprocess
+    x = views.decoded(run.method, state, view.codes)
     workdir.prepare(out.parent, "folder of --out")
+    write(out, run, view, x)
+    print(f"{out}: {len(x)} examples, --mode={FLAGS.mode}, after step {step}")
+
+
+def write(out: Path, run: Run, view: View, x: Shaped[np.ndarray, "n *shape"]) -> None:
+    """The decoded codes as a picture or as arrays."""
+    preprocess, real = run.experiment.data.preprocess, run.dataset.splits["train"]
     if out.suffix == ".png":
-        real = run.dataset.splits["train"]
-        save_png(out, hooks.draw(view.x, preprocess, real, view.columns))
-    else:
-        buffer = io.BytesIO()
-        np.savez(buffer, x=np.asarray(preprocess.pixels(view.x)), codes=np.asarray(view.codes))
-        workdir.write_bytes(out, buffer.getvalue())
-    print(f"{out}: {len(view.x)} examples, --mode={FLAGS.mode}, after step {step}")
+        shown = x if view.inputs is None else pairs(view.inputs, x)
+        save_png(out, hooks.draw(shown, preprocess, real, view.columns))
+        return
+    arrays: dict[str, Any] = {"x": preprocess.pixels(jnp.asarray(x)), "codes": view.codes}
+    if view.inputs is not None:
+        arrays["inputs"] = preprocess.pixels(view.inputs)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    workdir.write_bytes(out, buffer.getvalue())
 
 
 if __name__ == "__main__":
     door.define_trained_flags()
     flags.DEFINE_string("out", None, "The file to write: .png for a picture, .npz for arrays.")
-    flags.DEFINE_integer("num", 64, "How many examples.")
+    flags.DEFINE_integer(
+        "num", 64, f"How many images; in rows of {COLUMNS} for interpolate and traverse."
+    )
     flags.DEFINE_string("mode", "prior", f"What to look at: {', '.join(MODES)}.")
     flags.DEFINE_string("split", "test", "Where --mode=reconstruct takes its inputs.")
     flags.adopt_module_key_flags(door)

@@ -1,25 +1,18 @@
-"""Ways to look at a generator, for any method that has the probes they need."""
+"""Codes to look at a generator by, for any method that has the probes they need."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import numpy as np
+from jaxtyping import Array, Float, Key, Shaped
 
 from latentgen.core.types import Method, PyTree
 from latentgen.errors import BadInput
 from latentgen.probability.distributions import normal_sample
 
-PAIR_COLUMNS = 8
-
-
-class View(NamedTuple):
-    """Synthetic examples, the codes they come from, and how many make a row of a picture."""
-
-    x: Float[Array, "n *shape"]
-    codes: Float[Array, "n d"] | None
-    columns: int | None = None
+AT_ONCE = 500
 
 
 def probe(method: Method, name: str) -> Callable[..., Any]:
@@ -35,43 +28,47 @@ def probe(method: Method, name: str) -> Callable[..., Any]:
     return method.probes[name]
 
 
-def prior(method: Method, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    """x decoded from z ~ p(z)."""
-    z = probe(method, "codes")(state, key, num)
-    return View(probe(method, "decode")(state, z), z)
+def decoded(
+    method: Method, state: PyTree, z: Float[Array, "n d"]
+) -> Shaped[np.ndarray, "n *shape"]:
+    """The examples of these codes, `AT_ONCE` at a time, so that the device's memory is bounded."""
+    decode = jax.jit(probe(method, "decode"))
+    whole = -len(z) % AT_ONCE if len(z) > AT_ONCE else 0  # one shape, one compilation
+    padded = jnp.pad(z, ((0, whole), (0, 0)))
+    parts = [decode(state, padded[i : i + AT_ONCE]) for i in range(0, len(z), AT_ONCE)]
+    return np.concatenate([np.asarray(part) for part in parts])[: len(z)]
+
+
+def prior(method: Method, state: PyTree, key: Key[Array, ""], num: int) -> Float[Array, "n d"]:
+    """z ~ p(z)."""
+    return probe(method, "codes")(state, key, num)
 
 
 def aggregate(
-    method: Method, state: PyTree, key: Key[Array, ""], x: Float[Array, "n *shape"]
-) -> View:
-    """x decoded from z ~ q(z|x_i): the mixture of normals, one per training example.
-
-    Args:
-        x: examples drawn from the training set, one for each code.
-    """
-    z = normal_sample(probe(method, "encode")(state, x), key)
-    return View(probe(method, "decode")(state, z), z)
+    method: Method, state: PyTree, key: Key[Array, ""], x: Shaped[Array, "n *shape"]
+) -> Float[Array, "n d"]:
+    """z ~ q(z|x_i): where the x_i are drawn from the training set, the aggregate posterior."""
+    return normal_sample(probe(method, "encode")(state, x), key)
 
 
-def reconstruct(method: Method, state: PyTree, x: Float[Array, "n *shape"]) -> View:
-    """Input beside output: x_0, decode(mean of q(z|x_0)), x_1, ..."""
-    z = probe(method, "encode")(state, x).mean
-    both = jnp.stack([x, probe(method, "decode")(state, z)], axis=1)
-    return View(both.reshape(-1, *x.shape[1:]), z, PAIR_COLUMNS)
+def means(method: Method, state: PyTree, x: Shaped[Array, "n *shape"]) -> Float[Array, "n d"]:
+    """The mean of q(z|x_i)."""
+    return probe(method, "encode")(state, x).mean
 
 
-def interpolate(
+def paths(
     method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int
-) -> View:
+) -> Float[Array, "rows_columns d"]:
     """Each row a straight path between two codes drawn from the prior, ends included."""
     start, stop = jnp.split(probe(method, "codes")(state, key, 2 * rows), 2)
     weight = jnp.linspace(0.0, 1.0, columns)[None, :, None]
     z = (1 - weight) * start[:, None] + weight * stop[:, None]
-    z = z.reshape(rows * columns, -1)
-    return View(probe(method, "decode")(state, z), z, columns)
+    return z.reshape(rows * columns, -1)
 
 
-def traverse(method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int) -> View:
+def traversals(
+    method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int
+) -> Float[Array, "rows_columns d"]:
     """Each row one coordinate of one code, moved through the prior from its 1% to its 99% quantile.
 
     The quantiles are those of 10,000 codes of the prior, whatever it is. Rows stop at the last
@@ -83,5 +80,4 @@ def traverse(method: Method, state: PyTree, key: Key[Array, ""], rows: int, colu
     rows = min(rows, pool.shape[1])
     values = jnp.quantile(pool, jnp.linspace(0.01, 0.99, columns), axis=0)
     moved = jnp.eye(rows, pool.shape[1], dtype=bool)[:, None, :]
-    z = jnp.where(moved, values[None], centre[None]).reshape(rows * columns, -1)
-    return View(probe(method, "decode")(state, z), z, columns)
+    return jnp.where(moved, values[None], centre[None]).reshape(rows * columns, -1)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 # Before jax is imported; an accelerator is tested by setting it from outside.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of the time goes into compiling small programs. Commands are tested as users run them, with
+# all optimizations (doors.py).
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest

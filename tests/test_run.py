@@ -2,11 +2,13 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -14,7 +16,8 @@ from doors import run, start, tiny
 
 from latentgen import build
 from latentgen.data import sources
-from latentgen.training import log
+from latentgen.data.preprocess import PREPROCESS
+from latentgen.training import hooks, log
 from latentgen.training.checkpoint import Checkpoints, describe
 
 STEPS = 600
@@ -90,7 +93,9 @@ def test_training_learned_something(undisturbed: tuple[str, Path]) -> None:
         bounds = [r["negative_elbo"] for r in rows if r["split"] == "validation"]
         assert bounds[-1] < bounds[0] < 64 * np.log(2)  # the bound of a coin per pixel
     else:
-        real = sources.load("digits").splits["train"].x.mean()
+        digits = sources.load("digits").splits["train"]
+        x = jnp.asarray(digits.x[:64] / np.float32(255))
+        real = hooks.draw(x, PREPROCESS["unit"], digits).mean()
         first, last = (
             np.asarray(PIL.Image.open(workdir / "samples" / f"step_{step:08d}.png")).mean()
             for step in (0, STEPS)
@@ -116,13 +121,13 @@ def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
     flags = [*tiny(name), f"--workdir={workdir}"]
     moments = random.Random(name)
     progress = []
-    for part in (1, 2, 3, 4):
+    # Before the first line, before the first checkpoint, then anywhere: lines of the log's 63.
+    for least in (-1, 1, *(15 * part + moments.randrange(6) for part in (1, 2, 3))):
         process = start("run", *flags, cache=cache)
-        lines = part * 14 + moments.randrange(6)  # of the 63 that the log will have
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
-            file = workdir / "metrics.jsonl"
-            if file.exists() and file.read_bytes().count(b"\n") >= lines:
+            file = workdir / ("config.json" if least < 0 else "metrics.jsonl")
+            if file.exists() and file.read_bytes().count(b"\n") >= least:
                 break
             time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.05))
@@ -133,6 +138,32 @@ def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
     done = run("run", *flags, cache=cache)
     assert done.returncode == 0, done.stderr
     assert_same_run(reference, workdir)
+
+
+def test_other_data_are_refused(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
+    name, reference = undisturbed
+    workdir = tmp_path / "run"
+    shutil.copytree(reference, workdir)
+    (workdir / "summary.json").unlink()
+    data = json.loads((workdir / "data.json").read_text())
+    (workdir / "data.json").write_text(json.dumps(data | {"sha256": "0123456789abcdef"}))
+    for door, flags in (
+        ("run", tiny(name)),
+        ("evaluate", []),
+        ("sample", [f"--out={tmp_path}/x.png"]),
+    ):
+        assert_refused(run(door, *flags, f"--workdir={workdir}"), "other data", "0123456789abcdef")
+
+
+def test_a_run_that_diverges_ends_and_says_nan(tmp_path: Path, cache: Path) -> None:
+    flags = [*tiny("vae"), "--config.optimizer.lr=1e30", "--config.steps=50"]
+    done = run("run", *flags, f"--workdir={tmp_path}/run", cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert (
+        json.loads((tmp_path / "run" / "summary.json").read_text())["final"]["train"]["loss"]
+        == "nan"
+    )
+    assert run("evaluate", f"--workdir={tmp_path}/run").returncode == 0
 
 
 def test_sigterm_saves_and_exits_with_143(
@@ -215,8 +246,13 @@ BAD = {
     "intervals": (["--config.every.sample=15"], ["every.sample=15", "every.log"]),
     "image too odd": (
         ["--config.decoder.network=conv", "--config.decoder.channels=4,4,4,4"],
-        ["8x8", "16"],
+        ["config.decoder.channels", "8x8", "16"],
     ),
+    "image too odd to encode": (
+        ["--config.encoder.network=conv", "--config.encoder.channels=4,4,4,4"],
+        ["config.encoder.channels", "8x8", "16"],
+    ),
+    "too large for a device": (["--config.method.warmup_steps=3000000000"], ["2147483647"]),
     "unknown flag": (["--wrkdir=x"], ["wrkdir", "workdir"]),
     "stray word": (["epochs"], ["epochs"]),
 }

@@ -41,7 +41,7 @@ def turn(
     gradient, (moved, terms) = jax.grad(mean_loss, has_aux=True)(mine)
     updates, opt = phase.tx.update(gradient, opt, mine)
     params = params | optax.apply_updates(mine, updates)
-    stats = stats | {name: moved[name] for name in phase.trains if name in moved}
+    stats = stats | {name: moved[name] for name in phase.trains if name in stats}
     return state._replace(params=params, stats=stats), opt, jax.tree.map(jnp.mean, terms)
 
 
@@ -106,7 +106,7 @@ def game(
             state, opts[i], found = turns(
                 phase, state, opts[i], batches, jax.random.fold_in(key, i), step
             )
-            metrics |= found
+            metrics = _join(metrics, found)
         return state._replace(opt=tuple(opts)), metrics
 
     def terms(state: State, step: Int[Array, ""], batch: Batch, key: Key[Array, ""]) -> Terms:
@@ -114,15 +114,21 @@ def game(
         for i, phase in enumerate(phases):
             phase_key = jax.random.fold_in(key, i)
             _, (_, terms) = phase.loss(state.params, state.stats, batch, phase_key, step, False)
-            found |= terms
+            found = _join(found, terms)
         return found
 
     return Method(init_state, step, terms, sample, probes, draws)
 
 
+def _join(terms: Terms, more: Terms) -> Terms:
+    if twice := terms.keys() & more.keys():
+        raise ValueError(f"two players report the same terms: {', '.join(sorted(twice))}")
+    return terms | more
+
+
 def run_chunk(
     method: Method,
-    batches: Callable[[PyTree, PyTree, Key[Array, ""]], Batch],
+    batches: Callable[[PyTree, PyTree, Key[Array, ""], Int[Array, ""]], Batch],
     state: PyTree,
     steps: Int[Array, " s"],
     rows: PyTree,
@@ -132,7 +138,8 @@ def run_chunk(
     """A run: `lax.scan` of `method.step` over the numbered steps.
 
     Args:
-        batches: (resident, rows of one step, key) -> minibatches with leading axes (draws, n).
+        batches: (resident, rows of one step, key, step) -> minibatches with leading axes
+            (draws, n).
         rows: what each step eats, leading axis s.
         resident: arrays that all steps read from.
         key: the run's key.
@@ -143,7 +150,6 @@ def run_chunk(
 
     def body(state, inputs):
         step, row = inputs
-        data_key = jax.random.fold_in(stream(key, "data"), step)
-        return method.step(state, step, batches(resident, row, data_key), key)
+        return method.step(state, step, batches(resident, row, key, step), key)
 
     return jax.lax.scan(body, state, (steps, rows))

@@ -72,7 +72,8 @@ def population(
 ) -> Method:
     """m runs as one method: `vmap` over seeds and numeric hyperparameters.
 
-    Every leaf of the state, the batches, the metrics and the samples leads with the axis m.
+    Every leaf of the state, the batches, the metrics, the samples, and a probe's arguments and
+    results leads with the axis m; a key is handed to each member with its seed folded in.
     Handed key K, member i is the run `make(hypers_i)` with key fold_in(K, seeds_i), which is
     `keys.run_key(seeds_i)` where K is key(0).
 
@@ -105,8 +106,37 @@ def population(
         return jax.vmap(lambda h, s, k: make(h).sample(s, k, n))(hypers, state, keys(key))
 
     def across(name: str) -> Callable:
-        return lambda state, *args: jax.vmap(lambda h, s: make(h).probes[name](s, *args))(
-            hypers, state
-        )
+        def probe(state: PyTree, *args: PyTree) -> PyTree:
+            mapped = {i: _spread(a) for i, a in enumerate(args) if not isinstance(a, int)}
+
+            def one(h: PyTree, s: PyTree, mine: dict[int, PyTree]) -> PyTree:
+                return make(h).probes[name](s, *(mine.get(i, a) for i, a in enumerate(args)))
+
+            return jax.vmap(one)(hypers, state, mapped)
+
+        return probe
+
+    def _spread(arg: PyTree) -> PyTree:
+        is_key = hasattr(arg, "dtype") and jnp.issubdtype(arg.dtype, jax.dtypes.prng_key)
+        return keys(arg) if is_key else arg
 
     return Method(init, step, terms, sample, {n: across(n) for n in plain.probes}, plain.draws)
+
+
+def population_batches(
+    batches: Callable[..., Batch], seeds: Int[Array, " m"]
+) -> Callable[..., Batch]:
+    """The minibatches of a population: those of each member's solo run, stacked.
+
+    Args:
+        batches: of one run, see `game.run_chunk`.
+        seeds: as for `population`; rows then lead with (m,) in each step.
+    """
+
+    def every(resident: PyTree, rows: PyTree, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
+        def one(row: PyTree, seed: Int[Array, ""]) -> Batch:
+            return batches(resident, row, jax.random.fold_in(key, seed), step)
+
+        return jax.vmap(one)(rows, seeds)
+
+    return every

@@ -32,13 +32,13 @@ class Feed(NamedTuple):
     resident: arrays that stay on the device, or () for a streamed set.
     rows: (first step, steps) -> what these steps eat, leading axis `steps`, on the host: indices
         of shape (steps, draws, batch) for a resident set, else raw examples and labels.
-    batches: (resident, rows of one step, the step's key) -> Batch with leaves (draws, batch, ...),
-        preprocessed. Pure, to be traced.
+    batches: (resident, rows of one step, the run's key, step) -> Batch with leaves
+        (draws, batch, ...), preprocessed. Pure, to be traced.
     """
 
     resident: PyTree
     rows: Callable[[int, int], PyTree]
-    batches: Callable[[PyTree, PyTree, Key[Array, ""]], Batch]
+    batches: Callable[[PyTree, PyTree, Key[Array, ""], Int[Array, ""]], Batch]
 
 
 def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"]]:
@@ -108,14 +108,19 @@ def feed(
         raise BadInput(f"config.batch_size={batch_size} must be at most {n}, the training split.")
     index = indices(key, n, batch_size, draws)
 
-    def prepared(x: Any, label: Any, key: Key[Array, ""]) -> Batch:
-        return Batch(preprocess.forward(x, stream(key, "preprocess")), label)
+    def prepared(x: Any, label: Any, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
+        key = jax.random.fold_in(stream(key, "preprocess"), step)
+        return Batch(preprocess.forward(x, key), label)
 
-    def gather(resident: Batch, i: Int[Array, "draws batch"], key: Key[Array, ""]) -> Batch:
-        return prepared(resident.x[i], resident.label[i], key)
+    def gather(
+        resident: Batch, i: Int[Array, "draws batch"], key: Key[Array, ""], step: Int[Array, ""]
+    ) -> Batch:
+        return prepared(resident.x[i], resident.label[i], key, step)
 
-    def streamed(resident: tuple[()], raw: Examples, key: Key[Array, ""]) -> Batch:
-        return prepared(raw.x, raw.label, key)
+    def streamed(
+        resident: tuple[()], raw: Examples, key: Key[Array, ""], step: Int[Array, ""]
+    ) -> Batch:
+        return prepared(raw.x, raw.label, key, step)
 
     size = math.prod(examples.x.shape) * examples.x.dtype.itemsize
     if isinstance(examples.x, np.ndarray) and size <= stream_above:

@@ -25,6 +25,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -287,7 +288,12 @@ def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
     files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir())
     key = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     cache = data_dir / "latentgen_arrays" / name / folder.name / key
-    arrays = {p.stem: np.load(p, mmap_mode="r") for p in cache.glob("*.npy")}
+    try:
+        arrays = {p.stem: np.load(p, mmap_mode="r") for p in cache.glob("*.npy")}
+    except (OSError, ValueError, EOFError) as error:
+        _log.warning("the decoded arrays in %s are damaged (%s); decoding anew", cache, error)
+        shutil.rmtree(cache, ignore_errors=True)
+        arrays = {}
     splits = _splits(arrays)
     if not splits or not all("x" in examples for examples in splits.values()):
         try:

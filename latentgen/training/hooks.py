@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, Shaped
 
@@ -17,6 +18,7 @@ from latentgen.training.evaluation import Estimate, evaluate
 from latentgen.training.log import Log
 from latentgen.training.pictures import Image, grid, save_png, scatter
 
+PAIRED = 8  # columns of a picture of inputs beside outputs
 GAP = 4  # pixels between images: an 8x8 digit fills its cell to the edge
 AT_ONCE = 500  # examples in a batch of an evaluation
 
@@ -24,17 +26,20 @@ Call = Callable[[int, PyTree], None]
 
 
 def draw(
-    x: Shaped[Array, "n *shape"], preprocess: Preprocess, real: Examples, columns: int | None = None
+    x: Shaped[Array | np.ndarray, "n *shape"],
+    preprocess: Preprocess,
+    real: Examples,
+    columns: int | None = None,
 ) -> Image:
     """A picture of x: a grid of images, or points above some of the real ones."""
     if x.ndim == 4:
-        return grid(np.asarray(preprocess.pixels(x)), columns, GAP)
+        return grid(np.asarray(preprocess.pixels(jnp.asarray(x))), columns, GAP)
     return scatter(np.asarray(x), np.asarray(real.x[:5_000]))
 
 
 def pictures(
     name: str,
-    see: Callable[[PyTree], Array],
+    see: Callable[[PyTree], Array | np.ndarray],
     columns: int | None,
     preprocess: Preprocess,
     real: Examples,

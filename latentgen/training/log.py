@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import os
 import sys
 import time
@@ -38,12 +37,6 @@ def _parse(path: str | os.PathLike[str], number: int, line: str) -> dict[str, An
         raise BadInput(f"{str(path)!r} line {number} is not a JSON object.") from None
 
 
-def _word(value: SupportsFloat) -> float | str:
-    """A float; nan, inf and -inf, for which JSON has no word, as strings."""
-    number = float(value)
-    return number if math.isfinite(number) else str(number)
-
-
 class Log:
     """Writes `metrics.jsonl` and TensorBoard events into a workdir.
 
@@ -77,8 +70,8 @@ class Log:
             values: scalars by name.
         """
         row: dict[str, Any] = {"step": int(step), "seconds": float(seconds), "split": split}
-        row |= {name: _word(value) for name, value in values.items()}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        row |= {name: float(value) for name, value in values.items()}
+        self._file.write(json.dumps(workdir.words(row), allow_nan=False) + "\n")
         self._file.flush()
         for name, value in values.items():
             self._tensorboard().add_scalar(f"{split}/{name}", float(value), step)

@@ -26,8 +26,8 @@ Metrics = dict[str, float]
 class Hook(NamedTuple):
     """What happens every so many steps, and after the last one: call(step, state).
 
-    on_signal: also before a signal ends the run, whatever the step: only for what leaves no trace
-        in the record, or a resumed run would differ from an undisturbed one.
+    on_signal: also when a signal ends the run between two of its steps: only for what leaves no
+        trace in the record, or a resumed run would differ from an undisturbed one.
     """
 
     every: int
@@ -55,8 +55,10 @@ def signals() -> Iterator[Callable[[], int | None]]:
         seen.append(signum)
         signal.signal(signum, old[signum])
 
-    old: dict[int, Any] = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    old: dict[int, Any] = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
+        for signum in old:
+            signal.signal(signum, note)
         yield lambda: seen[0] if seen else None
     finally:
         for signum, handler in old.items():
@@ -84,7 +86,7 @@ def train(
         log: (step, metrics averaged over the chunk), called once a chunk, always before a hook
             of the same step and after the next chunk was sent to the device otherwise.
         hooks: called in order at the steps that are due.
-        stopped: polled between chunks; after the last one there is nothing left to stop.
+        stopped: polled before each chunk, when the one before is done.
 
     Returns:
         The state after the last step.
@@ -104,23 +106,23 @@ def train(
 
     for start in range(first, last, chunk):
         steps = min(chunk, last - start)
-        rows = feed.rows(start, steps)
+        rows = feed.rows(start, steps)  # while the device works on the chunk before
+        if waiting is not None:
+            jax.block_until_ready(waiting[1])
+        if signum := stopped():
+            tell()
+            for hook in hooks:
+                if hook.on_signal and start > first and start % hook.every:
+                    hook.call(start, state)
+            raise Stopped(signum, start)
         state, metrics = run(state, jnp.arange(start, start + steps), rows, feed.resident, key)
         tell()  # of the chunk before, while the device works on this one
         step = start + steps
         waiting = step, metrics
-        signum = stopped()
-        due = [
-            hook
-            for hook in hooks
-            if step == last or step % hook.every == 0 or (signum and hook.on_signal)
-        ]
+        due = [hook for hook in hooks if step == last or step % hook.every == 0]
         if due:
             tell()
         for hook in due:
             hook.call(step, state)
-        if signum and step < last:
-            tell()
-            raise Stopped(signum, step)
     tell()
     return state

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import socket
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 from latentgen.errors import BadInput
 
 CONFIG = "config.json"
+DATA = "data.json"
 CHECKPOINTS = "checkpoints"
 
 
@@ -123,13 +125,18 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         os.close(folder)
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as JSON, atomically.
+def words(value: Any) -> Any:
+    """`value` with nan, inf and -inf as strings, for which JSON has no word."""
+    if isinstance(value, Mapping):
+        return {key: words(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [words(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
-    Raises:
-        ValueError: it holds a number that JSON has no word for (nan, inf).
-    """
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `value` as JSON, atomically; see `words`."""
+    write_bytes(path, (json.dumps(words(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -166,36 +173,68 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def open_run(path: str | os.PathLike[str], config: Mapping[str, Any]) -> bool:
-    """Signs a new folder with its config, or checks that an old one was signed with the same.
-
-    Returns:
-        Whether the folder is new.
+def look(path: str | os.PathLike[str], config: Mapping[str, Any]) -> bool:
+    """Whether the folder holds a run of this config; changes nothing.
 
     Raises:
-        BadInput: the config differs (names the keys), is unreadable, or is missing beside
-            checkpoints.
+        BadInput: it holds one of another config (names the keys), or one whose config is
+            unreadable or missing beside checkpoints.
     """
     path = Path(path)
-    file = path / CONFIG
-    try:
-        old = read_json(file)
-    except FileNotFoundError:
+    old = _read(path, CONFIG)
+    if old is None:
         if any((path / CHECKPOINTS).glob("*")):
             raise BadInput(
                 f"workdir={str(path)!r} has checkpoints but no {CONFIG}; name another workdir."
-            ) from None
-        write_json(file, config)
-        return True
-    except (ValueError, OSError):
-        old = None
-    if not isinstance(old, dict):
-        raise BadInput(
-            f"{str(file)!r} is not readable as JSON; restore it or name another workdir."
-        )
+            )
+        return False
     if changed := differences(old, config):
         raise BadInput(
             f"workdir={str(path)!r} belongs to another config: {'; '.join(changed)}. "
             "Name another workdir."
         )
-    return False
+    return True
+
+
+def sign(path: str | os.PathLike[str], config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Signs a new folder with its config and its data's identity, or checks an old one's.
+
+    Raises:
+        BadInput: as for `look`, or the data are not those that the run began with.
+    """
+    path = Path(path)
+    known = look(path, config)
+    if not same_data(path, data):
+        write_json(path / DATA, data)
+    if not known:
+        write_json(path / CONFIG, config)
+
+
+def same_data(path: str | os.PathLike[str], data: Mapping[str, Any]) -> bool:
+    """Whether the folder's run began with these data; False where it does not say.
+
+    Raises:
+        BadInput: it began with others.
+    """
+    old = _read(Path(path), DATA)
+    if old is not None and (changed := differences(old, data)):
+        raise BadInput(
+            f"workdir={str(path)!r} was trained on other data: {'; '.join(changed)}. "
+            "Name another workdir, or give it the data it began with."
+        )
+    return old is not None
+
+
+def _read(path: Path, name: str) -> dict[str, Any] | None:
+    """A signature, None where there is none."""
+    try:
+        found = read_json(path / name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, OSError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(
+            f"{str(path / name)!r} is not readable as JSON; restore it or name another workdir."
+        )
+    return found

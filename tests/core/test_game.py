@@ -109,8 +109,9 @@ def noisy() -> Method:
 
 
 def run(method: Method, state: State, first: int, last: int) -> tuple[State, dict]:
-    def batches(resident, row, key):
-        return Batch(jax.random.normal(key, (1, 3, 2)), jnp.zeros((1, 3), jnp.int32))
+    def batches(resident, row, key, step):
+        x = jax.random.normal(jax.random.fold_in(key, step), (1, 3, 2))
+        return Batch(x, jnp.zeros((1, 3), jnp.int32))
 
     steps = jnp.arange(first, last)
     return jax.jit(
@@ -132,12 +133,27 @@ def test_a_run_in_pieces_is_the_run() -> None:
 
 def test_each_step_and_each_purpose_draws_other_noise() -> None:
     key = run_key(0)
-    keys = [stream(key, name) for name in ("init", "step", "data", "order", "evaluation")]
+    names = ("init", "step", "order", "preprocess", "pictures", "evaluation", "sample")
+    keys = [stream(key, name) for name in names]
     keys += [jax.random.fold_in(stream(key, "step"), step) for step in range(100)]
-    keys += [jax.random.fold_in(stream(key, "data"), step) for step in range(100)]
+    keys += [jax.random.fold_in(stream(key, "preprocess"), step) for step in range(100)]
     keys += [run_key(seed) for seed in range(100)]
     words = {tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in keys}
     assert len(words) == len(keys)
+
+
+def test_two_players_may_not_report_one_name() -> None:
+    def loss(params, stats, batch, key, step, train):
+        value = params["D"] * batch.x[:, 0]
+        return value, (stats, {"loss": value})
+
+    phase = Phase(loss, ("D",), optax.sgd(0.1))
+    method = game(lambda key: ({"D": jnp.float32(1.0)}, {}), [phase, phase], lambda *_: None, {})
+    state = method.init(run_key(0))
+    with pytest.raises(ValueError, match="loss"):
+        method.step(state, jnp.int32(0), batch_of(jnp.ones((1, 2, 1))), run_key(0))
+    with pytest.raises(ValueError, match="loss"):
+        method.terms(state, jnp.int32(0), batch_of(jnp.ones((2, 1))), run_key(0))
 
 
 def test_terms_are_those_of_every_player_and_change_nothing() -> None:

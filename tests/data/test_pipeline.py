@@ -70,7 +70,7 @@ def runner(f):
 
     @jax.jit
     def one(rows, step):
-        return f.batches(f.resident, rows, jax.random.fold_in(KEY, step))
+        return f.batches(f.resident, rows, KEY, step)
 
     def run(first, steps):
         rows = f.rows(first, steps)
@@ -115,7 +115,7 @@ def test_batches_are_the_same_inside_a_scan():
 
     def body(carry, xs):
         rows, step = xs
-        return carry, f.batches(f.resident, rows, jax.random.fold_in(KEY, step))
+        return carry, f.batches(f.resident, rows, KEY, step)
 
     scanned = jax.jit(lambda xs: jax.lax.scan(body, 0, xs)[1])((f.rows(3, 4), np.arange(3, 7)))
     jax.tree.map(np.testing.assert_array_equal, scanned, runner(f)(3, 4))

@@ -30,7 +30,7 @@ def counting() -> tuple[Method, Feed]:
     def rows(first: int, steps: int) -> np.ndarray:
         return np.arange(first, first + steps, dtype=np.float32)
 
-    def batches(resident, row, key):
+    def batches(resident, row, key, step):
         return Batch(row[None, None], jnp.zeros((1, 1), jnp.int32))
 
     return method, Feed((), rows, batches)
@@ -88,10 +88,17 @@ def test_a_resumed_run_says_what_the_whole_one_said() -> None:
 
 
 def test_a_signal_ends_the_run_at_a_chunk_with_the_hooks_that_answer_to_it() -> None:
-    calls = iter([None, signal.SIGTERM])
-    said, _ = run(0, 10, 2, [("a", 8, False), ("save", 8, True)], lambda: next(calls))
-    assert [row[:2] for row in said] == [("log", 2), ("log", 4), ("save", 4), ("stopped", 4)]
-    assert said[-1][2] == signal.SIGTERM
+    for every, saved in ((8, [("save", 4)]), (4, [("save", 4)])):  # saved once, due or not
+        calls = iter([None, None, signal.SIGTERM])
+        hooks = [("a", 8, False), ("save", every, True)]
+        said, _ = run(0, 10, 2, hooks, lambda calls=calls: next(calls))
+        assert [row[:2] for row in said] == [("log", 2), ("log", 4), *saved, ("stopped", 4)]
+        assert said[-1][2] == signal.SIGTERM
+
+
+def test_a_signal_before_the_first_chunk_trains_nothing() -> None:
+    said, _ = run(4, 10, 2, [("save", 8, True)], lambda: signal.SIGINT)
+    assert said == [("stopped", 4, signal.SIGINT)]
 
 
 def test_signals_are_noted_once_then_act_and_handlers_come_back() -> None:

@@ -137,8 +137,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         patch.setattr(os, "fsync", fail)
         with pytest.raises(OSError, match="disk full"):
             workdir.write_json(path, {"a": 2})
-    with pytest.raises(ValueError, match="JSON"):
-        workdir.write_json(path, {"a": float("nan")})
+    with pytest.raises(TypeError, match="JSON"):
+        workdir.write_json(path, {"a": object()})
     assert workdir.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
@@ -187,16 +187,27 @@ def test_differences():
     assert workdir.differences(new, new) == []
 
 
-def test_a_run_is_signed_once(tmp_path):
-    config = {"sizes": (3, 4), "optimizer": {"lr": 1e-3}}
-    assert workdir.open_run(tmp_path, config) is True
+def test_a_run_is_signed_once_with_its_config_and_data(tmp_path):
+    config, data = {"sizes": (3, 4), "optimizer": {"lr": 1e-3}}, {"sha256": "ab"}
+    assert workdir.look(tmp_path, config) is False
+    assert list(tmp_path.iterdir()) == []
+    workdir.sign(tmp_path, config, data)
     (tmp_path / "checkpoints").mkdir()
-    assert workdir.open_run(tmp_path, config) is False
-    before = (tmp_path / "config.json").read_bytes()
+    assert workdir.look(tmp_path, config) is True
+    workdir.sign(tmp_path, config, data)
+    before = {p: p.read_bytes() for p in tmp_path.glob("*.json")}
+    assert {p.name for p in before} == {"config.json", "data.json"}
     with pytest.raises(BadInput, match=r"optimizer\.lr: 0\.001 in the workdir, 0\.01 now") as error:
-        workdir.open_run(tmp_path, config | {"optimizer": {"lr": 1e-2}})
+        workdir.sign(tmp_path, config | {"optimizer": {"lr": 1e-2}}, data)
     assert "\n" not in str(error.value)
-    assert (tmp_path / "config.json").read_bytes() == before
+    with pytest.raises(BadInput, match=r'other data: sha256: "ab" in the workdir, "cd" now'):
+        workdir.sign(tmp_path, config, {"sha256": "cd"})
+    assert {p: p.read_bytes() for p in tmp_path.glob("*.json")} == before
+
+
+def test_what_is_not_finite_is_written_as_a_word(tmp_path):
+    workdir.write_json(tmp_path / "x.json", {"a": [float("nan"), 1.5], "b": float("-inf")})
+    assert workdir.read_json(tmp_path / "x.json") == {"a": ["nan", 1.5], "b": "-inf"}
 
 
 def test_a_config_that_differs_in_kind_only_is_named():
@@ -210,12 +221,12 @@ def test_a_config_that_differs_in_kind_only_is_named():
 def test_an_unreadable_config_is_not_overwritten(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(BadInput, match="not readable"):
-        workdir.open_run(tmp_path, {"a": 1})
+        workdir.sign(tmp_path, {"a": 1}, {})
     assert (tmp_path / "config.json").read_bytes() == content.encode("latin-1")
 
 
 def test_checkpoints_without_a_config_are_not_taken_over(tmp_path):
     (tmp_path / "checkpoints" / "100").mkdir(parents=True)
     with pytest.raises(BadInput, match=r"checkpoints but no config\.json"):
-        workdir.open_run(tmp_path, {"a": 1})
+        workdir.sign(tmp_path, {"a": 1}, {})
     assert not (tmp_path / "config.json").exists()
