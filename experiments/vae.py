@@ -63,7 +63,8 @@ def fashion():
     config.batch_size = 128
     config.steps = 4_300  # 10 epochs of 55,000
     config.method.code_dim = 20
-    config.encoder.hidden = config.decoder.hidden = (400,)
+    for net in (config.encoder, config.decoder):
+        net.hidden, net.init = (400,), "normal02"
     config.every = ConfigDict(dict(log=100, validate=500, sample=500, checkpoint=500))
     return config
 

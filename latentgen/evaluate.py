@@ -17,6 +17,7 @@ FLAGS = flags.FLAGS
 def main() -> None:
     """Evaluates what the flags say."""
     run, step, state = door.trained()
+    workdir.check(run.folder)  # before the work, not after it
     split = choose("--split", FLAGS.split, run.dataset.splits)
     preprocess = run.experiment.data.preprocess
     terms = hooks.split_terms(run.method, preprocess, split, run_key(FLAGS.seed))(step, state)

@@ -168,9 +168,13 @@ class Checkpoints:
                 if retired and attempt + 1 < ATTEMPTS:
                     continue
                 if isinstance(error, Damaged):
-                    raise
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise Damaged(f"checkpoint {tried} cannot be read: {reason[:200]}") from error
+                    said = str(error)
+                else:
+                    reason = str(error).partition("<")[0].splitlines() or [type(error).__name__]
+                    said = f"checkpoint {tried} cannot be read: {reason[0][:200]}"
+                older = max((s for s in now if s < tried), default=None)
+                place = f"move {self._path / str(tried)} away to go on from checkpoint {older}"
+                raise Damaged(f"{said}; {place}" if older is not None else said) from error
         raise AssertionError("unreachable")
 
     def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
