@@ -71,8 +71,9 @@ def fashion():
 
 def conv():
     config = fashion()
-    config.encoder = ConfigDict(network(network="conv", hidden=(1024,), activation="leaky_relu"))
-    config.decoder = ConfigDict(network(network="conv", hidden=(1024,)))
+    half = dict(network="conv", hidden=(512,), channels=(32, 64), init="normal02")
+    config.encoder = ConfigDict(network(activation="leaky_relu", **half))
+    config.decoder = ConfigDict(network(**half))
     return config
 
 
