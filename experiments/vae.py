@@ -2,11 +2,13 @@
 
     python -m latentgen.run --config experiments/vae.py[:variant]
 
-| variant | data                      | network                        | on two cores |
-|---------|---------------------------|--------------------------------|--------------|
-| digits  | scikit-learn's digits 8x8 | 64-256-256-8-256-256-64        |              |
-| fashion | Fashion-MNIST 28x28       | 784-400-20-400-784, 10 epochs  |              |
-| conv    | Fashion-MNIST 28x28       | convolutions 64, 128           |              |
+| variant | data          | what                                    | test -ELBO, seed 0 | two cores |
+|---------|---------------|-----------------------------------------|--------------------|-----------|
+| digits  | digits 8x8    | MLP 64-256-256-8-256-256-64             | 23.53 nats          | 9 s       |
+| fashion | Fashion-MNIST | MLP 784-400-20-400-784, 10 epochs       | 244.68 nats        | 13 s      |
+| conv    | Fashion-MNIST | convolutions 32, 64, code 20, 10 epochs | 240.29 nats        | 2.6 min   |
+
+The bound is what `python -m latentgen.evaluate --workdir DIR --split test` prints.
 """
 
 from ml_collections import ConfigDict
