@@ -14,8 +14,8 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.game import ascend, game
-from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
-from latentgen.objectives.adversarial import Game, cost
+from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
+from latentgen.objectives.adversarial import Game, Logits, Value, cost
 from latentgen.probability.priors import Prior
 
 
@@ -41,74 +41,23 @@ def gan(
         discriminator_steps: k in the paper's algorithm 1.
         synthetic_in: the range of x, imposed on G's output by a scaled sigmoid; None: none.
     """
+    generator = generator if synthetic_in is None else bounded(generator, *synthetic_in)
+    nets = {"generator": generator, "discriminator": discriminator}
 
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
-        generator_key, discriminator_key = jax.random.split(key)
-        generator_vars = generator.init(generator_key, jnp.zeros((1, prior.dim)))
-        discriminator_vars = discriminator.init(discriminator_key, jnp.zeros((1, *x_shape)))
-        params, stats = zip(generator_vars, discriminator_vars, strict=True)
-        players = ("generator", "discriminator")
-        return dict(zip(players, params, strict=True)), dict(zip(players, stats, strict=True))
-
-    def generate(params, stats, z, train, key=None):
-        outputs, stats = generator.apply(params, stats, z, train=train, key=key)
-        if synthetic_in is not None:
-            low, high = synthetic_in
-            outputs = low + (high - low) * jax.nn.sigmoid(outputs)
-        return outputs, stats
-
-    def play(params, stats, batch, key, train):
-        """Logits of the real batch and of as many synthetic examples; all stats moved."""
-        code_key, generator_key, real_key, synthetic_key = jax.random.split(key, 4)
-        z = prior.sample(code_key, batch.x.shape[0])
-        synthetic, generator_stats = generate(
-            params["generator"], stats["generator"], z, train, generator_key
-        )
-        judge = params["discriminator"]
-        # Two passes, so that batch norm never mixes real with synthetic (Radford et al. 2016).
-        real_logits, moved = discriminator.apply(
-            judge, stats["discriminator"], batch.x, train=train, key=real_key
-        )
-        synthetic_logits, moved = discriminator.apply(
-            judge, moved, synthetic, train=train, key=synthetic_key
-        )
-        moved = {"generator": generator_stats, "discriminator": moved}
-        return real_logits[:, 0], synthetic_logits[:, 0], moved
-
-    def discriminator_loss(
-        params: Params,
-        stats: Params,
-        batch: Batch,
-        key: Key[Array, ""],
-        step: Int[Array, ""],
-        train: bool,
-    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = play(params, stats, batch, key, train)
-        terms = {
-            "cost": cost(real, synthetic),
-            "d_real": jax.nn.sigmoid(real),
-            "d_synthetic": jax.nn.sigmoid(synthetic),
-        }
-        return values.discriminator_ascends(real, synthetic), (moved, terms)
-
-    def generator_loss(
-        params: Params,
-        stats: Params,
-        batch: Batch,
-        key: Key[Array, ""],
-        step: Int[Array, ""],
-        train: bool,
-    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = play(params, stats, batch, key, train)
-        value = values.generator_descends(real, synthetic)
-        return value, (moved, {"generator_loss": value})
+        inputs = {"generator": jnp.zeros((1, prior.dim)), "discriminator": jnp.zeros((1, *x_shape))}
+        keys = dict(zip(nets, jax.random.split(key), strict=True))
+        made = {name: net.init(keys[name], inputs[name]) for name, net in nets.items()}
+        params = {name: params for name, (params, _) in made.items()}
+        return params, {name: stats for name, (_, stats) in made.items()}
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
         del state
         return prior.sample(key, n)
 
     def decode(state: State, z: Float[Array, "n d"]) -> Float[Array, "n *shape"]:
-        return generate(state.params["generator"], state.stats["generator"], z, train=False)[0]
+        params, stats, _ = state
+        return generator.apply(params["generator"], stats["generator"], z, train=False)[0]
 
     def discriminate(state: State, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
         params, stats = state.params["discriminator"], state.stats["discriminator"]
@@ -117,11 +66,12 @@ def gan(
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
         return decode(state, codes(state, key, n))
 
+    judge = judged(generator, discriminator, prior)
+    d_loss = loss(judge, values.discriminator_ascends, discriminator_terms)
+    g_loss = loss(judge, values.generator_descends, generator_terms)
     phases = [
-        Phase(
-            discriminator_loss, ("discriminator",), ascend(discriminator_tx), discriminator_steps
-        ),
-        Phase(generator_loss, ("generator",), generator_tx),
+        Phase(d_loss, ("discriminator",), ascend(discriminator_tx), discriminator_steps),
+        Phase(g_loss, ("generator",), generator_tx),
     ]
     probes: dict[str, Callable] = {
         "codes": codes,
@@ -129,3 +79,82 @@ def gan(
         "discriminate": discriminate,
     }
     return game(init, phases, sample, probes)
+
+
+def bounded(net: Net, low: float, high: float) -> Net:
+    """`net` with its outputs in (low, high): low + (high - low) sigmoid(outputs)."""
+
+    def apply(
+        params: PyTree,
+        stats: PyTree,
+        *inputs: Array,
+        train: bool,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Array, PyTree]:
+        outputs, stats = net.apply(params, stats, *inputs, train=train, key=key)
+        return low + (high - low) * jax.nn.sigmoid(outputs), stats
+
+    return Net(net.init, apply)
+
+
+def judged(generator: Net, discriminator: Net, prior: Prior) -> Callable[..., tuple]:
+    """(params, stats, batch, key, train) -> logits of the real batch, of as many synthetic, stats.
+
+    Two passes of the discriminator, so that its batch norm never mixes real with synthetic.
+    """
+
+    def judge(
+        params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
+    ) -> tuple[Logits, Logits, Params]:
+        code_key, generator_key, real_key, synthetic_key = jax.random.split(key, 4)
+        z = prior.sample(code_key, batch.x.shape[0])
+        synthetic, generator_stats = generator.apply(
+            params["generator"], stats["generator"], z, train=train, key=generator_key
+        )
+        mine = params["discriminator"]
+        real_logits, moved = discriminator.apply(
+            mine, stats["discriminator"], batch.x, train=train, key=real_key
+        )
+        synthetic_logits, moved = discriminator.apply(
+            mine, moved, synthetic, train=train, key=synthetic_key
+        )
+        moved = {"generator": generator_stats, "discriminator": moved}
+        return real_logits[:, 0], synthetic_logits[:, 0], moved
+
+    return judge
+
+
+def loss(
+    judge: Callable[..., tuple],
+    value: Value,
+    report: Callable[[Logits, Logits, Float[Array, " n"]], Terms],
+) -> Callable[..., tuple[Float[Array, " n"], tuple[Params, Terms]]]:
+    """A player's loss: its value of the logits, and what it reports of them."""
+
+    def phase_loss(
+        params: Params,
+        stats: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        step: Int[Array, ""],
+        train: bool,
+    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
+        real, synthetic, moved = judge(params, stats, batch, key, train)
+        found = value(real, synthetic)
+        return found, (moved, report(real, synthetic, found))
+
+    return phase_loss
+
+
+def discriminator_terms(real: Logits, synthetic: Logits, value: Float[Array, " n"]) -> Terms:
+    """C(D, G), whatever D ascends, and D(x), D(G(z))."""
+    return {
+        "cost": cost(real, synthetic),
+        "d_real": jax.nn.sigmoid(real),
+        "d_synthetic": jax.nn.sigmoid(synthetic),
+    }
+
+
+def generator_terms(real: Logits, synthetic: Logits, value: Float[Array, " n"]) -> Terms:
+    """The value that G descends."""
+    return {"generator_loss": value}
