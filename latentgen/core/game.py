@@ -13,12 +13,34 @@ import optax
 from jaxtyping import Array, Int, Key
 
 from latentgen.core.keys import stream
-from latentgen.core.types import Batch, Method, Params, Phase, PyTree, State, Terms
+from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
 
 
 def ascend(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     """`tx` climbing instead of descending: it is handed the gradient of -C."""
     return optax.chain(optax.scale(-1.0), tx)
+
+
+def players(
+    nets: Mapping[str, tuple[Net, tuple[int, ...]]],
+) -> Callable[[Key[Array, ""]], tuple[Params, Params]]:
+    """key -> (params, stats) of every player, each network with a key of its own.
+
+    Args:
+        nets: player -> its network, and the shape of one example that it takes.
+    """
+
+    def init(key: Key[Array, ""]) -> tuple[Params, Params]:
+        keys = jax.random.split(key, len(nets))
+        made = {
+            name: net.init(k, jnp.zeros((1, *shape)))
+            for k, (name, (net, shape)) in zip(keys, nets.items(), strict=True)
+        }
+        return {n: params for n, (params, _) in made.items()}, {
+            n: stats for n, (_, stats) in made.items()
+        }
+
+    return init
 
 
 def turn(

@@ -162,7 +162,7 @@ def _run(builder: tfds.core.DatasetBuilder, name: str, downloads: bool) -> None:
             f"config.data.name={name!r}: the download of {first.url} and {len(rest)} more failed "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Put the files "
             f"{', '.join(o.file for o in (first, *rest))} into a folder and name it in "
-            "config.data.manual_dir."
+            "--manual_dir."
         ) from error
 
 

@@ -134,10 +134,7 @@ def load(
     else:
         dataset = _from_tfds(name, _data_dir(data_dir), manual_dir)
         held_out = HELD_OUT
-    dataset = dataset._replace(splits=_hold_out(dataset.splits, validation, held_out))
-    sizes = ", ".join(f"{len(e.label)} {split}" for split, e in dataset.splits.items())
-    _log.info("%s %s: %s; %s", name, dataset.version, dataset.origin, sizes)
-    return dataset
+    return dataset._replace(splits=_hold_out(dataset.splits, validation, held_out))
 
 
 def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
@@ -272,7 +269,7 @@ def _files(
         files, missing = originals.find(name, folder)
         if missing:
             raise BadInput(
-                f"config.data.manual_dir={str(manual_dir)!r} lacks {', '.join(missing)} of {name}, "
+                f"--manual_dir={str(manual_dir)!r} lacks {', '.join(missing)} of {name}, "
                 f"in it or in {name}/."
             )
         return files, f"folder {folder}"

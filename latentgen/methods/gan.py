@@ -9,11 +9,10 @@ Reference: Goodfellow et al. 2014, algorithm 1 (arXiv:1406.2661).
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from latentgen.core.game import ascend, game
+from latentgen.core.game import ascend, game, players
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
 from latentgen.objectives.adversarial import Game, Logits, Value, cost
 from latentgen.probability.priors import Prior
@@ -42,14 +41,9 @@ def gan(
         synthetic_in: the range of x, imposed on G's output by a scaled sigmoid; None: none.
     """
     generator = generator if synthetic_in is None else bounded(generator, *synthetic_in)
-    nets = {"generator": generator, "discriminator": discriminator}
-
-    def init(key: Key[Array, ""]) -> tuple[Params, Params]:
-        inputs = {"generator": jnp.zeros((1, prior.dim)), "discriminator": jnp.zeros((1, *x_shape))}
-        keys = dict(zip(nets, jax.random.split(key), strict=True))
-        made = {name: net.init(keys[name], inputs[name]) for name, net in nets.items()}
-        params = {name: params for name, (params, _) in made.items()}
-        return params, {name: stats for name, (_, stats) in made.items()}
+    init = players(
+        {"generator": (generator, (prior.dim,)), "discriminator": (discriminator, x_shape)}
+    )
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
         del state

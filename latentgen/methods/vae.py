@@ -11,7 +11,7 @@ import jax
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from latentgen.core.game import game
+from latentgen.core.game import game, players
 from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
 from latentgen.objectives.elbo import Schedule, elbo
 from latentgen.probability.distributions import Normal, kl_to_standard_normal, normal_sample
@@ -38,15 +38,7 @@ def vae(
         x_shape: the shape of one example, e.g. (28, 28, 1).
     """
     prior = normal(code_dim)
-
-    def init(key: Key[Array, ""]) -> tuple[Params, Params]:
-        encoder_key, decoder_key = jax.random.split(key)
-        encoder_params, encoder_stats = encoder.init(encoder_key, jax.numpy.zeros((1, *x_shape)))
-        decoder_params, decoder_stats = decoder.init(decoder_key, jax.numpy.zeros((1, code_dim)))
-        return (
-            {"encoder": encoder_params, "decoder": decoder_params},
-            {"encoder": encoder_stats, "decoder": decoder_stats},
-        )
+    init = players({"encoder": (encoder, x_shape), "decoder": (decoder, (code_dim,))})
 
     def loss(
         params: Params,

@@ -49,11 +49,6 @@ def describe(state: PyTree) -> dict[str, dict[str, Any]]:
     return {path: leaf(x) for path, x in by_path(state).items()}
 
 
-def digest(state: PyTree) -> str:
-    """SHA-256 over key path, dtype, shape and bytes of every leaf: equal iff bitwise equal."""
-    return _sha256(describe(state))
-
-
 def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 

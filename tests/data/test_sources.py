@@ -244,7 +244,7 @@ def test_damaged_originals_leave_nothing(damage, tiny, tmp_path):
     message = str(caught.value)
     assert "\n" not in message
     if damage == "missing":
-        assert "config.data.manual_dir" in message
+        assert "--manual_dir" in message
     else:
         assert sha256(packed) in message
         assert sha256(content) in message
@@ -366,7 +366,7 @@ def test_a_failed_download_says_how_to_supply_the_files(tmp_path, monkeypatch):
         sources.load("mnist", data_dir=tmp_path / "data")
     message = str(caught.value)
     assert "\n" not in message
-    assert "config.data.manual_dir" in message
+    assert "--manual_dir" in message
     assert "t10k-labels-idx1-ubyte.gz" in message
     assert everything(tmp_path) == before
 

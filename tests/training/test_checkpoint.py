@@ -13,7 +13,7 @@ import pytest
 
 from latentgen.core.types import State
 from latentgen.errors import BadInput
-from latentgen.training.checkpoint import Checkpoints, Damaged, by_path, digest
+from latentgen.training.checkpoint import Checkpoints, Damaged, by_path, describe
 
 
 class Pair(NamedTuple):
@@ -110,7 +110,7 @@ def test_only_the_newest_are_kept_and_none_is_overwritten(tmp_path):
             checkpoints.save(3, small, {})
 
 
-def test_digest_sees_every_bit_dtype_shape_and_name():
+def test_a_description_sees_every_bit_dtype_shape_and_name():
     base = {"a": jnp.zeros((2, 3)), "b": jnp.int32(1)}
     flipped = {"a": base["a"].at[1, 2].set(-0.0), "b": base["b"]}
     others = [
@@ -119,8 +119,8 @@ def test_digest_sees_every_bit_dtype_shape_and_name():
         {"a": jnp.zeros((2, 3), jnp.int32), "b": base["b"]},
         {"a": base["a"], "c": base["b"]},
     ]
-    assert digest(base) == digest(jax.tree.map(np.asarray, base))
-    assert len({digest(x) for x in [base, *others]}) == 5
+    assert describe(base) == describe(jax.tree.map(np.asarray, base))
+    assert len({repr(describe(x)) for x in [base, *others]}) == 5
 
 
 def test_key_paths_name_leaves():
