@@ -39,7 +39,10 @@ def network(**changes):
 
 
 def optimizer(**changes):
-    return dict(name="adam", lr=2e-4, b1=0.5, b2=0.999, momentum=0.9) | changes
+    return (
+        dict(name="adam", lr=2e-4, schedule="constant", b1=0.5, b2=0.999, eps=1e-8, momentum=0.9)
+        | changes
+    )
 
 
 def nonsaturating():

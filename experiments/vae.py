@@ -1,14 +1,12 @@
-"""The variational autoencoder of Kingma & Welling 2014 (arXiv:1312.6114).
+"""Variational autoencoders: Kingma & Welling 2014 (arXiv:1312.6114) and what followed.
 
     python -m latentgen.run --config experiments/vae.py[:variant]
 
-| variant | data          | what                                    | test -ELBO | two cores |
-|---------|---------------|-----------------------------------------|------------|-----------|
-| digits  | digits 8x8    | MLP 64-256-256-8-256-256-64             | 23.53 nats | 9 s       |
-| fashion | Fashion-MNIST | MLP 784-400-20-400-784, 10 epochs       | 244.68     | 13 s      |
-| conv    | Fashion-MNIST | convolutions 32, 64, code 20, 10 epochs | 240.29     | 2.6 min   |
-
-The bound is what `python -m latentgen.evaluate --workdir DIR --split test` prints, for seed 0.
+| variant  | data                  | what                                                       |
+|----------|-----------------------|------------------------------------------------------------|
+| digits   | digits 8x8            | MLP 64-256-256-8-256-256-64                                |
+| fashion  | Fashion-MNIST         | MLP 784-400-20-400-784, 10 epochs                          |
+| conv     | Fashion-MNIST         | convolutions 32, 64, code 20, 10 epochs                    |
 """
 
 from ml_collections import ConfigDict
@@ -34,6 +32,7 @@ def network(**changes):
 
 
 def digits():
+    """A VAE of a few seconds, with every key there is."""
     return ConfigDict(
         dict(
             seed=0,
@@ -43,9 +42,27 @@ def digits():
             data=dict(name="digits", preprocess="unit", validation=placeholder(int)),
             method=dict(
                 name="vae",
+                # p(z), q(z|x): how many coordinates a code has, and their distributions
                 code_dim=8,
+                second_code_dim=0,  # of a second stochastic layer; 0: none
+                prior="normal",  # normal, uniform, mixture, vamp
+                components=500,  # of a mixture or VampPrior
+                posterior="diagonal",  # diagonal, diagonal_softplus, full, flow, squashed
+                flow_steps=2,
+                classes=0,  # of labels that encoder and decoder are told; 0: none
+                # p(x|z): bernoulli, normal, normal_learned, normal_per_pixel,
+                # discretized_logistic, categorical
                 likelihood="bernoulli",
-                std=0.1,
+                std=0.1,  # of a normal likelihood; where it is learned, at the start
+                std_floor=0.01,  # below which a learned one cannot fall
+                # what is optimized
+                bound="elbo",  # elbo, iwae, miwae, ciwae, piwae
+                samples=1,  # codes of each image
+                group=1,  # how many share a logarithm in miwae and piwae
+                share=0.5,  # of the ELBO in ciwae
+                estimator="pathwise",  # pathwise, stl, dreg
+                kl="closed",  # closed, sampled
+                free_nats=0.0,
                 beta=1.0,
                 warmup_steps=0,
                 ema_decay=0.0,
@@ -53,7 +70,10 @@ def digits():
             ),
             encoder=network(),
             decoder=network(),
-            optimizer=dict(name="adam", lr=1e-3, b1=0.9, b2=0.999, momentum=0.9),
+            middle=network(hidden=(64,)),  # between two layers of codes, or within the flow
+            optimizer=dict(
+                name="adam", lr=1e-3, schedule="constant", b1=0.9, b2=0.999, eps=1e-8, momentum=0.9
+            ),
             every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
         )
     )
@@ -79,7 +99,206 @@ def conv():
     return config
 
 
-VARIANTS = {"digits": digits, "fashion": fashion, "conv": conv}
+def linear():
+    """Lucas et al. 2019 (arXiv:1911.02469): its best is probabilistic PCA, and known exactly."""
+    config = fashion()
+    config.steps, config.batch_size = 20_000, 500
+    config.method.update(code_dim=10, likelihood="normal_learned", std=0.3, std_floor=1e-3)
+    config.encoder.hidden = config.decoder.hidden = ()
+    config.optimizer.update(lr=3e-3, schedule="cosine")
+    config.every = ConfigDict(dict(log=200, validate=2_000, sample=2_000, checkpoint=2_000))
+    return config
+
+
+def binary():
+    """A VAE 784-200-200-50 on Fashion-MNIST with pixels above 1/2 as ones, 20 epochs."""
+    config = fashion()
+    config.data.preprocess = "threshold"
+    config.batch_size, config.steps = 100, 11_000
+    config.method.code_dim = 50
+    for net in (config.encoder, config.decoder):
+        net.hidden, net.activation, net.init = (200, 200), "tanh", "lecun"
+    config.optimizer.update(schedule="cosine", eps=1e-4)
+    config.every = ConfigDict(dict(log=110, validate=1_100, sample=1_100, checkpoint=1_100))
+    return config
+
+
+def iwae():
+    """Burda et al. 2015 (arXiv:1509.00519), one stochastic layer; `samples` is k."""
+    config = binary()
+    config.method.update(bound="iwae", samples=50, kl="sampled")
+    return config
+
+
+def burda():
+    """The whole recipe of Burda et al. 2015: batches of 20, 3,280 epochs; about two weeks here."""
+    config = iwae()
+    config.batch_size, config.steps = 20, 3_280 * 2_750
+    config.optimizer.schedule = "burda"
+    config.every = ConfigDict(dict(log=2_750, validate=27_500, sample=27_500, checkpoint=27_500))
+    return config
+
+
+def iwae2():
+    """The same with two stochastic layers, 100 and 50 coordinates."""
+    config = iwae()
+    config.method.update(code_dim=100, second_code_dim=50)
+    config.middle.update(hidden=(100, 100), activation="tanh")
+    return config
+
+
+def dreg():
+    """IWAE with the doubly reparametrized gradient of Tucker et al. 2018 (arXiv:1810.04152)."""
+    config = iwae()
+    config.method.estimator = "dreg"
+    return config
+
+
+def stl():
+    """The ELBO with the path derivative of Roeder et al. 2017 (arXiv:1703.09194)."""
+    config = binary()
+    config.method.update(kl="sampled", estimator="stl")
+    return config
+
+
+def miwae():
+    """Rainforth et al. 2018 (arXiv:1802.04537): 64 codes in 8 groups of 8."""
+    config = binary()
+    config.method.update(bound="miwae", samples=64, group=8, kl="sampled")
+    return config
+
+
+def ciwae():
+    """Rainforth et al. 2018: half ELBO, half IWAE."""
+    config = miwae()
+    config.method.bound = "ciwae"
+    return config
+
+
+def piwae():
+    """Rainforth et al. 2018: IWAE for the decoder, MIWAE for the encoder."""
+    config = miwae()
+    config.method.bound = "piwae"
+    return config
+
+
+def beta():
+    """Higgins et al. 2017: the KL counts four times."""
+    config = fashion()
+    config.method.beta = 4.0
+    return config
+
+
+def free():
+    """Free bits of Kingma et al. 2016 (arXiv:1606.04934), and a KL that warms up in 2 epochs."""
+    config = binary()
+    config.method.update(free_nats=0.1, warmup_steps=1_100)
+    return config
+
+
+def full():
+    """A posterior with full covariance."""
+    config = binary()
+    config.method.update(posterior="full", code_dim=20)
+    return config
+
+
+def flow():
+    """The inverse autoregressive flow of Kingma et al. 2016 (arXiv:1606.04934)."""
+    config = binary()
+    config.method.update(posterior="flow", flow_steps=2, kl="sampled")
+    config.middle.update(hidden=(200,), activation="elu")
+    return config
+
+
+def mixture():
+    """A learned mixture of 100 normals as the prior."""
+    config = binary()
+    config.method.update(prior="mixture", components=100, kl="sampled")
+    return config
+
+
+def vamp():
+    """VampPrior, Tomczak & Welling 2018 (arXiv:1705.07120): gated 300-300, 500 pseudo-inputs."""
+    config = binary()
+    config.method.update(code_dim=40, prior="vamp", components=500, kl="sampled")
+    config.method.warmup_steps = 2_200
+    for net in (config.encoder, config.decoder):
+        net.hidden, net.activation, net.init = (300, 300), "glu", "he"
+    config.optimizer.update(lr=5e-4, schedule="constant", eps=1e-8)
+    return config
+
+
+def gated():
+    """The same with the standard normal prior, to compare."""
+    config = vamp()
+    config.method.prior = "normal"
+    return config
+
+
+def uniform():
+    """Codes uniform on a cube, posteriors squashed into it."""
+    config = binary()
+    config.method.update(prior="uniform", posterior="squashed", kl="sampled", code_dim=20)
+    return config
+
+
+def conditional():
+    """Encoder and decoder are told the class (Sohn et al. 2015)."""
+    config = binary()
+    config.method.classes = 10
+    return config
+
+
+def logistic():
+    """All 256 grey levels: the discretized logistic of Kingma et al. 2016 (arXiv:1606.04934)."""
+    config = binary()
+    config.data.preprocess = "unit"
+    config.method.likelihood = "discretized_logistic"
+    return config
+
+
+def cremer():
+    """The factorized posterior of Cremer et al. 2018 (arXiv:1801.03558)."""
+    config = binary()
+    for net in (config.encoder, config.decoder):
+        net.activation = "elu"
+    return config
+
+
+def titsias():
+    """The explicit VAE of Titsias & Ruiz 2019 (arXiv:1808.02078): two encoders, softplus, STL.
+
+    Adam in place of their optimizer.
+    """
+    config = binary()
+    config.method.update(code_dim=10, posterior="diagonal_softplus", kl="sampled", estimator="stl")
+    for net in (config.encoder, config.decoder):
+        net.activation = "relu"
+    config.encoder.network = "twin"
+    config.optimizer.update(schedule="constant", eps=1e-8)
+    return config
+
+
+def wu():
+    """VAE-10 of Wu et al. 2016 (arXiv:1611.04273): a normal likelihood on grey values."""
+    config = binary()
+    config.data.preprocess = "unit"
+    config.method.update(code_dim=10, likelihood="normal_learned", std=0.3)
+    config.encoder.hidden, config.decoder.hidden = (1024, 256, 256, 64), (64, 256, 256, 1024)
+    config.optimizer.eps = 1e-8
+    return config
+
+
+VARIANTS = {
+    f.__name__: f
+    for f in (
+        *(digits, fashion, conv, linear, binary),
+        *(iwae, burda, iwae2, dreg, stl, miwae, ciwae, piwae),
+        *(beta, free, full, flow, mixture, vamp, gated, uniform),
+        *(conditional, logistic, cremer, titsias, wu),
+    )
+}
 
 
 def get_config(variant="digits"):

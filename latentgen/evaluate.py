@@ -1,44 +1,89 @@
-"""Measures a run: `python -m latentgen.evaluate --workdir DIR --split test`.
+"""Measures a run: `python -m latentgen.evaluate --workdir DIR --metrics=terms,is,active`.
 
-The objective's terms over a whole split, with standard errors over its examples, printed and
-written to DIR/evaluation_SPLIT.json with all that the figures depend on.
+| --metrics | what |
+|---|---|
+| terms | the objective's terms over the split |
+| is | log p(x) by importance sampling with --k codes of each image, and how many count |
+| ais | log p(x) by annealing from the prior: --chains, --temperatures, --leapfrogs |
+| bdmc | annealing on images drawn from the model: lower and upper bound of log p(x) |
+| active | units of the code that say something |
+| surgery | the rate in two parts: mutual information, KL(q(z) || p(z)) |
+| parzen | the kernel density estimate of the first papers on GANs |
+| exact | log p(x) itself, for a decoder that is affine |
+
+Each result is printed and added to DIR/evaluations.jsonl with all that it depends on.
 """
+
+import time
+from typing import Any
 
 from absl import flags
 
 from latentgen import door, runner
-from latentgen.core.keys import run_key
-from latentgen.errors import choose
-from latentgen.training import hooks, provenance, workdir
+from latentgen.errors import BadInput, choose
+from latentgen.measures import MEASURES, Options, Result, Subject
+from latentgen.training import provenance, workdir
 
 FLAGS = flags.FLAGS
+EVALUATIONS = "evaluations.jsonl"
 
 
 def main() -> None:
     """Evaluates what the flags say."""
+    names = FLAGS.metrics or ["terms"]
+    chosen = {name: choose("--metrics", name, MEASURES) for name in names}
+    options = Options(**{name: getattr(FLAGS, name) for name in Options._fields})
+    if options.observation_std is not None and not options.observation_std > 0:
+        raise BadInput(f"--observation_std={options.observation_std} must be above 0.")
     run, step, state = door.trained()
     workdir.check(run.folder)  # before the work, not after it
-    split = choose("--split", FLAGS.split, run.dataset.splits)
-    preprocess = run.experiment.data.preprocess
-    terms = hooks.split_terms(run.method, preprocess, split, run_key(FLAGS.seed))(step, state)
+    choose("--split", FLAGS.split, run.dataset.splits)
+    subject = Subject(run, step, state, FLAGS.split)
+    for name, measure in chosen.items():
+        began = time.perf_counter()
+        result = measure(subject, options)
+        show(name, subject, result)
+        line = {
+            "metric": name,
+            "split": FLAGS.split,
+            "step": step,
+            "values": result.values,
+            "protocol": {**result.protocol, "dtype": run.experiment.plan.compute},
+            "seed": FLAGS.seed,
+            "seconds": round(time.perf_counter() - began, 3),
+            **provenance.stamp(run.config, runner.identity(run), "latentgen.evaluate"),
+        }
+        workdir.append_json(run.folder / EVALUATIONS, line)
+    print(f"added to {run.folder / EVALUATIONS}")
 
-    print(f"{FLAGS.split}: {len(split.label):,} examples, after step {step}")
-    for name, found in terms.items():
-        print(f"  {name:20} {found.mean:12.4f} +- {found.standard_error:.4f}")
-    result = {
-        "terms": {name: found._asdict() for name, found in terms.items()},
-        "split": FLAGS.split,
-        "step": step,
-        "seed": FLAGS.seed,
-        **provenance.stamp(run.config, runner.identity(run), "latentgen.evaluate"),
-    }
-    out = run.folder / f"evaluation_{FLAGS.split}.json"
-    workdir.write_json(out, result)
-    print(f"written to {out}")
+
+def show(name: str, subject: Subject, result: Result) -> None:
+    """Prints a result: how it was come by, then a line for each figure."""
+    how = ", ".join(f"{key}={value}" for key, value in result.protocol.items())
+    print(f"{name} on {subject.split} after step {subject.step}: {how}")
+    for key, value in result.values.items():
+        print(f"  {key:28} {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:12.4f} +- {value['standard_error']:.4f}"
+    if isinstance(value, list):
+        return " ".join(f"{each:.3g}" for each in value)
+    return f"{value:12d}" if isinstance(value, int) else f"{value:12.4f}"
 
 
 if __name__ == "__main__":
     door.define_trained_flags()
+    flags.DEFINE_list("metrics", ["terms"], f"What to measure: {', '.join(MEASURES)}.")
     flags.DEFINE_string("split", "test", "train, validation or test.")
+    flags.DEFINE_integer("images", None, "The first N of the split.", lower_bound=1)
+    flags.DEFINE_integer("k", 5_000, "Importance samples of each image.", lower_bound=1)
+    flags.DEFINE_integer("chains", 16, "Annealed chains of each image.", lower_bound=1)
+    flags.DEFINE_integer("temperatures", 1_000, "Of annealing.", lower_bound=2)
+    flags.DEFINE_integer("leapfrogs", 10, "Steps of a transition of annealing.", lower_bound=1)
+    flags.DEFINE_float(
+        "observation_std", None, "Of a normal p(x|z) around the images, instead of the method's."
+    )
     flags.adopt_module_key_flags(door)
     door.run(main)

@@ -63,7 +63,17 @@ def load(
             f"config.data.name={name!r} has images of {dataset.shape[-1]} channels; 1 or 3 can be "
             "shown."
         )
-    return Run(folder, config, experiment, dataset, experiment.wire(dataset.shape))
+    _check_classes(experiment.plan.classes, dataset)
+    return Run(folder, config, experiment, dataset, experiment.plan.wire(dataset.shape))
+
+
+def _check_classes(classes: int, dataset: sources.DataSet) -> None:
+    found = max(int(examples.label.max()) for examples in dataset.splits.values()) + 1
+    if classes and found > classes:
+        raise BadInput(
+            f"config.method.classes={classes} must be at least {found}, the classes of "
+            f"{dataset.name}, or 0 for none."
+        )
 
 
 def finished(folder: Path, config: Mapping[str, Any]) -> bool:
@@ -200,10 +210,12 @@ def _pictures(run: Run, log: Log) -> list[hooks.Call]:
     if images and "encode" in method.probes:
         split = run.dataset.splits.get("validation", real)
         inputs = np.arange(PAIRS) % len(split.label)
-        x = pipeline.chosen(split, inputs, preprocess, stream(key, "preprocess"))
+        shown = pipeline.chosen(split, inputs, preprocess, stream(key, "preprocess"))
         decode = method.probes["decode"]
-        outputs = jax.jit(lambda state: decode(state, views.means(method, state, x)))
-        beside = lambda state: pairs(x, outputs(state))  # noqa: E731
+        outputs = jax.jit(
+            lambda state: decode(state, views.centres(method, state, shown), shown.label)
+        )
+        beside = lambda state: pairs(shown.x, outputs(state))  # noqa: E731
         calls.append(writer("reconstructions", beside, hooks.PAIRED))
     return calls
 

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen import door, views
 from latentgen.core.keys import run_key, stream
-from latentgen.core.types import PyTree
+from latentgen.core.types import Batch, PyTree
 from latentgen.data import pipeline
 from latentgen.errors import BadInput, choose
 from latentgen.runner import Run
@@ -31,9 +31,12 @@ MOST_IN_A_PICTURE = 10_000
 
 
 class View(NamedTuple):
-    """Codes to decode, the inputs they encode if any, and how many make a row of a picture."""
+    """Codes to decode, for a conditional method the classes with them, the inputs to show beside
+    them if any, and how many make a row of a picture.
+    """
 
     codes: Float[Array, "n d"]
+    label: Int[Array, " n"] | None = None
     inputs: Shaped[Array, "n *shape"] | None = None
     columns: int | None = None
 
@@ -41,7 +44,7 @@ class View(NamedTuple):
 Mode = Callable[[Run, PyTree, Key[Array, ""], int], View]
 
 
-def _drawn(run: Run, split: str, key: Key[Array, ""], num: int) -> Shaped[Array, "n *shape"]:
+def _drawn(run: Run, split: str, key: Key[Array, ""], num: int) -> Batch:
     """Examples of a split in random order, again from its start where it has fewer than `num`."""
     views.probe(run.method, "encode")  # or nobody needs them
     examples = choose("--split", split, run.dataset.splits)
@@ -55,13 +58,14 @@ def _prior(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
 
 
 def _aggregate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    x = _drawn(run, "train", key, num)
-    return View(views.aggregate(run.method, state, key, x))
+    batch = _drawn(run, "train", key, num)
+    return View(views.aggregate(run.method, state, key, batch), batch.label)
 
 
 def _reconstruct(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    x = _drawn(run, FLAGS.split, key, num // 2)
-    return View(views.means(run.method, state, x), x, hooks.PAIRED)
+    batch = _drawn(run, FLAGS.split, key, num // 2)
+    z = views.centres(run.method, state, batch)
+    return View(z, batch.label, batch.x, hooks.PAIRED)
 
 
 def _interpolate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
@@ -101,7 +105,7 @@ def main() -> None:
     if FLAGS.mode == "reconstruct" and out.suffix == ".png" and len(run.dataset.shape) != 3:
         raise BadInput("--mode=reconstruct draws images only; points go into an --out of .npz.")
     view = mode(run, state, stream(run_key(FLAGS.seed), "sample"), FLAGS.num)
-    x = views.decoded(run.method, state, view.codes)
+    x = views.decoded(run.method, state, view.codes, view.label)
     workdir.prepare(out.parent, "folder of --out")
     write(out, run, view, x)
     print(f"{out}: {len(x)} examples, --mode={FLAGS.mode}, after step {step}")

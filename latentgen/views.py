@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Array, Float, Int, Key, Shaped
 
-from latentgen.core.types import Method, PyTree
+from latentgen.core.types import Batch, Method, PyTree
 from latentgen.errors import BadInput
-from latentgen.probability.distributions import normal_sample
 
 AT_ONCE = 500
 
@@ -29,13 +28,16 @@ def probe(method: Method, name: str) -> Callable[..., Any]:
 
 
 def decoded(
-    method: Method, state: PyTree, z: Float[Array, "n d"]
+    method: Method, state: PyTree, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
 ) -> Shaped[np.ndarray, "n *shape"]:
     """The examples of these codes, `AT_ONCE` at a time, so that the device's memory is bounded."""
     decode = jax.jit(probe(method, "decode"))
     whole = -len(z) % AT_ONCE if len(z) > AT_ONCE else 0  # one shape, one compilation
-    padded = jnp.pad(z, ((0, whole), (0, 0)))
-    parts = [decode(state, padded[i : i + AT_ONCE]) for i in range(0, len(z), AT_ONCE)]
+    inputs = [jnp.pad(z, ((0, whole), (0, 0)))]
+    inputs += [] if label is None else [jnp.pad(label, (0, whole))]
+    parts = [
+        decode(state, *(a[i : i + AT_ONCE] for a in inputs)) for i in range(0, len(z), AT_ONCE)
+    ]
     return np.concatenate([np.asarray(part) for part in parts])[: len(z)]
 
 
@@ -45,15 +47,15 @@ def prior(method: Method, state: PyTree, key: Key[Array, ""], num: int) -> Float
 
 
 def aggregate(
-    method: Method, state: PyTree, key: Key[Array, ""], x: Shaped[Array, "n *shape"]
+    method: Method, state: PyTree, key: Key[Array, ""], batch: Batch
 ) -> Float[Array, "n d"]:
     """z ~ q(z|x_i): where the x_i are drawn from the training set, the aggregate posterior."""
-    return normal_sample(probe(method, "encode")(state, x), key)
+    return probe(method, "draw")(state, batch, key, 1)[0][0]
 
 
-def means(method: Method, state: PyTree, x: Shaped[Array, "n *shape"]) -> Float[Array, "n d"]:
-    """The mean of q(z|x_i)."""
-    return probe(method, "encode")(state, x).mean
+def centres(method: Method, state: PyTree, batch: Batch) -> Float[Array, "n d"]:
+    """The centre of q(z|x_i): its mean, where it is normal."""
+    return probe(method, "encode")(state, batch.x, batch.label)
 
 
 def paths(

@@ -31,14 +31,14 @@ def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
     experiment = build.experiment(config)
     shapes = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "ring": (2,), "grid": (2,)}
     shape = shapes[experiment.data.name]
-    method = experiment.wire(shape)
+    method = experiment.plan.wire(shape)
     state = jax.eval_shape(method.init, jax.random.key(0))
     x = jax.eval_shape(lambda s: method.sample(s, jax.random.key(0), 3), state)
     assert x.shape == (3, *shape)
 
 
 def test_the_mlp_has_the_parameters_it_should() -> None:
-    method = build.experiment(config_of("vae", "fashion")).wire((28, 28, 1))
+    method = build.experiment(config_of("vae", "fashion")).plan.wire((28, 28, 1))
     state = jax.eval_shape(method.init, jax.random.key(0))
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert count == (784 * 400 + 400) + (400 * 40 + 40) + (20 * 400 + 400) + (400 * 784 + 784)

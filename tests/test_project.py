@@ -32,6 +32,7 @@ ALLOWED = {
     "views": {"core", "probability"},
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
     "runner": {"core", "data", "training", "views", "build"},
+    "measures": {"core", "probability", "data", "metrics", "training", "views", "runner"},
 }
 # What only one part of latentgen may know of.
 HOMES = {

@@ -42,7 +42,7 @@ def undisturbed(
 def state_of(workdir: Path) -> dict[str, dict]:
     """Every leaf of the final state: dtype, shape, SHA-256 of its bytes."""
     config = json.loads((workdir / "config.json").read_text())
-    method = build.experiment(config).wire((8, 8, 1))
+    method = build.experiment(config).plan.wire((8, 8, 1))
     like = jax.eval_shape(method.init, jax.random.key(0))
     with Checkpoints(workdir / "checkpoints", read_only=True) as saved:
         step, state, _ = saved.restore(None, like)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from latentgen import views
-from latentgen.core.types import Method
+from latentgen.core.types import Batch, Method
 from latentgen.errors import BadInput
 from latentgen.probability.distributions import Normal
+from latentgen.probability.posteriors import of_normal
 
 KEY = jax.random.key(0)
 STD = 0.1
@@ -18,10 +19,17 @@ def identity(*without: str) -> Method:
     probes = {
         "codes": lambda state, key, n: jax.random.uniform(key, (n, 3), minval=-1.0),
         "decode": lambda state, z: z,
-        "encode": lambda state, x: Normal(x, jnp.full_like(x, jnp.log(STD))),
+        "encode": lambda state, x, label: x,
+        "draw": lambda state, batch, key, k: of_normal(
+            Normal(batch.x, jnp.full_like(batch.x, jnp.log(STD)))
+        ).draw(key, k),
     }
     kept = {name: probe for name, probe in probes.items() if name not in without}
     return Method(lambda *_: None, lambda *_: None, lambda *_: {}, lambda *_: None, kept)
+
+
+def labelled(x: jax.Array) -> Batch:
+    return Batch(x, jnp.zeros(len(x), jnp.int32))
 
 
 def test_interpolation_is_a_straight_path_with_its_ends() -> None:
@@ -51,11 +59,11 @@ def test_decoding_in_pieces_is_decoding(n: int) -> None:
 
 def test_aggregate_is_the_mixture_of_normals_around_the_examples() -> None:
     x = jnp.repeat(jnp.array([[-5.0, 0.0, 5.0]]), 20_000, axis=0)
-    z = np.asarray(views.aggregate(identity(), None, KEY, x))
+    z = np.asarray(views.aggregate(identity(), None, KEY, labelled(x)))
     np.testing.assert_allclose(z.mean(axis=0), [-5.0, 0.0, 5.0], atol=5 * STD / np.sqrt(20_000))
     np.testing.assert_allclose(z.std(axis=0), STD, rtol=0.03)
 
 
 def test_a_missing_probe_is_named_with_those_there_are() -> None:
     with pytest.raises(BadInput, match=r"'encode'.*codes, decode"):
-        views.means(identity("encode"), None, jnp.zeros((1, 3)))
+        views.centres(identity("encode"), None, labelled(jnp.zeros((1, 3))))

@@ -92,7 +92,7 @@ def main() -> None:
     flags.add_argument("--epochs", type=int, default=10)
     flags.add_argument("--batch", type=int, default=128)
     flags.add_argument("--held-out", type=int, default=5000, help="training images left out (last)")
-    flags.add_argument("--against", type=Path, help="a latentgen workdir with evaluation_test.json")
+    flags.add_argument("--against", type=Path, help="a latentgen workdir with evaluations.jsonl")
     flags.add_argument("--json", type=Path, help="where to write the figures")
     options = flags.parse_args()
 
@@ -112,8 +112,10 @@ def main() -> None:
     print(f"PyTorch: test negative ELBO {mean:.3f} nats, mean over {len(runs)} seeds")
     result = {"torch": torch.__version__, "train": len(train), "negative_elbo": mean, "runs": runs}
     if options.against:
-        evaluation = json.loads((options.against / "evaluation_test.json").read_text())
-        ours = evaluation["terms"]["negative_elbo"]
+        lines = (options.against / "evaluations.jsonl").read_text().splitlines()
+        results = [json.loads(line) for line in lines]
+        terms = [r for r in results if (r["metric"], r["split"]) == ("terms", "test")]
+        ours = terms[-1]["values"]["negative_elbo"]
         result |= {"latentgen": ours, "difference": ours["mean"] - mean}
         print(f"latentgen: {ours['mean']:.3f} +- {ours['standard_error']:.3f} (standard error)")
         print(f"latentgen minus PyTorch: {result['difference']:+.3f} nats")

@@ -79,9 +79,13 @@ class Method(NamedTuple):
     terms: (state, step, batch, key) -> Terms, the objective's terms as training sees them, per
         example, with networks in evaluation mode.
     sample: (state, key, n) -> synthetic x of shape (n, *shape)
-    probes: further functions by name, each taking the state first:
-        codes (state, key, n) -> z; decode (state, z) -> x;
-        encode (state, x) -> Normal over codes; discriminate (state, x) -> logits.
+    probes: further functions by name, each taking the state first; a method has those that it can
+        answer. Codes of k samples for each of n examples have the shape (k, n, d).
+        codes (state, key, n) -> z ~ p(z); decode (state, z, label=None) -> E[x|z];
+        encode (state, x, label=None) -> the code at the centre of q(z|x);
+        draw (state, batch, key, k) -> z ~ q(z|x), log q(z|x); log_posterior (state, batch, z);
+        log_prior (state, z); log_likelihood (state, batch, z);
+        observe (state, key, z, label=None) -> x ~ p(x|z); discriminate (state, x) -> logits.
     draws: minibatches that one step eats, the largest `repeats`; a turn with fewer sees the last.
     """
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int32, Key, Shaped
+from jaxtyping import Array, Int, Int32, Key
 
 from latentgen.core.keys import stream
 from latentgen.core.types import Batch, PyTree
@@ -166,9 +166,10 @@ def _read_ahead(
 
 def chosen(
     examples: Examples, indices: Int[np.ndarray, " n"], preprocess: Preprocess, key: Key[Array, ""]
-) -> Shaped[Array, "n *shape"]:
+) -> Batch:
     """These examples of a split, as a method sees them."""
-    return preprocess.forward(jnp.asarray(examples.x.take(indices, axis=0)), key)
+    x = preprocess.forward(jnp.asarray(examples.x.take(indices, axis=0)), key)
+    return Batch(x, jnp.asarray(examples.label[indices]))
 
 
 @functools.partial(jax.jit, static_argnames="forward")

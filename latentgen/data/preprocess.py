@@ -24,12 +24,14 @@ class Preprocess(NamedTuple):
     forward: (raw, key) -> x, float32 of the shape of raw; key is used by the random ones only.
     pixels: x -> floats in [0, 1] of the same shape, for pictures; for 'none' x itself.
     range: the interval that holds every x, or None where there is no bound.
+    levels: how many values x takes, evenly spaced over the range; None where x is continuous.
     """
 
     name: str
     forward: Callable[[Array, Key[Array, ""]], Array]
     pixels: Callable[[Array], Array]
     range: tuple[float, float] | None
+    levels: int | None
 
 
 def _unit(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[Array, "*n h w c"]:
@@ -91,13 +93,13 @@ def _same(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
 PREPROCESS: dict[str, Preprocess] = {
     p.name: p
     for p in (
-        Preprocess("unit", _unit, _clip, (0.0, 1.0)),
-        Preprocess("signed", _signed, _from_signed, (-1.0, 1.0)),
-        Preprocess("binarize", _binarize, _clip, (0.0, 1.0)),
-        Preprocess("threshold", _threshold, _clip, (0.0, 1.0)),
-        Preprocess("dequantize", _dequantize, _clip, (0.0, 1.0)),
-        Preprocess("logit", _logit, _from_logit, None),
-        Preprocess("none", _none, _same, None),
+        Preprocess("unit", _unit, _clip, (0.0, 1.0), 256),
+        Preprocess("signed", _signed, _from_signed, (-1.0, 1.0), 256),
+        Preprocess("binarize", _binarize, _clip, (0.0, 1.0), 2),
+        Preprocess("threshold", _threshold, _clip, (0.0, 1.0), 2),
+        Preprocess("dequantize", _dequantize, _clip, (0.0, 1.0), None),
+        Preprocess("logit", _logit, _from_logit, None, None),
+        Preprocess("none", _none, _same, None, None),
     )
 }
 

@@ -57,6 +57,10 @@ def gan(
         params, stats = state.params["discriminator"], state.stats["discriminator"]
         return discriminator.apply(params, stats, x, train=False)[0][:, 0]
 
+    def log_prior(state: State, z: Float[Array, "k n d"]) -> Float[Array, "k n"]:
+        del state
+        return prior.log_prob(z.reshape(-1, prior.dim)).reshape(z.shape[:2])
+
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
         return decode(state, codes(state, key, n))
 
@@ -71,6 +75,7 @@ def gan(
         "codes": codes,
         "decode": decode,
         "discriminate": discriminate,
+        "log_prior": log_prior,
     }
     return game(init, phases, sample, probes)
 

@@ -1,45 +1,124 @@
 """The variational autoencoder: a game of one player, encoder and decoder together.
 
-The encoder gives each image a normal distribution over codes; the decoder turns a sample of it
-into an image. Loss: the distance between output and input, plus the KL divergence between the
-code's distribution and the prior.
+The encoder gives each image a distribution over codes; the decoder turns a sample of it into an
+image. Loss: the distance between output and input, plus the KL divergence between the code's
+distribution and the prior; or another bound of log p(x) from several codes of each image.
 
 Reference: Kingma & Welling 2014 (arXiv:1312.6114).
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.game import game, players
 from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
-from latentgen.objectives.elbo import Schedule, elbo
-from latentgen.probability.distributions import Normal, kl_to_standard_normal, normal_sample
+from latentgen.networks.labels import beside, in_turn
+from latentgen.objectives.bounds import Bound, value
+from latentgen.objectives.elbo import Schedule, elbo, free_nats
+from latentgen.objectives.estimators import Estimator, negative_bound, one_view
 from latentgen.probability.likelihoods import Likelihood
-from latentgen.probability.posteriors import diagonal_normal
-from latentgen.probability.priors import normal
+from latentgen.probability.posteriors import Posterior, PosteriorFamily
+from latentgen.probability.priors import LearnedPrior, Prior
+
+
+class Model(NamedTuple):
+    """p(z) p(x|z) and q(z|x), as what they are made of.
+
+    encoder: x -> the posterior's outputs
+    decoder: code -> the likelihood's outputs
+    code_dim: coordinates of a code
+    decoder_sees: how many of them, from the first, the decoder takes: a second stochastic layer
+        lies behind the others
+    classes: of labels that both networks are told; 0: none
+    """
+
+    encoder: Net
+    decoder: Net
+    prior: LearnedPrior
+    posterior: PosteriorFamily
+    likelihood: Likelihood
+    code_dim: int
+    decoder_sees: int
+    classes: int = 0
+
+
+class Objective(NamedTuple):
+    """What is optimized, from how many codes of each image, with which gradient.
+
+    samples: codes of each image
+    bound: of log p(x)
+    estimator: of the encoder's gradient
+    closed_kl: the KL of the ELBO in closed form instead of sampled
+    free_nats: a group of coordinates may carry this many nats at no cost; needs closed_kl
+    """
+
+    samples: int
+    bound: Bound
+    estimator: Estimator
+    closed_kl: bool
+    free_nats: Any = 0.0
+
+
+class Weights(NamedTuple):
+    """Log-densities of k codes of each of n images, in nats."""
+
+    log_px: Float[Array, "k n"]
+    log_pz: Float[Array, "k n"]
+    log_qz: Float[Array, "k n"]
+
+    def log_w(self, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "k n"]:
+        """log p(x|z) + beta (log p(z) - log q(z|x))."""
+        return self.log_px + beta * (self.log_pz - self.log_qz)
 
 
 def vae(
-    encoder: Net,
-    decoder: Net,
-    likelihood: Likelihood,
-    code_dim: int,
+    model: Model,
+    objective: Objective,
     beta: Schedule,
     tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
 ) -> Method:
-    """Descend E_q(z|x)[-log p(x|z)] + beta(step) KL(q(z|x) || N(0, I)).
+    """Ascend a lower bound of log p(x), by default E_q[log p(x|z)] - beta(step) KL(q || p(z)).
 
     Args:
-        encoder: x -> 2 code_dim outputs, mean and log std of the code.
-        decoder: code -> the likelihood's outputs, in the shape of x.
-        beta: step -> weight of the KL.
+        beta: step -> weight of the KL, or of log p(z) - log q(z|x) in each weight.
         x_shape: the shape of one example, e.g. (28, 28, 1).
     """
-    prior = normal(code_dim)
-    init = players({"encoder": (encoder, x_shape), "decoder": (decoder, (code_dim,))})
+    learned = ("encoder", "decoder", "prior", "posterior", "likelihood")
+    phase = Phase(_loss(model, objective, beta), learned, tx)
+    looks = probes(model)
 
+    def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
+        return looks["decode"](state, looks["codes"](state, key, n))
+
+    return game(_init(model, x_shape), [phase], sample, looks)
+
+
+def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
+    *rest, last = x_shape
+    seen = (model.decoder_sees + model.classes,)
+    networks = players(
+        {
+            "encoder": (model.encoder, (*rest, last + model.classes)),
+            "decoder": (model.decoder, seen),
+        }
+    )
+
+    def init(key: Key[Array, ""]) -> tuple[Params, Params]:
+        params, stats = networks(key)
+        for i, name in enumerate(("prior", "posterior", "likelihood")):
+            params[name] = getattr(model, name).init(jax.random.fold_in(key, i))
+        return params, stats
+
+    return init
+
+
+def _loss(model: Model, objective: Objective, beta: Schedule) -> Callable[..., tuple]:
     def loss(
         params: Params,
         stats: Params,
@@ -49,34 +128,182 @@ def vae(
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         code_key, encoder_key, decoder_key = jax.random.split(key, 3)
-        outputs, encoder_stats = encoder.apply(
-            params["encoder"], stats["encoder"], batch.x, train=train, key=encoder_key
-        )
-        posterior = diagonal_normal(outputs)
-        z = normal_sample(posterior, code_key)
-        outputs, decoder_stats = decoder.apply(
-            params["decoder"], stats["decoder"], z, train=train, key=decoder_key
-        )
-        bound = elbo(
-            likelihood.log_prob(outputs, batch.x), kl_to_standard_normal(posterior), beta(step)
-        )
-        moved = {"encoder": encoder_stats, "decoder": decoder_stats}
-        return bound.loss, (moved, bound._asdict())
+        outputs, encoder_stats = encoded(model, params, stats, batch, train, encoder_key)
+        q = model.posterior.at(params["posterior"], outputs)
+        z, log_qz = q.draw(code_key, objective.samples)
+        weight, hold = beta(step), jax.lax.stop_gradient
 
-    def encode(state: State, x: Float[Array, "n *shape"]) -> Normal:
-        outputs, _ = encoder.apply(state.params["encoder"], state.stats["encoder"], x, train=False)
-        return diagonal_normal(outputs)
+        def densities(params: Params, z: Array, log_qz: Array) -> tuple[Weights, Params]:
+            log_px, stats_after = log_likelihood(model, params, stats, batch, z, train, decoder_key)
+            return Weights(log_px, log_prior(model, params, stats, z), log_qz), stats_after
 
-    def decode(state: State, z: Float[Array, "n d"]) -> Float[Array, "n *shape"]:
-        outputs, _ = decoder.apply(state.params["decoder"], state.stats["decoder"], z, train=False)
-        return likelihood.mean(outputs)
+        if objective.closed_kl:
+            log_px, decoder_stats = log_likelihood(
+                model, params, stats, batch, z, train, decoder_key
+            )
+            terms, descended = _closed(objective, log_px.mean(axis=0), q, weight)
+        else:
+            if objective.estimator.stops:
+                still = model.posterior.at(*hold((params["posterior"], outputs)))
+                log_qz = still.log_prob(z)
+            found, decoder_stats = densities(params, z, log_qz)
+            if one_view(objective.bound, objective.estimator):
+                descended = -value(objective.bound.decoder, found.log_w(weight))
+            else:  # the compiler merges what the two have in common
+                of_model, decoder_stats = densities(params, *hold((z, log_qz)))
+                of_path, _ = densities(hold(params), z, log_qz)
+                descended = negative_bound(
+                    objective.bound,
+                    objective.estimator,
+                    of_model.log_w(weight),
+                    of_path.log_w(weight),
+                    weight,
+                )
+            terms = _sampled(objective, found) | {"loss": descended}
+        return descended, ({"encoder": encoder_stats, "decoder": decoder_stats}, terms)
+
+    return loss
+
+
+def _closed(
+    objective: Objective, log_px: Float[Array, " n"], q: Posterior, weight: Float[Array, ""]
+) -> tuple[Terms, Float[Array, " n"]]:
+    """The ELBO's terms, and its negative with the KL weighted and some of it free."""
+    assert q.kl is not None  # build.py has refused what has no closed form
+    descended = weight * free_nats(q.kl, objective.free_nats) - log_px
+    terms = elbo(log_px, q.kl.sum(axis=1))._replace(loss=descended)
+    return terms._asdict(), descended
+
+
+def _sampled(objective: Objective, found: Weights) -> Terms:
+    """The terms of ELBO and bound, unweighted, whatever training weighs them with."""
+    rate = (found.log_qz - found.log_pz).mean(axis=0)
+    terms = elbo(found.log_px.mean(axis=0), rate)._asdict()
+    return terms | {"negative_bound": -value(objective.bound.decoder, found.log_w())}
+
+
+def encoded(
+    model: Model,
+    params: Params,
+    stats: Params,
+    batch: Batch,
+    train: bool = False,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "n o"], Params]:
+    """What the encoder says of each image, and its stats after that."""
+    x = beside(batch.x, batch.label, model.classes)
+    return model.encoder.apply(params["encoder"], stats["encoder"], x, train=train, key=key)
+
+
+def posterior(model: Model, params: Params, stats: Params, batch: Batch) -> Posterior:
+    """q(z|x) of each image, networks in evaluation mode."""
+    return model.posterior.at(params["posterior"], encoded(model, params, stats, batch)[0])
+
+
+def prior(model: Model, params: Params, stats: Params) -> Prior:
+    """p(z); pseudo-inputs, where it has some, meet the encoder in evaluation mode."""
+
+    def encode(x: Float[Array, "m *shape"]) -> Posterior:
+        return posterior(model, params, stats, Batch(x, jnp.zeros(len(x), jnp.int32)))
+
+    return model.prior.at(params["prior"], encode)
+
+
+def log_prior(
+    model: Model, params: Params, stats: Params, z: Float[Array, "k n d"]
+) -> Float[Array, "k n"]:
+    """log p(z) in nats."""
+    flat = z.reshape(-1, model.code_dim)
+    return prior(model, params, stats).log_prob(flat).reshape(z.shape[:2])
+
+
+def decoded(
+    model: Model,
+    params: Params,
+    stats: Params,
+    z: Float[Array, "m d"],
+    label: Int[Array, " m"],
+    train: bool = False,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "m *outputs"], Params]:
+    """What the decoder says of each code, and its stats after that."""
+    seen = beside(z[:, : model.decoder_sees], label, model.classes)
+    return model.decoder.apply(params["decoder"], stats["decoder"], seen, train=train, key=key)
+
+
+def log_likelihood(
+    model: Model,
+    params: Params,
+    stats: Params,
+    batch: Batch,
+    z: Float[Array, "k n d"],
+    train: bool = False,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "k n"], Params]:
+    """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
+    k, n, _ = z.shape
+    label = jnp.tile(batch.label, k)
+    flat, moved = decoded(model, params, stats, z.reshape(k * n, -1), label, train, key)
+    outputs = flat.reshape(k, n, *flat.shape[1:])
+    log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(
+        params["likelihood"], outputs, batch.x
+    )
+    return log_px, moved
+
+
+def probes(model: Model) -> dict[str, Callable[..., Any]]:
+    """What metrics and pictures may ask a trained VAE, by name; the state comes first.
+
+    codes (key, n) -> z ~ p(z), (n, d)
+    decode (z, label=None) -> E[x|z]; without labels, one class after the other
+    encode (x, label=None) -> the code that no noise gives, (n, d)
+    draw (batch, key, k) -> z ~ q(z|x), (k, n, d), and log q(z|x), (k, n)
+    log_prior (z) -> (k, n); log_posterior, log_likelihood (batch, z) -> (k, n)
+    observe (key, z, label=None) -> x ~ p(x|z)
+    noise () -> the std of p(x|z), for one that is normal
+    """
+
+    def labels(label: Int[Array, " n"] | None, n: int) -> Int[Array, " n"]:
+        return in_turn(n, model.classes) if label is None else label
+
+    def outputs(state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None) -> Array:
+        return decoded(model, state.params, state.stats, z, labels(label, len(z)))[0]
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
-        del state
-        return prior.sample(key, n)
+        return prior(model, state.params, state.stats).sample(key, n)
 
-    def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
-        return decode(state, codes(state, key, n))
+    def decode(
+        state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
+    ) -> Float[Array, "n *shape"]:
+        return model.likelihood.mean(state.params["likelihood"], outputs(state, z, label))
 
-    phase = Phase(loss, ("encoder", "decoder"), tx)
-    return game(init, [phase], sample, {"encode": encode, "decode": decode, "codes": codes})
+    def observe(
+        state: State,
+        key: Key[Array, ""],
+        z: Float[Array, "n d"],
+        label: Int[Array, " n"] | None = None,
+    ) -> Float[Array, "n *shape"]:
+        return model.likelihood.sample(state.params["likelihood"], key, outputs(state, z, label))
+
+    def of(state: State, batch: Batch) -> Posterior:
+        return posterior(model, state.params, state.stats, batch)
+
+    def encode(
+        state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
+    ) -> Float[Array, "n d"]:
+        return of(state, Batch(x, labels(label, len(x)))).centre
+
+    std = model.likelihood.std
+    noise = {} if std is None else {"noise": lambda state: std(state.params["likelihood"])}
+    return noise | {
+        "codes": codes,
+        "decode": decode,
+        "encode": encode,
+        "draw": lambda state, batch, key, k: of(state, batch).draw(key, k),
+        "log_prior": lambda state, z: log_prior(model, state.params, state.stats, z),
+        "log_posterior": lambda state, batch, z: of(state, batch).log_prob(z),
+        "log_likelihood": lambda state, batch, z: log_likelihood(
+            model, state.params, state.stats, batch, z
+        )[0],
+        "observe": observe,
+    }

@@ -5,5 +5,9 @@ from collections.abc import Callable
 from latentgen.core.types import Net
 from latentgen.networks import conv, mlp
 
-ENCODERS: dict[str, Callable[..., Net]] = {"mlp": mlp.encoder, "conv": conv.encoder}
+ENCODERS: dict[str, Callable[..., Net]] = {
+    "mlp": mlp.encoder,
+    "twin": mlp.twin_encoder,
+    "conv": conv.encoder,
+}
 DECODERS: dict[str, Callable[..., Net]] = {"mlp": mlp.decoder, "conv": conv.decoder}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from latentgen.core.types import Net
+from latentgen.core.types import Net, PyTree
 from latentgen.errors import BadInput, choose, positive
 from latentgen.networks.net import from_linen
 from latentgen.networks.norms import NORMS, norm
@@ -22,6 +22,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softplus": nn.softplus,
     "gelu": nn.gelu,
     "swish": nn.swish,
+    "glu": nn.glu,  # x sigmoid(y), from layers twice as wide (arXiv:1612.08083)
 }
 
 INITS: dict[str, Callable[..., Array]] = {
@@ -39,6 +40,10 @@ class Style(NamedTuple):
     dropout: float
     init: str
     dtype: DTypeLike
+
+    def width(self, units: int) -> int:
+        """How wide a linear layer must be, so that its activation leaves so many units."""
+        return 2 * units if self.activation == "glu" else units
 
     @property
     def bias(self) -> bool:
@@ -81,7 +86,7 @@ def sizes(key: str, values: Sequence[int]) -> tuple[int, ...]:
 
 def finish(
     x: Float[Array, "n *shape"], style: Style, train: bool, normalized: bool = True
-) -> Float[Array, "n *shape"]:
+) -> Float[Array, "n *narrower"]:
     """What follows a hidden layer: norm, activation, dropout. Called inside a linen module."""
     layer = norm(style.norm, style.dtype) if normalized else None
     x = x if layer is None else layer(x, train)
@@ -99,7 +104,7 @@ class Hidden(nn.Module):
     def __call__(self, x: Float[Array, "n d"], train: bool) -> Float[Array, "n e"]:
         for width in self.widths:
             dense = nn.Dense(
-                width,
+                self.style.width(width),
                 use_bias=self.style.bias,
                 dtype=self.style.dtype,
                 kernel_init=self.style.kernel,
@@ -131,6 +136,19 @@ class MLP(nn.Module):
         x = Hidden(self.hidden, self.style)(x.reshape(len(x), -1), train)
         x = Linear(math.prod(self.shape), self.style)(x)
         return x.reshape(len(x), *self.shape)
+
+
+class Twin(nn.Module):
+    """Two stacks that share nothing; the outputs of the one, then those of the other."""
+
+    hidden: tuple[int, ...]
+    outputs: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n *inputs"], train: bool) -> Float[Array, "n outputs"]:
+        halves = [MLP(self.hidden, (self.outputs // 2,), self.style)(x, train) for _ in range(2)]
+        return jnp.concatenate(halves, axis=1)
 
 
 def encoder(
@@ -170,3 +188,31 @@ def decoder(
     """
     how = style(activation, norm, dropout, init, dtype)
     return from_linen(MLP(sizes("hidden", hidden), sizes("shape", shape), how))
+
+
+def affine_params(kernel: Float[Array, "i o"], bias: Float[Array, " o"]) -> PyTree:
+    """The parameters with which an MLP without hidden layers is x -> x kernel + bias."""
+    return {"Linear_0": {"Dense_0": {"kernel": kernel, "bias": bias}}}
+
+
+def twin_encoder(
+    hidden: Sequence[int] = (400,),
+    *,
+    outputs: int,
+    activation: str = "relu",
+    norm: str = "none",
+    dropout: float = 0.0,
+    init: str = "lecun",
+    dtype: DTypeLike = jnp.float32,
+) -> Net:
+    """Two networks in one, each giving half of the outputs: one for the mean, one for the std.
+
+    Reference: the encoder of Titsias & Ruiz 2019 (arXiv:1808.02078).
+
+    Raises:
+        BadInput: an unknown name, a size below 1, or an odd number of outputs.
+    """
+    if outputs % 2:
+        raise BadInput(f"outputs={outputs} must be even for two networks.")
+    how = style(activation, norm, dropout, init, dtype)
+    return from_linen(Twin(sizes("hidden", hidden), positive("outputs", outputs), how))

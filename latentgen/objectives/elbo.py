@@ -1,4 +1,4 @@
-"""The evidence lower bound of a variational autoencoder."""
+"""The evidence lower bound of a variational autoencoder, and weights of its KL."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,11 +25,22 @@ class Elbo(NamedTuple):
 def elbo(
     log_px: Float[Array, " n"], kl: Float[Array, " n"], beta: float | Float[Array, ""] = 1.0
 ) -> Elbo:
-    """-ELBO(x) = -E_q[log p(x|z)] + KL(q(z|x) || p(z)), with one sample of z and a known KL.
+    """-ELBO(x) = -E_q[log p(x|z)] + KL(q(z|x) || p(z)), the KL known or sampled.
 
     Reference: Kingma & Welling 2014, equation 7 (arXiv:1312.6114); beta: Higgins et al. 2017.
     """
     return Elbo(-log_px, kl, kl - log_px, beta * kl - log_px)
+
+
+def free_nats(kl: Float[Array, "n g"], least: float | Float[Array, ""]) -> Float[Array, " n"]:
+    """sum_g max(least, mean_n KL_g), as one value per example whose mean over n is that.
+
+    A group whose mean KL over the minibatch is below `least` nats gives no gradient.
+
+    Reference: Kingma et al. 2016, "free bits" (arXiv:1606.04934).
+    """
+    free = kl.mean(axis=0, keepdims=True) < least
+    return jnp.where(free, least, kl).sum(axis=1)
 
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]

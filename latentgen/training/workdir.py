@@ -139,6 +139,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_bytes(path, (json.dumps(words(value), indent=2, allow_nan=False) + "\n").encode())
 
 
+def append_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Adds a line of JSON to a file of such lines, whole; see `words`.
+
+    A torn last line, which a crash leaves, goes. Two writers wait for each other.
+    """
+    line = json.dumps(words(value), allow_nan=False).encode() + b"\n"
+    with open(path, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """What `write_json` wrote."""
     return json.loads(Path(path).read_text())

@@ -15,11 +15,13 @@ import pytest
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method, State
 from latentgen.methods.gan import gan
-from latentgen.methods.vae import vae
+from latentgen.methods.vae import Model, Objective, vae
 from latentgen.networks import mlp
 from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.elbo import kl_warmup
-from latentgen.probability import likelihoods, priors
+from latentgen.objectives.estimators import ESTIMATORS
+from latentgen.probability import likelihoods, posteriors, priors
 
 pytestmark = pytest.mark.usefixtures("x64")
 SHAPE = (3, 2, 1)
@@ -28,7 +30,9 @@ NET = dict(hidden=(5,), activation="tanh", dtype=jnp.float64)
 
 def small_vae(tx: optax.GradientTransformation, likelihood: likelihoods.Likelihood) -> Method:
     nets = mlp.encoder(outputs=4, **NET), mlp.decoder(SHAPE, **NET)
-    return vae(*nets, likelihood, 2, kl_warmup(0.7, 4), tx, SHAPE)
+    model = Model(*nets, priors.fixed(priors.normal(2)), posteriors.diagonal(2), likelihood, 2, 2)
+    objective = Objective(1, BOUNDS["elbo"](1, 1, 0.0), ESTIMATORS["pathwise"], closed_kl=True)
+    return vae(model, objective, kl_warmup(0.7, 4), tx, SHAPE)
 
 
 def small_gan(

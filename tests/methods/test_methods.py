@@ -4,6 +4,7 @@ import copy
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     experiment: str
     changes: dict[str, Any]
     hyper: str
+    variant: str | None = None
 
 
 SMALL_CONV = {"network": "conv", "hidden": (16,), "channels": (4, 8)}
@@ -59,6 +61,38 @@ ROWS = {
         },
         "optimizer.lr",
     ),
+    "vae-dreg-vamp": Row(
+        "vae",
+        {
+            "method.prior": "vamp",
+            "method.components": 5,
+            "method.bound": "iwae",
+            "method.samples": 3,
+            "method.kl": "sampled",
+            "method.estimator": "dreg",
+        },
+        "optimizer.lr",
+    ),
+    "vae-two-layers-mixture": Row(
+        "vae",
+        {
+            "method.second_code_dim": 3,
+            "method.prior": "mixture",
+            "method.components": 4,
+            "method.kl": "sampled",
+        },
+        "method.beta",
+    ),
+    "vae-flow-logistic-classes": Row(
+        "vae",
+        {
+            "method.posterior": "flow",
+            "method.kl": "sampled",
+            "method.likelihood": "discretized_logistic",
+            "method.classes": 10,
+        },
+        "optimizer.lr",
+    ),
     "gan": Row("gan", {"method.ema_decay": 0.0}, "generator_optimizer.lr"),
     "gan-minimax-ema": Row("gan", {"method.game": "minimax"}, "discriminator_optimizer.lr"),
     "gan-conv-3-steps-uniform": Row(
@@ -73,14 +107,18 @@ ROWS = {
 }
 
 
-def config_of(row: Row) -> dict[str, Any]:
-    path = ROOT / "experiments" / f"{row.experiment}.py"
-    spec = importlib.util.spec_from_file_location(row.experiment, path)
+def experiment(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config = module.get_config().to_dict()
+    return module
+
+
+def config_of(row: Row) -> dict[str, Any]:
+    module = experiment(row.experiment)
+    config = (module.get_config(row.variant) if row.variant else module.get_config()).to_dict()
     for key, value in row.changes.items():
         assert key in flatten(config)
         *path, name = key.split(".")
@@ -95,12 +133,65 @@ SHAPE = (8, 8, 1)
 
 
 def method_of(row: Row) -> Method:
-    return build.experiment(config_of(row)).wire(SHAPE)
+    return build.experiment(config_of(row)).plan.wire(SHAPE)
 
 
 def batches(steps: int, draws: int, seed: int = 0) -> Batch:
     x = jax.random.uniform(jax.random.key(seed), (steps, draws, 16, *SHAPE))
     return Batch(x, jnp.zeros((steps, draws, 16), jnp.int32))
+
+
+SMALL = {
+    "hidden": (8,),
+    "channels": (4, 8),
+    "components": 5,
+    "code_dim": 4,
+    "second_code_dim": 3,
+    "samples": 4,
+    "group": 2,
+    "warmup_steps": 2,
+}
+
+
+def shrunk(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with small sizes in place of large ones; what is 0, 1 or empty stays so."""
+    return {
+        key: shrunk(value)
+        if isinstance(value, dict)
+        else SMALL[key]
+        if key in SMALL and value not in (0, 1, ())
+        else value
+        for key, value in config.items()
+    }
+
+
+VARIANTS = [(name, v) for name in ("vae", "gan") for v in experiment(name).VARIANTS]
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_variant_trains_resumes_and_bears_black_and_white(name: str, variant: str) -> None:
+    """Steps on ordinary images, resumed bitwise; then steps on black images, then on white ones."""
+    config = shrunk(config_of(Row(name, {}, "", variant)))
+    points = config["data"]["preprocess"] == "none"
+    method = build.experiment(config).plan.wire((2,) if points else SHAPE)
+    run, key = runner(method), run_key(0)
+
+    def images(value: float | None, steps: int = 2) -> Batch:
+        batch = batches(steps, method.draws)
+        x = jnp.round(batch.x) if value is None else jnp.full_like(batch.x, value)
+        return batch._replace(x=x[..., :2, 0, 0] if points else x)
+
+    start = jax.jit(method.init)(key)
+    data = images(None, 4)
+    whole, _ = run(start, 0, data, key)
+    half, _ = run(start, 0, jax.tree.map(lambda a: a[:2], data), key)
+    state, _ = run(half, 2, jax.tree.map(lambda a: a[2:], data), key)
+    assert_bitwise(whole, state)
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), start, state)
+    assert sum(jax.tree.leaves(changed)) > len(jax.tree.leaves(changed)) / 2
+    for first, value in ((4, 0.0), (6, 1.0)):
+        state, metrics = run(state, first, images(value), key)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
 
 
 def runner(method: Method) -> Callable[[Any, int, Batch, jax.Array], tuple[Any, dict]]:

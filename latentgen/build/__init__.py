@@ -1,0 +1,128 @@
+"""From a config to what it describes: the only reader of configs.
+
+`experiment` checks every key before anything is loaded or written; `Experiment.plan.wire` then makes
+the method for data of a given shape. Hyperparameters may be traced, so that a population shares
+one compilation.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float
+
+from latentgen.build.gan import gan_of
+from latentgen.build.parts import Plan, Shape
+from latentgen.build.vae import vae_of
+from latentgen.config import Section
+from latentgen.core.types import Method
+from latentgen.data.preprocess import PREPROCESS, Preprocess
+from latentgen.errors import BadInput
+
+METHODS: dict[str, Callable[[Section, Section, Preprocess], Plan]] = {"gan": gan_of, "vae": vae_of}
+"""(the config, its section `method`, the preprocessing) -> a plan of the method."""
+
+
+class Data(NamedTuple):
+    """Which data set, and how it is seen.
+
+    validation: examples held out from the end of the training split; None: the set's default.
+    """
+
+    name: str
+    preprocess: Preprocess
+    validation: int | None
+
+
+class Every(NamedTuple):
+    """Steps between two lines of the log, validations, pictures and checkpoints."""
+
+    log: int
+    validate: int
+    sample: int
+    checkpoint: int
+
+
+class Experiment(NamedTuple):
+    """What a config describes.
+
+    plan: makes the method for data of a given shape.
+    """
+
+    seed: int
+    steps: int
+    batch_size: int
+    data: Data
+    every: Every
+    plan: Plan
+
+
+def experiment(config: Mapping[str, Any]) -> Experiment:
+    """Reads and checks a whole config.
+
+    Raises:
+        BadInput: a key is missing, unknown, or holds what it cannot.
+    """
+    root = Section("config", config)
+    data = _data(root.section("data"))
+    method = root.section("method")
+    found = Experiment(
+        seed=root.integer("seed", low=0, high=2**32 - 1),
+        steps=root.integer("steps", low=1),
+        batch_size=root.integer("batch_size", low=1),
+        data=data,
+        every=_every(root.section("every")),
+        plan=method.choose("name", METHODS)(root, method, data.preprocess),
+    )
+    root.finish()
+    return found
+
+
+def make(
+    config: Mapping[str, Any], shape: Shape
+) -> Callable[[Mapping[str, Float[Array, ""] | float]], Method]:
+    """hyperparameters -> the method of `config` with these in place of its own.
+
+    Args:
+        config: see `experiment`.
+        shape: of one example.
+
+    Raises:
+        BadInput: as for `experiment`; the made function raises it for a hyperparameter that is
+            not a number with a fraction in the config, since others shape the program.
+    """
+
+    def method(hypers: Mapping[str, Float[Array, ""] | float]) -> Method:
+        replaced: Mapping[str, Any] = config
+        for key, value in hypers.items():
+            replaced = _replace(replaced, key, key.split("."), value)
+        return experiment(replaced).plan.wire(shape)
+
+    return method
+
+
+def _replace(values: Mapping[str, Any], key: str, path: list[str], new: Any) -> Mapping[str, Any]:
+    name, *rest = path
+    if rest and isinstance(values.get(name), Mapping):
+        return {**values, name: _replace(values[name], key, rest, new)}
+    if rest or not isinstance(values.get(name), float):
+        raise BadInput(f"hyperparameter {key!r} must be a key of the config with a float value.")
+    return {**values, name: new}
+
+
+def _data(section: Section) -> Data:
+    return Data(
+        section.word("name"),
+        section.choose("preprocess", PREPROCESS),
+        section.integer_or_none("validation", low=0),
+    )
+
+
+def _every(section: Section) -> Every:
+    every = Every(*(section.integer(name, low=1) for name in Every._fields))
+    for name, value in zip(Every._fields, every, strict=True):
+        if value % every.log:
+            raise BadInput(
+                f"{section.key(name)}={value} must be a multiple of "
+                f"{section.key('log')}={every.log}."
+            )
+    return every

@@ -1,0 +1,439 @@
+"""What can be measured of a trained run, by name; each result says how it was come by.
+
+A measure is a function (subject, options) -> Result. The mathematics is in metrics/; here it meets
+a run's method, images and random keys, a batch at a time.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, Shaped
+from tqdm import tqdm
+
+from latentgen import views
+from latentgen.core.keys import run_key, stream
+from latentgen.core.types import Batch, Method, PyTree
+from latentgen.data.pipeline import passes
+from latentgen.data.sources import Examples
+from latentgen.errors import BadInput
+from latentgen.metrics import annealing, latents, parzen
+from latentgen.metrics.importance import Importance, importance
+from latentgen.probability import likelihoods, linear, priors
+from latentgen.runner import Run
+from latentgen.training import hooks
+from latentgen.training.evaluation import Estimate, estimate
+
+ROWS = 2_000  # codes decoded at once
+CHUNK = 200  # importance samples of an image at once
+IMAGES = 100  # that are annealed, unless the user says more
+PAIRS = 1_000  # codes and posteriors in a block of all pairs
+DRAWS = 50  # codes in each of the two averages that find active units
+SAMPLES = 10_000  # of a Parzen window
+
+
+class Options(NamedTuple):
+    """What the user may choose.
+
+    images: how many of the split, from its first; None: as many as the measure thinks fit
+    k: importance samples of each image
+    chains, temperatures, leapfrogs: of annealing
+    observation_std: of N(x; decoded code, std^2), put in place of the method's own likelihood
+    """
+
+    seed: int
+    images: int | None
+    k: int
+    chains: int
+    temperatures: int
+    leapfrogs: int
+    observation_std: float | None
+
+
+class Subject(NamedTuple):
+    """What is measured: a run's state after so many steps, on a split of its data."""
+
+    run: Run
+    step: int
+    state: PyTree
+    split: str
+
+    @property
+    def examples(self) -> Examples:
+        """All of the split."""
+        return self.run.dataset.splits[self.split]
+
+
+class Result(NamedTuple):
+    """values: the figures, an `Estimate` where it is a mean over images; protocol: how."""
+
+    values: dict[str, Any]
+    protocol: dict[str, Any]
+
+
+Measure = Callable[[Subject, Options], Result]
+
+
+def terms(subject: Subject, options: Options) -> Result:
+    """The objective's terms, with networks in evaluation mode and the weights of the last step."""
+    run, examples = subject.run, _first(subject, options, None)
+    preprocess = run.experiment.data.preprocess
+    found = hooks.split_terms(run.method, preprocess, examples, run_key(options.seed))(
+        subject.step, subject.state
+    )
+    values: dict[str, Any] = {name: value._asdict() for name, value in found.items()}
+    if "negative_elbo" in found:
+        values |= _bits(subject, -found["negative_elbo"].mean)
+    return Result(values, {"images": len(examples.label)})
+
+
+def importance_sampled(subject: Subject, options: Options) -> Result:
+    """log p(x) by importance sampling from q(z|x), a lower bound in expectation."""
+    draw = views.probe(subject.run.method, "draw")
+    log_prior, log_likelihood = densities(subject, options)
+    chunk = min(options.k, CHUNK)
+    images = max(1, ROWS // chunk)
+
+    @jax.jit
+    def measure(state: PyTree, batch: Batch, key: Key[Array, ""]) -> Importance:
+        return importance(
+            lambda key, s: draw(state, batch, key, s),
+            lambda z: log_prior(state, z) + log_likelihood(state, batch, z),
+            key,
+            options.k,
+            chunk,
+        )
+
+    found = _over_images(subject, options, None, images, measure)
+    values: dict[str, Any] = {
+        "log_likelihood": _estimate(found.log_likelihood),
+        "effective_samples": _estimate(found.effective_samples),
+        "effective_samples_quartiles": _quartiles(found.effective_samples),
+    }
+    values |= _bits(subject, values["log_likelihood"]["mean"])
+    protocol = {"images": len(found.log_likelihood), "k": options.k, **_observation(options)}
+    return Result(values, protocol)
+
+
+def annealed(subject: Subject, options: Options) -> Result:
+    """log p(x) by annealed importance sampling from the prior, a lower bound in expectation."""
+    tuned = _tuned(subject, options)
+
+    @jax.jit
+    def measure(state: PyTree, batch: Batch, key: Key[Array, ""]) -> dict[str, Array]:
+        pilot, chains = jax.random.split(key)
+        found = tuned(state, batch, pilot).forward(chains)
+        names = ("log_likelihood", "acceptance", "effective_chains")
+        return {name: getattr(found, name) for name in names}
+
+    found = _over_images(subject, options, IMAGES, max(1, ROWS // options.chains), measure)
+    values: dict[str, Any] = {name: _estimate(each) for name, each in found.items()}
+    values |= _bits(subject, values["log_likelihood"]["mean"])
+    return Result(values, _annealing_protocol(options, len(found["log_likelihood"])))
+
+
+def bidirectional(subject: Subject, options: Options) -> Result:
+    """Annealing on images that the model itself drew: a lower and an upper bound of log p(x)."""
+    method, classes = subject.run.method, subject.run.experiment.plan.classes
+    codes, observe = views.probe(method, "codes"), _observe(subject, options)
+    tuned, wanted = _tuned(subject, options), options.images or IMAGES
+    n = min(wanted, max(1, ROWS // options.chains))
+
+    @jax.jit
+    def measure(state: PyTree, key: Key[Array, ""]) -> tuple[Array, Array]:
+        code_key, image_key, pilot, up, down = jax.random.split(key, 5)
+        label = jnp.arange(n) % max(classes, 1)
+        z = codes(state, code_key, n)
+        batch = Batch(observe(state, image_key, z, label), label)
+        exact = jnp.broadcast_to(z[None], (options.chains, *z.shape))
+        ways = tuned(state, batch, pilot)
+        return ways.forward(up).log_likelihood, ways.reverse(exact, down).log_likelihood
+
+    key = stream(run_key(options.seed), "simulated")
+    blocks = _told("bdmc", range(-(-wanted // n)))
+    found = [measure(subject.state, jax.random.fold_in(key, i)) for i in blocks]
+    lower, upper = (
+        np.concatenate([np.asarray(a) for a in part])[:wanted] for part in zip(*found, strict=True)
+    )
+    values = {
+        "lower_bound": _estimate(lower),
+        "upper_bound": _estimate(upper),
+        "gap": _estimate(upper - lower),
+    }
+    protocol = _annealing_protocol(options, wanted) | {"images_are": "drawn from the model"}
+    return Result(values, protocol)
+
+
+def active_units(subject: Subject, options: Options) -> Result:
+    """Coordinates of the code whose posterior mean moves with x: Cov_x(E_q[z]) > 0.01."""
+    draw = views.probe(subject.run.method, "draw")
+
+    @jax.jit
+    def measure(state: PyTree, batch: Batch, key: Key[Array, ""]) -> tuple[Array, Array]:
+        z, _ = draw(state, batch, key, 2 * DRAWS)
+        return z[:DRAWS].mean(axis=0), z[DRAWS:].mean(axis=0)
+
+    first, second = _over_images(subject, options, None, ROWS // (2 * DRAWS), measure)
+    activity = latents.activity_from_samples(first, second)
+    values = {"active_units": int(latents.active_units(activity)), "activity": activity.tolist()}
+    return Result(values, {"images": len(first), "draws": 2 * DRAWS, "threshold": 0.01})
+
+
+def surgery(subject: Subject, options: Options) -> Result:
+    """The rate in two parts: what a code says of its image, and how far q(z) is from p(z)."""
+    method, state = subject.run.method, subject.state
+    draw, log_posterior, log_prior = (
+        views.probe(method, name) for name in ("draw", "log_posterior", "log_prior")
+    )
+
+    @jax.jit
+    def sampled(state: PyTree, batch: Batch, key: Key[Array, ""]) -> tuple[Array, ...]:
+        z, log_q = draw(state, batch, key, 1)
+        return z[0], log_q[0], log_prior(state, z)[0]
+
+    @jax.jit
+    def pairwise(state: PyTree, z: Float[Array, "m d"], block: Batch) -> Float[Array, "m b"]:
+        return log_posterior(state, block, latents.all_pairs(z, block.x.shape[0]))
+
+    z, log_q, log_p = _over_images(subject, options, None, PAIRS, sampled)
+    examples, preprocess = _first(subject, options, None), subject.run.experiment.data.preprocess
+    key, size = _evaluation_key(options), min(PAIRS, len(z))
+    blocks = [
+        jax.tree.map(lambda a, valid=valid: a[:valid], batch)
+        for batch, valid in passes(examples, preprocess, size, key)
+    ]
+    parts = [
+        latents.log_aggregate(lambda z, block: pairwise(state, z, block), z[i : i + size], blocks)
+        for i in _told("surgery", range(0, len(z), size))
+    ]
+    found = latents.surgery(log_q, jnp.concatenate(parts), log_p)
+    values = {
+        "mutual_information": _estimate(found.information),
+        "marginal_kl": _estimate(found.marginal_kl),
+        "rate": _estimate(found.information + found.marginal_kl),
+        "log_images": float(np.log(len(z))),
+    }
+    return Result(values, {"images": len(z)})
+
+
+def parzen_window(subject: Subject, options: Options) -> Result:
+    """The kernel density estimate of Goodfellow et al. 2014, in pixels of [0, 1]."""
+    run, preprocess = subject.run, subject.run.experiment.data.preprocess
+    if "validation" not in run.dataset.splits:
+        raise BadInput("parzen needs a validation split: config.data.validation=0 leaves none.")
+    key = stream(run_key(options.seed), "parzen")
+    codes = views.prior(run.method, subject.state, key, SAMPLES)
+    synthetic = views.decoded(run.method, subject.state, codes)
+
+    def flat(x: Shaped[Array | np.ndarray, "n *shape"]) -> Float[Array, "n p"]:
+        return preprocess.pixels(jnp.asarray(x)).reshape(len(x), -1)
+
+    def real(examples: Examples) -> Float[Array, "n p"]:
+        batches = passes(examples, preprocess, len(examples.label), _evaluation_key(options))
+        return flat(next(batches)[0].x)
+
+    chooses = run.dataset.splits["validation"]
+    chooses = Examples(chooses.x[: parzen.VALIDATION], chooses.label[: parzen.VALIDATION])
+    test = real(_first(subject, options, None))
+    found = jax.jit(parzen.parzen)(flat(synthetic), real(chooses), test)
+    values = {
+        "log_likelihood": Estimate(
+            float(found.log_likelihood), float(found.standard_error), len(test)
+        )._asdict(),
+        "sigma": float(found.sigma),
+    }
+    protocol = {"images": len(test), "samples": SAMPLES, "validation_images": len(chooses.label)}
+    return Result(values, protocol)
+
+
+def exact(subject: Subject, options: Options) -> Result:
+    """log p(x) itself, where the decoder is affine, the prior N(0, I) and the likelihood normal."""
+    method, state = subject.run.method, subject.state
+    decode, log_prior = views.probe(method, "decode"), views.probe(method, "log_prior")
+    z = jax.random.normal(jax.random.key(0), views.prior(method, state, jax.random.key(0), 8).shape)
+    dim = z.shape[1]
+    if not jnp.allclose(log_prior(state, z[None])[0], priors.normal(dim).log_prob(z), atol=1e-3):
+        raise BadInput("--metrics=exact needs the prior N(0, I), which this method has not.")
+    w, mu = linear.affine(lambda z: decode(state, z), dim)
+    std = _noise(subject, options)
+
+    @jax.jit
+    def measure(state: PyTree, batch: Batch, key: Key[Array, ""]) -> Float[Array, " n"]:
+        return linear.log_marginal(w, mu, std, batch.x.reshape(batch.x.shape[0], -1))
+
+    found = _over_images(subject, options, None, hooks.AT_ONCE, measure)
+    return Result(
+        {"log_likelihood": _estimate(found)}, {"images": len(found), **_observation(options)}
+    )
+
+
+MEASURES: dict[str, Measure] = {
+    "terms": terms,
+    "is": importance_sampled,
+    "ais": annealed,
+    "bdmc": bidirectional,
+    "active": active_units,
+    "surgery": surgery,
+    "parzen": parzen_window,
+    "exact": exact,
+}
+
+
+class _Ways(NamedTuple):
+    """Annealing on one batch: forward (key), and reverse (exact posterior codes, key)."""
+
+    forward: Callable[[Key[Array, ""]], annealing.Annealed]
+    reverse: Callable[[Float[Array, "c n d"], Key[Array, ""]], annealing.Annealed]
+
+
+def _tuned(subject: Subject, options: Options) -> Callable[..., _Ways]:
+    """(state, batch, key) -> both ways, with step sizes from a pilot run of as many chains."""
+    codes = views.probe(subject.run.method, "codes")
+    log_prior, log_likelihood = densities(subject, options)
+    schedule = annealing.sigmoid_schedule(options.temperatures)
+
+    def tuned(state: PyTree, batch: Batch, key: Key[Array, ""]) -> _Ways:
+        n, leapfrogs = batch.x.shape[0], options.leapfrogs
+
+        def prior(z: Float[Array, "c n d"]) -> Float[Array, "c n"]:
+            return log_prior(state, z)
+
+        def likelihood(z: Float[Array, "c n d"]) -> Float[Array, "c n"]:
+            return log_likelihood(state, batch, z)
+
+        def start(key: Key[Array, ""]) -> Float[Array, "c n d"]:
+            return codes(state, key, options.chains * n).reshape(options.chains, n, -1)
+
+        steps = annealing.tune(prior, likelihood, start, key, schedule, leapfrogs)
+        return _Ways(
+            lambda key: annealing.forward(
+                prior, likelihood, start, key, schedule, steps, leapfrogs
+            ),
+            lambda z, key: annealing.reverse(prior, likelihood, z, key, schedule, steps, leapfrogs),
+        )
+
+    return tuned
+
+
+def densities(subject: Subject, options: Options) -> tuple[Callable, Callable]:
+    """(state, z) -> log p(z) and (state, batch, z) -> log p(x|z), of shape (k, n).
+
+    Raises:
+        BadInput: the method has no likelihood, and the user gives no observation model.
+    """
+    method = subject.run.method
+    log_prior = views.probe(method, "log_prior")
+    if options.observation_std is None:
+        _has_likelihood(method)
+        return log_prior, method.probes["log_likelihood"]
+    decode = views.probe(method, "decode")
+    log_prob = likelihoods.normal(options.observation_std).log_prob
+
+    def log_likelihood(state: PyTree, batch: Batch, z: Float[Array, "k n d"]) -> Array:
+        k, n, _ = z.shape
+        x = decode(state, z.reshape(k * n, -1)).reshape(k, *batch.x.shape)
+        return jax.vmap(log_prob, (None, 0, None))({}, x, batch.x)
+
+    return log_prior, log_likelihood
+
+
+def _noise(subject: Subject, options: Options) -> Float[Array, " p"]:
+    """The std of a normal p(x|z), for each value of x."""
+    x = math.prod(subject.run.dataset.shape)
+    if options.observation_std is not None:
+        return jnp.full(x, options.observation_std)
+    return jnp.broadcast_to(views.probe(subject.run.method, "noise")(subject.state).ravel(), x)
+
+
+def _observe(subject: Subject, options: Options) -> Callable[..., Array]:
+    """(state, key, z, label) -> x ~ p(x|z), the likelihood as in `densities`."""
+    method = subject.run.method
+    if options.observation_std is None:
+        _has_likelihood(method)
+        return method.probes["observe"]
+    decode, normal = views.probe(method, "decode"), likelihoods.normal(options.observation_std)
+    return lambda state, key, z, label: normal.sample({}, key, decode(state, z))
+
+
+def _has_likelihood(method: Method) -> None:
+    if "log_likelihood" not in method.probes:
+        raise BadInput(
+            "--observation_std is missing: this method has no likelihood p(x|z); name the std of a "
+            "normal one around its images."
+        )
+
+
+def _over_images(
+    subject: Subject,
+    options: Options,
+    images: int | None,
+    at_once: int,
+    measure: Callable[..., PyTree],
+) -> PyTree:
+    """What `measure` (state, batch, key) finds, over the first images of the split.
+
+    Args:
+        images: how many, where the user does not say; None: all.
+        at_once: in a batch.
+    """
+    examples = _first(subject, options, images)
+    size = min(at_once, len(examples.label))
+    key = _evaluation_key(options)
+    batches = passes(examples, subject.run.experiment.data.preprocess, size, key)
+    parts = []
+    total = -(-len(examples.label) // size)
+    for i, (batch, valid) in enumerate(_told("images", batches, total)):
+        found = measure(subject.state, batch, jax.random.fold_in(key, i))
+        parts.append(jax.tree.map(lambda a, valid=valid: np.asarray(a)[:valid], found))
+    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
+def _first(subject: Subject, options: Options, images: int | None) -> Examples:
+    number = options.images or images
+    examples = subject.examples
+    return Examples(examples.x[:number], examples.label[:number])
+
+
+def _evaluation_key(options: Options) -> Key[Array, ""]:
+    return stream(run_key(options.seed), "evaluation")
+
+
+def _told(what: str, items: Iterable[Any], total: int | None = None) -> Iterator[Any]:
+    """The items, with progress on a terminal."""
+    return iter(tqdm(items, desc=what, total=total, disable=None, leave=False))
+
+
+def _estimate(values: Float[np.ndarray, " n"] | Float[Array, " n"]) -> dict[str, float]:
+    return estimate(np.asarray(values))._asdict()
+
+
+def _quartiles(values: Float[np.ndarray, " n"]) -> list[float]:
+    return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+
+
+def _bits(subject: Subject, log_likelihood: float) -> dict[str, float]:
+    """Bits per dimension, where x is discrete and p(x|z) gives its values probabilities."""
+    plan, shape = subject.run.experiment.plan, subject.run.dataset.shape
+    if plan.levels is None:
+        return {}
+    return {"bits_per_dimension": -log_likelihood / (math.prod(shape) * math.log(2))}
+
+
+def _annealing_protocol(options: Options, images: int) -> dict[str, Any]:
+    return {
+        "images": images,
+        "chains": options.chains,
+        "temperatures": options.temperatures,
+        "schedule": "sigmoid",
+        "leapfrogs": options.leapfrogs,
+        "step_sizes": "from a pilot run of as many chains, then fixed",
+        **_observation(options),
+    }
+
+
+def _observation(options: Options) -> dict[str, Any]:
+    std = options.observation_std
+    return {} if std is None else {"observation_std": std}

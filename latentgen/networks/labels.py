@@ -1,0 +1,24 @@
+"""A class beside an input: how a network is told what to draw."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def beside(
+    x: Float[Array, "n *shape"], label: Int[Array, " n"], classes: int
+) -> Float[Array, "n *wider"]:
+    """x with the one-hot class appended to its last axis, in every pixel of an image.
+
+    classes: 0 leaves x as it is.
+    """
+    if not classes:
+        return x
+    hot = jax.nn.one_hot(label, classes, dtype=x.dtype)
+    hot = hot.reshape(len(x), *(1,) * (x.ndim - 2), classes)
+    return jnp.concatenate([x, jnp.broadcast_to(hot, (*x.shape[:-1], classes))], axis=-1)
+
+
+def in_turn(n: int, classes: int) -> Int[Array, " n"]:
+    """Labels 0, 1, ..., classes - 1, 0, ...: what is drawn where nobody names a class."""
+    return jnp.arange(n) % max(classes, 1)

@@ -1,0 +1,149 @@
+"""Measuring from the command line: every measure, its protocol, and what it refuses."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doors import run, tiny
+
+from latentgen.training.log import read
+
+MEASURED = {
+    "terms": {"distortion", "rate", "negative_elbo", "loss", "bits_per_dimension"},
+    "is": {"log_likelihood", "effective_samples", "bits_per_dimension"},
+    "ais": {"log_likelihood", "acceptance", "effective_chains", "bits_per_dimension"},
+    "bdmc": {"lower_bound", "upper_bound", "gap"},
+    "active": {"active_units", "activity"},
+    "surgery": {"mutual_information", "marginal_kl", "rate", "log_images"},
+    "parzen": {"log_likelihood", "sigma"},
+}
+FEW = ["--images=20", "--k=300", "--chains=4", "--temperatures=60"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Path]:
+    """A VAE of binarized digits, a linear one of grey digits, and a GAN, hardly trained."""
+    folder = tmp_path_factory.mktemp("runs")
+    flags = {
+        "vae": [*tiny("vae"), "--config.data.preprocess=threshold"],
+        "linear": [
+            *(flag for flag in tiny("vae") if "hidden" not in flag and "norm" not in flag),
+            *("--config.encoder.hidden=", "--config.decoder.hidden="),
+            *("--config.method.likelihood=normal_learned", "--config.method.ema_decay=0"),
+        ],
+        "gan": tiny("gan"),
+    }
+    for name, arguments in flags.items():
+        done = run("run", *arguments, f"--workdir={folder / name}", cache=cache)
+        assert done.returncode == 0, done.stderr
+    return {name: folder / name for name in flags}
+
+
+def measured(folder: Path, *flags: str) -> dict[str, dict]:
+    """The results that a command adds to the folder, by name."""
+    file = folder / "evaluations.jsonl"
+    before = len(read(file)) if file.exists() else 0
+    done = run("evaluate", f"--workdir={folder}", *flags)
+    assert done.returncode == 0, done.stderr
+    return {line["metric"]: line for line in read(file)[before:]}
+
+
+def test_one_command_gives_the_whole_picture_of_a_vae(runs: dict[str, Path]) -> None:
+    found = measured(runs["vae"], f"--metrics={','.join(MEASURED)}", *FEW)
+    assert found.keys() == MEASURED.keys()
+    stamp = {"split", "step", "seed", "data", "config_sha256", "versions", "device", "command"}
+    for name, names in MEASURED.items():
+        values, protocol = found[name]["values"], found[name]["protocol"]
+        assert names <= values.keys()
+        assert stamp <= found[name].keys()
+        assert (protocol["images"], protocol["dtype"]) == (20, "float32")
+        for value in values.values():
+            if isinstance(value, dict):
+                assert value["n"] == 20
+                assert value["standard_error"] > 0
+    assert found["is"]["protocol"]["k"] == 300
+    assert found["ais"]["protocol"]["chains"] == found["bdmc"]["protocol"]["chains"] == 4
+    assert found["terms"]["data"]["preprocess"] == "threshold"
+
+    terms, sampled = found["terms"]["values"], found["is"]["values"]
+    total = terms["distortion"]["mean"] + terms["rate"]["mean"]
+    np.testing.assert_allclose(terms["negative_elbo"]["mean"], total, rtol=1e-5)
+    likelihood = sampled["log_likelihood"]["mean"]
+    assert likelihood > -terms["negative_elbo"]["mean"]  # the bound is below what it bounds
+    assert abs(likelihood - found["ais"]["values"]["log_likelihood"]["mean"]) < 1
+    bits = -likelihood / (64 * math.log(2))
+    np.testing.assert_allclose(sampled["bits_per_dimension"], bits, rtol=1e-6)
+    gap = found["bdmc"]["values"]["gap"]
+    assert -3 * gap["standard_error"] < gap["mean"] < 2
+    parts = found["surgery"]["values"]
+    np.testing.assert_allclose(
+        parts["rate"]["mean"],
+        parts["mutual_information"]["mean"] + parts["marginal_kl"]["mean"],
+        rtol=1e-4,
+    )
+    assert parts["mutual_information"]["mean"] <= parts["log_images"] == math.log(20)
+    activity = found["active"]["values"]["activity"]
+    assert found["active"]["values"]["active_units"] == sum(a > 0.01 for a in activity) > 0
+
+
+def test_a_linear_vae_is_measured_exactly_and_its_estimates_agree(runs: dict[str, Path]) -> None:
+    flags = ["--metrics=exact,is,ais,terms", "--images=40", "--k=5000", *FEW[2:]]
+    found = measured(runs["linear"], *flags)
+    exact, by_is, by_ais = (
+        found[name]["values"]["log_likelihood"]["mean"] for name in ("exact", "is", "ais")
+    )
+    assert -0.05 < exact - by_is < 0.1
+    assert -0.05 < exact - by_ais < 0.5
+    assert exact > -found["terms"]["values"]["negative_elbo"]["mean"]
+    assert "bits_per_dimension" not in found["is"]["values"]  # a density has no bits
+
+
+def test_annealing_measures_a_gan_under_a_normal_observation_model(runs: dict[str, Path]) -> None:
+    found = measured(runs["gan"], "--metrics=ais,bdmc,parzen", "--observation_std=0.3", *FEW)
+    assert found["ais"]["protocol"]["observation_std"] == 0.3
+    assert np.isfinite(found["ais"]["values"]["log_likelihood"]["mean"])
+    assert found["bdmc"]["values"]["gap"]["mean"] > -3
+
+
+def test_results_are_added_and_a_torn_line_goes(runs: dict[str, Path]) -> None:
+    file = runs["gan"] / "evaluations.jsonl"
+    first = measured(runs["gan"], "--split=validation")["terms"]
+    with open(file, "a") as log:
+        log.write('{"metric": "ter')
+    lines = len(read(file))
+    second = measured(runs["gan"], "--split=validation")["terms"]
+    assert len(read(file)) == lines + 1
+    assert first["values"] == second["values"]
+    assert second["split"] == "validation"
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "words"),
+    [
+        ("vae", ["--split=tset"], ["'tset'", "'test'"]),
+        ("vae", ["--metrics=terms,ias"], ["'ias'", "parzen", "surgery"]),
+        ("vae", ["--metrics=exact"], ["affine"]),
+        ("vae", ["--metrics=is", "--k=0"], ["k"]),
+        ("vae", ["--metrics=ais", "--temperatures=1"], ["temperatures"]),
+        ("gan", ["--metrics=ais"], ["--observation_std"]),
+        ("gan", ["--metrics=ais", "--observation_std=0"], ["--observation_std=0"]),
+        ("gan", ["--metrics=active"], ["'draw'", "decode"]),
+    ],
+)
+def test_bad_input_is_one_line(
+    runs: dict[str, Path], name: str, flags: list[str], words: list[str]
+) -> None:
+    file = runs[name] / "evaluations.jsonl"
+    before = file.read_bytes() if file.exists() else b""
+    done = run("evaluate", f"--workdir={runs[name]}", *flags)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr.strip().splitlines()[-1]
+    assert (file.read_bytes() if file.exists() else b"") == before
