@@ -72,7 +72,7 @@ def begin(method: Method) -> State:
     """Parameters in float64, none of them at a special value."""
     rng = np.random.default_rng(3)
     state = jax.eval_shape(method.init, run_key(0))
-    return jax.tree.map(lambda a: jnp.array(0.5 * rng.normal(size=a.shape)), state)
+    return jax.tree.map(lambda a: jnp.array(0.3 * rng.normal(size=a.shape)), state)
 
 
 def batch() -> Batch:
@@ -268,7 +268,8 @@ def test_at_the_exact_posterior_stl_and_dreg_have_no_noise_and_the_plain_gradien
     """
     dim, s = 2, 0.9
     model = linear_model(dim, make_prior("normal", dim), getattr(posteriors, family)(dim))
-    state = begin(method_of(model, "elbo", "stl"))
+    method = method_of(model, bound, estimator, samples=4, group=2)
+    state = begin(method)
     w = (
         np.array([[1.2, 0.5], [-0.3, 0.72]])
         if family == "diagonal"
