@@ -1,0 +1,159 @@
+"""What the configs of all methods share: networks, optimizers, averages."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax.typing import DTypeLike
+
+from latentgen.config import Section
+from latentgen.core.types import Method, Net
+from latentgen.core.wrappers import with_ema
+from latentgen.errors import BadInput, choose
+from latentgen.networks import DECODERS, ENCODERS
+from latentgen.networks.conv import halvings
+from latentgen.networks.mlp import ACTIVATIONS, INITS
+from latentgen.networks.norms import NORMS
+
+Shape = tuple[int, ...]
+
+DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Plan(NamedTuple):
+    """A method to be made.
+
+    wire: (shape of one example) -> the method
+    classes: how many labels it tells apart; 0: it looks at none
+    levels: as many values of x as its likelihood gives probabilities to; None where it has none
+    compute: the dtype that its networks compute in
+    """
+
+    wire: Callable[[Shape], Method]
+    compute: str
+    classes: int = 0
+    levels: int | None = None
+
+
+class Network(NamedTuple):
+    """A network's part of the config, to be made an encoder of x or a decoder into x."""
+
+    section: Section
+    kind: str
+    options: dict[str, Any]
+
+    def encoder(self, shape: Shape, outputs: int) -> Net:
+        """A network from x of this shape to (n, outputs)."""
+        return self._made(ENCODERS, shape)(outputs=outputs, **self.options)
+
+    def decoder(self, shape: Shape) -> Net:
+        """A network from codes to x of this shape."""
+        return self._made(DECODERS, shape)(shape, **self.options)
+
+    def _made(self, makers: Mapping[str, Callable[..., Net]], shape: Shape) -> Callable[..., Net]:
+        try:
+            if self.kind == "conv":
+                halvings(shape, self.options["channels"])
+        except BadInput as error:
+            raise BadInput(f"{self.section.key('channels')}: {error}") from None
+        return choose(self.section.key("network"), self.kind, makers)
+
+
+def network(
+    root: Section, name: str, dtype: DTypeLike, kinds: Mapping[str, Callable[..., Net]]
+) -> Network:
+    """The network that the section `name` describes.
+
+    Args:
+        kinds: the networks that may stand there: ENCODERS or DECODERS.
+    """
+    section = root.section(name)
+    section.choose("network", kinds)
+    kind = section.word("network")
+    names: dict[str, Mapping[str, Any]] = {"activation": ACTIVATIONS, "norm": NORMS, "init": INITS}
+    for key, valid in names.items():
+        section.choose(key, valid)
+    options: dict[str, Any] = {key: section.word(key) for key in names}
+    options["dropout"] = section.number("dropout", low=0.0, high=0.99)
+    hidden, channels = section.sizes("hidden"), section.sizes("channels")
+    options |= {"dense": hidden, "channels": channels} if kind == "conv" else {"hidden": hidden}
+    if kind == "conv" and options["activation"] == "glu":
+        raise BadInput(f"{section.key('activation')}='glu' does not fit network='conv'.")
+    if kind == "conv" and not channels:
+        raise BadInput(f"{section.key('channels')}=() must name at least one size.")
+    return Network(section, kind, options | {"dtype": dtype})
+
+
+def _adam(section: Section, lr: Any) -> optax.GradientTransformation:
+    return optax.adam(
+        lr,
+        b1=section.number("b1", low=0.0, high=0.9999),
+        b2=section.number("b2", low=0.0, high=0.99999),
+        eps=section.positive("eps"),
+    )
+
+
+def _sgd(section: Section, lr: Any) -> optax.GradientTransformation:
+    return optax.sgd(lr, momentum=section.number("momentum", low=0.0, high=0.9999))
+
+
+def _rmsprop(section: Section, lr: Any) -> optax.GradientTransformation:
+    return optax.rmsprop(
+        lr, decay=section.number("b2", low=0.0, high=0.99999), eps=section.positive("eps")
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[Section, Any], optax.GradientTransformation]] = {
+    "adam": _adam,
+    "rmsprop": _rmsprop,
+    "sgd": _sgd,
+}
+
+
+def _constant(lr: Any, steps: int) -> Any:
+    return lr
+
+
+def _cosine(lr: Any, steps: int) -> optax.Schedule:
+    return optax.cosine_decay_schedule(lr, steps)
+
+
+def _burda(lr: Any, steps: int) -> optax.Schedule:
+    """lr 10^(-i/7) during stage i = 0, ..., 7, which lasts 3^i / 3280 of the run.
+
+    Reference: Burda et al. 2015, section 5 (arXiv:1509.00519).
+    """
+    ends = [round(steps * sum(3**j for j in range(i + 1)) / 3280) for i in range(7)]
+    return lambda step: lr * 10.0 ** (-(step >= jnp.array(ends)).sum() / 7)
+
+
+SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "burda": _burda,
+}
+"""(learning rate, steps of the run) -> the rate, or step -> the rate; cosine ends at 0."""
+
+
+def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
+    """What the section describes.
+
+    Args:
+        steps: updates in the run, that a schedule spreads over.
+    """
+    # Each reads what it needs, so that a config may switch between optimizers by name alone.
+    for name in ("b1", "b2", "momentum", "eps"):
+        section.number(name)
+    lr = section.choose("schedule", SCHEDULES)(section.positive("lr"), steps)
+    return section.choose("name", OPTIMIZERS)(section, lr)
+
+
+def average(method: Section, players: tuple[str, ...]) -> Callable[[Method], Method]:
+    """The moving average of these players, as a wrapper."""
+    decay = method.number("ema_decay", low=0.0, high=1.0)
+    start = method.integer("ema_start", low=0)
+    if isinstance(decay, int | float) and decay == 0:
+        return lambda made: made
+    return partial(with_ema, names=players, decay=decay, start=start)
