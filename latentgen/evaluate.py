@@ -39,9 +39,11 @@ def main() -> None:
     workdir.check(run.folder)  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
     subject = Subject(run, step, state, FLAGS.split)
+    for measure in chosen.values():
+        measure.check(subject, options)
     for name, measure in chosen.items():
         began = time.perf_counter()
-        result = measure(subject, options)
+        result = measure.take(subject, options)
         show(name, subject, result)
         line = {
             "metric": name,
@@ -49,6 +51,7 @@ def main() -> None:
             "step": step,
             "values": result.values,
             "protocol": {**result.protocol, "dtype": run.experiment.plan.compute},
+            "method": run.config["method"],
             "seed": FLAGS.seed,
             "seconds": round(time.perf_counter() - began, 3),
             **provenance.stamp(run.config, runner.identity(run), "latentgen.evaluate"),

@@ -21,16 +21,15 @@ from latentgen.data.pipeline import passes
 from latentgen.data.sources import Examples
 from latentgen.errors import BadInput
 from latentgen.metrics import annealing, latents, parzen
-from latentgen.metrics.importance import Importance, importance
+from latentgen.metrics.importance import Importance, bits_per_dimension, importance
 from latentgen.probability import likelihoods, linear, priors
 from latentgen.runner import Run
 from latentgen.training import hooks
-from latentgen.training.evaluation import Estimate, estimate
+from latentgen.training.evaluation import estimate
 
 ROWS = 2_000  # codes decoded at once
 CHUNK = 200  # importance samples of an image at once
 IMAGES = 100  # that are annealed, unless the user says more
-PAIRS = 1_000  # codes and posteriors in a block of all pairs
 DRAWS = 50  # codes in each of the two averages that find active units
 SAMPLES = 10_000  # of a Parzen window
 
@@ -74,9 +73,6 @@ class Result(NamedTuple):
     protocol: dict[str, Any]
 
 
-Measure = Callable[[Subject, Options], Result]
-
-
 def terms(subject: Subject, options: Options) -> Result:
     """The objective's terms, with networks in evaluation mode and the weights of the last step."""
     run, examples = subject.run, _first(subject, options, None)
@@ -86,7 +82,8 @@ def terms(subject: Subject, options: Options) -> Result:
     )
     values: dict[str, Any] = {name: value._asdict() for name, value in found.items()}
     if "negative_elbo" in found:
-        values |= _bits(subject, -found["negative_elbo"].mean)
+        own = options._replace(observation_std=None)  # the objective knows no other likelihood
+        values |= _bits(subject, own, -found["negative_elbo"].mean)
     return Result(values, {"images": len(examples.label)})
 
 
@@ -113,7 +110,7 @@ def importance_sampled(subject: Subject, options: Options) -> Result:
         "effective_samples": _estimate(found.effective_samples),
         "effective_samples_quartiles": _quartiles(found.effective_samples),
     }
-    values |= _bits(subject, values["log_likelihood"]["mean"])
+    values |= _bits(subject, options, values["log_likelihood"]["mean"])
     protocol = {"images": len(found.log_likelihood), "k": options.k, **_observation(options)}
     return Result(values, protocol)
 
@@ -131,7 +128,7 @@ def annealed(subject: Subject, options: Options) -> Result:
 
     found = _over_images(subject, options, IMAGES, max(1, ROWS // options.chains), measure)
     values: dict[str, Any] = {name: _estimate(each) for name, each in found.items()}
-    values |= _bits(subject, values["log_likelihood"]["mean"])
+    values |= _bits(subject, options, values["log_likelihood"]["mean"])
     return Result(values, _annealing_protocol(options, len(found["log_likelihood"])))
 
 
@@ -176,45 +173,42 @@ def active_units(subject: Subject, options: Options) -> Result:
         z, _ = draw(state, batch, key, 2 * DRAWS)
         return z[:DRAWS].mean(axis=0), z[DRAWS:].mean(axis=0)
 
-    first, second = _over_images(subject, options, None, ROWS // (2 * DRAWS), measure)
+    first, second = _over_images(subject, options, None, hooks.AT_ONCE, measure)
     activity = latents.activity_from_samples(first, second)
-    values = {"active_units": int(latents.active_units(activity)), "activity": activity.tolist()}
+    values: dict[str, Any] = {"active_units": int(latents.active_units(activity))}
+    layers = subject.run.experiment.plan.layers
+    if len(layers) > 1:
+        split = jnp.split(activity, np.cumsum(layers)[:-1].tolist())
+        values["active_units_by_layer"] = [int(latents.active_units(each)) for each in split]
+    values["activity"] = activity.tolist()
     return Result(values, {"images": len(first), "draws": 2 * DRAWS, "threshold": 0.01})
 
 
 def surgery(subject: Subject, options: Options) -> Result:
     """The rate in two parts: what a code says of its image, and how far q(z) is from p(z)."""
     method, state = subject.run.method, subject.state
-    draw, log_posterior, log_prior = (
-        views.probe(method, name) for name in ("draw", "log_posterior", "log_prior")
-    )
+    draw, log_prior = (views.probe(method, name) for name in ("draw", "log_prior"))
 
     @jax.jit
     def sampled(state: PyTree, batch: Batch, key: Key[Array, ""]) -> tuple[Array, ...]:
         z, log_q = draw(state, batch, key, 1)
         return z[0], log_q[0], log_prior(state, z)[0]
 
-    @jax.jit
-    def pairwise(state: PyTree, z: Float[Array, "m d"], block: Batch) -> Float[Array, "m b"]:
-        return log_posterior(state, block, latents.all_pairs(z, block.x.shape[0]))
-
-    z, log_q, log_p = _over_images(subject, options, None, PAIRS, sampled)
-    examples, preprocess = _first(subject, options, None), subject.run.experiment.data.preprocess
-    key, size = _evaluation_key(options), min(PAIRS, len(z))
-    blocks = [
-        jax.tree.map(lambda a, valid=valid: a[:valid], batch)
-        for batch, valid in passes(examples, preprocess, size, key)
-    ]
-    parts = [
-        latents.log_aggregate(lambda z, block: pairwise(state, z, block), z[i : i + size], blocks)
-        for i in _told("surgery", range(0, len(z), size))
-    ]
-    found = latents.surgery(log_q, jnp.concatenate(parts), log_p)
+    z, log_q, log_p = _over_images(subject, options, None, hooks.AT_ONCE, sampled)
+    batches = list(_batches(subject, options, None, hooks.AT_ONCE))
+    blocks = [jax.tree.map(lambda a, valid=valid: a[:valid], batch) for batch, valid in batches]
+    key = stream(_evaluation_key(options), "prior")
+    holes = views.prior(method, state, key, len(z))
+    of_codes, of_prior = (
+        views.aggregate_log_prob(method, state, codes, blocks) for codes in (jnp.asarray(z), holes)
+    )
+    found = latents.surgery(log_q, of_codes, log_p)
     values = {
         "mutual_information": _estimate(found.information),
         "marginal_kl": _estimate(found.marginal_kl),
         "rate": _estimate(found.information + found.marginal_kl),
-        "log_images": float(np.log(len(z))),
+        "reverse_marginal_kl": _estimate(log_prior(state, holes[None])[0] - of_prior),
+        "log_images": math.log(len(z)),
     }
     return Result(values, {"images": len(z)})
 
@@ -222,42 +216,31 @@ def surgery(subject: Subject, options: Options) -> Result:
 def parzen_window(subject: Subject, options: Options) -> Result:
     """The kernel density estimate of Goodfellow et al. 2014, in pixels of [0, 1]."""
     run, preprocess = subject.run, subject.run.experiment.data.preprocess
-    if "validation" not in run.dataset.splits:
-        raise BadInput("parzen needs a validation split: config.data.validation=0 leaves none.")
     key = stream(run_key(options.seed), "parzen")
-    codes = views.prior(run.method, subject.state, key, SAMPLES)
-    synthetic = views.decoded(run.method, subject.state, codes)
+    synthetic = views.decoded(
+        run.method, subject.state, views.prior(run.method, subject.state, key, SAMPLES)
+    )
 
     def flat(x: Shaped[Array | np.ndarray, "n *shape"]) -> Float[Array, "n p"]:
         return preprocess.pixels(jnp.asarray(x)).reshape(len(x), -1)
 
-    def real(examples: Examples) -> Float[Array, "n p"]:
-        batches = passes(examples, preprocess, len(examples.label), _evaluation_key(options))
-        return flat(next(batches)[0].x)
+    def real(split: str, images: int | None) -> Float[Array, "n p"]:
+        examples = _cut(run.dataset.splits[split], images)
+        passed = passes(examples, preprocess, len(examples.label), stream(key, split))
+        return flat(next(passed)[0].x)
 
-    chooses = run.dataset.splits["validation"]
-    chooses = Examples(chooses.x[: parzen.VALIDATION], chooses.label[: parzen.VALIDATION])
-    test = real(_first(subject, options, None))
-    found = jax.jit(parzen.parzen)(flat(synthetic), real(chooses), test)
-    values = {
-        "log_likelihood": Estimate(
-            float(found.log_likelihood), float(found.standard_error), len(test)
-        )._asdict(),
-        "sigma": float(found.sigma),
-    }
-    protocol = {"images": len(test), "samples": SAMPLES, "validation_images": len(chooses.label)}
+    samples, chooses = flat(synthetic), real("validation", parzen.VALIDATION)
+    sigma = jax.jit(parzen.choose_sigma)(samples, chooses)
+    test = real(subject.split, options.images)
+    found = jax.jit(parzen.gaussian_parzen)(test, samples, sigma)
+    values = {"log_likelihood": _estimate(found), "sigma": float(sigma)}
+    protocol = {"images": len(test), "samples": SAMPLES, "validation_images": len(chooses)}
     return Result(values, protocol)
 
 
 def exact(subject: Subject, options: Options) -> Result:
     """log p(x) itself, where the decoder is affine, the prior N(0, I) and the likelihood normal."""
-    method, state = subject.run.method, subject.state
-    decode, log_prior = views.probe(method, "decode"), views.probe(method, "log_prior")
-    z = jax.random.normal(jax.random.key(0), views.prior(method, state, jax.random.key(0), 8).shape)
-    dim = z.shape[1]
-    if not jnp.allclose(log_prior(state, z[None])[0], priors.normal(dim).log_prob(z), atol=1e-3):
-        raise BadInput("--metrics=exact needs the prior N(0, I), which this method has not.")
-    w, mu = linear.affine(lambda z: decode(state, z), dim)
+    w, mu = _affine(subject)
     std = _noise(subject, options)
 
     @jax.jit
@@ -265,20 +248,79 @@ def exact(subject: Subject, options: Options) -> Result:
         return linear.log_marginal(w, mu, std, batch.x.reshape(batch.x.shape[0], -1))
 
     found = _over_images(subject, options, None, hooks.AT_ONCE, measure)
-    return Result(
-        {"log_likelihood": _estimate(found)}, {"images": len(found), **_observation(options)}
-    )
+    values: dict[str, Any] = {"log_likelihood": _estimate(found)}
+    if subject.split == "train" and options.images is None:
+        values["maximum"] = _maximum(subject, options, w.shape[1])
+    return Result(values, {"images": len(found), **_observation(options)})
+
+
+def _affine(subject: Subject) -> tuple[Float[Array, "p d"], Float[Array, " p"]]:
+    """W and mu of a decoder that is affine, under the prior N(0, I).
+
+    Raises:
+        BadInput: it is not, or the prior is another.
+    """
+    run, state = subject.run, subject.state
+    if run.experiment.plan.classes or len(run.experiment.plan.layers) > 1:
+        raise BadInput("--metrics=exact needs one layer of codes and a decoder without classes.")
+    decode, log_prior = (views.probe(run.method, name) for name in ("decode", "log_prior"))
+    z = views.prior(run.method, state, jax.random.key(0), 8)
+    if not jnp.allclose(log_prior(state, z[None])[0], priors.normal(z.shape[1]).log_prob(z)):
+        raise BadInput("--metrics=exact needs the prior N(0, I); this method has another.")
+    return linear.affine(lambda z: decode(state, z), z.shape[1])
+
+
+def _maximum(subject: Subject, options: Options, q: int) -> float:
+    """The mean log p(x) of the best affine decoder for these images: probabilistic PCA's."""
+    batches = list(_batches(subject, options, None, hooks.AT_ONCE))
+    x = np.concatenate([np.asarray(batch.x)[:valid] for batch, valid in batches])
+    covariance = np.cov(x.reshape(len(x), -1).astype(np.float64).T, bias=True)
+    return float(linear.maximum_log_likelihood(jnp.asarray(np.linalg.eigvalsh(covariance)), q))
+
+
+def _needs(*names: str) -> Callable[[Subject, Options], None]:
+    """A check that the method has these probes, and a likelihood where one is asked for."""
+
+    def check(subject: Subject, options: Options) -> None:
+        for name in names:
+            own = options.observation_std is None
+            if name in ("log_likelihood", "observe"):
+                if own:
+                    _has_likelihood(subject.run.method)
+                name = "decode"
+            views.probe(subject.run.method, name)
+
+    return check
+
+
+def _check_parzen(subject: Subject, options: Options) -> None:
+    if "validation" not in subject.run.dataset.splits:
+        raise BadInput("--metrics=parzen needs a validation split, which this run was not given.")
+    if len(subject.run.dataset.shape) != 3:
+        raise BadInput("--metrics=parzen has bandwidths for pixels in [0, 1]; these are points.")
+
+
+def _check_exact(subject: Subject, options: Options) -> None:
+    _affine(subject)
+    _noise(subject, options)
+
+
+class Measure(NamedTuple):
+    """take: (subject, options) -> Result; check: the same, raises BadInput where it cannot."""
+
+    take: Callable[[Subject, Options], Result]
+    check: Callable[[Subject, Options], None]
 
 
 MEASURES: dict[str, Measure] = {
-    "terms": terms,
-    "is": importance_sampled,
-    "ais": annealed,
-    "bdmc": bidirectional,
-    "active": active_units,
-    "surgery": surgery,
-    "parzen": parzen_window,
-    "exact": exact,
+    "terms": Measure(terms, _needs()),
+    "is": Measure(importance_sampled, _needs("draw", "log_prior", "log_likelihood")),
+    "ais": Measure(annealed, _needs("codes", "log_prior", "log_likelihood")),
+    "bdmc": Measure(bidirectional, _needs("codes", "log_prior", "log_likelihood", "observe")),
+    "active": Measure(active_units, _needs("draw")),
+    "surgery": Measure(surgery, _needs("codes", "draw", "log_prior", "log_posterior")),
+    "parzen": Measure(parzen_window, _check_parzen),
+    "exact": Measure(exact, _check_exact),
 }
 
 
@@ -329,15 +371,23 @@ def densities(subject: Subject, options: Options) -> tuple[Callable, Callable]:
     if options.observation_std is None:
         _has_likelihood(method)
         return log_prior, method.probes["log_likelihood"]
-    decode = views.probe(method, "decode")
+    decode = _labelled_decode(subject)
     log_prob = likelihoods.normal(options.observation_std).log_prob
 
     def log_likelihood(state: PyTree, batch: Batch, z: Float[Array, "k n d"]) -> Array:
         k, n, _ = z.shape
-        x = decode(state, z.reshape(k * n, -1)).reshape(k, *batch.x.shape)
-        return jax.vmap(log_prob, (None, 0, None))({}, x, batch.x)
+        x = decode(state, z.reshape(k * n, -1), jnp.tile(batch.label, k))
+        return jax.vmap(log_prob, (None, 0, None))({}, x.reshape(k, *batch.x.shape), batch.x)
 
     return log_prior, log_likelihood
+
+
+def _labelled_decode(subject: Subject) -> Callable[..., Array]:
+    """(state, z, label) -> E[x|z], for a method that asks for labels and for one that does not."""
+    decode = views.probe(subject.run.method, "decode")
+    if subject.run.experiment.plan.classes:
+        return decode
+    return lambda state, z, label: decode(state, z)
 
 
 def _noise(subject: Subject, options: Options) -> Float[Array, " p"]:
@@ -354,8 +404,8 @@ def _observe(subject: Subject, options: Options) -> Callable[..., Array]:
     if options.observation_std is None:
         _has_likelihood(method)
         return method.probes["observe"]
-    decode, normal = views.probe(method, "decode"), likelihoods.normal(options.observation_std)
-    return lambda state, key, z, label: normal.sample({}, key, decode(state, z))
+    decode, normal = _labelled_decode(subject), likelihoods.normal(options.observation_std)
+    return lambda state, key, z, label: normal.sample({}, key, decode(state, z, label))
 
 
 def _has_likelihood(method: Method) -> None:
@@ -379,22 +429,31 @@ def _over_images(
         images: how many, where the user does not say; None: all.
         at_once: in a batch.
     """
-    examples = _first(subject, options, images)
-    size = min(at_once, len(examples.label))
-    key = _evaluation_key(options)
-    batches = passes(examples, subject.run.experiment.data.preprocess, size, key)
-    parts = []
-    total = -(-len(examples.label) // size)
-    for i, (batch, valid) in enumerate(_told("images", batches, total)):
+    parts, key = [], _evaluation_key(options)
+    for i, (batch, valid) in enumerate(_batches(subject, options, images, at_once)):
         found = measure(subject.state, batch, jax.random.fold_in(key, i))
         parts.append(jax.tree.map(lambda a, valid=valid: np.asarray(a)[:valid], found))
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
+def _batches(
+    subject: Subject, options: Options, images: int | None, at_once: int
+) -> Iterator[tuple[Batch, int]]:
+    """The first images of the split, always preprocessed alike, with progress on a terminal."""
+    examples = _first(subject, options, images)
+    size = min(at_once, len(examples.label))
+    passed = passes(
+        examples, subject.run.experiment.data.preprocess, size, _evaluation_key(options)
+    )
+    return _told("batches", passed, -(-len(examples.label) // size))
+
+
 def _first(subject: Subject, options: Options, images: int | None) -> Examples:
-    number = options.images or images
-    examples = subject.examples
-    return Examples(examples.x[:number], examples.label[:number])
+    return _cut(subject.examples, options.images or images)
+
+
+def _cut(examples: Examples, images: int | None) -> Examples:
+    return Examples(examples.x[:images], examples.label[:images])
 
 
 def _evaluation_key(options: Options) -> Key[Array, ""]:
@@ -414,12 +473,13 @@ def _quartiles(values: Float[np.ndarray, " n"]) -> list[float]:
     return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
 
 
-def _bits(subject: Subject, log_likelihood: float) -> dict[str, float]:
+def _bits(subject: Subject, options: Options, log_likelihood: float) -> dict[str, float]:
     """Bits per dimension, where x is discrete and p(x|z) gives its values probabilities."""
     plan, shape = subject.run.experiment.plan, subject.run.dataset.shape
-    if plan.levels is None:
+    if plan.levels is None or options.observation_std is not None:
         return {}
-    return {"bits_per_dimension": -log_likelihood / (math.prod(shape) * math.log(2))}
+    bits = bits_per_dimension(jnp.array([log_likelihood]), math.prod(shape))
+    return {"bits_per_dimension": float(bits[0])}
 
 
 def _annealing_protocol(options: Options, images: int) -> dict[str, Any]:
@@ -427,9 +487,9 @@ def _annealing_protocol(options: Options, images: int) -> dict[str, Any]:
         "images": images,
         "chains": options.chains,
         "temperatures": options.temperatures,
-        "schedule": "sigmoid",
+        "schedule": "sigmoid, radius 4",
         "leapfrogs": options.leapfrogs,
-        "step_sizes": "from a pilot run of as many chains, then fixed",
+        "step_sizes": "from a pilot run of as many chains with target 0.65, then fixed",
         **_observation(options),
     }
 

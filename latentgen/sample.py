@@ -54,7 +54,7 @@ def _drawn(run: Run, split: str, key: Key[Array, ""], num: int) -> Batch:
 
 
 def _prior(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    return View(views.prior(run.method, state, key, num))
+    return View(views.prior(run.method, state, key, num), _in_turn(run, num, 1))
 
 
 def _aggregate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
@@ -70,12 +70,19 @@ def _reconstruct(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View
 
 def _interpolate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
     z = views.paths(run.method, state, key, num // COLUMNS, COLUMNS)
-    return View(z, columns=COLUMNS)
+    return View(z, _in_turn(run, len(z), COLUMNS), columns=COLUMNS)
 
 
 def _traverse(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    z = views.traversals(run.method, state, key, num // COLUMNS, COLUMNS)
-    return View(z, columns=COLUMNS)
+    rows = min(num // COLUMNS, run.experiment.plan.layers[0])  # what the decoder sees
+    z = views.traversals(run.method, state, key, rows, COLUMNS)
+    return View(z, _in_turn(run, len(z), COLUMNS), columns=COLUMNS)
+
+
+def _in_turn(run: Run, num: int, each: int) -> Int[Array, " n"] | None:
+    """For a conditional method, one class after the other, `each` times in a row."""
+    classes = run.experiment.plan.classes
+    return jnp.arange(num) // each % classes if classes else None
 
 
 # For each mode, what makes the view and the smallest --num.
@@ -119,6 +126,8 @@ def write(out: Path, run: Run, view: View, x: Shaped[np.ndarray, "n *shape"]) ->
         save_png(out, hooks.draw(shown, preprocess, real, view.columns))
         return
     arrays: dict[str, Any] = {"x": preprocess.pixels(jnp.asarray(x)), "codes": view.codes}
+    if view.label is not None:
+        arrays["label"] = view.label
     if view.inputs is not None:
         arrays["inputs"] = preprocess.pixels(view.inputs)
     buffer = io.BytesIO()

@@ -1,6 +1,6 @@
 """Codes to look at a generator by, for any method that has the probes they need."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.errors import BadInput
+from latentgen.metrics import latents
 
 AT_ONCE = 500
 
@@ -51,6 +52,27 @@ def aggregate(
 ) -> Float[Array, "n d"]:
     """z ~ q(z|x_i): where the x_i are drawn from the training set, the aggregate posterior."""
     return probe(method, "draw")(state, batch, key, 1)[0][0]
+
+
+def aggregate_log_prob(
+    method: Method, state: PyTree, z: Float[Array, "m d"], batches: Sequence[Batch]
+) -> Float[Array, " m"]:
+    """log 1/N sum_j q(z|x_j) in nats, over the N examples of all batches: its density at any z.
+
+    Memory holds AT_ONCE codes beside one batch.
+    """
+    log_posterior = probe(method, "log_posterior")
+
+    @jax.jit
+    def pairwise(state: PyTree, z: Float[Array, "m d"], batch: Batch) -> Float[Array, "m b"]:
+        return log_posterior(state, batch, latents.all_pairs(z, batch.x.shape[0]))
+
+    blocks = [z[i : i + AT_ONCE] for i in range(0, len(z), AT_ONCE)]
+    found = [
+        latents.log_aggregate(lambda z, batch: pairwise(state, z, batch), block, batches)
+        for block in blocks
+    ]
+    return jnp.concatenate(found)
 
 
 def centres(method: Method, state: PyTree, batch: Batch) -> Float[Array, "n d"]:

@@ -29,7 +29,7 @@ ALLOWED = {
     "metrics": MATHEMATICS,
     "data": {"core"},
     "training": {"core", "data"},
-    "views": {"core", "probability"},
+    "views": {"core", "metrics"},
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
     "runner": {"core", "data", "training", "views", "build"},
     "measures": {"core", "probability", "data", "metrics", "training", "views", "runner"},

@@ -1,8 +1,8 @@
 """From a config to what it describes: the only reader of configs.
 
-`experiment` checks every key before anything is loaded or written; `Experiment.plan.wire` then makes
-the method for data of a given shape. Hyperparameters may be traced, so that a population shares
-one compilation.
+`experiment` checks every key before anything is loaded or written; `Experiment.plan.wire` then
+makes the method for data of a given shape. Hyperparameters may be traced, so that a population
+shares one compilation.
 """
 
 from collections.abc import Callable, Mapping

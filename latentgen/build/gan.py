@@ -40,4 +40,4 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             )
         )
 
-    return Plan(wire, root.word("compute"))
+    return Plan(wire, root.word("compute"), (prior.dim,))

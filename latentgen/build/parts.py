@@ -29,10 +29,12 @@ class Plan(NamedTuple):
     classes: how many labels it tells apart; 0: it looks at none
     levels: as many values of x as its likelihood gives probabilities to; None where it has none
     compute: the dtype that its networks compute in
+    layers: coordinates of the code, of each stochastic layer; the decoder sees the first
     """
 
     wire: Callable[[Shape], Method]
     compute: str
+    layers: tuple[int, ...]
     classes: int = 0
     levels: int | None = None
 

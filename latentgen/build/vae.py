@@ -35,6 +35,11 @@ def vae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     encoder = network(root, "encoder", dtype, ENCODERS)
     decoder = network(root, "decoder", dtype, DECODERS)
     averaged = average(method, LEARNED)
+    if method.word("estimator") == "dreg" and decoder.options["norm"] == "batch":
+        raise BadInput(
+            f"{method.key('estimator')}='dreg' does not fit config.decoder.norm='batch': it lets "
+            "codes see each other, which the estimator rules out. Valid: layer, none."
+        )
     if encoder.kind == "twin" and not code.posterior_name.startswith("diagonal"):
         raise BadInput(
             f"{method.key('posterior')}={code.posterior_name!r} does not fit config.encoder."
@@ -56,8 +61,9 @@ def vae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         )
         return averaged(vae(model, objective, beta, tx, shape))
 
-    levels = likelihood((1,)).levels
-    return Plan(wire, root.word("compute"), code.classes, levels if levels == preprocess.levels else None)
+    levels, layers = likelihood((1,)).levels, (code.dim, *filter(None, (code.second,)))
+    discrete = levels if levels == preprocess.levels else None
+    return Plan(wire, root.word("compute"), layers, code.classes, discrete)
 
 
 class _Code(NamedTuple):
@@ -130,6 +136,16 @@ def _check_prior(method: Section, prior: str, posterior: str, classes: int, seco
             f"{key}='uniform' is 0 outside a cube that {method.key('posterior')}={posterior!r} "
             "leaves. Valid: squashed, with one layer of codes."
         )
+    if posterior == "squashed" and prior not in ("uniform", "vamp"):
+        raise BadInput(
+            f"{method.key('posterior')}='squashed' never leaves a cube that {key}={prior!r} does. "
+            "Valid: uniform, vamp."
+        )
+    if prior == "vamp" and posterior == "flow":
+        raise BadInput(
+            f"{key}='vamp' asks {method.key('posterior')}='flow' for every pair of a code and a "
+            "pseudo-input, each an inversion. Valid: diagonal, diagonal_softplus, full, squashed."
+        )
     if prior == "vamp" and (classes or second):
         name, value = ("classes", classes) if classes else ("second_code_dim", second)
         raise BadInput(
@@ -149,7 +165,7 @@ def _between(middle: Network, inputs: int, outputs: int) -> Net:
 
 
 def _flow(middle: Network, dim: int, steps: int) -> PosteriorFamily:
-    _plain(middle)
+    _plain(middle, ("none",))
     context = dim  # as many numbers as there are coordinates tell every step of the flow about x
     if not middle.options["hidden"]:
         raise BadInput(f"{middle.section.key('hidden')}=() must name at least one size for a flow.")
@@ -157,9 +173,9 @@ def _flow(middle: Network, dim: int, steps: int) -> PosteriorFamily:
     return posteriors.inverse_autoregressive(dim, net, steps, context)
 
 
-def _plain(middle: Network) -> None:
+def _plain(middle: Network, norms: tuple[str, ...] = ("none", "layer")) -> None:
     """The network within the code is asked for densities, so that nothing in it may be random."""
-    for name, valid in (("norm", ("none", "layer")), ("dropout", (0.0,))):
+    for name, valid in (("norm", norms), ("dropout", (0.0,))):
         if middle.options[name] not in valid:
             raise BadInput(
                 f"{middle.section.key(name)}={middle.options[name]!r} does not fit the network "
@@ -180,6 +196,12 @@ def _objective(method: Section, code: _Code) -> Objective:
             check_groups(samples, group)
         except BadInput as error:
             raise BadInput(f"{method.key('bound')}={bound_name!r}: {error}") from None
+    if code.posterior_name == "squashed" and estimator_name != "pathwise":
+        raise BadInput(
+            f"{method.key('estimator')}={estimator_name!r} asks for the density at a code, which "
+            f"{method.key('posterior')}='squashed' loses to rounding at the cube's faces. "
+            "Valid: pathwise."
+        )
     if estimator_name == "stl" and bound_name != "elbo":
         raise BadInput(
             f"{method.key('estimator')}='stl' is biased for {method.key('bound')}={bound_name!r} "
@@ -187,8 +209,11 @@ def _objective(method: Section, code: _Code) -> Objective:
         )
     if closed:
         _check_closed(method, code, bound_name, estimator_name)
-    elif not (isinstance(free, int | float) and free == 0):
-        raise BadInput(f"{method.key('free_nats')}={free} needs {method.key('kl')}='closed'.")
+    if not (isinstance(free, int | float) and free == 0) and bound_name != "elbo":
+        raise BadInput(
+            f"{method.key('free_nats')}={free} does not fit {method.key('bound')}={bound_name!r}. "
+            "Valid: elbo."
+        )
     return Objective(samples, bound, estimator, closed, free)
 
 

@@ -59,7 +59,7 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
         return method.sample(seen(averaged), key, n)
 
     def through(probe: Callable) -> Callable:
-        return lambda averaged, *args: probe(seen(averaged), *args)
+        return lambda averaged, *args, **named: probe(seen(averaged), *args, **named)
 
     probes = {name: through(probe) for name, probe in method.probes.items()}
     return Method(init, step, terms, sample, probes, method.draws)
@@ -106,13 +106,16 @@ def population(
         return jax.vmap(lambda h, s, k: make(h).sample(s, k, n))(hypers, state, keys(key))
 
     def across(name: str) -> Callable:
-        def probe(state: PyTree, *args: PyTree) -> PyTree:
-            mapped = {i: _spread(a) for i, a in enumerate(args) if not isinstance(a, int)}
+        def probe(state: PyTree, *args: PyTree, **named: PyTree) -> PyTree:
+            every = dict(enumerate(args)) | named
+            mapped = {k: _spread(a) for k, a in every.items() if not isinstance(a, int)}
 
-            def one(h: PyTree, s: PyTree, mine: dict[int, PyTree]) -> PyTree:
-                return make(h).probes[name](s, *(mine.get(i, a) for i, a in enumerate(args)))
+            def one(h: PyTree, s: PyTree, *mine: PyTree) -> PyTree:
+                found = every | dict(zip(mapped, mine, strict=True))
+                words = {k: found[k] for k in named}
+                return make(h).probes[name](s, *(found[i] for i in range(len(args))), **words)
 
-            return jax.vmap(one)(hypers, state, mapped)
+            return jax.vmap(one)(hypers, state, *mapped.values())
 
         return probe
 

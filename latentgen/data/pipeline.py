@@ -173,8 +173,10 @@ def chosen(
 
 
 @functools.partial(jax.jit, static_argnames="forward")
-def _forward(forward: Callable[..., Array], raw: Any, key: Key[Array, ""]) -> Array:
-    return forward(raw, key)
+def _forward(
+    forward: Callable[..., Array], raw: Any, at: Int[Array, " n"], key: Key[Array, ""]
+) -> Array:
+    return jax.vmap(forward)(raw, jax.vmap(jax.random.fold_in, (None, 0))(key, at))
 
 
 def passes(
@@ -182,8 +184,8 @@ def passes(
 ) -> Iterator[tuple[Batch, int]]:
     """One pass over a split in order, for evaluation.
 
-    The noise of preprocessing is a function of (key, batch index): two passes with one key see
-    the same data.
+    The noise of preprocessing is a function of (key, the example's place in the split): two
+    passes with one key see the same data, whatever their batch sizes.
 
     Yields:
         (batch, valid): batches on the device, all of size batch_size; only the first `valid`
@@ -194,5 +196,5 @@ def passes(
     for i in range(-(-n // positive("batch_size", batch_size))):
         at = np.minimum(np.arange(i * batch_size, (i + 1) * batch_size), n - 1)
         raw = np.asarray(examples.x.take(at, axis=0))
-        x = _forward(preprocess.forward, raw, jax.random.fold_in(key, i))
+        x = _forward(preprocess.forward, raw, jnp.asarray(at), key)
         yield Batch(x, jnp.asarray(examples.label[at])), min(batch_size, n - i * batch_size)

@@ -16,7 +16,9 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.game import game, players
+from latentgen.core.keys import stream
 from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
+from latentgen.errors import BadInput
 from latentgen.networks.labels import beside, in_turn
 from latentgen.objectives.bounds import Bound, value
 from latentgen.objectives.elbo import Schedule, elbo, free_nats
@@ -54,7 +56,8 @@ class Objective(NamedTuple):
     bound: of log p(x)
     estimator: of the encoder's gradient
     closed_kl: the KL of the ELBO in closed form instead of sampled
-    free_nats: a group of coordinates may carry this many nats at no cost; needs closed_kl
+    free_nats: of the ELBO, a group of coordinates may carry this many nats at no cost; with a
+        sampled KL all coordinates are one group
     """
 
     samples: int
@@ -111,8 +114,8 @@ def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params,
 
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         params, stats = networks(key)
-        for i, name in enumerate(("prior", "posterior", "likelihood")):
-            params[name] = getattr(model, name).init(jax.random.fold_in(key, i))
+        for name in ("prior", "posterior", "likelihood"):
+            params[name] = getattr(model, name).init(stream(key, name))
         return params, stats
 
     return init
@@ -147,7 +150,11 @@ def _loss(model: Model, objective: Objective, beta: Schedule) -> Callable[..., t
                 still = model.posterior.at(*hold((params["posterior"], outputs)))
                 log_qz = still.log_prob(z)
             found, decoder_stats = densities(params, z, log_qz)
-            if one_view(objective.bound, objective.estimator):
+            if not (isinstance(objective.free_nats, int | float) and objective.free_nats == 0):
+                rate = (found.log_qz - found.log_pz).mean(axis=0)
+                free = free_nats(jnp.expand_dims(rate, 1), objective.free_nats)
+                descended = weight * free - found.log_px.mean(axis=0)
+            elif one_view(objective.bound, objective.estimator):
                 descended = -value(objective.bound.decoder, found.log_w(weight))
             else:  # the compiler merges what the two have in common
                 of_model, decoder_stats = densities(params, *hold((z, log_qz)))
@@ -256,18 +263,17 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
 
     codes (key, n) -> z ~ p(z), (n, d)
     decode (z, label=None) -> E[x|z]; without labels, one class after the other
-    encode (x, label=None) -> the code that no noise gives, (n, d)
+    encode (x, label=None) -> the code that no noise gives, (n, d); a conditional method asks for
+        the label
     draw (batch, key, k) -> z ~ q(z|x), (k, n, d), and log q(z|x), (k, n)
     log_prior (z) -> (k, n); log_posterior, log_likelihood (batch, z) -> (k, n)
     observe (key, z, label=None) -> x ~ p(x|z)
     noise () -> the std of p(x|z), for one that is normal
     """
 
-    def labels(label: Int[Array, " n"] | None, n: int) -> Int[Array, " n"]:
-        return in_turn(n, model.classes) if label is None else label
-
     def outputs(state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None) -> Array:
-        return decoded(model, state.params, state.stats, z, labels(label, len(z)))[0]
+        label = in_turn(len(z), model.classes) if label is None else label
+        return decoded(model, state.params, state.stats, z, label)[0]
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
         return prior(model, state.params, state.stats).sample(key, n)
@@ -291,7 +297,10 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     def encode(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
     ) -> Float[Array, "n d"]:
-        return of(state, Batch(x, labels(label, len(x)))).centre
+        if label is None and model.classes:
+            raise BadInput("label is missing: this method asks what class each image is of.")
+        label = jnp.zeros(len(x), jnp.int32) if label is None else label
+        return of(state, Batch(x, label)).centre
 
     std = model.likelihood.std
     noise = {} if std is None else {"noise": lambda state: std(state.params["likelihood"])}

@@ -17,6 +17,7 @@ from latentgen.core.types import Net, PyTree
 from latentgen.errors import BadInput, positive
 from latentgen.probability.distributions import (
     Normal,
+    kl_to_standard_normal,
     noise_log_prob,
     normal_log_prob,
     sum_event,
@@ -71,8 +72,7 @@ def of_normal(normal: Normal) -> Posterior:
         z = jnp.expand_dims(mean, 0) + jnp.expand_dims(normal.std, 0) * noise
         return z, jax.vmap(noise_log_prob, (0, None))(noise, log_std)
 
-    kl = 0.5 * (mean**2 + jnp.exp(2 * log_std) - 1 - 2 * log_std)
-    return Posterior(draw, log_prob, mean, kl)
+    return Posterior(draw, log_prob, mean, kl_to_standard_normal(normal))
 
 
 def diagonal(dim: int) -> PosteriorFamily:
@@ -120,7 +120,7 @@ def full(dim: int) -> PosteriorFamily:
     def at(params: PyTree, outputs: Float[Array, "n o"]) -> Posterior:
         mean, entries = jnp.split(outputs, [dim], axis=1)
         log_diagonal = entries[:, rows == columns]
-        entries = jnp.where((rows == columns)[None], jnp.exp(entries), entries)
+        entries = entries.at[:, rows == columns].set(jnp.exp(log_diagonal))
         factor = jnp.zeros((len(mean), dim, dim), mean.dtype).at[:, rows, columns].set(entries)
         # The density of the noise, over the determinant of L.
         of_noise = jax.vmap(noise_log_prob, (0, None))

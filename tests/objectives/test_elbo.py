@@ -37,8 +37,8 @@ def test_bound_is_tight_at_the_true_posterior_and_only_there(exact: bool) -> Non
     n = 200_000
     q = Normal(jnp.full((n, 1), mean + shift), jnp.full((n, 1), np.log(std)))
     z = normal_sample(q, jax.random.key(0))
-    log_px = normal(s).log_prob(w * z, jnp.full((n, 1), x))
-    found = -elbo(log_px, kl_to_standard_normal(q)).negative_elbo
+    log_px = normal(s).log_prob({}, w * z, jnp.full((n, 1), x))
+    found = -elbo(log_px, kl_to_standard_normal(q).sum(axis=1)).negative_elbo
     marginal = normal_log_prob(
         Normal(jnp.zeros((1, 1)), jnp.full((1, 1), np.log(total) / 2)), jnp.full((1, 1), x)
     )
