@@ -8,13 +8,13 @@ samples of each example it prints |mean| / std of the gradient of the whole data
 respect to A and b, averaged over these 420 numbers, and the slopes in log-log from k = 50. Expected
 for large k are -1/2 for the plain gradient of IWAE, which drowns in noise, and +1/2 for DReG
 (Tucker et al. 2018, arXiv:1810.04152), whose curve is flat until the weights' mean settles; seed 0
-gives -0.50 and +0.48. About a minute on two cores.
+gives -0.50 and +0.48. About 90 s on two cores.
 
 The noise of the examples is independent, so that the variance of the data set's gradient is the
 sum of the examples' variances. Both estimators have one mean (the tests say so), and both signals
 are the mean that DReG found, as the plain gradient's own average needs many times the repeats; how
-far that one lies from it is printed, as the mean squared difference over its standard error, which
-is near 1 where the two agree.
+far that one lies from it is printed, as the mean squared difference over its variance, which is
+near 1 where the two agree.
 """
 
 import argparse

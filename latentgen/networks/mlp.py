@@ -28,6 +28,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 INITS: dict[str, Callable[..., Array]] = {
     "lecun": nn.initializers.lecun_normal(),
     "he": nn.initializers.he_normal(),
+    "glorot": nn.initializers.glorot_uniform(),
     "normal02": nn.initializers.normal(0.02),  # DCGAN, arXiv:1511.06434, section 4
 }
 

@@ -35,11 +35,12 @@ def elbo(
 def free_nats(kl: Float[Array, "n g"], least: float | Float[Array, ""]) -> Float[Array, " n"]:
     """sum_g max(least, mean_n KL_g), as one value per example whose mean over n is that.
 
-    A group whose mean KL over the minibatch is below `least` nats gives no gradient.
+    A group whose mean KL over the minibatch is below `least` nats gives no gradient. With least = 0
+    nothing is free, not even a sampled KL that is negative by chance.
 
     Reference: Kingma et al. 2016, "free bits" (arXiv:1606.04934).
     """
-    free = kl.mean(axis=0, keepdims=True) < least
+    free = (kl.mean(axis=0, keepdims=True) < least) & (least > 0)
     return jnp.where(free, least, kl).sum(axis=1)
 
 

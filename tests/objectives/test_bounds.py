@@ -216,6 +216,14 @@ def test_free_nats_give_no_gradient_below_the_floor_and_all_of_it_above() -> Non
     np.testing.assert_array_equal(jax.jit(gradient)(kl, jnp.array(5.0)), np.zeros((2, 3)))
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("least", [0.0, jnp.array(0.0)])
+def test_without_a_floor_a_sampled_kl_below_zero_counts_as_it_is(least: float | jax.Array) -> None:
+    kl = jnp.array([[-0.4, 0.3], [0.1, 0.2]])
+    np.testing.assert_allclose(free_nats(kl, least), [-0.1, 0.3])
+    np.testing.assert_allclose(free_nats(kl, 0.01).mean(), 0.01 + 0.25)
+
+
 @pytest.mark.parametrize(("samples", "group"), [(6, 4), (6, 0), (6, -2), (1, 2), (2, 6)])
 def test_groups_that_do_not_divide_the_samples_are_refused(samples: int, group: int) -> None:
     with pytest.raises(BadInput, match=f"group={group} must divide samples={samples}"):
