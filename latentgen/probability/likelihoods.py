@@ -70,10 +70,11 @@ def normal_with(
     def log_prob(
         params: PyTree, outputs: Float[Array, "n *shape"], x: Float[Array, "n *shape"]
     ) -> Float[Array, " n"]:
-        std = std_of(params)
-        scaled = (x - outputs) / jnp.broadcast_to(std, x.shape)
+        # Flat: loops over images with a last axis of length 1 are not vectorized on a CPU.
+        std = jnp.broadcast_to(std_of(params), x.shape[1:]).reshape(1, -1)
+        scaled = (x - outputs).reshape(len(x), -1) / std
         constant = jnp.log(std) + 0.5 * math.log(2 * math.pi)
-        return -sum_event(0.5 * scaled**2 + jnp.broadcast_to(constant, x.shape))
+        return -(0.5 * scaled**2 + constant).sum(axis=1)
 
     def sample(
         params: PyTree, key: Key[Array, ""], outputs: Float[Array, "n *shape"]
