@@ -85,7 +85,8 @@ class Method(NamedTuple):
         encode (state, x, label=None) -> the code at the centre of q(z|x);
         draw (state, batch, key, k) -> z ~ q(z|x), log q(z|x); log_posterior (state, batch, z);
         log_prior (state, z); log_likelihood (state, batch, z);
-        observe (state, key, z, label=None) -> x ~ p(x|z); discriminate (state, x) -> logits.
+        observe (state, key, z, label=None) -> x ~ p(x|z); noise (state) -> the std of a normal
+        p(x|z); discriminate (state, x) -> logits.
     draws: minibatches that one step eats, the largest `repeats`; a turn with fewer sees the last.
     """
 

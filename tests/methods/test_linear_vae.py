@@ -66,9 +66,9 @@ def test_the_bound_of_the_closed_form_solution_is_the_exact_log_likelihood(
 def test_estimates_with_a_wrong_encoder_are_bounds_that_rise_to_the_exact_value(
     x: np.ndarray,
 ) -> None:
-    """Paired over 40 images: what each misses of log p(x), to 3 standard errors; AIS to 0.1 nat."""
-    params = solution(jnp.asarray(x), 2, FLOOR)
-    method, wrong = linear_vae(2), state_of(with_wrong_encoder(params))
+    """Paired over 40 images: what each misses of log p(x), to 3 standard errors."""
+    params = solution(jnp.asarray(x), 10, FLOOR)
+    method, wrong = linear_vae(10), state_of(with_wrong_encoder(params))
     batch = Batch(jnp.asarray(x[:40]), jnp.zeros(40, jnp.int32))
     exact = np.asarray(exact_log_likelihood(params, batch.x))
     missed = {}
@@ -77,14 +77,20 @@ def test_estimates_with_a_wrong_encoder_are_bounds_that_rise_to_the_exact_value(
         missed[k] = np.asarray(sampled(jax.random.key(0))) - exact
     means = [each.mean() for each in missed.values()]
     assert means == sorted(means)
-    assert means[0] < -0.2  # the encoder is wrong indeed
+    assert means[0] < -1  # the encoder is wrong indeed
     for each in missed.values():
         assert each.mean() < 3 * each.std(ddof=1) / np.sqrt(len(each))
-    assert abs(means[-1]) < 0.02
+    assert abs(means[-1]) < 0.05
 
-    few = Batch(batch.x[:10], batch.label[:10])
-    annealed = jax.jit(lambda key: by_annealing(method, wrong, few, 16, 1_000, key))
-    assert abs((np.asarray(annealed(jax.random.key(0))) - exact[:10]).mean()) < 0.1
+
+@pytest.mark.usefixtures("x64")
+def test_annealing_finds_the_exact_value_whatever_the_encoder_says(x: np.ndarray) -> None:
+    params = solution(jnp.asarray(x), 2, FLOOR)
+    method, wrong = linear_vae(2), state_of(with_wrong_encoder(params, shift=5.0))
+    batch = Batch(jnp.asarray(x[:10]), jnp.zeros(10, jnp.int32))
+    annealed = jax.jit(lambda key: by_annealing(method, wrong, batch, 16, 400, key))
+    found = np.asarray(annealed(jax.random.key(0)))
+    assert abs((found - np.asarray(exact_log_likelihood(params, batch.x))).mean()) < 0.1
 
 
 @pytest.mark.usefixtures("x64")
