@@ -212,7 +212,13 @@ def test_bfloat16(kind, side, norm):
 
 
 @pytest.mark.parametrize(
-    ("init", "std"), [("lecun", 256**-0.5), ("he", (256 / 2) ** -0.5), ("normal02", 0.02)]
+    ("init", "std"),
+    [
+        ("lecun", 256**-0.5),
+        ("he", (256 / 2) ** -0.5),
+        ("glorot", (1256 / 2) ** -0.5),
+        ("normal02", 0.02),
+    ],
 )
 def test_init(init, std):
     net = mlp.encoder((1000,), outputs=1, init=init)
@@ -231,6 +237,7 @@ def test_activations_at_minus_one_and_two():
         "softplus": np.log1p(np.exp(x)),
         "gelu": [-0.1588, 1.9546],
         "swish": x / (1 + np.exp(-x)),
+        "glu": [-1 / (1 + np.exp(-2))],  # the first half, gated by the second
     }
     assert expected.keys() == mlp.ACTIVATIONS.keys()
     for name, values in expected.items():
@@ -319,3 +326,25 @@ def test_a_net_may_be_made_of_nnx():
     assert after < before
     assert not same(moved, stats)
     assert net.apply(params, stats, x, train=False)[1] is stats
+
+
+def test_a_gated_layer_has_two_halves_and_its_width() -> None:
+    net = mlp.encoder((6,), outputs=3, activation="glu")
+    params, stats = net.init(KEY, jnp.ones((1, 5)))
+    x = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
+    hidden, last = params["Hidden_0"]["Dense_0"], params["Linear_0"]["Dense_0"]
+    a, b = np.split(x @ np.asarray(hidden["kernel"]) + np.asarray(hidden["bias"]), 2, axis=1)
+    expected = (a / (1 + np.exp(-b))) @ np.asarray(last["kernel"]) + np.asarray(last["bias"])
+    assert hidden["kernel"].shape == (5, 12)
+    np.testing.assert_allclose(net.apply(params, stats, x, train=False)[0], expected, rtol=1e-5)
+
+
+def test_twins_share_nothing_and_stand_side_by_side() -> None:
+    net = mlp.twin_encoder((6,), outputs=4)
+    params, stats = net.init(KEY, jnp.ones((1, 5)))
+    slope = jax.jacrev(lambda p: net.apply(p, stats, jnp.ones((1, 5)), train=False)[0][0])(params)
+    for i, half in enumerate(("MLP_0", "MLP_1")):
+        touched = np.asarray(slope[half]["Linear_0"]["Dense_0"]["bias"]).any(axis=1)
+        np.testing.assert_array_equal(touched, [i == 0, i == 0, i == 1, i == 1])
+    with pytest.raises(ValueError, match="outputs=3"):
+        mlp.twin_encoder((6,), outputs=3)
