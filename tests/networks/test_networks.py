@@ -336,7 +336,9 @@ def test_a_gated_layer_has_two_halves_and_its_width() -> None:
     a, b = np.split(x @ np.asarray(hidden["kernel"]) + np.asarray(hidden["bias"]), 2, axis=1)
     expected = (a / (1 + np.exp(-b))) @ np.asarray(last["kernel"]) + np.asarray(last["bias"])
     assert hidden["kernel"].shape == (5, 12)
-    np.testing.assert_allclose(net.apply(params, stats, x, train=False)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        net.apply(params, stats, jnp.asarray(x), train=False)[0], expected, rtol=1e-5
+    )
 
 
 def test_twins_share_nothing_and_stand_side_by_side() -> None:
