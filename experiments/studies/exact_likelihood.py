@@ -8,7 +8,7 @@ lie half a standard deviation off and whose standard deviations are 1.3 times as
 test images, in float64, it prints what each estimate misses of the exact log p(x): the mean over
 images and its standard error, in nats. A lower bound misses on the negative side.
 
-About 5 minutes on two cores.
+About 5 minutes for each q on two cores.
 """
 
 import argparse
