@@ -176,7 +176,7 @@ def _closed(
     objective: Objective, log_px: Float[Array, " n"], q: Posterior, weight: Float[Array, ""]
 ) -> tuple[Terms, Float[Array, " n"]]:
     """The ELBO's terms, and its negative with the KL weighted and some of it free."""
-    assert q.kl is not None  # build.py has refused what has no closed form
+    assert q.kl is not None  # build/vae.py has refused what has none
     descended = weight * free_nats(q.kl, objective.free_nats) - log_px
     terms = elbo(log_px, q.kl.sum(axis=1))._replace(loss=descended)
     return terms._asdict(), descended

@@ -103,7 +103,7 @@ def test_a_signal_before_the_first_chunk_trains_nothing() -> None:
 
 def test_signals_are_noted_once_then_act_and_handlers_come_back() -> None:
     # A shell starts what it sends to the background with SIGINT ignored.
-    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with signals() as seen:
         assert seen() is None
@@ -113,4 +113,4 @@ def test_signals_are_noted_once_then_act_and_handlers_come_back() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    signal.signal(signal.SIGINT, found)
+    signal.signal(signal.SIGINT, inherited)
