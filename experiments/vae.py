@@ -52,7 +52,7 @@ def digits():
             steps=6_000,
             batch_size=64,
             compute="float32",
-            data=dict(name="digits", preprocess="unit", validation=placeholder(int)),
+            data=dict(name="digits", preprocess="unit", validation=placeholder(int), pad_to=0),
             method=dict(
                 name="vae",
                 # p(z), q(z|x): how many coordinates a code has, and their distributions
@@ -85,7 +85,14 @@ def digits():
             decoder=network(),
             middle=network(hidden=(64,)),  # between two layers of codes, or within the flow
             optimizer=dict(
-                name="adam", lr=1e-3, schedule="constant", b1=0.9, b2=0.999, eps=1e-8, momentum=0.9
+                name="adam",
+                lr=1e-3,
+                schedule="constant",
+                b1=0.9,
+                b2=0.999,
+                eps=1e-8,
+                momentum=0.9,
+                clip_norm=0.0,
             ),
             every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
         )

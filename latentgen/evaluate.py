@@ -10,6 +10,11 @@
 | surgery | the rate in two parts: mutual information, KL(q(z) || p(z)) |
 | parzen | the kernel density estimate of the first papers on GANs |
 | exact | log p(x) itself, for a decoder that is affine |
+| frechet | the Frechet distance of --features, of real from --samples synthetic examples |
+| kernel | the kernel distance of the same |
+| prdc | precision and recall, density and coverage of the same |
+| score | the Inception score, of a classifier |
+| modes | modes of the data that samples reach |
 
 Each result is printed and added to DIR/evaluations.jsonl with all that it depends on.
 """
@@ -21,11 +26,13 @@ from absl import flags
 
 from latentgen import door, runner
 from latentgen.errors import BadInput, choose
-from latentgen.measures import MEASURES, Options, Result, Subject
+from latentgen.measures import MEASURES
+from latentgen.measures.subject import Options, Result, Subject
 from latentgen.training import provenance, workdir
+from latentgen.training.pictures import save_png
 
 FLAGS = flags.FLAGS
-EVALUATIONS = "evaluations.jsonl"
+EVALUATIONS, PICTURES = "evaluations.jsonl", "evaluations"
 
 
 def main() -> None:
@@ -38,13 +45,18 @@ def main() -> None:
     run, step, state = door.trained()
     workdir.check(run.folder)  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
-    subject = Subject(run, step, state, FLAGS.split)
+    subject = Subject(run, step, state, FLAGS.split, {})
     for measure in chosen.values():
         measure.check(subject, options)
     for name, measure in chosen.items():
         began = time.perf_counter()
         result = measure.take(subject, options)
         show(name, subject, result)
+        if result.picture is not None:
+            picture = run.folder / PICTURES / f"{name}_step_{step:08d}.png"
+            workdir.prepare(picture.parent)
+            save_png(picture, result.picture)
+            print(f"  {picture}")
         line = {
             "metric": name,
             "split": FLAGS.split,
@@ -88,5 +100,15 @@ if __name__ == "__main__":
     flags.DEFINE_float(
         "observation_std", None, "Of a normal p(x|z) around the images, instead of the method's."
     )
+    flags.DEFINE_integer(
+        "samples", None, "Synthetic examples (default: as many as real ones).", lower_bound=10
+    )
+    flags.DEFINE_string(
+        "features",
+        None,
+        "pixels, inception, digits, fashion_mnist, or an exported classifier's folder (default: "
+        "what fits the data).",
+    )
+    flags.DEFINE_string("inception_weights", None, "A file that latentgen.export wrote.")
     flags.adopt_module_key_flags(door)
     door.run(main)

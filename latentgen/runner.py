@@ -53,8 +53,9 @@ def load(
         BadInput: the config does not fit, or its data are unknown, missing or damaged.
     """
     experiment = build.experiment(config)
-    name, preprocess, validation = experiment.data
+    name, preprocess, validation, pad_to = experiment.data
     dataset = sources.load(name, validation=validation, data_dir=data_dir, manual_dir=manual_dir)
+    dataset = sources.padded(dataset, pad_to)
     preprocess_for(preprocess.name, dataset.splits["train"].x.dtype)
     sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in dataset.splits.items())
     print(f"data: {name} ({dataset.origin}): {sizes}", file=sys.stderr)
@@ -140,7 +141,8 @@ def train(run: Run) -> None:
             seconds = _train(run, feed, checkpoints, stopped)
         workdir.write_json(run.folder / SUMMARY, summary(run, seconds))
     print(f"{run.folder}: {experiment.steps} steps in {seconds:.0f} s.")
-    print(f"Pictures: {run.folder / 'samples'}")
+    if run.method.sample is not None:
+        print(f"Pictures: {run.folder / 'samples'}")
 
 
 def _train(
@@ -205,8 +207,10 @@ def _pictures(run: Run, log: Log) -> list[hooks.Call]:
 
     images = len(run.dataset.shape) == 3
     number = IMAGES if images else POINTS
-    sample = jax.jit(lambda state: method.sample(state, key, number))
-    calls = [writer("samples", sample, None)]
+    calls = []
+    if (draw := method.sample) is not None:
+        sample = jax.jit(lambda state: draw(state, key, number))
+        calls.append(writer("samples", sample, None))
     if images and "encode" in method.probes:
         split = run.dataset.splits.get("validation", real)
         inputs = np.arange(PAIRS) % len(split.label)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
+from latentgen.build.classifier import classifier_of
 from latentgen.build.gan import gan_of
 from latentgen.build.parts import Plan, Shape
 from latentgen.build.vae import vae_of
@@ -18,7 +19,11 @@ from latentgen.core.types import Method
 from latentgen.data.preprocess import PREPROCESS, Preprocess
 from latentgen.errors import BadInput
 
-METHODS: dict[str, Callable[[Section, Section, Preprocess], Plan]] = {"gan": gan_of, "vae": vae_of}
+METHODS: dict[str, Callable[[Section, Section, Preprocess], Plan]] = {
+    "classifier": classifier_of,
+    "gan": gan_of,
+    "vae": vae_of,
+}
 """(the config, its section `method`, the preprocessing) -> a plan of the method."""
 
 
@@ -26,11 +31,13 @@ class Data(NamedTuple):
     """Which data set, and how it is seen.
 
     validation: examples held out from the end of the training split; None: the set's default.
+    pad_to: the side of its images, with black around them; 0: as they are.
     """
 
     name: str
     preprocess: Preprocess
     validation: int | None
+    pad_to: int
 
 
 class Every(NamedTuple):
@@ -114,6 +121,7 @@ def _data(section: Section) -> Data:
         section.word("name"),
         section.choose("preprocess", PREPROCESS),
         section.integer_or_none("validation", low=0),
+        section.integer("pad_to", low=0, high=4096),
     )
 
 

@@ -1,43 +1,101 @@
-"""The config of a GAN."""
+"""The config of a GAN: which parts it has, and whether they fit together."""
 
-from latentgen.build.parts import DTYPES, Plan, Shape, average, network, optimizer
+from typing import Any
+
+import optax
+
+from latentgen.build.parts import DTYPES, Network, Plan, Shape, average, network, optimizer
 from latentgen.config import Section
 from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
-from latentgen.methods.gan import gan
+from latentgen.errors import BadInput
+from latentgen.methods.gan import CONDITIONS, Model, Objective, gan, outputs
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.objectives.adversarial import GAMES
-from latentgen.probability.priors import PRIORS
+from latentgen.objectives.penalties import PENALTIES, boxed
+from latentgen.probability import priors
+from latentgen.probability.priors import LearnedPrior
+
+PRIORS = ("mixture", *priors.PRIORS)
 
 
 def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The GAN that a config describes."""
     dtype = root.choose("compute", DTYPES)
-    values = method.choose("game", GAMES)
-    prior = method.choose("prior", PRIORS)(method.integer("code_dim", low=1))
+    prior, code_dim = code(method)
+    classes = method.integer("classes", low=0)
+    condition, packing = method.word("condition"), method.integer("packing", low=1)
+    method.choose("condition", dict.fromkeys(CONDITIONS))
     repeats = method.integer("discriminator_steps", low=1)
-    steps = root.integer("steps", low=1)
-    generator_tx, discriminator_tx = (
-        optimizer(root.section(f"{name}_optimizer"), updates)
-        for name, updates in (("generator", steps), ("discriminator", steps * repeats))
-    )
+    generator_tx, discriminator_tx = optimizers(root, method, repeats)
     generator = network(root, "generator", dtype, DECODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)
-    averaged = average(method, ("generator",))
+    objective = _objective(method, discriminator)
+    averaged = average(method, ("generator", "prior"))
+    if condition == "projection" and (packing > 1 or not classes):
+        raise BadInput(
+            f"{method.key('condition')}='projection' needs {method.key('classes')} above 0 and "
+            f"{method.key('packing')}=1."
+        )
+    if (batch := root.integer("batch_size", low=1)) % packing:
+        raise BadInput(
+            f"{root.key('batch_size')}={batch} must be a multiple of "
+            f"{method.key('packing')}={packing}."
+        )
+    told = classes if condition == "beside" else 0
 
     def wire(shape: Shape) -> Method:
-        return averaged(
-            gan(
-                generator.decoder(shape),
-                discriminator.encoder(shape, 1),
-                values,
-                prior,
-                generator_tx,
-                discriminator_tx,
-                shape,
-                repeats,
-                preprocess.range,
-            )
+        *rest, last = shape
+        group = (*rest, packing * (last + told))
+        model = Model(
+            generator.decoder(shape),
+            discriminator.encoder(group, outputs(classes, condition)),
+            prior,
+            code_dim,
+            preprocess.range,
+            classes,
+            condition,
+            packing,
         )
+        return averaged(gan(model, objective, generator_tx, discriminator_tx, shape, repeats))
 
-    return Plan(wire, root.word("compute"), (prior.dim,))
+    return Plan(wire, root.word("compute"), (code_dim,), classes)
+
+
+def code(method: Section) -> tuple[LearnedPrior, int]:
+    """Where codes come from, and how many coordinates they have."""
+    dim, components = method.integer("code_dim", low=1), method.integer("components", low=1)
+    method.choose("prior", dict.fromkeys(PRIORS))
+    if method.word("prior") == "mixture":
+        return priors.mixture(dim, components), dim
+    return priors.fixed(priors.PRIORS[method.word("prior")](dim)), dim
+
+
+def optimizers(
+    root: Section, method: Section, repeats: int
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """The generator's and the discriminator's, who may hold its weights in a box.
+
+    Args:
+        repeats: turns of the discriminator in a step.
+    """
+    steps = root.integer("steps", low=1)
+    generator = optimizer(root.section("generator_optimizer"), steps)
+    discriminator = optimizer(root.section("discriminator_optimizer"), steps * repeats)
+    limit: Any = method.number("weight_clip", low=0.0)
+    if isinstance(limit, int | float) and limit == 0:
+        return generator, discriminator
+    return generator, optax.chain(discriminator, boxed(limit))
+
+
+def _objective(method: Section, discriminator: Network) -> Objective:
+    values = method.choose("game", GAMES)
+    weight: Any = method.number("penalty_weight", low=0.0)
+    penalty = method.choose("penalty", {"none": None, **PENALTIES})
+    if penalty is not None and discriminator.options["norm"] == "batch":
+        raise BadInput(
+            f"{method.key('penalty')}={method.word('penalty')!r} does not fit "
+            "config.discriminator.norm='batch', under which examples see each other: its gradient "
+            "in one x is no longer one example's. Valid: layer, none, spectral."
+        )
+    return Objective(values, penalty, weight)

@@ -14,10 +14,12 @@ from latentgen.core.wrappers import with_ema
 from latentgen.errors import BadInput, choose
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.conv import halvings
-from latentgen.networks.mlp import ACTIVATIONS, INITS
+from latentgen.networks.mlp import ACTIVATIONS, INITS, WIDTHS
 from latentgen.networks.norms import NORMS
 
 Shape = tuple[int, ...]
+
+CONVOLUTIONAL = ("conv", "resnet")
 
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -56,7 +58,7 @@ class Network(NamedTuple):
 
     def _made(self, makers: Mapping[str, Callable[..., Net]], shape: Shape) -> Callable[..., Net]:
         try:
-            if self.kind == "conv":
+            if self.kind in CONVOLUTIONAL:
                 halvings(shape, self.options["channels"])
         except BadInput as error:
             raise BadInput(f"{self.section.key('channels')}: {error}") from None
@@ -80,11 +82,15 @@ def network(
     options: dict[str, Any] = {key: section.word(key) for key in names}
     options["dropout"] = section.number("dropout", low=0.0, high=0.99)
     hidden, channels = section.sizes("hidden"), section.sizes("channels")
-    options |= {"dense": hidden, "channels": channels} if kind == "conv" else {"hidden": hidden}
-    if kind == "conv" and options["activation"] == "glu":
-        raise BadInput(f"{section.key('activation')}='glu' does not fit network='conv'.")
-    if kind == "conv" and not channels:
+    if kind not in CONVOLUTIONAL:
+        return Network(section, kind, options | {"hidden": hidden, "dtype": dtype})
+    if options["activation"] in WIDTHS:
+        raise BadInput(
+            f"{section.key('activation')}={options['activation']!r} does not fit network={kind!r}."
+        )
+    if not channels:
         raise BadInput(f"{section.key('channels')}=() must name at least one size.")
+    options |= {"dense": hidden, "channels": channels}
     return Network(section, kind, options | {"dtype": dtype})
 
 
@@ -140,7 +146,7 @@ SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
 
 
 def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
-    """What the section describes.
+    """What the section describes; a gradient above `clip_norm` is scaled down to it (0: never).
 
     Args:
         steps: updates in the run, that a schedule spreads over.
@@ -149,7 +155,13 @@ def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
     for name in ("b1", "b2", "momentum", "eps"):
         section.number(name)
     lr = section.choose("schedule", SCHEDULES)(section.positive("lr"), steps)
-    return section.choose("name", OPTIMIZERS)(section, lr)
+    made, limit = (
+        section.choose("name", OPTIMIZERS)(section, lr),
+        section.number("clip_norm", low=0),
+    )
+    if isinstance(limit, int | float) and limit == 0:
+        return made
+    return optax.chain(optax.clip_by_global_norm(limit), made)
 
 
 def average(method: Section, players: tuple[str, ...]) -> Callable[[Method], Method]:

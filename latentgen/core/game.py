@@ -94,7 +94,7 @@ def turns(
 def game(
     init: Callable[[Key[Array, ""]], tuple[Params, Params]],
     phases: Sequence[Phase],
-    sample: Callable[[State, Key[Array, ""], int], Array],
+    sample: Callable[[State, Key[Array, ""], int], Array] | None,
     probes: Mapping[str, Callable[..., Any]],
 ) -> Method:
     """Phases become a method: in each step every player has its turn, in order.

@@ -78,7 +78,7 @@ class Method(NamedTuple):
         (draws, n); metrics are scalars.
     terms: (state, step, batch, key) -> Terms, the objective's terms as training sees them, per
         example, with networks in evaluation mode.
-    sample: (state, key, n) -> synthetic x of shape (n, *shape)
+    sample: (state, key, n) -> synthetic x of shape (n, *shape); None for what generates nothing
     probes: further functions by name, each taking the state first; a method has those that it can
         answer. Codes of k samples for each of n examples have the shape (k, n, d).
         codes (state, key, n) -> z ~ p(z); decode (state, z, label=None) -> E[x|z];
@@ -93,6 +93,6 @@ class Method(NamedTuple):
     init: Callable[..., PyTree]
     step: Callable[..., tuple[PyTree, dict[str, Array]]]
     terms: Callable[..., Terms]
-    sample: Callable[..., Array]
+    sample: Callable[..., Array] | None
     probes: Mapping[str, Callable[..., Any]]
     draws: int = 1

@@ -18,6 +18,14 @@ class Averaged(NamedTuple):
     stats: Params
 
 
+def seen(state: State | Averaged) -> State:
+    """The state that samples and probes look at: the averages in place of what they average."""
+    if isinstance(state, State):
+        return state
+    params, stats = state.state.params | state.params, state.state.stats | state.stats
+    return state.state._replace(params=params, stats=stats)
+
+
 def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 0) -> Method:
     """`method` that samples and answers probes with an exponential moving average of `names`.
 
@@ -46,21 +54,13 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
         mean = jax.tree.map(lambda a, b: (b + keep * (a - b)).astype(b.dtype), old, new)
         return Averaged(state, *mean), metrics
 
-    def seen(averaged: Averaged) -> State:
-        state = averaged.state
-        return state._replace(
-            params=state.params | averaged.params, stats=state.stats | averaged.stats
-        )
-
     def terms(averaged: Averaged, step: Int[Array, ""], batch: Batch, key: Key[Array, ""]) -> Terms:
         return method.terms(averaged.state, step, batch, key)
 
-    def sample(averaged: Averaged, key: Key[Array, ""], n: int) -> Array:
-        return method.sample(seen(averaged), key, n)
+    def through(looks: Callable) -> Callable:
+        return lambda averaged, *args, **named: looks(seen(averaged), *args, **named)
 
-    def through(probe: Callable) -> Callable:
-        return lambda averaged, *args, **named: probe(seen(averaged), *args, **named)
-
+    sample = None if method.sample is None else through(method.sample)
     probes = {name: through(probe) for name, probe in method.probes.items()}
     return Method(init, step, terms, sample, probes, method.draws)
 
@@ -103,7 +103,7 @@ def population(
         return jax.vmap(lambda h, s, k: make(h).terms(s, step, batch, k))(hypers, state, keys(key))
 
     def sample(state: PyTree, key: Key[Array, ""], n: int) -> Array:
-        return jax.vmap(lambda h, s, k: make(h).sample(s, k, n))(hypers, state, keys(key))
+        return jax.vmap(lambda h, s, k: make(h).sample(s, k, n))(hypers, state, keys(key))  # type: ignore[misc]
 
     def across(name: str) -> Callable:
         def probe(state: PyTree, *args: PyTree, **named: PyTree) -> PyTree:

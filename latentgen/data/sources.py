@@ -5,6 +5,8 @@
 | digits (scikit-learn's)                   | 1,397   | 200        | 200    | 8 x 8 x 1     |
 | mnist, fashion_mnist, kmnist              | 55,000  | 5,000      | 10,000 | 28 x 28 x 1   |
 | binarized_mnist                           | 50,000  | 10,000     | 10,000 | 28 x 28 x 1   |
+| stacked_ before one of the above: three   | 128,000 | as above   | as     | h x w x 3     |
+| of its images as colour planes            |         |            | above  |               |
 | ring, grid, swiss_roll, two_moons         | 100,000 | 10,000     | 10,000 | 2             |
 | an image set prepared by TFDS, by its     | the     | its own or | its    | of fixed size |
 | TFDS name, with /config where it has one  | rest    | 5,000      | own    |               |
@@ -35,13 +37,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from latentgen.data import originals, toys
+from latentgen.data.stacked import PREFIX, TRAIN, stacked
 from latentgen.errors import BadInput, choose
 
 HELD_OUT = 5_000
 LAZY_ABOVE = 2**30
 """A split that is larger than this when decoded, in bytes, stays in its files."""
 
-BUILT_IN = ("digits", *toys.TOYS, *originals.ORIGINALS)
+GREY = ("digits", *originals.ORIGINALS)
+STACKED = tuple(f"{PREFIX}{name}" for name in GREY if name != "binarized_mnist")  # has no labels
+BUILT_IN = (*GREY, *STACKED, *toys.TOYS)
 
 SPLITS = ("train", "validation", "test")
 
@@ -124,6 +129,14 @@ def load(
         BadInput: the name is unknown, `validation` does not fit, an original file is missing or
             not the original, a download failed, or a prepared set is none that we can use.
     """
+    if name in STACKED:
+        plain = load(
+            name.removeprefix(PREFIX),
+            validation=validation,
+            data_dir=data_dir,
+            manual_dir=manual_dir,
+        )
+        return _stacked(plain)
     if name == "digits":
         dataset = _digits()
         held_out = 200
@@ -158,6 +171,42 @@ def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
         "splits": {split: len(examples.label) for split, examples in dataset.splits.items()},
         "sha256": digest.hexdigest()[:16],
     }
+
+
+def padded(dataset: DataSet, side: int) -> DataSet:
+    """The set with black around its images, to `side` x `side` pixels; 0: as it is.
+
+    Raises:
+        BadInput: it has no images, larger ones, or ones that stay in their files.
+    """
+    if not side:
+        return dataset
+    h, w = dataset.shape[:2] if len(dataset.shape) == 3 else (0, 0)
+    if not 0 < max(h, w) <= side:
+        size = "x".join(map(str, dataset.shape))
+        raise BadInput(
+            f"config.data.pad_to={side} must be 0 or at least the side of an image; "
+            f"{dataset.name} has examples of {size}."
+        )
+    around = [(0, 0)] + [((side - s) // 2, (side - s + 1) // 2) for s in (h, w)] + [(0, 0)]
+
+    def pad(examples: Examples) -> Examples:
+        if not isinstance(examples.x, np.ndarray):
+            raise BadInput(f"config.data.pad_to={side} must be 0 for a set read from its files.")
+        return examples._replace(x=np.pad(examples.x, around))
+
+    return dataset._replace(splits={s: pad(e) for s, e in dataset.splits.items()})
+
+
+def _stacked(plain: DataSet) -> DataSet:
+    """Each split of three images of the same split; train has `TRAIN` examples."""
+
+    def stack(split: str, examples: Examples) -> Examples:
+        size = TRAIN if split == "train" else len(examples.label)
+        return Examples(*stacked(np.asarray(examples.x), examples.label, size, SPLITS.index(split)))
+
+    splits = {split: stack(split, examples) for split, examples in plain.splits.items()}
+    return plain._replace(name=f"{PREFIX}{plain.name}", splits=splits)
 
 
 def _cut(examples: Examples, last: int, name: str) -> dict[str, Examples]:

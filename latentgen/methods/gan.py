@@ -7,130 +7,220 @@ Reference: Goodfellow et al. 2014, algorithm 1 (arXiv:1406.2661).
 """
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen.core.game import ascend, game, players
+from latentgen.core.keys import stream
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
-from latentgen.objectives.adversarial import Game, Logits, Value, cost
-from latentgen.probability.priors import Prior
+from latentgen.errors import BadInput, choose
+from latentgen.networks.labels import beside, in_turn
+from latentgen.objectives.adversarial import Game, Logits, cost
+from latentgen.objectives.penalties import Penalty
+from latentgen.probability.priors import LearnedPrior, Prior
+
+CONDITIONS = ("beside", "projection")
+
+
+class Model(NamedTuple):
+    """What the two players are made of.
+
+    generator: code, with the one-hot class beside it -> x before its range is imposed
+    discriminator: a group of `packing` x -> (groups, `outputs` of it)
+    prior: where codes of `code_dim` coordinates come from; trained with the generator
+    range: of x, imposed on the generator's output by a scaled sigmoid; None: none
+    classes: of labels that both players are told; 0: none
+    condition: how the discriminator is told: 'beside' each pixel, or by 'projection' (Miyato &
+        Koyama 2018, arXiv:1802.05637): l(x, y) = l(x) + <v_y, features of x>
+    packing: how many x it judges at once (PacGAN, Lin et al. 2018, arXiv:1712.04086)
+    """
+
+    generator: Net
+    discriminator: Net
+    prior: LearnedPrior
+    code_dim: int
+    range: tuple[float, float] | None
+    classes: int = 0
+    condition: str = "beside"
+    packing: int = 1
+
+
+class Objective(NamedTuple):
+    """What the players optimize: a game, and a penalty on the discriminator with its weight."""
+
+    game: Game
+    penalty: Penalty | None = None
+    weight: float | Float[Array, ""] = 0.0
+
+
+def outputs(classes: int, condition: str) -> int:
+    """How many numbers the discriminator gives of a group.
+
+    The projection's <v_y, features> is one more linear function of the last layer's features for
+    each class, hence `classes` further outputs of that layer.
+    """
+    return 1 + classes if condition == "projection" else 1
 
 
 def gan(
-    generator: Net,
-    discriminator: Net,
-    values: Game,
-    prior: Prior,
+    model: Model,
+    objective: Objective,
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
     discriminator_steps: int = 1,
-    synthetic_in: tuple[float, float] | None = None,
 ) -> Method:
     """D's turn, `discriminator_steps` times, then G's: each on codes and reals of its own.
 
     Args:
-        generator: code -> x before the range is imposed.
-        discriminator: x -> (n, 1) logits of "real".
-        values: what D ascends and G descends.
-        prior: where codes come from.
         x_shape: the shape of one example.
         discriminator_steps: k in the paper's algorithm 1.
-        synthetic_in: the range of x, imposed on G's output by a scaled sigmoid; None: none.
+
+    Raises:
+        BadInput: the condition is unknown, or a projection meets no classes or a pack.
     """
-    generator = generator if synthetic_in is None else bounded(generator, *synthetic_in)
-    init = players(
-        {"generator": (generator, (prior.dim,)), "discriminator": (discriminator, x_shape)}
-    )
-
-    def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
-        del state
-        return prior.sample(key, n)
-
-    def decode(state: State, z: Float[Array, "n d"]) -> Float[Array, "n *shape"]:
-        params, stats, _ = state
-        return generator.apply(params["generator"], stats["generator"], z, train=False)[0]
-
-    def discriminate(state: State, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
-        params, stats = state.params["discriminator"], state.stats["discriminator"]
-        return discriminator.apply(params, stats, x, train=False)[0][:, 0]
-
-    def log_prior(state: State, z: Float[Array, "k n d"]) -> Float[Array, "k n"]:
-        del state
-        return prior.log_prob(z.reshape(-1, prior.dim)).reshape(z.shape[:2])
+    choose("condition", model.condition, dict.fromkeys(CONDITIONS))
+    if model.condition == "projection" and (model.packing > 1 or not model.classes):
+        raise BadInput("condition='projection' needs classes and packing=1.")
+    phases = [
+        Phase(
+            _discriminator_loss(model, objective),
+            ("discriminator",),
+            ascend(discriminator_tx),
+            discriminator_steps,
+        ),
+        Phase(_generator_loss(model, objective), ("generator", "prior"), generator_tx),
+    ]
+    looks = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
-        return decode(state, codes(state, key, n))
+        return looks["decode"](state, looks["codes"](state, key, n))
 
-    judge = judged(generator, discriminator, prior)
-    d_loss = loss(judge, values.discriminator_ascends, discriminator_terms)
-    g_loss = loss(judge, values.generator_descends, generator_terms)
-    phases = [
-        Phase(d_loss, ("discriminator",), ascend(discriminator_tx), discriminator_steps),
-        Phase(g_loss, ("generator",), generator_tx),
-    ]
-    probes: dict[str, Callable] = {
-        "codes": codes,
-        "decode": decode,
-        "discriminate": discriminate,
-        "log_prior": log_prior,
-    }
-    return game(init, phases, sample, probes)
+    return game(_init(model, x_shape), phases, sample, looks)
 
 
-def bounded(net: Net, low: float, high: float) -> Net:
-    """`net` with its outputs in (low, high): low + (high - low) sigmoid(outputs)."""
+def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
+    *rest, last = x_shape
+    told = model.classes if model.condition == "beside" else 0
+    networks = players(
+        {
+            "generator": (model.generator, (model.code_dim + model.classes,)),
+            "discriminator": (model.discriminator, (*rest, model.packing * (last + told))),
+        }
+    )
 
-    def apply(
-        params: PyTree,
-        stats: PyTree,
-        *inputs: Array,
-        train: bool,
-        key: Key[Array, ""] | None = None,
-    ) -> tuple[Array, PyTree]:
-        outputs, stats = net.apply(params, stats, *inputs, train=train, key=key)
-        return low + (high - low) * jax.nn.sigmoid(outputs), stats
+    def init(key: Key[Array, ""]) -> tuple[Params, Params]:
+        params, stats = networks(key)
+        return params | {"prior": model.prior.init(stream(key, "prior"))}, stats
 
-    return Net(net.init, apply)
+    return init
 
 
-def judged(generator: Net, discriminator: Net, prior: Prior) -> Callable[..., tuple]:
-    """(params, stats, batch, key, train) -> logits of the real batch, of as many synthetic, stats.
+class Judged(NamedTuple):
+    """A turn's synthetic examples and the logits that it rests on.
 
-    Two passes of the discriminator, so that its batch norm never mixes real with synthetic.
+    score: (x, label) of groups -> logits: the discriminator alone, leaving its stats as they are
     """
 
-    def judge(
-        params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
-    ) -> tuple[Logits, Logits, Params]:
-        code_key, generator_key, real_key, synthetic_key = jax.random.split(key, 4)
-        z = prior.sample(code_key, batch.x.shape[0])
-        synthetic, generator_stats = generator.apply(
-            params["generator"], stats["generator"], z, train=train, key=generator_key
-        )
-        mine = params["discriminator"]
-        real_logits, moved = discriminator.apply(
-            mine, stats["discriminator"], batch.x, train=train, key=real_key
-        )
-        synthetic_logits, moved = discriminator.apply(
-            mine, moved, synthetic, train=train, key=synthetic_key
-        )
-        moved = {"generator": generator_stats, "discriminator": moved}
-        return real_logits[:, 0], synthetic_logits[:, 0], moved
-
-    return judge
+    real: Float[Array, "g m *shape"]
+    synthetic: Float[Array, "g m *shape"]
+    real_logits: Logits
+    synthetic_logits: Logits
+    score: Callable[[Float[Array, "g m *shape"]], Logits]
+    stats: Params
 
 
-def loss(
-    judge: Callable[..., tuple],
-    value: Value,
-    report: Callable[[Logits, Logits, Float[Array, " n"]], Terms],
-) -> Callable[..., tuple[Float[Array, " n"], tuple[Params, Terms]]]:
-    """A player's loss: its value of the logits, and what it reports of them."""
+def judged(
+    model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
+) -> Judged:
+    """As many synthetic examples as real ones, and what the discriminator says of all of them.
 
-    def phase_loss(
+    Two passes of the discriminator, so that its batch norm never mixes real with synthetic.
+    Synthetic examples are of the real ones' classes.
+    """
+    code_key, generator_key, real_key, synthetic_key, lone_key = jax.random.split(key, 5)
+    z = prior(model, params).sample(code_key, batch.x.shape[0])
+    x, generator_stats = generated(model, params, stats, z, batch.label, train, generator_key)
+    real, synthetic, label = (grouped(a, model.packing) for a in (batch.x, x, batch.label))
+    mine, before = params["discriminator"], stats["discriminator"]
+    real_logits, between = scored(model, mine, before, real, label, train, real_key)
+    synthetic_logits, moved = scored(model, mine, between, synthetic, label, train, synthetic_key)
+    return Judged(
+        real,
+        synthetic,
+        real_logits,
+        synthetic_logits,
+        lambda x: scored(model, mine, before, x, label, train, lone_key)[0],
+        {"generator": generator_stats, "discriminator": moved},
+    )
+
+
+def grouped(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *shape"]:
+    """Neighbours in groups of `packing`; the last group is filled up from the first examples."""
+    groups = -(-len(x) // packing)
+    rows = jnp.arange(groups * packing) % len(x)
+    return (x if packing == 1 else x[rows]).reshape(groups, packing, *x.shape[1:])
+
+
+def scored(
+    model: Model,
+    params: PyTree,
+    stats: PyTree,
+    x: Float[Array, "g m *shape"],
+    label: Int[Array, "g m"],
+    train: bool,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Logits, PyTree]:
+    """The discriminator's logit of each group, its members stacked along the last axis; stats."""
+    if model.condition == "beside":
+        flat = beside(x.reshape(-1, *x.shape[2:]), label.reshape(-1), model.classes)
+        x = flat.reshape(*x.shape[:2], *flat.shape[1:])
+    stacked = jnp.moveaxis(x, 1, -2)
+    stacked = stacked.reshape(*stacked.shape[:-2], -1)
+    found, stats = model.discriminator.apply(params, stats, stacked, train=train, key=key)
+    if model.condition == "projection":
+        of_class = jnp.take_along_axis(found[:, 1:], label, axis=1)
+        return found[:, 0] + of_class[:, 0], stats
+    return found[:, 0], stats
+
+
+def generated(
+    model: Model,
+    params: Params,
+    stats: Params,
+    z: Float[Array, "n d"],
+    label: Int[Array, " n"],
+    train: bool,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "n *shape"], PyTree]:
+    """The synthetic examples of these codes, in the range of x; the generator's stats."""
+    seen = beside(z, label, model.classes)
+    x, stats = model.generator.apply(
+        params["generator"], stats["generator"], seen, train=train, key=key
+    )
+    if model.range is None:
+        return x, stats
+    low, high = model.range
+    return low + (high - low) * jax.nn.sigmoid(x), stats
+
+
+def prior(model: Model, params: Params) -> Prior:
+    """p(z) with its parameters in place."""
+    return model.prior.at(params["prior"], _no_encoder)
+
+
+def _no_encoder(x: Array) -> Any:
+    raise BadInput("this prior asks for an encoder, which a GAN has not.")
+
+
+def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
+    """The discriminator's value, which it ascends."""
+
+    def loss(
         params: Params,
         stats: Params,
         batch: Batch,
@@ -138,22 +228,80 @@ def loss(
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = judge(params, stats, batch, key, train)
-        found = value(real, synthetic)
-        return found, (moved, report(real, synthetic, found))
+        turn_key, penalty_key = jax.random.split(key)
+        found = judged(model, params, stats, batch, turn_key, train)
+        real, synthetic = found.real_logits, found.synthetic_logits
+        value = objective.game.discriminator_ascends(real, synthetic)
+        terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
+        if objective.game.discriminator_ascends is cost:
+            terms = {"cost": value, "d_real": jax.nn.sigmoid(real)}
+            terms["d_synthetic"] = jax.nn.sigmoid(synthetic)
+        if objective.penalty is not None:
+            terms["penalty"] = objective.penalty(
+                found.score, found.real, found.synthetic, penalty_key
+            )
+            value = value - objective.weight * terms["penalty"]
+        each = lambda of_group: _spread(of_group, model.packing, len(batch.label))  # noqa: E731
+        return each(value), (found.stats, jax.tree.map(each, terms))
 
-    return phase_loss
+    return loss
 
 
-def discriminator_terms(real: Logits, synthetic: Logits, value: Float[Array, " n"]) -> Terms:
-    """C(D, G), whatever D ascends, and D(x), D(G(z))."""
-    return {
-        "cost": cost(real, synthetic),
-        "d_real": jax.nn.sigmoid(real),
-        "d_synthetic": jax.nn.sigmoid(synthetic),
-    }
+def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
+    """The generator's value, which it descends."""
+
+    def loss(
+        params: Params,
+        stats: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        step: Int[Array, ""],
+        train: bool,
+    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
+        found = judged(model, params, stats, batch, key, train)
+        value = objective.game.generator_descends(found.real_logits, found.synthetic_logits)
+        value = _spread(value, model.packing, len(batch.label))
+        return value, (found.stats, {"generator_loss": value})
+
+    return loss
 
 
-def generator_terms(real: Logits, synthetic: Logits, value: Float[Array, " n"]) -> Terms:
-    """The value that G descends."""
-    return {"generator_loss": value}
+def _spread(of_group: Float[Array, " g"], packing: int, n: int) -> Float[Array, " n"]:
+    """What holds of a group, for each of its members."""
+    return jnp.repeat(of_group, packing)[:n]
+
+
+def probes(model: Model) -> dict[str, Callable[..., Any]]:
+    """What metrics and pictures may ask a trained GAN, by name; the state comes first.
+
+    codes (key, n) -> z ~ p(z), (n, d)
+    decode (z, label=None) -> x; without labels, one class after the other
+    discriminate (x, label=None) -> logits, (n,); a conditional method asks for the label
+    log_prior (z) -> (k, n)
+    """
+
+    def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
+        return prior(model, state.params).sample(key, n)
+
+    def decode(
+        state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
+    ) -> Float[Array, "n *shape"]:
+        label = in_turn(len(z), model.classes) if label is None else label
+        return generated(model, state.params, state.stats, z, label, train=False)[0]
+
+    def discriminate(
+        state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
+    ) -> Logits:
+        if label is None and model.classes:
+            raise BadInput("label is missing: this method asks what class each image is of.")
+        label = jnp.zeros(len(x), jnp.int32) if label is None else label
+        params, stats = state.params["discriminator"], state.stats["discriminator"]
+        grouped_x, grouped_label = (grouped(a, model.packing) for a in (x, label))
+        of_group, _ = scored(model, params, stats, grouped_x, grouped_label, train=False)
+        return _spread(of_group, model.packing, len(x))
+
+    def log_prior(state: State, z: Float[Array, "k n d"]) -> Float[Array, "k n"]:
+        flat = z.reshape(-1, model.code_dim)
+        return prior(model, state.params).log_prob(flat).reshape(z.shape[:2])
+
+    return {"codes": codes, "decode": decode, "discriminate": discriminate, "log_prior": log_prior}

@@ -3,11 +3,16 @@
 from collections.abc import Callable
 
 from latentgen.core.types import Net
-from latentgen.networks import conv, mlp
+from latentgen.networks import conv, mlp, resnet
 
 ENCODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.encoder,
     "twin": mlp.twin_encoder,
     "conv": conv.encoder,
+    "resnet": resnet.encoder,
 }
-DECODERS: dict[str, Callable[..., Net]] = {"mlp": mlp.decoder, "conv": conv.decoder}
+DECODERS: dict[str, Callable[..., Net]] = {
+    "mlp": mlp.decoder,
+    "conv": conv.decoder,
+    "resnet": resnet.decoder,
+}

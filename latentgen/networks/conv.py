@@ -10,25 +10,27 @@ from jaxtyping import Array, Float
 from latentgen.core.types import Net
 from latentgen.errors import BadInput, positive
 from latentgen.networks import convolution
-from latentgen.networks.mlp import Hidden, Linear, Style, finish, sizes, style
+from latentgen.networks.mlp import WIDTHS, Hidden, Linear, Style, finish, sizes, style
 from latentgen.networks.net import from_linen
+from latentgen.networks.norms import linear
 
 
 class Conv(nn.Module):
-    """A convolution, or its transpose, of 4x4 pixels with stride 2."""
+    """A convolution, or its transpose, of size x size pixels."""
 
     features: int
     operation: Callable[..., Array]
     kernel_init: Callable[..., Array]
     use_bias: bool
     dtype: DTypeLike
+    size: int = 4
+    stride: int = 2
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n p q o"]:
-        kernel = self.param(
-            "kernel", self.kernel_init, (4, 4, x.shape[-1], self.features), jnp.float32
-        )
-        y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype), 2)
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
         if not self.use_bias:
             return y
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
@@ -50,10 +52,10 @@ class ConvEncoder(nn.Module):
         for i, features in enumerate(self.channels):
             first = i == 0  # a norm would hide the data's own scale from a discriminator
             bias = first or how.bias
-            x = Conv(features, convolution.conv, how.kernel, bias, how.dtype)(x)
-            x = finish(x, how, train, normalized=not first)
+            layer = Conv(features, convolution.conv, how.kernel, bias, how.dtype)
+            x = finish(linear(layer, how.norm, x, train), how, train, normalized=not first)
         x = Hidden(self.dense, how)(x.reshape(len(x), -1), train)
-        return Linear(self.outputs, how)(x)
+        return Linear(self.outputs, how)(x, train)
 
 
 class ConvDecoder(nn.Module):
@@ -72,8 +74,10 @@ class ConvDecoder(nn.Module):
         x = Hidden((*self.dense, height * width * deepest), how)(z, train)
         x = x.reshape(len(x), height, width, deepest)
         for features in reversed(between):
-            x = finish(Conv(features, up, how.kernel, how.bias, how.dtype)(x), how, train)
-        return Conv(self.shape[-1], up, how.kernel, True, how.linear)(x)
+            layer = Conv(features, up, how.kernel, how.bias, how.dtype)
+            x = finish(linear(layer, how.norm, x, train), how, train)
+        last = Conv(self.shape[-1], up, how.kernel, True, how.linear)
+        return linear(last, how.norm, x, train)
 
 
 def halvings(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
@@ -86,10 +90,22 @@ def halvings(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
     if len(shape) != 3 or shape[0] % factor or shape[1] % factor:
         size = "x".join(map(str, shape))
         raise BadInput(
-            f"an image of {size} does not fit {len(channels)} convolutions with stride 2: "
+            f"an image of {size} does not fit {len(channels)} halvings: "
             f"it must be height x width x channels with sides divisible by {factor}."
         )
     return shape[0] // factor, shape[1] // factor
+
+
+def unfolded(activation: str, norm: str, dropout: float, init: str, dtype: DTypeLike) -> Style:
+    """The checked options of convolutions: activations keep their width.
+
+    Raises:
+        BadInput: a name is unknown, `dropout` is not in [0, 1), or the activation is in WIDTHS.
+    """
+    how = style(activation, norm, dropout, init, dtype)
+    if activation in WIDTHS:
+        raise BadInput(f"activation={activation!r} does not fit convolutions.")
+    return how
 
 
 def encoder(
@@ -111,9 +127,10 @@ def encoder(
     Reference: Radford et al. 2015, arXiv:1511.06434; Chen et al. 2016, arXiv:1606.03657, C.1.
 
     Raises:
-        BadInput: an unknown name, or a size below 1; on use, an image that does not fit.
+        BadInput: an unknown name, an activation in WIDTHS, or a size below 1; on use, an image that
+            does not fit.
     """
-    how = style(activation, norm, dropout, init, dtype)
+    how = unfolded(activation, norm, dropout, init, dtype)
     return from_linen(
         ConvEncoder(
             sizes("channels", channels), sizes("dense", dense), positive("outputs", outputs), how
@@ -140,9 +157,10 @@ def decoder(
         shape: (h, w, c) of the image.
 
     Raises:
-        BadInput: an unknown name, a size below 1, or an image that does not fit.
+        BadInput: an unknown name, an activation in WIDTHS, a size below 1, or an image that does
+            not fit.
     """
-    how = style(activation, norm, dropout, init, dtype)
+    how = unfolded(activation, norm, dropout, init, dtype)
     channels = sizes("channels", channels)
     halvings(shape, channels)
     return from_linen(ConvDecoder(sizes("shape", shape), channels, sizes("dense", dense), how))

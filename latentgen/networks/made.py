@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from latentgen.core.types import Net
 from latentgen.errors import BadInput, choose
-from latentgen.networks.mlp import ACTIVATIONS, sizes
+from latentgen.networks.mlp import ACTIVATIONS, WIDTHS, sizes
 from latentgen.networks.net import from_linen
 
 SMALL = nn.initializers.variance_scaling(1e-4, "fan_in", "normal")  # lecun / 100
@@ -55,8 +55,8 @@ class MADE(nn.Module):
             # 0 ... dim - 1, as evenly as the width allows. Units of degree 0 see only the context,
             # and are all that the first coordinate's outputs see.
             following = tuple(unit * dim // width for unit in range(width))
-            twice = 2 if self.activation == "glu" else 1  # which folds two halves into one
-            layer = MaskedDense(degrees, twice * following, nn.initializers.lecun_normal())
+            pieces = WIDTHS.get(self.activation, 1)  # those of one unit share its degree
+            layer = MaskedDense(degrees, pieces * following, nn.initializers.lecun_normal())
             x = ACTIVATIONS[self.activation](layer(x, context))
             degrees = following
         # Outputs i and d + i have degree i: coordinate i itself they must not see.

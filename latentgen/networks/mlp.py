@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from latentgen.core.types import Net, PyTree
 from latentgen.errors import BadInput, choose, positive
 from latentgen.networks.net import from_linen
-from latentgen.networks.norms import NORMS, norm
+from latentgen.networks.norms import NORMS, linear, norm
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -23,7 +23,15 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": nn.gelu,
     "swish": nn.swish,
     "glu": nn.glu,  # x sigmoid(y), from layers twice as wide (arXiv:1612.08083)
+    # max_k x_k, from layers five times as wide (arXiv:1302.4389)
+    "maxout": lambda x: x.reshape(*x.shape[:-1], WIDTHS["maxout"], -1).max(axis=-2),
 }
+
+WIDTHS: dict[str, int] = {
+    "glu": 2,
+    "maxout": 5,  # pieces, as in PacGAN's discriminator (arXiv:1712.04086)
+}
+"""How often wider than its outcome the layer before an activation is, where not once."""
 
 INITS: dict[str, Callable[..., Array]] = {
     "lecun": nn.initializers.lecun_normal(),
@@ -44,7 +52,7 @@ class Style(NamedTuple):
 
     def width(self, units: int) -> int:
         """How wide a linear layer must be, so that its activation leaves so many units."""
-        return 2 * units if self.activation == "glu" else units
+        return WIDTHS.get(self.activation, 1) * units
 
     @property
     def bias(self) -> bool:
@@ -110,7 +118,7 @@ class Hidden(nn.Module):
                 dtype=self.style.dtype,
                 kernel_init=self.style.kernel,
             )
-            x = finish(dense(x), self.style, train)
+            x = finish(linear(dense, self.style.norm, x, train), self.style, train)
         return x
 
 
@@ -121,8 +129,10 @@ class Linear(nn.Module):
     style: Style
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n {self.outputs}"]:
-        return nn.Dense(self.outputs, dtype=self.style.linear, kernel_init=self.style.kernel)(x)
+    def __call__(self, x: Float[Array, "n d"], train: bool) -> Float[Array, "n {self.outputs}"]:
+        how = self.style
+        dense = nn.Dense(self.outputs, dtype=how.linear, kernel_init=how.kernel)
+        return linear(dense, how.norm, x, train)
 
 
 class MLP(nn.Module):
@@ -135,7 +145,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n *inputs"], train: bool) -> Float[Array, "n *outputs"]:
         x = Hidden(self.hidden, self.style)(x.reshape(len(x), -1), train)
-        x = Linear(math.prod(self.shape), self.style)(x)
+        x = Linear(math.prod(self.shape), self.style)(x, train)
         return x.reshape(len(x), *self.shape)
 
 

@@ -1,4 +1,4 @@
-"""Normalization of hidden layers: over the batch, over the layer, or none."""
+"""Normalization of hidden layers: over the batch, over the layer, of their kernels, or none."""
 
 from collections.abc import Callable
 
@@ -60,14 +60,36 @@ NORMS: dict[str, Callable[[DTypeLike], nn.Module] | None] = {
     "none": None,
     "batch": BatchNorm,
     "layer": LayerNorm,
+    "spectral": None,  # normalizes what comes before: see `linear`
 }
 
 
 def norm(name: str, dtype: DTypeLike) -> nn.Module | None:
-    """The normalization called `name`, or None for 'none'.
+    """The normalization called `name`, or None where nothing follows a layer.
 
     Raises:
         BadInput: the name is unknown.
     """
     made = choose("norm", name, NORMS)
     return made and made(dtype)
+
+
+def linear(
+    layer: nn.Module, name: str, x: Float[Array, "n *shape"], train: bool
+) -> Float[Array, "n *wider"]:
+    """layer(x); under the norm 'spectral' with layer's kernel over its largest singular value.
+
+    W / (v^T W u), where W is the kernel as a matrix with one column for each output,
+    v = W u / |W u|, and then u = W^T v / |W^T v|: one power iteration, from the u kept in the
+    collection 'batch_stats', where training keeps the new one and evaluation the old one. u and v
+    are constants to gradients. Biases stay as they are. Called inside a linen module.
+
+    Args:
+        layer: a linen module, dense or a convolution.
+        name: of the norm.
+
+    Reference: Miyato et al. 2018, algorithm 1 (arXiv:1802.05957).
+    """
+    if name != "spectral":
+        return layer(x)
+    return nn.SpectralNorm(layer)(x, update_stats=train)

@@ -14,17 +14,19 @@ import pytest
 
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method, State
-from latentgen.methods.gan import gan
+from latentgen.methods import gan
 from latentgen.methods.vae import Model, Objective, vae
 from latentgen.networks import mlp
 from latentgen.objectives.adversarial import GAMES
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.elbo import kl_warmup
 from latentgen.objectives.estimators import ESTIMATORS
+from latentgen.objectives.penalties import PENALTIES
 from latentgen.probability import likelihoods, posteriors, priors
 
 pytestmark = pytest.mark.usefixtures("x64")
 SHAPE = (3, 2, 1)
+WEIGHT = 0.7  # of a penalty
 NET = dict(hidden=(5,), activation="tanh", dtype=jnp.float64)
 
 
@@ -36,10 +38,15 @@ def small_vae(tx: optax.GradientTransformation, likelihood: likelihoods.Likeliho
 
 
 def small_gan(
-    game: str, g_tx: optax.GradientTransformation, d_tx: optax.GradientTransformation
+    game: str,
+    g_tx: optax.GradientTransformation,
+    d_tx: optax.GradientTransformation,
+    penalty: str = "none",
 ) -> Method:
     nets = mlp.decoder(SHAPE, **NET), mlp.encoder(outputs=1, **NET)
-    return gan(*nets, GAMES[game], priors.normal(2), g_tx, d_tx, SHAPE, 1, (0.0, 1.0))
+    model = gan.Model(*nets, priors.fixed(priors.normal(2)), 2, (0.0, 1.0))
+    objective = gan.Objective(GAMES[game], PENALTIES.get(penalty), WEIGHT)
+    return gan.gan(model, objective, g_tx, d_tx, SHAPE)
 
 
 def begin(method: Method) -> State:
@@ -105,10 +112,18 @@ def test_vae_loss_weighs_the_kl_as_the_schedule_says() -> None:
         np.testing.assert_allclose(terms["loss"], weighted, rtol=1e-7)
 
 
-@pytest.mark.parametrize("game", GAMES)
-def test_discriminator_ascends_the_cost(game: str) -> None:
-    method = small_gan(game, optax.set_to_zero(), optax.sgd(1.0))
-    assert_update_is_gradient(method, ("discriminator",), lambda m: m["cost"], 1.0)
+@pytest.mark.parametrize(
+    ("game", "penalty"),
+    [*((game, "none") for game in GAMES), *(("wasserstein", penalty) for penalty in PENALTIES)],
+)
+def test_discriminator_ascends_its_value_less_its_penalty(game: str, penalty: str) -> None:
+    method = small_gan(game, optax.set_to_zero(), optax.sgd(1.0), penalty)
+
+    def value(m: dict) -> jax.Array:
+        of_logits = m["cost"] if game in ("minimax", "nonsaturating") else m["discriminator_value"]
+        return of_logits - WEIGHT * m.get("penalty", 0)
+
+    assert_update_is_gradient(method, ("discriminator",), value, 1.0)
 
 
 @pytest.mark.parametrize("game", GAMES)

@@ -33,6 +33,7 @@ def jacobians(net, params, z, context):
         (5, (16,), "tanh"),
         (4, (9, 4, 13), "elu"),
         (4, (6, 5), "glu"),
+        (4, (6, 5), "maxout"),
         (6, (2,), "elu"),
         (6, (5, 2), "tanh"),
     ],

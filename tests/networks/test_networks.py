@@ -43,7 +43,7 @@ def start(net: Net, *inputs):
     return jax.tree.map(fill, jax.eval_shape(net.init, KEY, *inputs))
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet"])
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 3), (32, 1)])
 def test_shapes(kind, size, channels):
     shape = (size, size, channels)
@@ -83,11 +83,11 @@ def test_mlp_by_hand():
     np.testing.assert_allclose(net.apply(params, {}, x, train=False)[0], expected, rtol=1e-4)
 
 
-# An MLP encodes and decodes with the same module.
+# An MLP encodes and decodes with the same module. For residual networks see test_resnet.py.
 NETWORKS = [
     (kind, side, norm)
     for kind, side in (("mlp", "decoder"), ("conv", "encoder"), ("conv", "decoder"))
-    for norm in ("none", "batch", "layer")
+    for norm in ("none", "batch", "layer", "spectral")
 ]
 
 
@@ -105,7 +105,7 @@ def test_purity(kind, side, norm):
 
     y, moved, again = run(params, stats)
     assert jax.tree.structure(moved) == jax.tree.structure(stats)
-    assert same(moved, stats) == (norm != "batch")
+    assert same(moved, stats) == (norm in ("none", "layer"))
     assert same(y, again)
 
 
@@ -211,6 +211,26 @@ def test_bfloat16(kind, side, norm):
     assert 0 < error < 0.03
 
 
+# For the norm 'spectral', which holds something fixed, see test_spectral.py.
+@pytest.mark.parametrize(("kind", "side", "norm"), [n for n in NETWORKS if n[-1] != "spectral"])
+def test_a_penalty_on_the_slope_has_its_gradient(kind, side, norm):
+    with jax.enable_x64(True):
+        net, x = small(kind, side, norm=norm, activation="tanh", dtype=jnp.float64)
+        params, stats = jax.tree.map(lambda a: a.astype(jnp.float64), start(net, x))
+        rng = np.random.default_rng(1)
+        way = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), params)
+
+        def penalty(t):
+            moved = jax.tree.map(lambda a, d: a + t * d, params, way)
+            value = lambda x: jnp.sum(net.apply(moved, stats, x, train=True)[0])  # noqa: E731
+            return jnp.sum(jax.grad(value)(x) ** 2)
+
+        run, t = jax.jit(jax.value_and_grad(penalty)), 1e-5
+        slope = run(0.0)[1]
+        assert abs(slope) > 1e-3
+        np.testing.assert_allclose(slope, (run(t)[0] - run(-t)[0]) / (2 * t), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("init", "std"),
     [
@@ -239,7 +259,7 @@ def test_activations_at_minus_one_and_two():
         "swish": x / (1 + np.exp(-x)),
         "glu": [-1 / (1 + np.exp(-2))],  # the first half, gated by the second
     }
-    assert expected.keys() == mlp.ACTIVATIONS.keys()
+    assert expected.keys() | {"maxout"} == mlp.ACTIVATIONS.keys()  # five pieces: see below
     for name, values in expected.items():
         np.testing.assert_allclose(mlp.ACTIVATIONS[name](jnp.asarray(x)), values, atol=2e-4)
 
@@ -262,12 +282,21 @@ def test_refuses_images_that_do_not_halve(size):
         ({"dropout": 1.0}, r"dropout=1.0"),
     ],
 )
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet"])
 def test_refuses_options(kind, options, words):
     with pytest.raises(BadInput, match=words):
         ENCODERS[kind](outputs=1, **options)
     with pytest.raises(BadInput, match=words):
         DECODERS[kind]((8, 8, 1), **options)
+
+
+@pytest.mark.parametrize("activation", ["glu", "maxout"])
+@pytest.mark.parametrize("kind", ["conv", "resnet"])
+def test_convolutions_refuse_activations_that_narrow(kind, activation):
+    with pytest.raises(BadInput, match=f"activation='{activation}' does not fit"):
+        ENCODERS[kind](outputs=1, activation=activation)
+    with pytest.raises(BadInput, match=f"activation='{activation}' does not fit"):
+        DECODERS[kind]((8, 8, 1), activation=activation)
 
 
 def test_refuses_sizes():
@@ -339,6 +368,19 @@ def test_a_gated_layer_has_two_halves_and_its_width() -> None:
     np.testing.assert_allclose(
         net.apply(params, stats, jnp.asarray(x), train=False)[0], expected, rtol=1e-5
     )
+
+
+def test_maxout_takes_the_largest_of_five() -> None:
+    net = mlp.encoder((6,), outputs=3, activation="maxout")
+    params, stats = start(net, jnp.ones((1, 4)))
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    hidden, last = params["Hidden_0"]["Dense_0"], params["Linear_0"]["Dense_0"]
+    assert hidden["kernel"].shape == (4, 30)
+    lines = x @ np.asarray(hidden["kernel"]) + np.asarray(hidden["bias"])
+    h = np.array([[max(row[unit::6]) for unit in range(6)] for row in lines])
+    expected = h @ np.asarray(last["kernel"]) + np.asarray(last["bias"])
+    y, _ = net.apply(params, stats, jnp.asarray(x), train=False)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_twins_share_nothing_and_stand_side_by_side() -> None:

@@ -19,6 +19,46 @@ def test_cost_is_the_formula_with_sigmoids() -> None:
     np.testing.assert_allclose(synthetic_taken_for_real(real, synthetic), expected, rtol=1e-9)
 
 
+FORMULAS = {  # D's value and G's, from scores r of real and s of synthetic examples
+    "minimax": (
+        lambda r, s: np.log(1 / (1 + np.exp(-r)) * (1 - 1 / (1 + np.exp(-s)))),
+        lambda r, s: np.log(1 / (1 + np.exp(-r)) * (1 - 1 / (1 + np.exp(-s)))),
+    ),
+    "nonsaturating": (
+        lambda r, s: np.log(1 / (1 + np.exp(-r)) * (1 - 1 / (1 + np.exp(-s)))),
+        lambda r, s: np.log(1 + np.exp(-s)),
+    ),
+    "least_squares": (
+        lambda r, s: -0.5 * ((r - 1) ** 2 + (s - 0) ** 2),
+        lambda r, s: 0.5 * (s - 1) ** 2,
+    ),
+    "hinge": (
+        lambda r, s: -np.where(r < 1, 1 - r, 0) - np.where(s > -1, 1 + s, 0),
+        lambda r, s: -s,
+    ),
+    "wasserstein": (lambda r, s: r - s, lambda r, s: r - s),
+    "relativistic": (
+        lambda r, s: -np.log(1 + np.exp(-(r - s))),
+        lambda r, s: np.log(1 + np.exp(-(s - r))),
+    ),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", GAMES)
+def test_every_game_is_its_formula_and_its_slopes_are_central_differences(name: str) -> None:
+    real, synthetic = jnp.linspace(-5.03, 5, 41), jnp.linspace(4, -4.05, 41) ** 3 / 20
+    step = 1e-6
+    for value, formula in zip(GAMES[name], FORMULAS[name], strict=True):
+        expected = formula(np.asarray(real), np.asarray(synthetic))
+        np.testing.assert_allclose(value(real, synthetic), expected, rtol=1e-9, atol=1e-12)
+        slopes = jax.grad(lambda r, s, v=value: v(r, s).sum(), argnums=(0, 1))(real, synthetic)
+        for found, (dr, ds) in zip(slopes, ((step, 0.0), (0.0, step)), strict=True):
+            high = formula(np.asarray(real) + dr, np.asarray(synthetic) + ds)
+            low = formula(np.asarray(real) - dr, np.asarray(synthetic) - ds)
+            np.testing.assert_allclose(found, (high - low) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
 def test_undecided_discriminator_costs_minus_log_four() -> None:
     np.testing.assert_allclose(cost(jnp.zeros(1), jnp.zeros(1)), -np.log(4), rtol=1e-6)
 
@@ -51,7 +91,10 @@ def test_values_and_gradients_are_finite_far_out(name: str, real: float, synthet
 
 
 def test_the_gradient_saturates_for_minimax_and_not_for_nonsaturating() -> None:
-    """Where D rejects a synthetic example, minimax gives G almost nothing to go by."""
+    """Where D rejects a synthetic example, minimax gives G almost nothing to go by.
+
+    The name says what G optimizes: others have called the non-saturating loss minimax.
+    """
     rejected = jnp.array([-20.0])
     slope = {
         name: float(jax.grad(lambda s, g=g: g.generator_descends(jnp.zeros(1), s)[0])(rejected)[0])

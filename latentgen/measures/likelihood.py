@@ -1,31 +1,35 @@
-"""What can be measured of a trained run, by name; each result says how it was come by.
-
-A measure is a function (subject, options) -> Result. The mathematics is in metrics/; here it meets
-a run's method, images and random keys, a batch at a time.
-"""
+"""What a method says of the likelihood and of its codes, measured over the images of a split."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
-from tqdm import tqdm
 
 from latentgen import views
 from latentgen.core.keys import run_key, stream
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.data.pipeline import passes
-from latentgen.data.sources import Examples
 from latentgen.errors import BadInput
+from latentgen.measures.subject import (
+    Options,
+    Result,
+    Subject,
+    batches,
+    cut,
+    evaluation_key,
+    first,
+    mean_of,
+    over_images,
+    told,
+)
 from latentgen.metrics import annealing, latents, parzen
 from latentgen.metrics.importance import Importance, bits_per_dimension, importance
 from latentgen.probability import likelihoods, linear, priors
-from latentgen.runner import Run
 from latentgen.training import hooks
-from latentgen.training.evaluation import estimate
 
 ROWS = 2_000  # codes decoded at once
 CHUNK = 200  # importance samples of an image at once
@@ -34,48 +38,9 @@ DRAWS = 50  # codes in each of the two averages that find active units
 SAMPLES = 10_000  # of a Parzen window
 
 
-class Options(NamedTuple):
-    """What the user may choose.
-
-    images: how many of the split, from its first; None: as many as the measure thinks fit
-    k: importance samples of each image
-    chains, temperatures, leapfrogs: of annealing
-    observation_std: of N(x; decoded code, std^2), put in place of the method's own likelihood
-    """
-
-    seed: int
-    images: int | None
-    k: int
-    chains: int
-    temperatures: int
-    leapfrogs: int
-    observation_std: float | None
-
-
-class Subject(NamedTuple):
-    """What is measured: a run's state after so many steps, on a split of its data."""
-
-    run: Run
-    step: int
-    state: PyTree
-    split: str
-
-    @property
-    def examples(self) -> Examples:
-        """All of the split."""
-        return self.run.dataset.splits[self.split]
-
-
-class Result(NamedTuple):
-    """values: the figures, an `Estimate` where it is a mean over images; protocol: how."""
-
-    values: dict[str, Any]
-    protocol: dict[str, Any]
-
-
 def terms(subject: Subject, options: Options) -> Result:
     """The objective's terms, with networks in evaluation mode and the weights of the last step."""
-    run, examples = subject.run, _first(subject, options, None)
+    run, examples = subject.run, first(subject, options, None)
     preprocess = run.experiment.data.preprocess
     found = hooks.split_terms(run.method, preprocess, examples, run_key(options.seed))(
         subject.step, subject.state
@@ -104,10 +69,10 @@ def importance_sampled(subject: Subject, options: Options) -> Result:
             chunk,
         )
 
-    found = _over_images(subject, options, None, images, measure)
+    found = over_images(subject, options, None, images, measure)
     values: dict[str, Any] = {
-        "log_likelihood": _estimate(found.log_likelihood),
-        "effective_samples": _estimate(found.effective_samples),
+        "log_likelihood": mean_of(found.log_likelihood),
+        "effective_samples": mean_of(found.effective_samples),
         "effective_samples_quartiles": _quartiles(found.effective_samples),
     }
     values |= _bits(subject, options, values["log_likelihood"]["mean"])
@@ -126,8 +91,8 @@ def annealed(subject: Subject, options: Options) -> Result:
         names = ("log_likelihood", "acceptance", "effective_chains")
         return {name: getattr(found, name) for name in names}
 
-    found = _over_images(subject, options, IMAGES, max(1, ROWS // options.chains), measure)
-    values: dict[str, Any] = {name: _estimate(each) for name, each in found.items()}
+    found = over_images(subject, options, IMAGES, max(1, ROWS // options.chains), measure)
+    values: dict[str, Any] = {name: mean_of(each) for name, each in found.items()}
     values |= _bits(subject, options, values["log_likelihood"]["mean"])
     return Result(values, _annealing_protocol(options, len(found["log_likelihood"])))
 
@@ -150,15 +115,15 @@ def bidirectional(subject: Subject, options: Options) -> Result:
         return ways.forward(up).log_likelihood, ways.reverse(exact, down).log_likelihood
 
     key = stream(run_key(options.seed), "simulated")
-    blocks = _told("bdmc", range(-(-wanted // n)))
+    blocks = told("bdmc", range(-(-wanted // n)))
     found = [measure(subject.state, jax.random.fold_in(key, i)) for i in blocks]
     lower, upper = (
         np.concatenate([np.asarray(a) for a in part])[:wanted] for part in zip(*found, strict=True)
     )
     values = {
-        "lower_bound": _estimate(lower),
-        "upper_bound": _estimate(upper),
-        "gap": _estimate(upper - lower),
+        "lower_bound": mean_of(lower),
+        "upper_bound": mean_of(upper),
+        "gap": mean_of(upper - lower),
     }
     protocol = _annealing_protocol(options, wanted) | {"images_are": "drawn from the model"}
     return Result(values, protocol)
@@ -173,7 +138,7 @@ def active_units(subject: Subject, options: Options) -> Result:
         z, _ = draw(state, batch, key, 2 * DRAWS)
         return z[:DRAWS].mean(axis=0), z[DRAWS:].mean(axis=0)
 
-    first, second = _over_images(subject, options, None, hooks.AT_ONCE, measure)
+    first, second = over_images(subject, options, None, hooks.AT_ONCE, measure)
     activity = latents.activity_from_samples(first, second)
     values: dict[str, Any] = {"active_units": int(latents.active_units(activity))}
     layers = subject.run.experiment.plan.layers
@@ -194,20 +159,20 @@ def surgery(subject: Subject, options: Options) -> Result:
         z, log_q = draw(state, batch, key, 1)
         return z[0], log_q[0], log_prior(state, z)[0]
 
-    z, log_q, log_p = _over_images(subject, options, None, hooks.AT_ONCE, sampled)
-    batches = list(_batches(subject, options, None, hooks.AT_ONCE))
-    blocks = [jax.tree.map(lambda a, valid=valid: a[:valid], batch) for batch, valid in batches]
-    key = stream(_evaluation_key(options), "prior")
+    z, log_q, log_p = over_images(subject, options, None, hooks.AT_ONCE, sampled)
+    passed = list(batches(subject, options, None, hooks.AT_ONCE))
+    blocks = [jax.tree.map(lambda a, valid=valid: a[:valid], batch) for batch, valid in passed]
+    key = stream(evaluation_key(options), "prior")
     holes = views.prior(method, state, key, len(z))
     of_codes, of_prior = (
         views.aggregate_log_prob(method, state, codes, blocks) for codes in (jnp.asarray(z), holes)
     )
     found = latents.surgery(log_q, of_codes, log_p)
     values = {
-        "mutual_information": _estimate(found.information),
-        "marginal_kl": _estimate(found.marginal_kl),
-        "rate": _estimate(found.information + found.marginal_kl),
-        "reverse_marginal_kl": _estimate(log_prior(state, holes[None])[0] - of_prior),
+        "mutual_information": mean_of(found.information),
+        "marginal_kl": mean_of(found.marginal_kl),
+        "rate": mean_of(found.information + found.marginal_kl),
+        "reverse_marginal_kl": mean_of(log_prior(state, holes[None])[0] - of_prior),
         "log_images": math.log(len(z)),
     }
     return Result(values, {"images": len(z)})
@@ -225,7 +190,7 @@ def parzen_window(subject: Subject, options: Options) -> Result:
         return preprocess.pixels(jnp.asarray(x)).reshape(len(x), -1)
 
     def real(split: str, images: int | None) -> Float[Array, "n p"]:
-        examples = _cut(run.dataset.splits[split], images)
+        examples = cut(run.dataset.splits[split], images)
         passed = passes(examples, preprocess, len(examples.label), stream(key, split))
         return flat(next(passed)[0].x)
 
@@ -233,7 +198,7 @@ def parzen_window(subject: Subject, options: Options) -> Result:
     sigma = jax.jit(parzen.choose_sigma)(samples, chooses)
     test = real(subject.split, options.images)
     found = jax.jit(parzen.gaussian_parzen)(test, samples, sigma)
-    values = {"log_likelihood": _estimate(found), "sigma": float(sigma)}
+    values = {"log_likelihood": mean_of(found), "sigma": float(sigma)}
     protocol = {"images": len(test), "samples": SAMPLES, "validation_images": len(chooses)}
     return Result(values, protocol)
 
@@ -247,8 +212,8 @@ def exact(subject: Subject, options: Options) -> Result:
     def measure(state: PyTree, batch: Batch, key: Key[Array, ""]) -> Float[Array, " n"]:
         return linear.log_marginal(w, mu, std, batch.x.reshape(batch.x.shape[0], -1))
 
-    found = _over_images(subject, options, None, hooks.AT_ONCE, measure)
-    values: dict[str, Any] = {"log_likelihood": _estimate(found)}
+    found = over_images(subject, options, None, hooks.AT_ONCE, measure)
+    values: dict[str, Any] = {"log_likelihood": mean_of(found)}
     if subject.split == "train" and options.images is None:
         values["maximum"] = _maximum(subject, options, w.shape[1])
     return Result(values, {"images": len(found), **_observation(options)})
@@ -272,13 +237,13 @@ def _affine(subject: Subject) -> tuple[Float[Array, "p d"], Float[Array, " p"]]:
 
 def _maximum(subject: Subject, options: Options, q: int) -> float:
     """The mean log p(x) of the best affine decoder for these images: probabilistic PCA's."""
-    batches = list(_batches(subject, options, None, hooks.AT_ONCE))
-    x = np.concatenate([np.asarray(batch.x)[:valid] for batch, valid in batches])
+    passed = list(batches(subject, options, None, hooks.AT_ONCE))
+    x = np.concatenate([np.asarray(batch.x)[:valid] for batch, valid in passed])
     covariance = np.cov(x.reshape(len(x), -1).astype(np.float64).T, bias=True)
     return float(linear.maximum_log_likelihood(jnp.asarray(np.linalg.eigvalsh(covariance)), q))
 
 
-def _needs(*names: str) -> Callable[[Subject, Options], None]:
+def needs(*names: str) -> Callable[[Subject, Options], None]:
     """A check that the method has these probes, and a likelihood where one is asked for."""
 
     def check(subject: Subject, options: Options) -> None:
@@ -293,35 +258,18 @@ def _needs(*names: str) -> Callable[[Subject, Options], None]:
     return check
 
 
-def _check_parzen(subject: Subject, options: Options) -> None:
+def check_parzen(subject: Subject, options: Options) -> None:
+    """Raises BadInput where there is nothing to choose the bandwidth by, or no pixels."""
     if "validation" not in subject.run.dataset.splits:
         raise BadInput("--metrics=parzen needs a validation split, which this run was not given.")
     if len(subject.run.dataset.shape) != 3:
         raise BadInput("--metrics=parzen has bandwidths for pixels in [0, 1]; these are points.")
 
 
-def _check_exact(subject: Subject, options: Options) -> None:
+def check_exact(subject: Subject, options: Options) -> None:
+    """Raises BadInput where log p(x) has no closed form."""
     _affine(subject)
     _noise(subject, options)
-
-
-class Measure(NamedTuple):
-    """take: (subject, options) -> Result; check: the same, raises BadInput where it cannot."""
-
-    take: Callable[[Subject, Options], Result]
-    check: Callable[[Subject, Options], None]
-
-
-MEASURES: dict[str, Measure] = {
-    "terms": Measure(terms, _needs()),
-    "is": Measure(importance_sampled, _needs("draw", "log_prior", "log_likelihood")),
-    "ais": Measure(annealed, _needs("codes", "log_prior", "log_likelihood")),
-    "bdmc": Measure(bidirectional, _needs("codes", "log_prior", "log_likelihood", "observe")),
-    "active": Measure(active_units, _needs("draw")),
-    "surgery": Measure(surgery, _needs("codes", "draw", "log_prior", "log_posterior")),
-    "parzen": Measure(parzen_window, _check_parzen),
-    "exact": Measure(exact, _check_exact),
-}
 
 
 class _Ways(NamedTuple):
@@ -414,59 +362,6 @@ def _has_likelihood(method: Method) -> None:
             "--observation_std is missing: this method has no likelihood p(x|z); name the std of a "
             "normal one around its images."
         )
-
-
-def _over_images(
-    subject: Subject,
-    options: Options,
-    images: int | None,
-    at_once: int,
-    measure: Callable[..., PyTree],
-) -> PyTree:
-    """What `measure` (state, batch, key) finds, over the first images of the split.
-
-    Args:
-        images: how many, where the user does not say; None: all.
-        at_once: in a batch.
-    """
-    parts, key = [], _evaluation_key(options)
-    for i, (batch, valid) in enumerate(_batches(subject, options, images, at_once)):
-        found = measure(subject.state, batch, jax.random.fold_in(key, i))
-        parts.append(jax.tree.map(lambda a, valid=valid: np.asarray(a)[:valid], found))
-    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
-
-
-def _batches(
-    subject: Subject, options: Options, images: int | None, at_once: int
-) -> Iterator[tuple[Batch, int]]:
-    """The first images of the split, always preprocessed alike, with progress on a terminal."""
-    examples = _first(subject, options, images)
-    size = min(at_once, len(examples.label))
-    passed = passes(
-        examples, subject.run.experiment.data.preprocess, size, _evaluation_key(options)
-    )
-    return _told("batches", passed, -(-len(examples.label) // size))
-
-
-def _first(subject: Subject, options: Options, images: int | None) -> Examples:
-    return _cut(subject.examples, options.images or images)
-
-
-def _cut(examples: Examples, images: int | None) -> Examples:
-    return Examples(examples.x[:images], examples.label[:images])
-
-
-def _evaluation_key(options: Options) -> Key[Array, ""]:
-    return stream(run_key(options.seed), "evaluation")
-
-
-def _told(what: str, items: Iterable[Any], total: int | None = None) -> Iterator[Any]:
-    """The items, with progress on a terminal."""
-    return iter(tqdm(items, desc=what, total=total, disable=None, leave=False))
-
-
-def _estimate(values: Float[np.ndarray, " n"] | Float[Array, " n"]) -> dict[str, float]:
-    return estimate(np.asarray(values))._asdict()
 
 
 def _quartiles(values: Float[np.ndarray, " n"]) -> list[float]:

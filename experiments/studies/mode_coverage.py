@@ -1,0 +1,165 @@
+"""Which GANs keep the modes: ring and grid, six games, five seeds each.
+
+    python -m experiments.studies.mode_coverage [--folder runs/modes] [--seeds 0 1 2 3 4]
+
+Trains `experiments/gan.py:ring` and `:grid` with what a row of `ROWS` changes, all seeds of a row
+as one program (a population), and counts modes in 2,500 samples of the averaged generator as
+Lin et al. 2018 do (PacGAN, arXiv:1712.04086): modes with a sample within three standard
+deviations, the share of such samples, and the KL divergence of the samples' modes from the data's.
+Every row has the same network and as many steps of the generator.
+
+Prints mean and standard error over seeds, and draws the first seed's samples. Each row is written
+to the folder when it is done; the same command again continues.
+"""
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import gan as configs
+from experiments.studies.iwae_samples import over_seeds
+from latentgen import build
+from latentgen.core.game import run_chunk
+from latentgen.core.keys import run_key
+from latentgen.core.wrappers import population, population_batches
+from latentgen.data import pipeline, sources
+from latentgen.data.toys import MODES
+from latentgen.metrics.modes import coverage, nearest
+from latentgen.training.pictures import grid, save_png, scatter
+from latentgen.training.workdir import read_json, write_json
+
+SAMPLES = 2_500
+CHUNK = 500
+CRITIC = {"lr": 1e-4, "b1": 0.5, "b2": 0.9}  # Gulrajani et al.'s, for points in the plane
+ROWS: dict[str, dict[str, Any]] = {
+    "minimax": {"method.game": "minimax"},
+    "nonsaturating": {},
+    "wgan_gp": {
+        "method.game": "wasserstein",
+        "method.penalty": "wgan_gp",
+        "method.penalty_weight": 0.1,
+        "method.discriminator_steps": 5,
+    },
+    "r1": {"method.penalty": "r1", "method.penalty_weight": 0.1},
+    "r3gan": {
+        "method.game": "relativistic",
+        "method.penalty": "r1_r2",
+        "method.penalty_weight": 0.1,
+    },
+    "pacgan2": {"method.packing": 2, "batch_size": 512},  # as many packs as others have examples
+}
+
+
+def changed(name: str, row: str) -> dict[str, Any]:
+    config = configs.get_config(name)
+    changes = dict(ROWS[row])
+    if row == "wgan_gp":
+        players = ("generator_optimizer", "discriminator_optimizer")
+        changes |= {f"{player}.{key}": value for player in players for key, value in CRITIC.items()}
+    config.update_from_flattened_dict(changes)
+    return config.to_dict()
+
+
+def trained(config: dict[str, Any], seeds: list[int]) -> np.ndarray:
+    """Samples (seed, n, 2) of all seeds, trained as one program."""
+    experiment = build.experiment(config)
+    train = sources.load(experiment.data.name).splits["train"]
+    make, root, many = build.make(config, (2,)), jax.random.key(0), jnp.array(seeds)
+    method = population(make, {}, many)
+    feeds = [
+        pipeline.feed(train, experiment.data.preprocess, experiment.batch_size, method.draws, key)
+        for key in map(run_key, seeds)
+    ]
+    batches = population_batches(feeds[0].batches, many)
+    run = jax.jit(partial(run_chunk, method, batches), donate_argnums=0)
+    state = jax.jit(method.init)(root)
+    for start in range(0, experiment.steps, CHUNK):
+        rows = np.stack([feed.rows(start, CHUNK) for feed in feeds], axis=1)
+        state, _ = run(state, start + jnp.arange(CHUNK), rows, feeds[0].resident, root)
+    return np.asarray(jax.jit(method.sample, static_argnums=2)(state, root, SAMPLES))
+
+
+def counted(name: str, x: np.ndarray) -> dict[str, float]:
+    modes = MODES[name]
+    means = jnp.asarray(modes.means, jnp.float32)
+    found = coverage(
+        *nearest(jnp.asarray(x), means, modes.sd), jnp.full(len(means), 1 / len(means))
+    )
+    return {key: float(value) for key, value in found._asdict().items()}
+
+
+def row_of(folder: Path, name: str, row: str, seeds: list[int]) -> dict[str, Any]:
+    """The row's result: read where it is known, else trained and written."""
+    file = folder / f"{name}_{row}.json"
+    config = changed(name, row)
+    known = read_json(file) if file.exists() else {}
+    if known.get("seeds") == seeds and known.get("config") == json_of(config):
+        return known
+    began = time.perf_counter()
+    x = trained(config, seeds)
+    found = {
+        "seeds": seeds,
+        "config": json_of(config),
+        "seconds": round(time.perf_counter() - began, 1),
+        "runs": [counted(name, each) for each in x],
+    }
+    real = sources.load(name).splits["test"].x[:5_000]
+    save_png(folder / f"{name}_{row}.png", scatter(x[0], real))
+    write_json(file, found)
+    return found
+
+
+def json_of(config: dict[str, Any]) -> dict[str, Any]:
+    """As it is read back: tuples are lists."""
+    return {
+        key: json_of(value)
+        if isinstance(value, dict)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for key, value in config.items()
+    }
+
+
+def picture(folder: Path, sets: list[str], rows: list[str]) -> None:
+    """All scatters as one picture: a line for each set, in the order of the table."""
+    import PIL.Image
+
+    files = [folder / f"{name}_{row}.png" for name in sets for row in rows]
+    images = np.stack([np.asarray(PIL.Image.open(file)) for file in files])
+    save_png(folder / "modes.png", grid(images[:, ::2, ::2] / 255, len(rows), 4))
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    flags.add_argument("--folder", type=Path, default=Path("runs/modes"))
+    flags.add_argument("--sets", nargs="+", default=["ring", "grid"], choices=list(MODES))
+    flags.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    options = flags.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    print(f"{'':14} {'modes':>16} {'high quality %':>18} {'reverse KL':>18} {'seconds':>8}")
+    for name in options.sets:
+        print(f"{name}, of {len(MODES[name].means)}")
+        for row in options.rows:
+            found = row_of(options.folder, name, row, options.seeds)
+            captured, quality, kl = (
+                over_seeds([each[key] * scale for each in found["runs"]])
+                for key, scale in (("captured", 1), ("high_quality", 100), ("reverse_kl", 1))
+            )
+            print(
+                f"  {row:12} {captured[0]:8.1f} +- {captured[1]:4.1f} {quality[0]:10.1f} +- "
+                f"{quality[1]:4.1f} {kl[0]:10.3f} +- {kl[1]:.3f} {found['seconds']:8.0f}",
+                flush=True,
+            )
+    picture(options.folder, options.sets, options.rows)
+
+
+if __name__ == "__main__":
+    main()

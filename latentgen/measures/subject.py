@@ -1,0 +1,134 @@
+"""What a measure is given and what it returns, and how it goes over the images of a split."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+from tqdm import tqdm
+
+from latentgen.core.keys import run_key, stream
+from latentgen.core.types import Batch, PyTree
+from latentgen.data.pipeline import passes
+from latentgen.data.sources import Examples
+from latentgen.runner import Run
+from latentgen.training.evaluation import estimate
+from latentgen.training.pictures import Image
+
+
+class Options(NamedTuple):
+    """What the user may choose.
+
+    images: how many of the split, from its first; None: as many as the measure thinks fit
+    k: importance samples of each image
+    chains, temperatures, leapfrogs: of annealing
+    observation_std: of N(x; decoded code, std^2), put in place of the method's own likelihood
+    samples: how many synthetic examples; None: as many as the measure thinks fit
+    features: what samples are compared by, see `features.extractor`; None: what fits the data
+    inception_weights: the file that the features 'inception' need
+    """
+
+    seed: int
+    images: int | None
+    k: int
+    chains: int
+    temperatures: int
+    leapfrogs: int
+    observation_std: float | None
+    samples: int | None
+    features: str | None
+    inception_weights: str | None
+
+
+class Subject(NamedTuple):
+    """What is measured: a run's state after so many steps, on a split of its data.
+
+    memory: what one measure keeps for the next, by name
+    """
+
+    run: Run
+    step: int
+    state: PyTree
+    split: str
+    memory: dict[Any, Any]
+
+    @property
+    def examples(self) -> Examples:
+        """All of the split."""
+        return self.run.dataset.splits[self.split]
+
+
+class Result(NamedTuple):
+    """What was found.
+
+    values: the figures, an `Estimate` where it is a mean over images
+    protocol: how; two values may be compared where it is the same
+    picture: to look at
+    """
+
+    values: dict[str, Any]
+    protocol: dict[str, Any]
+    picture: Image | None = None
+
+
+class Measure(NamedTuple):
+    """take: (subject, options) -> Result; check: the same, raises BadInput where it cannot."""
+
+    take: Callable[[Subject, Options], Result]
+    check: Callable[[Subject, Options], None]
+
+
+def over_images(
+    subject: Subject,
+    options: Options,
+    images: int | None,
+    at_once: int,
+    measure: Callable[..., PyTree],
+) -> PyTree:
+    """What `measure` (state, batch, key) finds, over the first images of the split.
+
+    Args:
+        images: how many, where the user does not say; None: all.
+        at_once: in a batch.
+    """
+    parts, key = [], evaluation_key(options)
+    for i, (batch, valid) in enumerate(batches(subject, options, images, at_once)):
+        found = measure(subject.state, batch, jax.random.fold_in(key, i))
+        parts.append(jax.tree.map(lambda a, valid=valid: np.asarray(a)[:valid], found))
+    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
+def batches(
+    subject: Subject, options: Options, images: int | None, at_once: int
+) -> Iterator[tuple[Batch, int]]:
+    """The first images of the split, always preprocessed alike, with progress on a terminal."""
+    examples = first(subject, options, images)
+    size = min(at_once, len(examples.label))
+    passed = passes(examples, subject.run.experiment.data.preprocess, size, evaluation_key(options))
+    return told("batches", passed, -(-len(examples.label) // size))
+
+
+def first(subject: Subject, options: Options, images: int | None) -> Examples:
+    """The first of the split: as many as the user says, else `images`, else all."""
+    return cut(subject.examples, options.images or images)
+
+
+def cut(examples: Examples, images: int | None) -> Examples:
+    """The first of these examples; None: all."""
+    return Examples(examples.x[:images], examples.label[:images])
+
+
+def evaluation_key(options: Options) -> Key[Array, ""]:
+    """What the noise of preprocessing and of a measure comes from."""
+    return stream(run_key(options.seed), "evaluation")
+
+
+def told(what: str, items: Iterable[Any], total: int | None = None) -> Iterator[Any]:
+    """The items, with progress on a terminal."""
+    return iter(tqdm(items, desc=what, total=total, disable=None, leave=False))
+
+
+def mean_of(values: Float[np.ndarray, " n"] | Float[Array, " n"]) -> dict[str, float]:
+    """Mean over images, its standard error, and how many they are."""
+    return estimate(np.asarray(values))._asdict()

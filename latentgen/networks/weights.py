@@ -1,0 +1,88 @@
+"""A network's parameters as a file that its SHA-256 identifies: the same arrays, the same bytes."""
+
+import hashlib
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float
+from numpy.typing import DTypeLike
+
+from latentgen.core.types import PyTree
+from latentgen.errors import BadInput
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can name
+
+
+def save(path: str | os.PathLike[str], params: PyTree, dtype: DTypeLike = np.float32) -> str:
+    """Writes an .npz file with one array for each key path, which appears whole or not at all.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        params: nested dicts of float arrays, whose keys hold no slash.
+        dtype: of the numbers in the file; np.float16 halves it and keeps three digits.
+
+    Returns:
+        The SHA-256 of the file, in hexadecimal.
+
+    Raises:
+        BadInput: a number is too large for `dtype`.
+    """
+    memory = io.BytesIO()
+    # Neither np.savez nor the order of a dict promises the same bytes for the same arrays.
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name, value in sorted(flatten_dict(params, sep="/").items()):
+            entry = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+            entry.create_system = 3  # "Unix", on any system
+            archive.writestr(entry, _npy(name, np.asarray(value), dtype))
+    content = memory.getvalue()
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return hashlib.sha256(content).hexdigest()
+
+
+def load(path: str | os.PathLike[str]) -> tuple[PyTree, str]:
+    """The parameters that `save` wrote, as float32, and the SHA-256 of the file.
+
+    Raises:
+        BadInput: there is no such file, or it is not a whole .npz file of floats.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise BadInput(f"weights={str(path)!r} cannot be read: {error.strerror}.") from error
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # checksums find a flipped bit
+            flat = {name: _floats(archive.read(name)) for name in archive.namelist()}
+        params = unflatten_dict({name.removesuffix(".npy"): x for name, x in flat.items()}, sep="/")
+    except Exception as error:  # of many types, what with headers that may say anything
+        raise BadInput(f"weights={str(path)!r} is not a whole .npz file of floats.") from error
+    return params, hashlib.sha256(content).hexdigest()
+
+
+def _npy(name: str, value: np.ndarray, dtype: DTypeLike) -> bytes:
+    """The array in NumPy's format, always row after row."""
+    with np.errstate(over="ignore"):
+        stored = np.array(value, dtype, order="C")
+    if np.isinf(stored).sum() > np.isinf(value).sum():
+        raise BadInput(f"dtype={np.dtype(dtype).name} is too narrow for the numbers in {name!r}.")
+    file = io.BytesIO()
+    np.lib.format.write_array(file, stored, version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
+def _floats(content: bytes) -> Float[Array, "*shape"]:
+    value = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    if value.dtype.kind != "f":
+        raise ValueError(f"numbers of type {value.dtype}")
+    return jnp.asarray(value, jnp.float32)

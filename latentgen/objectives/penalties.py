@@ -1,0 +1,131 @@
+"""What keeps a discriminator smooth: penalties on its gradient in x, and weights held in a box.
+
+A penalty is a function (discriminator, real, synthetic, key) -> (n,), where the discriminator
+takes x (n, ...) to logits (n,) and looks at each example alone. D ascends its value minus a
+weight times the penalty; the generator's turn has none.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from latentgen.core.types import PyTree
+
+Discriminator = Callable[[Float[Array, "n *shape"]], Float[Array, " n"]]
+Penalty = Callable[
+    [Discriminator, Float[Array, "n *shape"], Float[Array, "n *shape"], Key[Array, ""]],
+    Float[Array, " n"],
+]
+
+
+def squared_slope(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
+    """|grad_x l(x_i)|^2 of each example: one gradient of the sum, as no example sees another."""
+    gradient = jax.grad(lambda x: discriminator(x).sum())(x)
+    return (gradient**2).sum(axis=tuple(range(1, x.ndim)))
+
+
+def slope(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
+    """|grad_x l(x_i)|, with gradient 0 where it is 0."""
+    squared = squared_slope(discriminator, x)
+    positive = squared > 0  # sqrt has no slope at 0, and nan where both branches are followed
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+
+
+def r1(
+    discriminator: Discriminator,
+    real: Float[Array, "n *shape"],
+    synthetic: Float[Array, "n *shape"],
+    key: Key[Array, ""],
+) -> Float[Array, " n"]:
+    """|grad l(x)|^2 / 2 at real examples. The weight is the paper's gamma.
+
+    Reference: Mescheder et al. 2018, equation 9 (arXiv:1801.04406).
+    """
+    del synthetic, key
+    return squared_slope(discriminator, real) / 2
+
+
+def r2(
+    discriminator: Discriminator,
+    real: Float[Array, "n *shape"],
+    synthetic: Float[Array, "n *shape"],
+    key: Key[Array, ""],
+) -> Float[Array, " n"]:
+    """|grad l(x)|^2 / 2 at synthetic examples.
+
+    Reference: Mescheder et al. 2018, equation 10 (arXiv:1801.04406).
+    """
+    del real, key
+    return squared_slope(discriminator, synthetic) / 2
+
+
+def r1_and_r2(
+    discriminator: Discriminator,
+    real: Float[Array, "n *shape"],
+    synthetic: Float[Array, "n *shape"],
+    key: Key[Array, ""],
+) -> Float[Array, " n"]:
+    """R1 + R2. With the relativistic game it makes R3GAN.
+
+    Reference: Huang et al. 2024, section 2 (arXiv:2501.05441).
+    """
+    return r1(discriminator, real, synthetic, key) + r2(discriminator, real, synthetic, key)
+
+
+def one_slope_between(
+    discriminator: Discriminator,
+    real: Float[Array, "n *shape"],
+    synthetic: Float[Array, "n *shape"],
+    key: Key[Array, ""],
+) -> Float[Array, " n"]:
+    """(|grad l(u x + (1 - u) G(z))| - 1)^2, u ~ U[0, 1]: on lines from real to synthetic.
+
+    Reference: Gulrajani et al. 2017, equation 3 (WGAN-GP, arXiv:1704.00028).
+    """
+    u = jax.random.uniform(key, (real.shape[0], *(1,) * (real.ndim - 1)))
+    return (slope(discriminator, u * real + (1 - u) * synthetic) - 1) ** 2
+
+
+def one_slope_around(
+    discriminator: Discriminator,
+    real: Float[Array, "n *shape"],
+    synthetic: Float[Array, "n *shape"],
+    key: Key[Array, ""],
+) -> Float[Array, " n"]:
+    """(|grad l(x + std(x) (u - 1/2))| - 1)^2, u ~ U[0, 1]: around real examples.
+
+    std(x) is one number, over the whole minibatch. The noise is that of Lucic et al. 2018
+    (arXiv:1711.10337), without their clipping to pixels.
+
+    Reference: Kodali et al. 2017, section 2.5 (DRAGAN, arXiv:1705.07215).
+    """
+    del synthetic
+    noise = jax.random.uniform(key, real.shape) - 0.5
+    return (slope(discriminator, real + real.std() * noise) - 1) ** 2
+
+
+PENALTIES: dict[str, Penalty] = {
+    "r1": r1,
+    "r2": r2,
+    "r1_r2": r1_and_r2,
+    "wgan_gp": one_slope_between,
+    "dragan": one_slope_around,
+}
+
+
+def boxed(limit: float | Float[Array, ""]) -> optax.GradientTransformation:
+    """Every parameter is clipped to [-limit, limit] after its update; goes last in a chain.
+
+    Reference: Arjovsky et al. 2017, algorithm 1 (WGAN, arXiv:1701.07875).
+    """
+
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: PyTree
+    ) -> tuple[PyTree, optax.EmptyState]:
+        clipped = jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params)
+        return clipped, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
