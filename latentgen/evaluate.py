@@ -77,10 +77,11 @@ def show(name: str, subject: Subject, result: Result) -> None:
     how = ", ".join(f"{key}={value}" for key, value in result.protocol.items())
     print(f"{name} on {subject.split} after step {subject.step}: {how}")
     for key, value in result.values.items():
-        print(f"  {key:28} {_shown(value)}")
+        print(f"  {key:28} {shown(value)}")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A figure in words: a mean with its standard error, a number, or a list of them."""
     if isinstance(value, dict):
         return f"{value['mean']:12.4f} +- {value['standard_error']:.4f}"
     if isinstance(value, list):

@@ -46,7 +46,11 @@ class Extractor(NamedTuple):
     @property
     def stamp(self) -> dict[str, str | None]:
         """What a result says about them."""
-        return {"features": self.name, "features_sha256": self.sha256, "images_are": self.images}
+        return {
+            "features": self.name,
+            "features_sha256": self.sha256 and self.sha256[:16],
+            "images_are": self.images,
+        }
 
 
 def default(data: str) -> str:
@@ -112,7 +116,7 @@ def _classifier(name: str, folder: Path, shape: tuple[int, ...]) -> Extractor:
     what = [] if shape[:2] == (height, width) else [f"cut to {height}x{width} around the middle"]
     what += [] if planes == 1 else [f"{planes} planes, each alone"]
 
-    def alone(x: Pixels) -> Float[Array, "m h w c"]:
+    def alone(x: Pixels) -> Float[Array, "m p q k"]:
         x = x[:, top : top + height, left : left + width]
         return jnp.moveaxis(x.reshape(*x.shape[:3], planes, channels), 3, 1).reshape(
             -1, height, width, channels

@@ -157,7 +157,7 @@ def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
     lr = section.choose("schedule", SCHEDULES)(section.positive("lr"), steps)
     made, limit = (
         section.choose("name", OPTIMIZERS)(section, lr),
-        section.number("clip_norm", low=0),
+        section.number("clip_norm", low=0.0),
     )
     if isinstance(limit, int | float) and limit == 0:
         return made

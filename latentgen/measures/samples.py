@@ -4,7 +4,7 @@ Each value stands beside its floor, the same measure of training examples in pla
 ones: what a perfect generator would get.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Shaped
 from latentgen import views
 from latentgen.core.keys import run_key, stream
 from latentgen.data.pipeline import passes
+from latentgen.data.sources import Examples
 from latentgen.errors import BadInput
 from latentgen.features import Extractor, default, extractor
 from latentgen.measures.subject import (
@@ -164,19 +165,22 @@ def _through(
     subject: Subject, options: Options, network: Callable[[Array], Array], name: str, which: str
 ) -> np.ndarray:
     """What the network makes of the examples, remembered for the next measure."""
-    key = name, which
+    real = first(subject, options, None)
+    number = options.samples or len(real.label)
+    key = name, which, number
     if key not in subject.memory:
-        blocks = told(f"{name} of {which}", _examples(subject, options, which))
-        subject.memory[key] = np.concatenate(
-            [np.asarray(network(jnp.asarray(x)))[:valid] for x, valid in blocks]
-        )
+        blocks = told(f"{name} of {which}", _blocks(subject, options, which, real, number))
+        found = [np.asarray(network(jnp.asarray(x)))[:valid] for x, valid in blocks]
+        subject.memory[key] = np.concatenate(found)
+        if not np.isfinite(subject.memory[key]).all():
+            raise BadInput(f"the {name} of {which} examples are not finite: the run has diverged.")
     return subject.memory[key]
 
 
-def _examples(subject: Subject, options: Options, which: str):  # type: ignore[no-untyped-def]
-    """Blocks of examples in pixels, all of one size, and how many of each count."""
-    real = first(subject, options, None)
-    number = options.samples or len(real.label)
+def _blocks(
+    subject: Subject, options: Options, which: str, real: Examples, number: int
+) -> Iterator[tuple[Shaped[Array | np.ndarray, "n *shape"], int]]:
+    """Examples in pixels, in blocks of one size, and how many of each block count."""
     if which == "synthetic":
         x = synthetic(subject, options, number)
         size = min(AT_ONCE, number)
