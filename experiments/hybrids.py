@@ -1,0 +1,176 @@
+"""Between autoencoders and GANs: both a likelihood, or an encoder, and an adversary.
+
+    python -m latentgen.run --config experiments/hybrids.py[:variant]
+
+| variant       | data          | what                                                            |
+|---------------|---------------|-----------------------------------------------------------------|
+| aae           | digits 8x8    | adversarial autoencoder (Makhzani et al. 2015,                  |
+|               |               | arXiv:1511.05644): codes play a GAN's game against the prior    |
+| vaegan        | digits 8x8    | VAE-GAN (Larsen et al. 2016, arXiv:1512.09300): the error is    |
+|               |               | measured in a discriminator's features                          |
+| bigan         | digits 8x8    | BiGAN (Donahue et al. 2017, arXiv:1605.09782): a GAN on pairs   |
+|               |               | of an image and a code                                          |
+| ali           | digits 8x8    | the same with a stochastic encoder (Dumoulin et al. 2017,       |
+|               |               | arXiv:1606.00704)                                               |
+| fashion_aae,  | Fashion-MNIST | with InfoGAN's network (Chen et al. 2016, arXiv:1606.03657,     |
+| ..._vaegan,   |               | C.1) at half width, 20 epochs                                   |
+| ..._bigan     |               |                                                                 |
+
+The networks are not the papers': these are MLPs, or convolutions for 28x28 images.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from latentgen.errors import choose
+
+
+def network(**changes):
+    """A network's part of the config; `channels` are read by convolutions only."""
+    return (
+        dict(
+            network="mlp",
+            hidden=(256, 256),
+            channels=(32, 64),
+            activation="relu",
+            norm="none",
+            dropout=0.0,
+            init="lecun",
+        )
+        | changes
+    )
+
+
+def optimizer(**changes):
+    return (
+        dict(
+            name="adam",
+            lr=2e-4,
+            schedule="constant",
+            b1=0.5,
+            b2=0.999,
+            eps=1e-8,
+            momentum=0.9,
+            clip_norm=0.0,
+        )
+        | changes
+    )
+
+
+def digits(steps, **parts):
+    """What all share, and the parts that one has."""
+    return ConfigDict(
+        dict(
+            seed=0,
+            steps=steps,
+            batch_size=64,
+            compute="float32",
+            data=dict(name="digits", preprocess="unit", validation=placeholder(int), pad_to=0),
+            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
+            **parts,
+        )
+    )
+
+
+def aae():
+    return digits(
+        steps=8_000,
+        method=dict(
+            name="aae",
+            game="nonsaturating",
+            prior="normal",  # normal, uniform
+            code_dim=8,
+            likelihood="bernoulli",  # bernoulli, normal, and the VAE's others
+            std=0.1,  # of a normal likelihood; where it is learned, at the start
+            std_floor=0.01,  # below which a learned one cannot fall
+            ema_decay=0.999,
+            ema_start=1_000,
+        ),
+        encoder=network(),
+        decoder=network(),
+        discriminator=network(),  # of codes
+        autoencoder_optimizer=optimizer(lr=1e-3, b1=0.9),
+        discriminator_optimizer=optimizer(),
+        encoder_optimizer=optimizer(),  # of its turn against the discriminator
+    )
+
+
+def vaegan():
+    return digits(
+        steps=10_000,
+        method=dict(
+            name="vaegan",
+            game="nonsaturating",
+            code_dim=8,
+            features=64,  # of the discriminator, in which the error is measured
+            gamma=0.1,  # weight of that error in the decoder's turn
+            ema_decay=0.999,
+            ema_start=1_000,
+        ),
+        encoder=network(),
+        decoder=network(norm="batch"),
+        discriminator=network(activation="leaky_relu", dropout=0.3),
+        encoder_optimizer=optimizer(),
+        decoder_optimizer=optimizer(),
+        discriminator_optimizer=optimizer(),
+    )
+
+
+def bigan():
+    return digits(
+        steps=10_000,
+        method=dict(
+            name="bigan",
+            game="nonsaturating",  # all but least_squares
+            prior="normal",  # normal, uniform
+            code_dim=8,
+            encoder="deterministic",  # deterministic: BiGAN; stochastic: ALI
+            features=64,  # of the image, which the discriminator's head sees beside the code
+            ema_decay=0.999,
+            ema_start=1_000,
+        ),
+        generator=network(norm="batch"),
+        encoder=network(norm="batch"),
+        discriminator=network(activation="leaky_relu", hidden=(256,), dropout=0.3),
+        head=network(activation="leaky_relu", dropout=0.3),
+        generator_optimizer=optimizer(),  # of generator and encoder
+        discriminator_optimizer=optimizer(),
+    )
+
+
+def ali():
+    config = bigan()
+    config.method.encoder = "stochastic"
+    return config
+
+
+def fashion(config, *networks):
+    """The same on Fashion-MNIST, with convolutions in these networks."""
+    config.data.name = "fashion_mnist"
+    config.steps = 17_200  # 20 epochs of 55,000
+    config.method.code_dim = 32
+    for name in networks:
+        config[name].update(network="conv", hidden=(512,), init="normal02")
+    config.every = ConfigDict(dict(log=50, validate=850, sample=850, checkpoint=850))
+    return config
+
+
+def fashion_aae():
+    return fashion(aae(), "encoder", "decoder")
+
+
+def fashion_vaegan():
+    return fashion(vaegan(), "encoder", "decoder", "discriminator")
+
+
+def fashion_bigan():
+    return fashion(bigan(), "generator", "encoder", "discriminator")
+
+
+VARIANTS = {
+    f.__name__: f for f in (aae, vaegan, bigan, ali, fashion_aae, fashion_vaegan, fashion_bigan)
+}
+
+
+def get_config(variant="aae"):
+    return choose("variant", variant, VARIANTS)()
