@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PINNED ?=
+REFERENCE ?= $(LATENTGEN_CI)
 PYTEST_ARGS ?=
 
 # The virtual environment is ours alone: another one may be active, or PYTHONPATH set.
@@ -26,6 +27,7 @@ help: ## Show what there is to make
 	@echo "  PINNED=1 installs the exact versions of experiments/pinned.txt"
 	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer)"
 	@echo "  PYTEST_ARGS='-k kl' narrows make test"
+	@echo "  REFERENCE=1 installs PyTorch and torch-fidelity too, which some tests compare with"
 
 run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits; say where the pictures are
 	$(BIN)/python -m latentgen.run --config experiments/vae.py --workdir runs/vae
@@ -34,7 +36,7 @@ run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits
 	@echo "Pictures:"
 	@for method in vae gan; do ls runs/$$method/samples/step_*.png | tail -n 1; done
 
-test: $(VENV)/.stamp-dev-$(KIND) ## Run the tests
+test: $(VENV)/.stamp-$(if $(REFERENCE),reference,dev)-$(KIND) ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
@@ -57,6 +59,12 @@ $(VENV)/.stamp-base-%: $(VENV)/.stamp-venv pyproject.toml experiments/pinned.txt
 
 $(VENV)/.stamp-dev-%: $(VENV)/.stamp-base-%
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+# torch-fidelity asks for torchvision, which its formulas do not need.
+$(VENV)/.stamp-reference-%: $(VENV)/.stamp-dev-%
+	$(INSTALL) -e '.[reference]'
+	$(BIN)/python -m pip install --quiet --no-deps torch-fidelity==0.4.0
 	@touch $@
 
 $(VENV)/.stamp-benchmark-%: $(VENV)/.stamp-base-%
