@@ -20,19 +20,19 @@ Each result is printed and added to DIR/evaluations.jsonl with all that it depen
 """
 
 import time
-from typing import Any
 
 from absl import flags
 
 from latentgen import door, runner
 from latentgen.errors import BadInput, choose
 from latentgen.measures import MEASURES
+from latentgen.measures.results import EVALUATIONS, shown
 from latentgen.measures.subject import Options, Result, Subject
 from latentgen.training import provenance, workdir
 from latentgen.training.pictures import save_png
 
 FLAGS = flags.FLAGS
-EVALUATIONS, PICTURES = "evaluations.jsonl", "evaluations"
+PICTURES = "evaluations"
 
 
 def main() -> None:
@@ -78,15 +78,6 @@ def show(name: str, subject: Subject, result: Result) -> None:
     print(f"{name} on {subject.split} after step {subject.step}: {how}")
     for key, value in result.values.items():
         print(f"  {key:28} {shown(value)}")
-
-
-def shown(value: Any) -> str:
-    """A figure in words: a mean with its standard error, a number, or a list of them."""
-    if isinstance(value, dict):
-        return f"{value['mean']:12.4f} +- {value['standard_error']:.4f}"
-    if isinstance(value, list):
-        return " ".join(f"{each:.3g}" for each in value)
-    return f"{value:12d}" if isinstance(value, int) else f"{value:12.4f}"
 
 
 if __name__ == "__main__":

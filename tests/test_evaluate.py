@@ -112,6 +112,44 @@ def test_annealing_measures_a_gan_under_a_normal_observation_model(runs: dict[st
     assert found["bdmc"]["values"]["gap"]["mean"] > -3
 
 
+SAMPLED = {
+    "frechet": {"frechet_distance", "floor"},
+    "kernel": {"kernel_distance", "floor"},
+    "prdc": {"precision", "recall", "density", "coverage", "floor_precision", "floor_coverage"},
+    "score": {"inception_score", "floor"},
+    "modes": {"captured", "of", "reverse_kl"},
+}
+STAMP = {"features", "features_sha256", "images_are", "synthetic"}
+
+
+def test_samples_are_measured_with_their_stamp_and_unlike_results_are_not_compared(
+    runs: dict[str, Path],
+) -> None:
+    for name in ("gan", "vae"):
+        found = measured(runs[name], f"--metrics={','.join(SAMPLED)}", "--samples=200")
+        for metric, names in SAMPLED.items():
+            assert names <= found[metric]["values"].keys()
+            assert found[metric]["protocol"].keys() >= STAMP
+            assert found[metric]["protocol"]["features"] == "digits"
+        values = found["frechet"]["values"]
+        assert 0 < values["floor"] < values["frechet_distance"]
+        assert found["score"]["values"]["floor"] > found["score"]["values"]["inception_score"] > 1
+    flags = ["--metric=frechet", f"--workdirs={runs['gan']},{runs['gan']}"]
+    done = run("compare", *flags)
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.strip().splitlines()[-1]
+    value = measured(runs["gan"], "--metrics=frechet", "--samples=200")["frechet"]["values"]
+    assert f"{value['frechet_distance']:.4f}" in line
+    for other, words in (
+        (runs["vae"], ["data.preprocess", '"unit"', '"threshold"']),
+        (runs["linear"], ["no result", "latentgen.evaluate"]),
+    ):
+        done = run("compare", "--metric=frechet", f"--workdirs={runs['gan']},{other}")
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert all(word in done.stderr for word in words)
+
+
 def test_results_are_added_and_a_torn_line_goes(runs: dict[str, Path]) -> None:
     file = runs["gan"] / "evaluations.jsonl"
     first = measured(runs["gan"], "--split=validation")["terms"]
@@ -135,6 +173,9 @@ def test_results_are_added_and_a_torn_line_goes(runs: dict[str, Path]) -> None:
         ("gan", ["--metrics=ais"], ["--observation_std"]),
         ("gan", ["--metrics=ais", "--observation_std=0"], ["--observation_std=0"]),
         ("gan", ["--metrics=active"], ["'draw'", "decode"]),
+        ("gan", ["--metrics=frechet", "--features=digit"], ["'digit'", "fashion_mnist"]),
+        ("gan", ["--metrics=score", "--features=pixels"], ["'pixels'", "classifier"]),
+        ("gan", ["--metrics=frechet", "--features=inception"], ["--inception_weights"]),
     ],
 )
 def test_bad_input_is_one_line(

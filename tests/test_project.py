@@ -32,7 +32,11 @@ ALLOWED = {
     "views": {"core", "metrics"},
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
     "runner": {"core", "data", "training", "views", "build"},
-    "measures": {"core", "probability", "data", "metrics", "training", "views", "runner"},
+    "features": {"core", "networks", "data", "training", "build"},
+    "measures": {
+        *("core", "probability", "data", "metrics", "training"),
+        *("views", "runner", "features"),
+    },
 }
 # What only one part of latentgen may know of.
 HOMES = {

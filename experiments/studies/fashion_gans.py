@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from latentgen.compare import compared, last
+from latentgen.measures.results import compared, last
 
 TRAIN = 55_000
 METRICS = ("frechet", "kernel", "prdc", "modes")

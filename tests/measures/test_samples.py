@@ -96,6 +96,20 @@ def test_images_of_the_data_have_all_modes_and_noise_has_few() -> None:
     assert noise["reverse_kl"] > 0.5
 
 
+def test_points_of_the_ring_have_modes_quality_and_a_picture() -> None:
+    one = subject("gan", "ring")
+    one.memory["synthetic", 2_000] = one.run.dataset.splits["validation"].x[:2_000]
+    found = modes.modes(one, OPTIONS._replace(samples=2_000))
+    assert (found.values["captured"], found.values["of"]) == (8, 8)
+    assert abs(found.values["high_quality"] - (1 - np.exp(-4.5))) < 0.01
+    assert found.values["reverse_kl"] < 0.01
+    assert found.picture is not None
+    assert found.picture.shape == (400, 400, 3)
+    one.memory["synthetic", 2_000] = np.zeros((2_000, 2), np.float32)  # the middle of the ring
+    nothing = modes.modes(one, OPTIONS._replace(samples=2_000)).values
+    assert (nothing["captured"], nothing["high_quality"]) == (0, 0.0)
+
+
 def test_stacked_digits_are_told_plane_by_plane() -> None:
     test = sources.load("stacked_digits").splits["test"]
     seen = features.extractor("digits", (8, 8, 3), None)
