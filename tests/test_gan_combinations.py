@@ -1,0 +1,127 @@
+"""Any game with any penalty, norm, network, prior and condition that fit; the rest by name."""
+
+import copy
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_config import config_of
+
+from latentgen import build
+from latentgen.build.gan import PRIORS
+from latentgen.build.parts import optimizer
+from latentgen.config import Section
+from latentgen.core.keys import run_key
+from latentgen.core.types import Batch
+from latentgen.errors import BadInput
+from latentgen.networks.norms import NORMS
+from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.penalties import PENALTIES
+
+SHAPE = (4, 4, 1)
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "game": tuple(GAMES),
+    "penalty": ("none", *PENALTIES),
+    "norm": tuple(NORMS),
+    "told": ((0, "beside"), (3, "beside"), (3, "projection"), (0, "projection")),
+    "packing": (1, 2),
+}
+TURNS = {"prior": PRIORS, "network": ("mlp", "conv", "resnet"), "weight_clip": (0.0, 0.01)}
+"""What meets the others in the network only: these take turns."""
+
+
+def combinations() -> Iterator[dict[str, Any]]:
+    for i, values in enumerate(itertools.product(*CHOICES.values())):
+        turns = {name: each[i % len(each)] for name, each in TURNS.items()}
+        yield dict(zip(CHOICES, values, strict=True)) | turns
+
+
+def config(choice: dict[str, Any]) -> dict[str, Any]:
+    found = copy.deepcopy(config_of("gan"))
+    classes, condition = choice["told"]
+    net = {"network": choice["network"], "hidden": (5,), "channels": (3, 4)}
+    found["generator"] |= net
+    found["discriminator"] |= net | {"norm": choice["norm"]}
+    names = ("game", "penalty", "packing", "prior", "weight_clip")
+    found["method"] |= {name: choice[name] for name in names}
+    found["method"] |= {"classes": classes, "condition": condition, "code_dim": 3, "components": 2}
+    return found
+
+
+def fits(choice: dict[str, Any]) -> bool:
+    """The rules, said once more: see the README's table."""
+    classes, condition = choice["told"]
+    return (choice["penalty"] == "none" or choice["norm"] != "batch") and (
+        condition == "beside" or (classes > 0 and choice["packing"] == 1)
+    )
+
+
+def test_every_combination_is_made_or_refused_by_name() -> None:
+    made = 0
+    for choice in combinations():
+        if fits(choice):
+            build.experiment(config(choice))
+            made += 1
+        else:
+            with pytest.raises(BadInput, match=r"config\.method\.\w+='\w+'.*(Valid|needs)"):
+                build.experiment(config(choice))
+    assert made == 6 * (4 + 5 * 3) * (2 * 2 + 1)
+
+
+def some() -> list[dict[str, Any]]:
+    """Every 29th of those that fit."""
+    return [choice for choice in combinations() if fits(choice)][::29]
+
+
+def test_some_have_every_value_that_fits() -> None:
+    for name, values in (CHOICES | TURNS).items():
+        assert {choice[name] for choice in some()} == set(values) - {(0, "projection")}
+
+
+@pytest.mark.parametrize("choice", some(), ids=lambda c: "-".join(map(str, c.values())))
+def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
+    method = build.experiment(config(choice)).plan.wire(SHAPE)
+    state = jax.eval_shape(method.init, run_key(0))
+    batch = Batch(jnp.zeros((1, 6, *SHAPE)), jnp.zeros((1, 6), jnp.int32))
+    after, metrics = jax.eval_shape(
+        lambda s, b: method.step(s, jnp.int32(0), b, run_key(0)), state, batch
+    )
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert all(value.shape == () for value in metrics.values())
+    assert ("penalty" in metrics) == (choice["penalty"] != "none")
+    assert jax.eval_shape(lambda s: method.sample(s, run_key(0), 5), state).shape == (5, *SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"game": "wgan"}, ["config.method.game='wgan'", "wasserstein"]),
+        ({"penalty": "gp"}, ["config.method.penalty='gp'", "wgan_gp"]),
+        ({"packing": 3}, ["config.batch_size=64", "packing=3"]),
+        ({"weight_clip": -1.0}, ["weight_clip=-1.0", "at least 0"]),
+        ({"penalty_weight": -1.0}, ["penalty_weight=-1.0"]),
+        ({"condition": "projection"}, ["'projection'", "classes"]),
+    ],
+)
+def test_what_does_not_fit_is_named(changes: dict[str, Any], words: list[str]) -> None:
+    found = copy.deepcopy(config_of("gan"))
+    found["method"] |= changes
+    with pytest.raises(BadInput) as error:
+        build.experiment(found)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_a_gradient_above_the_limit_is_scaled_down_to_it() -> None:
+    values = dict(config_of("gan")["generator_optimizer"]) | {"name": "sgd", "lr": 1.0}
+    values |= {"momentum": 0.0, "clip_norm": 2.0}
+    tx = optimizer(Section("config.generator_optimizer", values), 10)
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(())}
+    for size, expected in ((100.0, 2.0), (1.0, 1.0)):
+        gradient = {"a": jnp.array([0.6, 0.0]) * size, "b": jnp.array(0.8) * size}
+        updates, _ = tx.update(gradient, tx.init(params), params)
+        norm = np.linalg.norm(np.concatenate([np.ravel(u) for u in jax.tree.leaves(updates)]))
+        np.testing.assert_allclose(norm, expected, rtol=1e-6)
