@@ -6,8 +6,8 @@ Trains `experiments/gan.py:ring` and `:grid` with what a row of `ROWS` changes, 
 as one program (a population), and counts modes in 2,500 samples of the averaged generator as
 Lin et al. 2018 do (PacGAN, arXiv:1712.04086): modes with a sample within three standard
 deviations, the share of such samples, and the KL divergence of the samples' modes from the data's.
-Every row has the same networks, optimizers and steps of the generator: 10,000 on the ring, 20,000
-on the grid. The papers train for 400,000.
+Every row has the same networks and optimizers, and as many turns of the discriminator: 10,000 on
+the ring, 20,000 on the grid. The papers train for 400,000.
 
 Prints mean and standard error over seeds, and draws the first seed's samples. Each row is written
 to the folder when it is done; the same command again continues.
@@ -46,7 +46,7 @@ SHARED = {
         ("_optimizer.schedule", "cosine"),
     )
 }
-STEPS = {"ring": 10_000, "grid": 20_000}
+TURNS = {"ring": 10_000, "grid": 20_000}  # of the discriminator
 GAMMA = {"ring": 0.01, "grid": 0.1}  # of R1 and R2: modes of the ring are five times as narrow
 ROWS: dict[str, dict[str, Any]] = {
     "minimax": {"method.game": "minimax"},
@@ -65,8 +65,9 @@ ROWS: dict[str, dict[str, Any]] = {
 
 def changed(name: str, row: str) -> dict[str, Any]:
     config = configs.get_config(name)
-    changes = {"steps": STEPS[name], "method.penalty_weight": GAMMA[name]} | SHARED | ROWS[row]
+    changes = {"method.penalty_weight": GAMMA[name]} | SHARED | ROWS[row]
     config.update_from_flattened_dict(changes)
+    config.steps = TURNS[name] // config.method.discriminator_steps
     return config.to_dict()
 
 

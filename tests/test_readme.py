@@ -1,0 +1,78 @@
+"""What the README tells its reader to write works as it stands there."""
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_config import config_of
+
+from latentgen import build
+from latentgen.core.keys import run_key
+from latentgen.core.types import Batch, Method
+from latentgen.data import sources
+from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.penalties import PENALTIES
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+OWN = README.partition("### Add your own")[2].partition("\n## ")[0]
+LOSS, PENALTY, HYBRID = re.findall(r"```python\n(.*?)```", OWN, re.DOTALL)
+
+
+@pytest.fixture
+def tables() -> Iterator[None]:
+    """The tables, as they were afterwards."""
+    before = dict(GAMES), dict(PENALTIES)
+    yield
+    for table, rows in zip((GAMES, PENALTIES), before, strict=True):
+        table.clear()
+        table.update(rows)
+
+
+def digits() -> Batch:
+    x = sources.load("digits").splits["train"].x[:64] / np.float32(255)
+    return Batch(jnp.asarray(x)[None], jnp.zeros((1, 64), jnp.int32))
+
+
+def trained(method: Method, steps: int) -> tuple[dict, dict]:
+    """The first and the last metrics."""
+    step = jax.jit(method.step)
+    state, found = jax.jit(method.init)(run_key(0)), []
+    for i in range(steps):
+        state, metrics = step(state, jnp.int32(i), digits(), run_key(0))
+        found.append({name: float(value) for name, value in metrics.items()})
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    return found[0], found[-1]
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_loss_and_a_penalty_of_ones_own() -> None:
+    exec(LOSS, {})
+    exec(PENALTY, {})
+    game = GAMES["opposite_labels"]
+    np.testing.assert_allclose(game.discriminator_ascends(jnp.ones(1), -jnp.ones(1)), [0.0])
+    np.testing.assert_allclose(game.generator_descends(jnp.ones(1), 2 * jnp.ones(1)), [2.0])
+    flat, steep = (
+        PENALTIES["wgan_lp"](lambda x, w=w: w * x[:, 0], jnp.ones((2, 3)), jnp.zeros((2, 3)),
+                             jax.random.key(0))
+        for w in (0.5, 3.0)
+    )  # fmt: skip
+    np.testing.assert_allclose(flat, [0, 0])
+    np.testing.assert_allclose(steep, [4, 4])
+    config = copy.deepcopy(config_of("gan"))
+    config["method"] |= {"game": "opposite_labels", "penalty": "wgan_lp"}
+    first, last = trained(build.experiment(config).plan.wire((8, 8, 1)), 20)
+    assert last["discriminator_value"] > first["discriminator_value"]
+
+
+def test_a_hybrid_of_ones_own() -> None:
+    names: dict = {}
+    exec(HYBRID, names)
+    first, last = trained(names["method"], 100)
+    assert last["distance"] < 0.7 * first["distance"]
+    x = names["method"].sample(names["method"].init(run_key(0)), run_key(1), 3)
+    assert x.shape == (3, 8, 8, 1)
