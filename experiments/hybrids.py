@@ -1,4 +1,4 @@
-"""Between autoencoders and GANs: both a likelihood, or an encoder, and an adversary.
+"""Between autoencoders and GANs: an encoder and an adversary.
 
     python -m latentgen.run --config experiments/hybrids.py[:variant]
 
@@ -74,7 +74,7 @@ def digits(steps, **parts):
 
 def aae():
     return digits(
-        steps=8_000,
+        steps=6_000,
         method=dict(
             name="aae",
             game="nonsaturating",
@@ -88,7 +88,7 @@ def aae():
         ),
         encoder=network(),
         decoder=network(),
-        discriminator=network(),  # of codes
+        discriminator=network(dropout=0.3),  # of codes
         autoencoder_optimizer=optimizer(lr=1e-3, b1=0.9),
         discriminator_optimizer=optimizer(),
         encoder_optimizer=optimizer(),  # of its turn against the discriminator
@@ -97,12 +97,12 @@ def aae():
 
 def vaegan():
     return digits(
-        steps=10_000,
+        steps=6_000,
         method=dict(
             name="vaegan",
             game="nonsaturating",
             code_dim=8,
-            features=64,  # of the discriminator, in which the error is measured
+            features=256,  # of the discriminator, in which the error is measured
             gamma=0.1,  # weight of that error in the decoder's turn
             ema_decay=0.999,
             ema_start=1_000,

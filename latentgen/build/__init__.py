@@ -10,19 +10,25 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
+from latentgen.build.aae import aae_of
+from latentgen.build.bigan import bigan_of
 from latentgen.build.classifier import classifier_of
 from latentgen.build.gan import gan_of
 from latentgen.build.parts import Plan, Shape
 from latentgen.build.vae import vae_of
+from latentgen.build.vaegan import vaegan_of
 from latentgen.config import Section
 from latentgen.core.types import Method
 from latentgen.data.preprocess import PREPROCESS, Preprocess
 from latentgen.errors import BadInput
 
 METHODS: dict[str, Callable[[Section, Section, Preprocess], Plan]] = {
+    "aae": aae_of,
+    "bigan": bigan_of,
     "classifier": classifier_of,
     "gan": gan_of,
     "vae": vae_of,
+    "vaegan": vaegan_of,
 }
 """(the config, its section `method`, the preprocessing) -> a plan of the method."""
 

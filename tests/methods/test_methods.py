@@ -26,12 +26,16 @@ ROOT = Path(__file__).parents[2]
 
 
 class Row(NamedTuple):
-    """An experiment, what is changed in it, and a numeric hyperparameter of it."""
+    """An experiment, what is changed in it, and a numeric hyperparameter of it.
+
+    still: terms without noise; a method reports some of these, unless there are none
+    """
 
     experiment: str
     changes: dict[str, Any]
     hyper: str
     variant: str | None = None
+    still: tuple[str, ...] = ("rate", "d_real", "real_logit", "cross_entropy")
 
 
 SMALL_CONV = {"network": "conv", "hidden": (16,), "channels": (4, 8)}
@@ -72,6 +76,7 @@ ROWS = {
             "method.estimator": "dreg",
         },
         "optimizer.lr",
+        still=(),
     ),
     "vae-two-layers-mixture": Row(
         "vae",
@@ -82,6 +87,7 @@ ROWS = {
             "method.kl": "sampled",
         },
         "method.beta",
+        still=(),
     ),
     "vae-flow-logistic-classes": Row(
         "vae",
@@ -92,6 +98,7 @@ ROWS = {
             "method.classes": 10,
         },
         "optimizer.lr",
+        still=(),
     ),
     "gan": Row("gan", {"method.ema_decay": 0.0}, "generator_optimizer.lr"),
     "gan-minimax-ema": Row("gan", {"method.game": "minimax"}, "discriminator_optimizer.lr"),
@@ -104,7 +111,97 @@ ROWS = {
         },
         "discriminator_optimizer.lr",
     ),
+    "gan-relativistic-r1r2-packing": Row(
+        "gan",
+        {
+            "method.game": "relativistic",
+            "method.penalty": "r1_r2",
+            "method.packing": 2,
+        },
+        "method.penalty_weight",
+    ),
+    "gan-wgan-gp-spectral-projection": Row(
+        "gan",
+        {
+            "method.game": "wasserstein",
+            "method.penalty": "wgan_gp",
+            "method.classes": 10,
+            "method.condition": "projection",
+            "method.discriminator_steps": 2,
+            "discriminator.norm": "spectral",
+        },
+        "method.penalty_weight",
+    ),
+    "gan-mixture-clip": Row(
+        "gan",
+        {
+            "method.prior": "mixture",
+            "method.weight_clip": 0.05,
+            "generator_optimizer.clip_norm": 1.0,
+        },
+        "method.weight_clip",
+    ),
+    "gan-resnet-hinge": Row(
+        "gan",
+        {
+            "method.game": "hinge",
+            **both(
+                "generator",
+                "discriminator",
+                {"network": "resnet", "hidden": (), "channels": (4, 8)},
+            ),
+            "discriminator.norm": "spectral",
+        },
+        "generator_optimizer.lr",
+    ),
+    "aae": Row(
+        "hybrids",
+        {},
+        "encoder_optimizer.lr",
+        "aae",
+        still=("distortion", "synthetic_logit"),
+    ),
+    "aae-normal-uniform-conv-batch": Row(
+        "hybrids",
+        {
+            "method.likelihood": "normal_learned",
+            "method.prior": "uniform",
+            "method.game": "wasserstein",
+            "discriminator.norm": "spectral",
+            **both("encoder", "decoder", SMALL_CONV | {"norm": "batch"}),
+        },
+        "method.std_floor",
+        "aae",
+        still=("synthetic_logit",),
+    ),
+    "vaegan": Row("hybrids", {}, "method.gamma", "vaegan"),
+    "vaegan-relativistic-conv-spectral": Row(
+        "hybrids",
+        {
+            "method.game": "relativistic",
+            "method.ema_decay": 0.0,
+            **both("encoder", "decoder", SMALL_CONV | {"norm": "batch"}),
+            **both("discriminator", "discriminator", SMALL_CONV | {"norm": "spectral"}),
+        },
+        "encoder_optimizer.lr",
+        "vaegan",
+    ),
+    "bigan": Row("hybrids", {}, "generator_optimizer.lr", "bigan"),
+    "ali-hinge-conv": Row(
+        "hybrids",
+        {
+            "method.game": "hinge",
+            "head.norm": "spectral",
+            **both("generator", "encoder", SMALL_CONV | {"norm": "batch"}),
+            **both("discriminator", "discriminator", SMALL_CONV | {"norm": "spectral"}),
+        },
+        "discriminator_optimizer.lr",
+        "ali",
+        still=(),
+    ),
+    "classifier": Row("classifier", {"encoder.channels": (4, 8)}, "optimizer.lr"),
 }
+GENERATORS = [name for name, row in ROWS.items() if row.experiment != "classifier"]
 
 
 def experiment(name: str) -> ModuleType:
@@ -165,7 +262,8 @@ def shrunk(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-VARIANTS = [(name, v) for name in ("vae", "gan") for v in experiment(name).VARIANTS]
+EXPERIMENTS = ("vae", "gan", "hybrids", "classifier")
+VARIANTS = [(name, v) for name in EXPERIMENTS for v in experiment(name).VARIANTS]
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -173,11 +271,13 @@ def test_every_variant_trains_resumes_and_bears_black_and_white(name: str, varia
     """Steps on ordinary images, resumed bitwise; then steps on black images, then on white ones."""
     config = shrunk(config_of(Row(name, {}, "", variant)))
     points = config["data"]["preprocess"] == "none"
-    method = build.experiment(config).plan.wire((2,) if points else SHAPE)
+    planes = 3 if config["data"]["name"].startswith("stacked") else 1
+    method = build.experiment(config).plan.wire((2,) if points else (8, 8, planes))
     run, key = runner(method), run_key(0)
 
     def images(value: float | None, steps: int = 2) -> Batch:
         batch = batches(steps, method.draws)
+        batch = batch._replace(x=jnp.repeat(batch.x, planes, axis=-1))
         x = jnp.round(batch.x) if value is None else jnp.full_like(batch.x, value)
         return batch._replace(x=x[..., :2, 0, 0] if points else x)
 
@@ -230,7 +330,7 @@ def assert_bitwise(a: Any, b: Any) -> None:
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
-@pytest.mark.parametrize("name", ["vae-normal-warmup-ema", "gan"])
+@pytest.mark.parametrize("name", ["vae-normal-warmup-ema", "gan", "aae", "bigan"])
 def test_population_member_is_the_solo_run(name: str) -> None:
     """To float tolerance: batched kernels sum in another order, and Adam's first steps amplify it.
 
@@ -285,8 +385,9 @@ def test_train_step_lowers_for_every_platform(row: Row) -> None:
     assert len(exported.mlir_module()) > 1000
 
 
-def test_samples_and_probes(row: Row) -> None:
-    method = method_of(row)
+@pytest.mark.parametrize("name", GENERATORS)
+def test_samples_and_probes(name: str) -> None:
+    method = method_of(ROWS[name])
     state = jax.jit(method.init)(run_key(0))
     sample, probes = jax.jit(method.sample, static_argnums=2), method.probes
     x = sample(state, jax.random.key(0), 5)
@@ -295,29 +396,43 @@ def test_samples_and_probes(row: Row) -> None:
     assert not np.allclose(x, sample(state, jax.random.key(1), 5))
     z = probes["codes"](state, jax.random.key(0), 5)
     np.testing.assert_allclose(jax.jit(probes["decode"])(state, z), x, rtol=1e-6, atol=1e-6)
+    label = jnp.arange(5)
+    batch = Batch(jnp.round(jnp.clip(x, 0, 1)), label)
+    codes = jnp.stack([z, 0.9 * z, 0.5 * z])
     if "encode" in probes:
-        label = jnp.arange(5)
         assert jax.eval_shape(probes["encode"], state, x, label).shape == z.shape
-        batch = Batch(jnp.round(jnp.clip(x, 0, 1)), label)
+    assert ("draw" in probes) == ("log_posterior" in probes)
+    if "draw" in probes:
         codes, log_q = jax.jit(probes["draw"], static_argnums=3)(state, batch, run_key(2), 3)
         assert codes.shape == (3, *z.shape)
         log_posterior = jax.jit(probes["log_posterior"])(state, batch, codes)
         np.testing.assert_allclose(log_posterior, log_q, rtol=1e-3, atol=1e-3)
-        log_prior = probes["log_prior"](state, codes)
+    log_prior = probes["log_prior"](state, codes)
+    assert log_prior.shape == (3, 5)
+    assert ("log_likelihood" in probes) == ("observe" in probes)
+    if "log_likelihood" in probes:
         log_likelihood = jax.jit(probes["log_likelihood"])(state, batch, codes)
-        assert log_prior.shape == log_likelihood.shape == (3, 5)
+        assert log_likelihood.shape == (3, 5)
         assert np.isfinite(log_prior + log_likelihood).all()
         drawn = probes["observe"](state, run_key(3), z, label)
         assert drawn.shape == x.shape
     if "discriminate" in probes:
-        assert jax.eval_shape(probes["discriminate"], state, x).shape == (5,)
+        assert jax.eval_shape(probes["discriminate"], state, x, label).shape == (5,)
+
+
+def test_a_classifier_generates_nothing() -> None:
+    method = method_of(ROWS["classifier"])
+    assert method.sample is None
+    state, x = jax.eval_shape(method.init, run_key(0)), jax.ShapeDtypeStruct((5, *SHAPE), float)
+    assert jax.eval_shape(method.probes["features"], state, x).shape == (5, 64)
+    assert jax.eval_shape(method.probes["classify"], state, x).shape == (5, 10)
 
 
 def test_terms_are_one_per_example_whatever_the_batch(row: Row) -> None:
     """In evaluation no example sees another: the first 4 of 16 alone give what they gave.
 
     What depends on noise is compared where the noise is the same, so on metrics without it: the
-    real logits of a discriminator, the KL of an encoder.
+    real logits of a discriminator, the KL of an encoder, ...
     """
     method = method_of(row)
     state = jax.jit(method.init)(run_key(0))
@@ -326,9 +441,8 @@ def test_terms_are_one_per_example_whatever_the_batch(row: Row) -> None:
     terms = measure(state, 0, batch, run_key(1))
     few = measure(state, 0, jax.tree.map(lambda a: a[:4], batch), run_key(1))
     assert all(value.shape == (16,) for value in terms.values())
-    sampled = row.changes.get("method.kl") == "sampled"  # then nothing is free of noise
-    free_of_noise = set() if sampled else {"rate", "d_real"} & terms.keys()
-    assert free_of_noise or sampled
+    free_of_noise = set(row.still) & terms.keys()
+    assert bool(free_of_noise) == bool(row.still)
     for name in free_of_noise:
         np.testing.assert_allclose(terms[name][:4], few[name], rtol=1e-5)
 

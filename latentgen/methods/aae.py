@@ -1,0 +1,238 @@
+"""The adversarial autoencoder: an autoencoder whose codes play a GAN's game against the prior.
+
+In each step encoder and decoder descend the distortion; a discriminator of codes tells those of
+the prior (real) from encoded ones (synthetic); and the encoder, as its generator, fools it.
+
+Reference: Makhzani et al. 2015 (arXiv:1511.05644); its deterministic encoder.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from latentgen.core.game import ascend, game, players
+from latentgen.core.keys import stream
+from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
+from latentgen.objectives.adversarial import Game, Logits
+from latentgen.probability.likelihoods import Likelihood
+from latentgen.probability.priors import Prior
+
+
+class Model(NamedTuple):
+    """What the players are made of.
+
+    encoder: x -> its code; decoder: code -> the likelihood's outputs
+    discriminator: code -> (n, 1), the logit of its being drawn from the prior
+    """
+
+    encoder: Net
+    decoder: Net
+    discriminator: Net
+    prior: Prior
+    likelihood: Likelihood
+
+
+def aae(
+    model: Model,
+    values: Game,
+    autoencoder_tx: optax.GradientTransformation,
+    discriminator_tx: optax.GradientTransformation,
+    encoder_tx: optax.GradientTransformation,
+    x_shape: tuple[int, ...],
+) -> Method:
+    """Three turns: distortion, discriminator, and the encoder against it.
+
+    Args:
+        values: what the discriminator ascends and the encoder descends.
+        encoder_tx: of the encoder's turn against the discriminator.
+        x_shape: the shape of one example.
+    """
+    phases = [
+        Phase(_distortion(model), ("encoder", "decoder", "likelihood"), autoencoder_tx),
+        Phase(_discriminator_loss(model, values), ("discriminator",), ascend(discriminator_tx)),
+        Phase(_encoder_loss(model, values), ("encoder",), encoder_tx),
+    ]
+    code = (model.prior.dim,)
+    networks = players(
+        {
+            "encoder": (model.encoder, x_shape),
+            "decoder": (model.decoder, code),
+            "discriminator": (model.discriminator, code),
+        }
+    )
+
+    def init(key: Key[Array, ""]) -> tuple[Params, Params]:
+        params, stats = networks(key)
+        return params | {"likelihood": model.likelihood.init(stream(key, "likelihood"))}, stats
+
+    looks = probes(model)
+
+    def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
+        return looks["decode"](state, looks["codes"](state, key, n))
+
+    return game(init, phases, sample, looks)
+
+
+def encoded(
+    model: Model,
+    params: Params,
+    stats: Params,
+    x: Float[Array, "n *shape"],
+    train: bool = False,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "n d"], PyTree]:
+    """The code of each image, and the encoder's stats after that."""
+    return model.encoder.apply(params["encoder"], stats["encoder"], x, train=train, key=key)
+
+
+def log_likelihood(
+    model: Model,
+    params: Params,
+    stats: Params,
+    x: Float[Array, "n *shape"],
+    z: Float[Array, "k n d"],
+    train: bool = False,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "k n"], PyTree]:
+    """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
+    flat, moved = model.decoder.apply(
+        params["decoder"], stats["decoder"], z.reshape(-1, model.prior.dim), train=train, key=key
+    )
+    outputs = flat.reshape(*z.shape[:2], *flat.shape[1:])
+    log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(params["likelihood"], outputs, x)
+    return log_px, moved
+
+
+class Judged(NamedTuple):
+    """What the discriminator says of codes of the prior, and of as many encoded ones."""
+
+    real: Logits
+    synthetic: Logits
+    stats: Params
+
+
+def judged(
+    model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
+) -> Judged:
+    """Two passes of the discriminator, so that its batch norm never mixes real with synthetic."""
+    code_key, encoder_key, real_key, synthetic_key = jax.random.split(key, 4)
+    drawn = model.prior.sample(code_key, len(batch.label))
+    z, encoder_stats = encoded(model, params, stats, batch.x, train, encoder_key)
+
+    def score(z: Array, stats: PyTree, key: Key[Array, ""]) -> tuple[Logits, PyTree]:
+        found, stats = model.discriminator.apply(
+            params["discriminator"], stats, z, train=train, key=key
+        )
+        return found[:, 0], stats
+
+    real, between = score(drawn, stats["discriminator"], real_key)
+    synthetic, moved = score(z, between, synthetic_key)
+    return Judged(real, synthetic, {"encoder": encoder_stats, "discriminator": moved})
+
+
+def _distortion(model: Model) -> Callable[..., tuple]:
+    """-log p(x|z) at the code of x, which encoder and decoder descend."""
+
+    def loss(
+        params: Params,
+        stats: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        step: Int[Array, ""],
+        train: bool,
+    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
+        encoder_key, decoder_key = jax.random.split(key)
+        z, encoder_stats = encoded(model, params, stats, batch.x, train, encoder_key)
+        log_px, decoder_stats = log_likelihood(
+            model, params, stats, batch.x, z[None], train, decoder_key
+        )
+        moved = {"encoder": encoder_stats, "decoder": decoder_stats}
+        return -log_px[0], (moved, {"distortion": -log_px[0]})
+
+    return loss
+
+
+def _discriminator_loss(model: Model, values: Game) -> Callable[..., tuple]:
+    """The discriminator's value, which it ascends."""
+
+    def loss(
+        params: Params,
+        stats: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        step: Int[Array, ""],
+        train: bool,
+    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
+        real, synthetic, moved = judged(model, params, stats, batch, key, train)
+        value = values.discriminator_ascends(real, synthetic)
+        terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
+        return value, (moved, terms)
+
+    return loss
+
+
+def _encoder_loss(model: Model, values: Game) -> Callable[..., tuple]:
+    """The encoder's value as the generator of codes, which it descends."""
+
+    def loss(
+        params: Params,
+        stats: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        step: Int[Array, ""],
+        train: bool,
+    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
+        real, synthetic, moved = judged(model, params, stats, batch, key, train)
+        value = values.generator_descends(real, synthetic)
+        return value, (moved, {"encoder_loss": value})
+
+    return loss
+
+
+def probes(model: Model) -> dict[str, Callable[..., Any]]:
+    """What metrics and pictures may ask; the state comes first, labels are not looked at.
+
+    codes (key, n) -> z ~ p(z), (n, d)
+    decode (z, label=None) -> E[x|z]; encode (x, label=None) -> its code, (n, d)
+    log_prior (z), log_likelihood (batch, z) -> (k, n); there is no density q(z|x)
+    observe (key, z, label=None) -> x ~ p(x|z)
+    noise () -> the std of p(x|z), for one that is normal
+    """
+
+    def outputs(state: State, z: Float[Array, "n d"]) -> Array:
+        params, stats = state.params["decoder"], state.stats["decoder"]
+        return model.decoder.apply(params, stats, z, train=False)[0]
+
+    def decode(
+        state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
+    ) -> Float[Array, "n *shape"]:
+        return model.likelihood.mean(state.params["likelihood"], outputs(state, z))
+
+    def encode(
+        state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
+    ) -> Float[Array, "n d"]:
+        return encoded(model, state.params, state.stats, x)[0]
+
+    def observe(
+        state: State,
+        key: Key[Array, ""],
+        z: Float[Array, "n d"],
+        label: Int[Array, " n"] | None = None,
+    ) -> Float[Array, "n *shape"]:
+        return model.likelihood.sample(state.params["likelihood"], key, outputs(state, z))
+
+    std = model.likelihood.std
+    noise = {} if std is None else {"noise": lambda state: std(state.params["likelihood"])}
+    return noise | {
+        "codes": lambda state, key, n: model.prior.sample(key, n),
+        "decode": decode,
+        "encode": encode,
+        "log_prior": lambda state, z: jax.vmap(model.prior.log_prob)(z),
+        "log_likelihood": lambda state, batch, z: log_likelihood(
+            model, state.params, state.stats, batch.x, z
+        )[0],
+        "observe": observe,
+    }
