@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PINNED ?=
 REFERENCE ?= $(LATENTGEN_CI)
 PYTEST_ARGS ?=
+WORKERS ?= 2
 
 # The virtual environment is ours alone: another one may be active, or PYTHONPATH set.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -26,7 +27,7 @@ help: ## Show what there is to make
 	@echo
 	@echo "  PINNED=1 installs the exact versions of experiments/pinned.txt"
 	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer)"
-	@echo "  PYTEST_ARGS='-k kl' narrows make test"
+	@echo "  PYTEST_ARGS='-k kl' narrows make test; WORKERS=1 runs one test file at a time"
 	@echo "  REFERENCE=1 installs PyTorch and torch-fidelity too, which some tests compare with"
 
 run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits; say where the pictures are
@@ -37,7 +38,7 @@ run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits
 	@for method in vae gan; do ls runs/$$method/samples/step_*.png | tail -n 1; done
 
 test: $(VENV)/.stamp-$(if $(REFERENCE),reference,dev)-$(KIND) ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
 	$(BIN)/python -m ruff check

@@ -19,10 +19,10 @@ from latentgen.errors import BadInput, nearest
 from latentgen.runner import Run
 from latentgen.training import workdir
 from latentgen.training.checkpoint import Damaged
-from latentgen.training.loop import Stopped
+from latentgen.training.loop import Diverged, Stopped
 
 FLAGS = flags.FLAGS
-EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO = 2, 3, 4
+EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED = 2, 3, 4, 5
 
 
 def define_config_flag() -> None:
@@ -42,7 +42,7 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
     """Runs a command: its mistakes and its end are told in one line.
 
     Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
-    written, 128 + n after signal n.
+    written, 5 for a run that diverged, 128 + n after signal n.
 
     Args:
         main: the command; its flags are defined.
@@ -58,6 +58,8 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
             _refuse(str(error))
         except Damaged as error:
             _refuse(str(error), EXIT_DAMAGED)
+        except Diverged as error:
+            _refuse(str(error), EXIT_DIVERGED)
         except OSError as error:
             if not error.filename:
                 raise

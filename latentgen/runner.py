@@ -1,5 +1,6 @@
 """One run in its folder: made from a config, trained from where it stands to its end, read back."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -17,12 +18,14 @@ from latentgen.core.types import Method, PyTree
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.errors import BadInput
-from latentgen.training import hooks, loop, provenance, workdir
+from latentgen.training import divergence, hooks, loop, provenance, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.log import METRICS, Log, Progress, read
 from latentgen.training.pictures import pairs
 
 SUMMARY = "summary.json"
+COLLAPSED = "collapsed.json"
+DIVERGED, DIVERGED_STATE = "diverged.json", "diverged"
 IMAGES, POINTS, PAIRS = 64, 2_000, 32  # what a picture shows
 
 
@@ -78,12 +81,34 @@ def _check_classes(classes: int, dataset: sources.DataSet) -> None:
 
 
 def finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether the folder's run has ended; told without looking for its data.
+    """Whether the folder's run has ended well; told without looking for its data.
 
     Raises:
         BadInput: the folder belongs to another config.
+        Diverged: the run has diverged.
     """
-    return workdir.look(folder, config) and (folder / SUMMARY).exists()
+    if not workdir.look(folder, config):
+        return False
+    if (record := diverged(folder)) is not None:
+        raise loop.Diverged(record["first"], record["last"], _said(folder, record))
+    return (folder / SUMMARY).exists()
+
+
+def diverged(folder: Path) -> dict[str, Any] | None:
+    """What the folder's run says of how it diverged; None where it has not.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
+    try:
+        record = workdir.read_json(folder / DIVERGED)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not {"first", "last", "tensors"} <= record.keys():
+        raise BadInput(f"{str(folder / DIVERGED)!r} is not readable; remove it to train again.")
+    return record
 
 
 def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
@@ -103,44 +128,62 @@ def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
     return run
 
 
-def restore(run: Run, step: int | None) -> tuple[int, PyTree]:
+def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tuple[int, PyTree]:
     """(updates done, state) of checkpoint `step`, or of the newest; also while the run trains.
+
+    Args:
+        among: the folder of checkpoints in the workdir.
 
     Raises:
         BadInput: there is no such checkpoint.
         Damaged: it is not what was saved.
     """
-    if not (run.folder / workdir.CHECKPOINTS).is_dir():
+    if not (run.folder / among).is_dir():
         raise BadInput(f"workdir={str(run.folder)!r} has no checkpoint yet.")
     like = jax.eval_shape(run.method.init, run.key)
-    with Checkpoints(run.folder / workdir.CHECKPOINTS, read_only=True) as checkpoints:
+    with Checkpoints(run.folder / among, read_only=True) as checkpoints:
         step, state, _ = checkpoints.restore(step, like)
     return step, state
+
+
+def feed_of(run: Run) -> pipeline.Feed:
+    """The batches that the run trains on.
+
+    Raises:
+        BadInput: there are fewer examples than a batch has.
+    """
+    return pipeline.feed(
+        run.dataset.splits["train"],
+        run.experiment.data.preprocess,
+        run.experiment.batch_size,
+        run.method.draws,
+        run.key,
+    )
 
 
 def train(run: Run) -> None:
     """Trains to the end, in a folder that no other process trains in.
 
+    A run that diverges leaves what it takes to see the step again: see `replay.py`.
+
     Raises:
         BadInput: another process holds the folder, or another config owns it.
         Stopped: a signal came; a checkpoint has been saved.
         Damaged: the newest checkpoint is not what was saved.
+        Diverged: something is not finite; says at which step, and what.
     """
-    experiment = run.experiment
-    feed = pipeline.feed(
-        run.dataset.splits["train"],
-        experiment.data.preprocess,
-        experiment.batch_size,
-        run.method.draws,
-        run.key,
-    )
+    feed = feed_of(run)
     workdir.prepare(run.folder)
     with workdir.lock(run.folder), loop.signals() as stopped:
         workdir.sign(run.folder, run.config, identity(run))
         with Checkpoints(run.folder / workdir.CHECKPOINTS) as checkpoints:
-            seconds = _train(run, feed, checkpoints, stopped)
+            try:
+                seconds = _train(run, feed, checkpoints, stopped)
+            except loop.Diverged as bad:
+                said = _explain(run, feed, checkpoints, bad, stopped)
+                raise loop.Diverged(bad.first, bad.last, said) from None
         workdir.write_json(run.folder / SUMMARY, summary(run, seconds))
-    print(f"{run.folder}: {experiment.steps} steps in {seconds:.0f} s.")
+    print(f"{run.folder}: {run.experiment.steps} steps in {seconds:.0f} s.")
     if run.method.sample is not None:
         print(f"Pictures: {run.folder / 'samples'}")
 
@@ -162,7 +205,8 @@ def _train(
         log.write(step, seconds(), "train", metrics)
         progress.update(step, metrics)
 
-    pictures = [loop.Hook(every.sample, call) for call in _pictures(run, log)]
+    _forget_collapse(run.folder, first)
+    pictures = [loop.Hook(every.sample, call) for call in _pictures(run, log, progress.say)]
     save = loop.Hook(every.checkpoint, hooks.checkpoint(checkpoints, log, seconds), on_signal=True)
     calls = [*pictures, *_validation(run, log, seconds), save]
     try:
@@ -187,6 +231,70 @@ def _begin(run: Run, checkpoints: Checkpoints) -> tuple[int, PyTree, float]:
     return step, state, meta["seconds"]
 
 
+def _forget_collapse(folder: Path, first: int) -> None:
+    """A collapse after step `first` is still to come: a run that was killed saw it."""
+    mark = folder / COLLAPSED
+    if mark.exists() and workdir.read_json(mark)["step"] > first:
+        mark.unlink()
+
+
+def _explain(
+    run: Run,
+    feed: pipeline.Feed,
+    checkpoints: Checkpoints,
+    bad: loop.Diverged,
+    stopped: Callable[[], int | None],
+) -> str:
+    """Finds the step and the tensor, from the newest checkpoint on; leaves a record; says it.
+
+    Raises:
+        Stopped: a signal came; the same command finds them again.
+    """
+    at, state, _ = _begin(run, checkpoints)
+    every = run.experiment.every.log
+    try:
+        nothing = lambda step, metrics: None  # noqa: E731
+        state = loop.train(
+            *(run.method, feed, state, at, bad.first, every, run.key, nothing, (), stopped)
+        )
+        if bad.first == bad.last:
+            tensors = divergence.count({"samples": sampler(run)(state)})
+            found = divergence.Found(bad.first, bad.last, tensors, state) if tensors else None
+        else:
+            found = divergence.find(run.method, feed, state, bad.first, bad.last, run.key, stopped)
+    except loop.Diverged:  # earlier than before
+        found = None
+    if found is None:
+        return (
+            f"{bad}, but not when these steps were done again: this device does not repeat "
+            f"itself. The same command goes on from step {at}."
+        )
+    shutil.rmtree(run.folder / DIVERGED_STATE, ignore_errors=True)  # of a record taken away
+    with Checkpoints(run.folder / DIVERGED_STATE, keep=1) as before:
+        before.save(found.first, found.state_before, {})
+    record = {
+        "step": found.last,
+        "tensor": next(iter(found.bad)),
+        "first": found.first,
+        "last": found.last,
+        "tensors": {name: counts._asdict() for name, counts in found.bad.items()},
+        "seed": run.experiment.seed,
+        **provenance.stamp(run.config, identity(run), "latentgen.run"),
+    }
+    workdir.write_json(run.folder / DIVERGED, record)  # last: with it the run has diverged
+    return _said(run.folder, record)
+
+
+def _said(folder: Path, record: Mapping[str, Any]) -> str:
+    first, last = record["first"], record["last"]
+    place = f"in steps {first + 1} to {last}" if last > first + 1 else f"at step {last}"
+    name, counts = next(iter(record["tensors"].items()))
+    return (
+        f"diverged {place}: {name} is not finite ({counts['not_finite']} of {counts['values']} "
+        f"values); the state before it is in {folder / DIVERGED_STATE}"
+    )
+
+
 def _validation(run: Run, log: Log, seconds: Callable[[], float]) -> list[loop.Hook]:
     split = run.dataset.splits.get("validation")
     if split is None:
@@ -195,22 +303,35 @@ def _validation(run: Run, log: Log, seconds: Callable[[], float]) -> list[loop.H
     return [loop.Hook(run.experiment.every.validate, hooks.validation(terms, log, seconds))]
 
 
-def _pictures(run: Run, log: Log) -> list[hooks.Call]:
+def _shown(run: Run) -> int:
+    """How many samples a picture shows."""
+    return IMAGES if len(run.dataset.shape) == 3 else POINTS
+
+
+def sampler(run: Run) -> Callable[[PyTree], Array]:
+    """state -> the samples that pictures show, always of the same codes.
+
+    Raises:
+        BadInput: the method has none.
+    """
+    draw, key = run.method.sample, stream(run.key, "pictures")
+    if draw is None:
+        raise BadInput("this method generates nothing.")
+    return jax.jit(lambda state: draw(state, key, _shown(run)))
+
+
+def _pictures(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks.Call]:
     """Samples of fixed codes; for a method that encodes images, inputs beside outputs too."""
     preprocess, real = run.experiment.data.preprocess, run.dataset.splits["train"]
     key, method = stream(run.key, "pictures"), run.method
-
-    def writer(
-        name: str, see: Callable[[PyTree], Array | np.ndarray], columns: int | None
-    ) -> hooks.Call:
-        return hooks.pictures(name, see, columns, preprocess, real, run.folder, log)
-
     images = len(run.dataset.shape) == 3
-    number = IMAGES if images else POINTS
+    draws = (preprocess, real, run.folder, log)
     calls = []
-    if (draw := method.sample) is not None:
-        sample = jax.jit(lambda state: draw(state, key, number))
-        calls.append(writer("samples", sample, None))
+    if method.sample is not None:
+        first = np.arange(min(_shown(run), len(real.label)))
+        spread = hooks.spread(pipeline.chosen(real, first, preprocess, stream(key, "real")).x)
+        look = hooks.alike(spread, run.folder / COLLAPSED, say)
+        calls.append(hooks.pictures("samples", sampler(run), None, *draws, look))
     if images and "encode" in method.probes:
         split = run.dataset.splits.get("validation", real)
         inputs = np.arange(PAIRS) % len(split.label)
@@ -220,7 +341,7 @@ def _pictures(run: Run, log: Log) -> list[hooks.Call]:
             lambda state: decode(state, views.centres(method, state, shown), shown.label)
         )
         beside = lambda state: pairs(shown.x, outputs(state))  # noqa: E731
-        calls.append(writer("reconstructions", beside, hooks.PAIRED))
+        calls.append(hooks.pictures("reconstructions", beside, hooks.PAIRED, *draws))
     return calls
 
 
@@ -229,6 +350,7 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
     last = {line["split"]: line for line in read(run.folder / METRICS)}
     drop = ("step", "seconds", "split")
     state = jax.eval_shape(run.method.init, run.key)
+    mark = run.folder / COLLAPSED
     return {
         "final": {
             split: {k: v for k, v in line.items() if k not in drop} for split, line in last.items()
@@ -236,6 +358,7 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
         "steps": run.experiment.steps,
         "seed": run.experiment.seed,
         "seconds": round(seconds, 3),
+        "collapsed": workdir.read_json(mark)["step"] if mark.exists() else None,
         "state_values": sum(leaf.size for leaf in jax.tree.leaves(state)),
         **provenance.stamp(run.config, identity(run), "latentgen.run"),
     }

@@ -15,7 +15,7 @@ from latentgen.errors import BadInput
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 VARIANTS = [
     (file, variant)
-    for file in ("vae", "gan")
+    for file in ("vae", "gan", "hybrids", "classifier")
     for variant in runpy.run_path(str(EXPERIMENTS / f"{file}.py"))["VARIANTS"]
 ]
 

@@ -1,7 +1,7 @@
 """The config of an adversarial autoencoder."""
 
 from latentgen.build.parts import DTYPES, Plan, Shape, average, network, optimizer
-from latentgen.build.vae import _likelihood
+from latentgen.build.vae import likelihood_of
 from latentgen.config import Section
 from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
@@ -16,7 +16,7 @@ def aae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
     dim = method.integer("code_dim", low=1)
     prior, values = method.choose("prior", PRIORS)(dim), method.choose("game", GAMES)
-    likelihood = _likelihood(method, preprocess)
+    likelihood = likelihood_of(method, preprocess)
     autoencoder_tx = optimizer(root.section("autoencoder_optimizer"), steps)
     discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)
     encoder_tx = optimizer(root.section("encoder_optimizer"), steps)

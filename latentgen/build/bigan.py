@@ -36,14 +36,13 @@ def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
 
     def wire(shape: Shape) -> Method:
         model = Model(
-            generator.decoder(shape),
+            generator.generator(shape, preprocess.range),
             encoder.encoder(shape, dim if posterior is None else posterior.outputs),
             discriminator.encoder(shape, width),
             head.encoder((width + dim,), 1),
             prior,
             posterior,
             width,
-            preprocess.range,
         )
         return averaged(bigan(model, values, generator_tx, discriminator_tx, shape))
 

@@ -48,11 +48,10 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         *rest, last = shape
         group = (*rest, packing * (last + told))
         model = Model(
-            generator.decoder(shape),
+            generator.generator(shape, preprocess.range),
             discriminator.encoder(group, outputs(classes, condition)),
             prior,
             code_dim,
-            preprocess.range,
             classes,
             condition,
             packing,

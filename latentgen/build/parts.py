@@ -15,6 +15,7 @@ from latentgen.errors import BadInput, choose
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.conv import halvings
 from latentgen.networks.mlp import ACTIVATIONS, INITS, WIDTHS
+from latentgen.networks.net import bounded
 from latentgen.networks.norms import NORMS
 
 Shape = tuple[int, ...]
@@ -53,8 +54,13 @@ class Network(NamedTuple):
         return self._made(ENCODERS, shape)(outputs=outputs, **self.options)
 
     def decoder(self, shape: Shape) -> Net:
-        """A network from codes to x of this shape."""
+        """A network from codes to x of this shape, or to what makes it."""
         return self._made(DECODERS, shape)(shape, **self.options)
+
+    def generator(self, shape: Shape, within: tuple[float, float] | None) -> Net:
+        """A network from codes to x itself, in the range of x where it has one."""
+        net = self.decoder(shape)
+        return net if within is None else bounded(net, *within)
 
     def _made(self, makers: Mapping[str, Callable[..., Net]], shape: Shape) -> Callable[..., Net]:
         try:

@@ -28,7 +28,7 @@ def vae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The VAE that a config describes."""
     dtype = root.choose("compute", DTYPES)
     code = _code(root, method, dtype)
-    likelihood = _likelihood(method, preprocess)
+    likelihood = likelihood_of(method, preprocess)
     objective = _objective(method, code)
     beta = kl_warmup(method.number("beta", low=0.0), method.integer("warmup_steps", low=0))
     tx = optimizer(root.section("optimizer"), root.integer("steps", low=1))
@@ -233,7 +233,7 @@ def _check_closed(method: Section, code: _Code, bound: str, estimator: str) -> N
             )
 
 
-def _likelihood(method: Section, preprocess: Preprocess) -> Callable[[Shape], Likelihood]:
+def likelihood_of(method: Section, preprocess: Preprocess) -> Callable[[Shape], Likelihood]:
     std, floor = method.positive("std"), method.positive("std_floor")
     low, high = preprocess.range or (0.0, 1.0)
     makers: dict[str, Callable[[Shape], Likelihood]] = {

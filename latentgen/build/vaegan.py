@@ -28,13 +28,12 @@ def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         posterior = diagonal(dim)
         model = Model(
             encoder.encoder(shape, posterior.outputs),
-            decoder.decoder(shape),
+            decoder.generator(shape, preprocess.range),
             discriminator.encoder(shape, width),
             mlp.encoder((), outputs=1, **last),
             posterior,
             dim,
             width,
-            preprocess.range,
         )
         return averaged(
             vaegan(model, values, gamma, encoder_tx, decoder_tx, discriminator_tx, shape)

@@ -27,11 +27,10 @@ DISCRIMINATOR = ("features", "head")
 class Model(NamedTuple):
     """What the players are made of; D(x, z) = head([features(x), z]).
 
-    generator: code -> x before its range is imposed
+    generator: code -> x
     encoder: x -> the code, or the posterior's outputs
     features: x -> (n, width); head: (n, width + code's) -> (n, 1) logits
     posterior: q(z|x); None: the encoder gives the code itself
-    range: of x, imposed on the generator's output by a scaled sigmoid; None: none
     """
 
     generator: Net
@@ -41,7 +40,6 @@ class Model(NamedTuple):
     prior: Prior
     posterior: PosteriorFamily | None
     width: int
-    range: tuple[float, float] | None
 
 
 def bigan(
@@ -124,14 +122,8 @@ def generated(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n *shape"], PyTree]:
-    """The synthetic images of these codes, in the range of x; the generator's stats."""
-    x, moved = model.generator.apply(
-        params["generator"], stats["generator"], z, train=train, key=key
-    )
-    if model.range is None:
-        return x, moved
-    low, high = model.range
-    return low + (high - low) * jax.nn.sigmoid(x), moved
+    """The synthetic images of these codes; the generator's stats."""
+    return model.generator.apply(params["generator"], stats["generator"], z, train=train, key=key)
 
 
 def scored(

@@ -29,10 +29,9 @@ CONDITIONS = ("beside", "projection")
 class Model(NamedTuple):
     """What the two players are made of.
 
-    generator: code, with the one-hot class beside it -> x before its range is imposed
+    generator: code, with the one-hot class beside it -> x
     discriminator: a group of `packing` x -> (groups, `outputs` of it)
     prior: where codes of `code_dim` coordinates come from; trained with the generator
-    range: of x, imposed on the generator's output by a scaled sigmoid; None: none
     classes: of labels that both players are told; 0: none
     condition: how the discriminator is told: 'beside' each pixel, or by 'projection' (Miyato &
         Koyama 2018, arXiv:1802.05637): l(x, y) = l(x) + <v_y, features of x>
@@ -43,7 +42,6 @@ class Model(NamedTuple):
     discriminator: Net
     prior: LearnedPrior
     code_dim: int
-    range: tuple[float, float] | None
     classes: int = 0
     condition: str = "beside"
     packing: int = 1
@@ -197,15 +195,11 @@ def generated(
     train: bool,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n *shape"], PyTree]:
-    """The synthetic examples of these codes, in the range of x; the generator's stats."""
+    """The synthetic examples of these codes; the generator's stats."""
     seen = beside(z, label, model.classes)
-    x, stats = model.generator.apply(
+    return model.generator.apply(
         params["generator"], stats["generator"], seen, train=train, key=key
     )
-    if model.range is None:
-        return x, stats
-    low, high = model.range
-    return low + (high - low) * jax.nn.sigmoid(x), stats
 
 
 def prior(model: Model, params: Params) -> Prior:

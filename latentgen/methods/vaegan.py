@@ -28,10 +28,9 @@ class Model(NamedTuple):
     """What the players are made of; p(z) = N(0, I).
 
     encoder: x -> the posterior's outputs
-    decoder: code of `code_dim` coordinates -> x before its range is imposed
+    decoder: code of `code_dim` coordinates -> x
     features: x -> f(x) of `width`, before their leaky relu; head: features -> (n, 1) logits
     posterior: q(z|x), with a KL in closed form
-    range: of x, imposed on the decoder's output by a scaled sigmoid; None: none
     """
 
     encoder: Net
@@ -41,7 +40,6 @@ class Model(NamedTuple):
     posterior: PosteriorFamily
     code_dim: int
     width: int
-    range: tuple[float, float] | None
 
 
 def vaegan(
@@ -160,12 +158,8 @@ def decoded(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n *shape"], PyTree]:
-    """The images of these codes, in the range of x; the decoder's stats."""
-    x, moved = model.decoder.apply(params["decoder"], stats["decoder"], z, train=train, key=key)
-    if model.range is None:
-        return x, moved
-    low, high = model.range
-    return low + (high - low) * jax.nn.sigmoid(x), moved
+    """The images of these codes; the decoder's stats."""
+    return model.decoder.apply(params["decoder"], stats["decoder"], z, train=train, key=key)
 
 
 def judged(

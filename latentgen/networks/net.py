@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array, Key
 
 from latentgen.core.types import Net, PyTree
@@ -37,3 +38,13 @@ def from_linen(module: nn.Module) -> Net:
         return run(variables, *inputs, train=True, rngs=rngs, mutable=list(stats))
 
     return Net(init, apply)
+
+
+def bounded(net: Net, low: float, high: float) -> Net:
+    """`net` with its outputs in (low, high): low + (high - low) sigmoid(outputs)."""
+
+    def apply(*args: Any, **named: Any) -> tuple[Array, PyTree]:
+        outputs, stats = net.apply(*args, **named)
+        return low + (high - low) * jax.nn.sigmoid(outputs), stats
+
+    return Net(net.init, apply)

@@ -13,16 +13,20 @@ from latentgen.core.types import Method, PyTree
 from latentgen.data.pipeline import passes
 from latentgen.data.preprocess import Preprocess
 from latentgen.data.sources import Examples
+from latentgen.training import workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.evaluation import Estimate, evaluate
 from latentgen.training.log import Log
+from latentgen.training.loop import Diverged
 from latentgen.training.pictures import Image, grid, save_png, scatter
 
 PAIRED = 8  # columns of a picture of inputs beside outputs
 GAP = 4  # pixels between images: an 8x8 digit fills its cell to the edge
 AT_ONCE = 500  # examples in a batch of an evaluation
+ALIKE = 1e-3  # of the real examples' spread: samples below it are all alike
 
 Call = Callable[[int, PyTree], None]
+Look = Callable[[int, Array | np.ndarray], None]
 
 
 def draw(
@@ -45,6 +49,7 @@ def pictures(
     real: Examples,
     folder: Path,
     log: Log,
+    look: Look = lambda step, x: None,
 ) -> Call:
     """Writes NAME/step_XXXXXXXX.png and shows it in TensorBoard.
 
@@ -54,16 +59,54 @@ def pictures(
         columns: how many make a row; None: as many as make a square.
         real: what points are drawn above.
         folder: the workdir.
+        look: sees what is drawn, before it is.
     """
 
     def call(step: int, state: PyTree) -> None:
-        image = draw(see(state), preprocess, real, columns)
+        x = see(state)
+        look(step, x)
+        image = draw(x, preprocess, real, columns)
         place = folder / name
         place.mkdir(exist_ok=True)
         save_png(place / f"step_{step:08d}.png", image)
         log.image(step, name, image)
 
     return call
+
+
+def spread(x: Shaped[Array | np.ndarray, "n *shape"]) -> float:
+    """The largest standard deviation, over the examples, of any value of x."""
+    flat = np.asarray(x).reshape(len(x), -1).astype(np.float64)
+    return float(flat.std(axis=0).max())
+
+
+def alike(real: float, mark: Path, say: Callable[[str], None]) -> Look:
+    """Watches samples: says once that the generator has collapsed, spread(x) < ALIKE real.
+
+    Before the first step nothing has been learned and nothing is said. What a generator makes of
+    a label, whatever the code, still differs from class to class and is not noticed.
+
+    Args:
+        real: the spread of real examples.
+        mark: the file that remembers the first such step.
+        say: prints a line.
+
+    Raises:
+        Diverged: samples of a finite state are not finite.
+    """
+
+    def look(step: int, x: Array | np.ndarray) -> None:
+        if not np.isfinite(np.asarray(x).astype(np.float64)).all():
+            raise Diverged(step, step)
+        found = spread(x)
+        if step > 0 and found < ALIKE * real and not mark.exists():
+            workdir.write_json(mark, {"step": step, "spread": found, "real": real})
+            say(
+                f"collapsed at step {step}: all samples are alike (standard deviation of any "
+                f"value at most {found:.3g}, of real examples' {real:.3g})"
+            )
+
+    return look
 
 
 def split_terms(

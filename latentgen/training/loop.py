@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Int, Key
 
 from latentgen.core.game import run_chunk
-from latentgen.core.types import Method, PyTree
+from latentgen.core.types import Batch, Method, PyTree
 from latentgen.data.pipeline import Feed
 
 Metrics = dict[str, float]
@@ -43,6 +43,18 @@ class Stopped(Exception):
         self.signum, self.step = signum, step
 
 
+class Diverged(Exception):
+    """A metric of the steps first+1 .. last, or the state after them, is not finite.
+
+    With first == last it is what the finite state after that step generates. `said` is what to
+    tell the user, once more is known.
+    """
+
+    def __init__(self, first: int, last: int, said: str | None = None):
+        super().__init__(said or f"diverged between step {first} and step {last}")
+        self.first, self.last = first, last
+
+
 @contextmanager
 def signals() -> Iterator[Callable[[], int | None]]:
     """Catches SIGTERM and SIGINT while inside; yields a function that tells which came, if any.
@@ -65,6 +77,26 @@ def signals() -> Iterator[Callable[[], int | None]]:
             signal.signal(signum, handler)
 
 
+def finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every value of every floating leaf is."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack([jnp.bool_(True), *(jnp.isfinite(x).all() for x in leaves)]).all()
+
+
+def checked_chunk(
+    method: Method,
+    batches: Callable[[PyTree, PyTree, Key[Array, ""], Int[Array, ""]], Batch],
+    state: PyTree,
+    steps: Int[Array, " s"],
+    rows: PyTree,
+    resident: PyTree,
+    key: Key[Array, ""],
+) -> tuple[PyTree, dict[str, Array], Bool[Array, ""]]:
+    """`game.run_chunk`, and whether its metrics and the state after it are finite."""
+    state, metrics = run_chunk(method, batches, state, steps, rows, resident, key)
+    return state, metrics, finite((state, metrics))
+
+
 def train(
     method: Method,
     feed: Feed,
@@ -84,7 +116,8 @@ def train(
         chunk: steps in one `lax.scan`.
         key: the run's key.
         log: (step, metrics averaged over the chunk), called once a chunk, always before a hook
-            of the same step and after the next chunk was sent to the device otherwise.
+            of the same step and after the next chunk was sent to the device otherwise; never
+            for a chunk that diverged.
         hooks: called in order at the steps that are due.
         stopped: polled before each chunk, when the one before is done.
 
@@ -93,14 +126,17 @@ def train(
 
     Raises:
         Stopped: a signal came; the hooks that answer to one have been called.
+        Diverged: a chunk's metrics or the state after it are not finite; no hook has seen it.
     """
-    run = jax.jit(partial(run_chunk, method, feed.batches), donate_argnums=0)
-    waiting: tuple[int, dict[str, Array]] | None = None
+    run = jax.jit(partial(checked_chunk, method, feed.batches), donate_argnums=0)
+    waiting: tuple[int, int, dict[str, Array], Bool[Array, ""]] | None = None
 
     def tell() -> None:
         nonlocal waiting
         if waiting is not None:
-            step, metrics = waiting
+            start, step, metrics, fine = waiting
+            if not fine:
+                raise Diverged(start, step)
             log(step, {k: float(np.mean(np.asarray(v, np.float64))) for k, v in metrics.items()})
             waiting = None
 
@@ -108,17 +144,18 @@ def train(
         steps = min(chunk, last - start)
         rows = feed.rows(start, steps)  # while the device works on the chunk before
         if waiting is not None:
-            jax.block_until_ready(waiting[1])
+            jax.block_until_ready(waiting[2])
         if signum := stopped():
             tell()
             for hook in hooks:
                 if hook.on_signal and start > first and start % hook.every:
                     hook.call(start, state)
             raise Stopped(signum, start)
-        state, metrics = run(state, jnp.arange(start, start + steps), rows, feed.resident, key)
+        numbers = jnp.arange(start, start + steps)
+        state, metrics, fine = run(state, numbers, rows, feed.resident, key)
         tell()  # of the chunk before, while the device works on this one
         step = start + steps
-        waiting = step, metrics
+        waiting = start, step, metrics, fine
         due = [hook for hook in hooks if step == last or step % hook.every == 0]
         if due:
             tell()

@@ -32,7 +32,6 @@ DIRAC = Model(
     discriminator=net(lambda psi, x: psi * x),
     prior=priors.fixed(priors.normal(1)),
     code_dim=1,
-    range=None,
 )
 BATCH = Batch(jnp.zeros((1, 4, 1)), jnp.zeros((1, 4), jnp.int32))
 

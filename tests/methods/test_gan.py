@@ -35,7 +35,7 @@ def linear(key: int, inputs: int, columns: int) -> tuple[Net, jax.Array]:
 
 def model(discriminator: Net, **changes: Any) -> Model:
     generator = net(lambda _, z: z[:, :2].reshape(-1, 2, 1, 1))
-    return Model(generator, discriminator, NORMAL, 2, None)._replace(**changes)
+    return Model(generator, discriminator, NORMAL, 2)._replace(**changes)
 
 
 def batch(n: int = 6) -> Batch:

@@ -17,6 +17,7 @@ from latentgen.core.types import Batch, Method, State
 from latentgen.methods import gan
 from latentgen.methods.vae import Model, Objective, vae
 from latentgen.networks import mlp
+from latentgen.networks.net import bounded
 from latentgen.objectives.adversarial import GAMES
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.elbo import kl_warmup
@@ -43,8 +44,9 @@ def small_gan(
     d_tx: optax.GradientTransformation,
     penalty: str = "none",
 ) -> Method:
-    nets = mlp.decoder(SHAPE, **NET), mlp.encoder(outputs=1, **NET)
-    model = gan.Model(*nets, priors.fixed(priors.normal(2)), 2, (0.0, 1.0))
+    generator = bounded(mlp.decoder(SHAPE, **NET), 0.0, 1.0)
+    discriminator = mlp.encoder(outputs=1, **NET)
+    model = gan.Model(generator, discriminator, priors.fixed(priors.normal(2)), 2)
     objective = gan.Objective(GAMES[game], PENALTIES.get(penalty), WEIGHT)
     return gan.gan(model, objective, g_tx, d_tx, SHAPE)
 

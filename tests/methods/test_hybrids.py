@@ -20,6 +20,7 @@ from latentgen.data.preprocess import PREPROCESS
 from latentgen.errors import BadInput
 from latentgen.methods import aae, bigan, vaegan
 from latentgen.networks import mlp
+from latentgen.networks.net import bounded
 from latentgen.objectives.adversarial import GAMES
 from latentgen.probability import likelihoods, posteriors, priors
 
@@ -50,8 +51,10 @@ def small_aae(turn: int, game: str = "relativistic") -> Method:
 
 def vaegan_model(hidden: tuple[int, ...] = (5,)) -> vaegan.Model:
     family = posteriors.diagonal(DIM)
-    nets = to(family.outputs, hidden), image(hidden), to(WIDTH, hidden), to(1, ())
-    return vaegan.Model(*nets, family, DIM, WIDTH, (-1.0, 1.0))
+    decoder = bounded(image(hidden), -1.0, 1.0)
+    return vaegan.Model(
+        to(family.outputs, hidden), decoder, to(WIDTH, hidden), to(1, ()), family, DIM, WIDTH
+    )
 
 
 def small_vaegan(turn: int, game: str = "relativistic") -> Method:
@@ -61,8 +64,8 @@ def small_vaegan(turn: int, game: str = "relativistic") -> Method:
 def bigan_model(stochastic: bool) -> bigan.Model:
     family = posteriors.diagonal(DIM) if stochastic else None
     encoder = to(2 * DIM if stochastic else DIM)
-    nets = image(), encoder, to(WIDTH), to(1)
-    return bigan.Model(*nets, priors.normal(DIM), family, WIDTH, (0.0, 1.0))
+    nets = bounded(image(), 0.0, 1.0), encoder, to(WIDTH), to(1)
+    return bigan.Model(*nets, priors.normal(DIM), family, WIDTH)
 
 
 def small_bigan(turn: int, game: str = "relativistic", stochastic: bool = False) -> Method:
@@ -186,7 +189,7 @@ def test_bigan_of_three_numbers_moves_as_computed_by_hand(game: str) -> None:
     fixed = priors.Prior(1, lambda key, n: jnp.array(z)[:, None], lambda z: jnp.zeros(len(z)))
     pair = number(lambda psi, pair: psi * pair[:, :1] * pair[:, 1:])
     line = number(lambda slope, x: slope * x)
-    model = bigan.Model(line, line, number(lambda _, x: x), pair, fixed, None, 1, None)
+    model = bigan.Model(line, line, number(lambda _, x: x), pair, fixed, None, 1)
     x = np.array([1.2, -0.4, 0.7, -2.0])
     g, e, psi = 0.6, -0.9, 1.4
     r, s = psi * e * x**2, psi * g * z**2
@@ -229,7 +232,7 @@ def test_bigan_pairs_an_image_with_its_own_code(stochastic: bool) -> None:
     """Logits of (x, E(x)) by NumPy; a stochastic encoder is given next to no noise."""
     nets = image(()), to(2 * DIM if stochastic else DIM, ()), to(WIDTH, ()), to(1, ())
     family = posteriors.diagonal(DIM) if stochastic else None
-    model = bigan.Model(*nets, priors.normal(DIM), family, WIDTH, None)
+    model = bigan.Model(*nets, priors.normal(DIM), family, WIDTH)
     method = bigan.bigan(model, GAMES["minimax"], *txs(0, 2), SHAPE)
     state = begin(method)
     state.params["encoder"] = with_bias(state.params["encoder"], DIM, -40.0)

@@ -101,9 +101,7 @@ def test_gradients_in_the_parameters_are_central_differences(name: str) -> None:
     direction = points(5, 3, 4)
 
     def mean(w):
-        return PENALTIES[name](
-            lambda x: jnp.tanh(x @ w).sum(axis=1), real, synthetic, KEY
-        ).mean()
+        return PENALTIES[name](lambda x: jnp.tanh(x @ w).sum(axis=1), real, synthetic, KEY).mean()
 
     step = 1e-5
     expected = (mean(w + step * direction) - mean(w - step * direction)) / (2 * step)

@@ -1,0 +1,199 @@
+"""Where a run diverged: its steps are done again, one at a time, up to the first bad tensor.
+
+A step is a function of (state, step number, the run's key), so that the state before the bad one
+and its number are all that it takes to see it happen again.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+from jaxtyping import Array, Key
+
+from latentgen.core.types import Method, PyTree
+from latentgen.data.pipeline import Feed
+from latentgen.training.checkpoint import by_path
+from latentgen.training.loop import Stopped, checked_chunk
+
+Tensors = dict[str, Array]
+"""What a step gives, by name: metrics.NAME, then the new state's leaves by key path."""
+
+
+class Bad(NamedTuple):
+    """How many of a tensor's values are not finite."""
+
+    not_finite: int
+    values: int
+
+
+class Done(NamedTuple):
+    """Steps done again: the state after them, their metrics (leading axis: steps), and whether
+    all of it is finite.
+    """
+
+    after: PyTree
+    metrics: Mapping[str, Array]
+    fine: bool
+
+
+class Found(NamedTuple):
+    """The steps first+1 .. last give something that is not finite.
+
+    That is one step; the chunk in which it happens, where only all of that shows it again; or
+    none (first == last), where the state is finite and its samples are not.
+
+    bad: the tensors that are not finite, the first of them first.
+    state_before: after `first` updates; finite, unless the run began otherwise.
+    """
+
+    first: int
+    last: int
+    bad: dict[str, Bad]
+    state_before: PyTree
+
+
+class Statistics(NamedTuple):
+    """Of a tensor's finite values (nan where there is none), and the share of the others."""
+
+    min: float
+    max: float
+    mean_magnitude: float
+    not_finite: float
+
+
+def statistics(x: Array | np.ndarray) -> Statistics:
+    """min, max, mean |x| over the finite values, and the share of values that are not."""
+    values = np.asarray(x).astype(np.float64).ravel()
+    good = values[np.isfinite(values)]
+    share = 1 - len(good) / max(len(values), 1)
+    if not len(good):
+        return Statistics(np.nan, np.nan, np.nan, share)
+    return Statistics(
+        float(good.min()), float(good.max()), float(np.abs(good).mean()), float(share)
+    )
+
+
+def count(tensors: Mapping[str, Any]) -> dict[str, Bad]:
+    """The floating tensors that are not finite everywhere, in the order given."""
+    found = {}
+    for name, x in tensors.items():
+        if jnp.issubdtype(x.dtype, jnp.inexact):
+            finite = np.isfinite(np.asarray(x).astype(np.float64))
+            if not finite.all():
+                found[name] = Bad(int((~finite).sum()), finite.size)
+    return found
+
+
+def named(metrics: Mapping[str, Array], state: PyTree) -> Tensors:
+    """What a step gives, by name."""
+    return {f"metrics.{name}": x for name, x in metrics.items()} | by_path(state)
+
+
+def again(method: Method, feed: Feed, key: Key[Array, ""]) -> Callable[[PyTree, int, int], Done]:
+    """(state, first, last) -> the steps first+1 .. last done in one chunk; the state stays."""
+    run = jax.jit(partial(checked_chunk, method, feed.batches))
+
+    def do(state: PyTree, first: int, last: int) -> Done:
+        rows = feed.rows(first, last - first)
+        after, metrics, fine = run(state, jnp.arange(first, last), rows, feed.resident, key)
+        return Done(after, metrics, bool(fine))
+
+    return do
+
+
+def find(
+    method: Method,
+    feed: Feed,
+    state: PyTree,
+    first: int,
+    last: int,
+    key: Key[Array, ""],
+    stopped: Callable[[], int | None] = lambda: None,
+) -> Found | None:
+    """The first of the steps first+1 .. last that gives something not finite, and what.
+
+    One step at a time. Compiled so, a step may round otherwise than within the run's chunk; where
+    that hides what happened, the chunk is done again as the run did it.
+
+    Args:
+        state: after `first` updates; it is kept.
+        first, last: the chunk that diverged.
+        key: the run's key.
+        stopped: polled before each step.
+
+    Returns:
+        None where neither diverges this time: the device does not repeat itself.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    do, at = again(method, feed, key), state
+    for step in range(first, last):
+        if signum := stopped():
+            raise Stopped(signum, first)
+        done = do(at, step, step + 1)
+        if not done.fine:
+            return Found(step, step + 1, bad(method, feed, at, step, key, done), at)
+        at = done.after
+    done = do(state, first, last)
+    if done.fine:
+        return None
+    return Found(first, last, bad(method, feed, state, first, key, done), state)
+
+
+def bad(
+    method: Method, feed: Feed, state: PyTree, first: int, key: Key[Array, ""], done: Done
+) -> dict[str, Bad]:
+    """What is not finite in what the step after `first` updates gave, the first of it first.
+
+    A tensor is first if the step computes it from no other that is not finite: a discriminator's
+    weights come before the loss of the generator that met them. Among those that are, metrics
+    come before the state, in the order in which the players report them.
+    """
+    origins = _origins(method, feed, state, first, key)
+    given = named(done.metrics, done.after)
+    found = count({name: given[name] for name in origins})
+    begins = [name for name in found if not origins[name] & found.keys()]
+    return {name: found[name] for name in dict.fromkeys([*begins, *found])}
+
+
+def _origins(
+    method: Method, feed: Feed, state: PyTree, first: int, key: Key[Array, ""]
+) -> dict[str, set[str]]:
+    """Each tensor that a step gives, as reported -> the others that it is computed from.
+
+    Read from the step's jaxpr; what one equation computes, as a loop does, has no order in itself.
+    """
+    names: list[str] = []
+
+    def step(state, number, row, resident, key):
+        batches = feed.batches(resident, row, key, number)
+        state, metrics = method.step(state, number, batches, key)
+        tensors = named(metrics, state)
+        names[:] = tensors  # here, since what JAX returns is sorted by name
+        return list(tensors.values())
+
+    row = jax.tree.map(lambda rows: rows[0], feed.rows(first, 1))
+    jaxpr = jax.make_jaxpr(step)(state, jnp.int32(first), row, feed.resident, key).jaxpr
+    makers = {out: eqn for eqn in jaxpr.eqns for out in eqn.outvars}
+    outs = [None if isinstance(out, Literal) else out for out in jaxpr.outvars]
+
+    def ancestors(out: Any) -> set[Any]:
+        seen: set[Any] = set()
+        ahead = [out]
+        while ahead:
+            eqn = makers.get(ahead.pop())
+            new = {v for v in eqn.invars if not isinstance(v, Literal)} - seen if eqn else set()
+            seen |= new
+            ahead += new
+        return seen
+
+    found = {}
+    for name, out in zip(names, outs, strict=True):
+        above = ancestors(out)
+        found[name] = {n for n, other in zip(names, outs, strict=True) if other in above}
+    return found
