@@ -234,6 +234,11 @@ def _check_closed(method: Section, code: _Code, bound: str, estimator: str) -> N
 
 
 def likelihood_of(method: Section, preprocess: Preprocess) -> Callable[[Shape], Likelihood]:
+    """shape of x -> the likelihood p(x|z) that a config describes.
+
+    Raises:
+        BadInput: it does not fit what preprocessing makes of the data.
+    """
     std, floor = method.positive("std"), method.positive("std_floor")
     low, high = preprocess.range or (0.0, 1.0)
     makers: dict[str, Callable[[Shape], Likelihood]] = {
