@@ -217,7 +217,7 @@ def r1():
 
 def r3gan():
     config = infogan()
-    config.method.update(game="relativistic", penalty="r1_r2", penalty_weight=1.0)
+    config.method.update(game="relativistic", penalty="r1_r2", penalty_weight=5.0)
     config.discriminator.norm = "none"
     both_optimizers(config, b1=0.0, b2=0.99)
     return config
