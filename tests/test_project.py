@@ -1,11 +1,13 @@
 """The house's rules that no single module can break alone without somebody noticing."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -117,6 +119,29 @@ def test_a_door_opens_without_heavy_modules(door: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert HEAVY & set(done.stdout.split()) == set()
+
+
+EXPERIMENTS = sorted((PACKAGE.parent / "experiments").glob("*/*.py"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_a_study_or_benchmark_knows_the_package_as_it_is(path: Path) -> None:
+    """No test runs them to their end: what they name of latentgen must at least be there."""
+    tree = ast.parse(path.read_text())
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("latentgen"):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+                found = getattr(module, alias.name)
+                if isinstance(found, ModuleType):
+                    modules[alias.asname or alias.name] = found
+    for node in ast.walk(tree):
+        owner = node.value if isinstance(node, ast.Attribute) else None
+        if isinstance(owner, ast.Name) and owner.id in modules:
+            assert hasattr(modules[owner.id], node.attr), f"{owner.id} has no {node.attr}"
 
 
 def test_one_version() -> None:

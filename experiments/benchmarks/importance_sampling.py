@@ -45,9 +45,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latentgen import measures, runner
+from latentgen import runner
 from latentgen.errors import BadInput
-from latentgen.measures import Options, Subject
+from latentgen.measures import likelihood
+from latentgen.measures.subject import Options, Subject
 from latentgen.metrics.importance import Importance
 from latentgen.probability import likelihoods
 from latentgen.probability.distributions import sum_event
@@ -103,14 +104,14 @@ def ours(subject: Subject, options: Options) -> Callable[[], np.ndarray]:
     def catch(*args: Any) -> None:
         raise Caught(args)
 
-    with mock.patch.object(measures, "_over_images", catch):
+    with mock.patch.object(likelihood, "over_images", catch):
         try:
-            measures.importance_sampled(subject, options)
+            likelihood.importance_sampled(subject, options)
         except Caught as caught:
             (args,) = caught.args
 
     def run() -> np.ndarray:
-        found: Importance = measures._over_images(*args)
+        found: Importance = likelihood.over_images(*args)
         return found.log_likelihood
 
     return run
@@ -291,7 +292,7 @@ def subject_of(options: argparse.Namespace) -> Subject:
     shapes = {p.shape for p in jax.tree.leaves(state.params) if p.ndim == 2}
     if shapes != {(784, 200), (200, 200), (200, 100), (50, 200), (200, 784)}:
         raise BadInput("--workdir is no run of experiments/vae.py:binary or :iwae.")
-    return Subject(run, step, state, "test")
+    return Subject(run, step, state, "test", {})
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
@@ -387,8 +388,8 @@ def main() -> None:
             "k": options.k,
             "repeats": options.repeats,
             "trained_steps": subject.step,
-            "rows": measures.ROWS,
-            "chunk": measures.CHUNK,
+            "rows": likelihood.ROWS,
+            "chunk": likelihood.CHUNK,
             "torch_in_batches": {"likelihood": way, "rows": rows},
             "peak_flop_per_s": peak,
             "peak_flop_per_cpu_s": peak_cpu,

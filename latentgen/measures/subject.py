@@ -36,9 +36,9 @@ class Options(NamedTuple):
     temperatures: int
     leapfrogs: int
     observation_std: float | None
-    samples: int | None
-    features: str | None
-    inception_weights: str | None
+    samples: int | None = None
+    features: str | None = None
+    inception_weights: str | None = None
 
 
 class Subject(NamedTuple):
