@@ -68,9 +68,7 @@ def prdc(subject: Subject, options: Options) -> Result:
 
 
 def score(subject: Subject, options: Options) -> Result:
-    """exp(mean KL(p(y|x) || p(y))) of the classifier's logits; the floor is that of training
-    images.
-    """
+    """exp(mean KL(p(y|x) || p(y))) of the classifier's logits; the floor is training images'."""
     shown = shown_by(subject, options)
     values = {}
     with jax.enable_x64(True):
