@@ -443,7 +443,7 @@ def test_samples_and_probes(name: str) -> None:
 def test_a_classifier_generates_nothing() -> None:
     method = method_of(ROWS["classifier"])
     assert method.sample is None
-    state, x = jax.eval_shape(method.init, run_key(0)), jax.ShapeDtypeStruct((5, *SHAPE), float)
+    state, x = jax.eval_shape(method.init, run_key(0)), jnp.zeros((5, *SHAPE))
     assert jax.eval_shape(method.probes["features"], state, x).shape == (5, 64)
     assert jax.eval_shape(method.probes["classify"], state, x).shape == (5, 10)
 
