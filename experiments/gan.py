@@ -26,7 +26,7 @@
 |               |               | arXiv:2501.05441): relativistic, R1 + R2; not its network       |
 | sngan         | Fashion-MNIST | at 32x32: residual networks, hinge, spectral norm in D, 5 D     |
 |               |               | steps (Miyato et al. 2018, arXiv:1802.05957), a quarter as      |
-|               |               | wide; about 1 step/s on two cores, not run to its end           |
+|               |               | wide; 0.5 steps/s on two busy cores, not run to its end         |
 | dcgan         | Fashion-MNIST | at 32x32: three convolutions, batch norm in both (Radford et    |
 |               |               | al. 2015, arXiv:1511.06434), half as wide, without dense layers |
 | stacked       | three Fashion | DCGAN on 1,000 modes: three images as colour planes (Metz et    |

@@ -5,7 +5,7 @@
 All have InfoGAN's network at half width (`experiments/gan.py:fashion`), codes of 64 and see the
 training images as often (the discriminator's data count). Measured against the 10,000 test images,
 with 10,000 samples and the features of the shipped classifier: a Frechet classifier distance, not
-FID. The same command again continues; about half an hour on two cores.
+FID. The same command again continues; 35 min on one core.
 """
 
 import argparse

@@ -22,12 +22,12 @@ PRIORS = ("mixture", *priors.PRIORS)
 def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The GAN that a config describes."""
     dtype = root.choose("compute", DTYPES)
-    prior, code_dim = code(method)
+    prior, code_dim = _code(method)
     classes = method.integer("classes", low=0)
     condition, packing = method.word("condition"), method.integer("packing", low=1)
     method.choose("condition", dict.fromkeys(CONDITIONS))
     repeats = method.integer("discriminator_steps", low=1)
-    generator_tx, discriminator_tx = optimizers(root, method, repeats)
+    generator_tx, discriminator_tx = _optimizers(root, method, repeats)
     generator = network(root, "generator", dtype, DECODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)
     objective = _objective(method, discriminator)
@@ -61,7 +61,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     return Plan(wire, root.word("compute"), (code_dim,), classes)
 
 
-def code(method: Section) -> tuple[LearnedPrior, int]:
+def _code(method: Section) -> tuple[LearnedPrior, int]:
     """Where codes come from, and how many coordinates they have."""
     dim, components = method.integer("code_dim", low=1), method.integer("components", low=1)
     method.choose("prior", dict.fromkeys(PRIORS))
@@ -70,7 +70,7 @@ def code(method: Section) -> tuple[LearnedPrior, int]:
     return priors.fixed(priors.PRIORS[method.word("prior")](dim)), dim
 
 
-def optimizers(
+def _optimizers(
     root: Section, method: Section, repeats: int
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """The generator's and the discriminator's, who may hold its weights in a box.

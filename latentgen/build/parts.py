@@ -161,10 +161,8 @@ def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
     for name in ("b1", "b2", "momentum", "eps"):
         section.number(name)
     lr = section.choose("schedule", SCHEDULES)(section.positive("lr"), steps)
-    made, limit = (
-        section.choose("name", OPTIMIZERS)(section, lr),
-        section.number("clip_norm", low=0.0),
-    )
+    made = section.choose("name", OPTIMIZERS)(section, lr)
+    limit = section.number("clip_norm", low=0.0)
     if isinstance(limit, int | float) and limit == 0:
         return made
     return optax.chain(optax.clip_by_global_norm(limit), made)

@@ -69,13 +69,12 @@ def prdc(subject: Subject, options: Options) -> Result:
 
 def score(subject: Subject, options: Options) -> Result:
     """exp(mean KL(p(y|x) || p(y))) of the classifier's logits; the floor is training images'."""
-    shown = shown_by(subject, options)
-    values = {}
+    shown, values = shown_by(subject, options), {}
+    seen = {which: logits_of(subject, options, shown, which) for which in ("synthetic", "train")}
     with jax.enable_x64(True):
         for name, which in (("inception_score", "synthetic"), ("floor", "train")):
-            logits = logits_of(subject, options, shown, which)
-            values[name] = float(inception_score(score_sums(_double(logits[:, 0]))))
-    return Result(values, protocol(subject, options, views_of(subject, options, None)))
+            values[name] = float(inception_score(score_sums(_double(seen[which][:, 0]))))
+    return Result(values, protocol(subject, options, seen))
 
 
 def check(subject: Subject, options: Options) -> None:
@@ -110,8 +109,7 @@ def protocol(subject: Subject, options: Options, seen: dict[str, np.ndarray]) ->
     """What values must agree in to be compared."""
     return {
         **shown_by(subject, options).stamp,
-        "real": len(seen["real"]),
-        "synthetic": len(seen["synthetic"]),
+        **{which: len(seen[which]) for which in ("real", "synthetic") if which in seen},
         "floor_of": f"{len(seen['train'])} training examples",
         "synthetic_are": "decoded codes of the prior",
     }

@@ -121,7 +121,7 @@ def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params,
 class Judged(NamedTuple):
     """A turn's synthetic examples and the logits that it rests on.
 
-    score: (x, label) of groups -> logits: the discriminator alone, leaving its stats as they are
+    score: groups of x, of the batch's classes -> logits; leaves the discriminator's stats alone
     """
 
     real: Float[Array, "g m *shape"]
