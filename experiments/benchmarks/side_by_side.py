@@ -1,0 +1,198 @@
+"""Ways to do one piece of work, timed in turns on one machine, beside its matrix-multiply peak.
+
+Seconds do not travel between machines, nor from one minute to the next on a shared one; ratios of
+calls in the same round do. So each round runs every way once and the peak's product too, the first
+round does not count, and what is reported is the median over rounds, of seconds and of ratios.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from latentgen.training import provenance
+
+OURS = "latentgen"
+PEAK = "peak"
+SIZES = (1024, 2048)  # rows and columns of the products among which the peak's is chosen
+
+Call = Callable[[], Any]
+
+
+class Took(NamedTuple):
+    """Seconds of one call, of the wall clock and of all cores' work over their number."""
+
+    wall: float
+    cpu: float
+
+
+class Peak(NamedTuple):
+    """The fastest float32 matrix product found: who does it, and its floating-point operations."""
+
+    name: str
+    call: Call
+    flops: float
+
+
+class Row(NamedTuple):
+    """One way to do one piece of work.
+
+    seconds: median of one unit
+    cpu_seconds: the same, of all cores' work over their number
+    ratio: median over rounds of its time over latentgen's in the same round
+    share_of_peak: of the matrix-multiply peak in the same rounds, that the work's own
+        multiplications reach; None where they are not what the work is made of
+    """
+
+    work: str
+    way: str
+    unit: str
+    seconds: float
+    cpu_seconds: float
+    ratio: float
+    share_of_peak: float | None
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def timed(call: Call) -> tuple[Took, Any]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = jax.block_until_ready(call())
+    return Took(time.perf_counter() - wall, (time.process_time() - cpu) / cores()), result
+
+
+def in_turns(calls: Mapping[str, Call], repeats: int) -> dict[str, list[Took]]:
+    """How long each call took, in rounds of one call each, after a round that does not count."""
+    took: dict[str, list[Took]] = {name: [] for name in calls}
+    for repeat in range(repeats + 1):
+        for name, call in calls.items():
+            seconds, _ = timed(call)
+            if repeat:
+                took[name].append(seconds)
+    return took
+
+
+def median(took: Sequence[Took], what: str = "wall") -> float:
+    return statistics.median(getattr(each, what) for each in took)
+
+
+def ratio(took: Sequence[Took], to: Sequence[Took], what: str = "wall") -> float:
+    """The median over rounds of one time over another."""
+    pairs = zip(took, to, strict=True)
+    return statistics.median(getattr(a, what) / getattr(b, what) for a, b in pairs)
+
+
+def peak() -> Peak:
+    """The fastest of square products by JAX, and by PyTorch where it is installed."""
+
+    def of_jax(size: int) -> Call:
+        a = jnp.linspace(0, 1, size * size).reshape(size, size)
+        multiply = jax.jit(jnp.dot)
+        return lambda: multiply(a, a)
+
+    ways = {f"JAX, {size}": (of_jax(size), 2.0 * size**3) for size in SIZES}
+    try:
+        import torch
+    except ModuleNotFoundError:
+        pass
+    else:
+        for size in SIZES:
+            a = torch.linspace(0, 1, size * size).reshape(size, size)
+            ways[f"PyTorch, {size}"] = (lambda a=a: a @ a), 2.0 * size**3
+    took = in_turns({name: call for name, (call, _) in ways.items()}, 7)
+    best = max(ways, key=lambda name: ways[name][1] / median(took[name]))
+    return Peak(best, *ways[best])
+
+
+def compare(
+    work: str,
+    ways: Mapping[str, Call],
+    repeats: int,
+    units: int = 1,
+    unit: str = "step",
+    flops: float | None = None,
+    highest: Peak | None = None,
+) -> list[Row]:
+    """A row for each way, the first of which is the one that ratios are of.
+
+    Args:
+        ways: calls that do the same work, `units` of it.
+        flops: of the matrix products and convolutions in one unit, however they are done.
+        highest: the peak that `flops` are held against, timed in the same rounds.
+    """
+    calls = dict(ways) | ({PEAK: highest.call} if highest else {})
+    took = in_turns(calls, repeats)
+    first = next(iter(ways))
+    rows = []
+    for way in ways:
+        seconds = median(took[way]) / units
+        share = None
+        if highest and flops:
+            share = flops * units / highest.flops * ratio(took[PEAK], took[way])
+        cpu = median(took[way], "cpu") / units
+        rows.append(Row(work, way, unit, seconds, cpu, ratio(took[way], took[first]), share))
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    """What seconds depend on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    try:
+        import torch
+
+        peer = {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
+    except ModuleNotFoundError:
+        peer = {}
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": cores(),
+        "load_before": os.getloadavg()[0],
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+        **peer,
+    }
+
+
+HEADER = f"{'':34} {'':26} {'seconds':>10} {'CPU/cores':>10} {'ratio':>7} {'of peak':>8}"
+
+
+def show(rows: Sequence[Row]) -> None:
+    """The rows as lines of a table."""
+    for row in rows:
+        share = "" if row.share_of_peak is None else f"{row.share_of_peak:8.0%}"
+        print(
+            f"{row.work:34} {row.way:26} {row.seconds:10.4g} {row.cpu_seconds:10.4g} "
+            f"{row.ratio:7.2f} {share:>8}",
+            flush=True,
+        )
+
+
+def flags(doc: str | None) -> argparse.ArgumentParser:
+    """What all benchmarks can be told."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=7, help="rounds that count")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    return parser
+
+
+def write(path: Path | None, rows: Sequence[Row], **more: Any) -> None:
+    """The figures and the machine as JSON."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = {"machine": machine(), **more, "rows": [row._asdict() for row in rows]}
+        path.write_text(json.dumps(found, indent=2) + "\n")
