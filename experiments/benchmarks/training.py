@@ -24,12 +24,11 @@ import itertools
 import runpy
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -38,7 +37,7 @@ from experiments.benchmarks import in_pytorch, side_by_side
 from experiments.benchmarks.side_by_side import OURS, Call, Peak, Row
 from latentgen import runner
 from latentgen.errors import BadInput
-from latentgen.training.loop import checked_chunk
+from latentgen.training.loop import program
 
 EXPERIMENTS = Path(__file__).parents[1]
 INFOGAN = {"network": "conv", "hidden": (1024,), "channels": (64, 128)}
@@ -77,12 +76,12 @@ class Trainer:
     def __init__(self, run: runner.Run, chunk: int) -> None:
         self.run, self.chunk, self.feed = run, chunk, runner.feed_of(run)
         self.state = jax.jit(run.method.init)(run.key)
-        self.step = jax.jit(partial(checked_chunk, run.method, self.feed.batches), donate_argnums=0)
+        self.step = program(run.method, self.feed, donate=True)
         self.done = 0
 
     def __call__(self) -> Any:
         rows = self.feed.rows(self.done, self.chunk)
-        numbers = jnp.arange(self.done, self.done + self.chunk)
+        numbers = np.arange(self.done, self.done + self.chunk, dtype=np.int32)
         self.state, _, fine = self.step(self.state, numbers, rows, self.feed.resident, self.run.key)
         self.done += self.chunk
         return fine

@@ -5,7 +5,6 @@ and its number are all that it takes to see it happen again.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ from jaxtyping import Array, Key
 from latentgen.core.types import Method, PyTree
 from latentgen.data.pipeline import Feed
 from latentgen.training.checkpoint import by_path
-from latentgen.training.loop import Stopped, checked_chunk
+from latentgen.training.loop import Stopped, program
 
 Tensors = dict[str, Array]
 """What a step gives, by name: metrics.NAME, then the new state's leaves by key path."""
@@ -95,7 +94,7 @@ def named(metrics: Mapping[str, Array], state: PyTree) -> Tensors:
 
 def again(method: Method, feed: Feed, key: Key[Array, ""]) -> Callable[[PyTree, int, int], Done]:
     """(state, first, last) -> the steps first+1 .. last done in one chunk; the state stays."""
-    run = jax.jit(partial(checked_chunk, method, feed.batches))
+    run = program(method, feed, donate=False)
 
     def do(state: PyTree, first: int, last: int) -> Done:
         rows = feed.rows(first, last - first)

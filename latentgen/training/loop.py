@@ -5,6 +5,7 @@ run resumes from, so that a resumed run does bitwise what an undisturbed one doe
 """
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +23,16 @@ from latentgen.data.pipeline import Feed
 
 Metrics = dict[str, float]
 
+AHEAD = 1.0
+"""Seconds: a shorter chunk is not waited for before the next one is sent to the device, which then
+never waits for the host; a longer one is, so that a signal is soon heeded."""
+
+COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
+    # XLA:CPU else copies a player's weights and moments each step where an update reads them late.
+    "cpu": {"xla_cpu_copy_insertion_use_region_analysis": True},
+}
+"""Platform -> what its compiler is told of a chunk."""
+
 
 class Hook(NamedTuple):
     """What happens every so many steps, and after the last one: call(step, state).
@@ -33,6 +44,15 @@ class Hook(NamedTuple):
     every: int
     call: Callable[[int, PyTree], None]
     on_signal: bool = False
+
+
+class Sent(NamedTuple):
+    """The steps start+1 .. step, on their way: metrics of each, and whether all is finite."""
+
+    start: int
+    step: int
+    metrics: dict[str, Array]
+    fine: Bool[Array, ""]
 
 
 class Stopped(Exception):
@@ -97,6 +117,19 @@ def checked_chunk(
     return state, metrics, finite((state, metrics))
 
 
+def program(method: Method, feed: Feed, donate: bool) -> Callable[..., Any]:
+    """`checked_chunk` compiled: (state, steps, rows, resident, key) -> (state, metrics, finite).
+
+    Args:
+        donate: the new state takes the old one's memory, which is gone then.
+    """
+    return jax.jit(
+        partial(checked_chunk, method, feed.batches),
+        donate_argnums=0 if donate else (),
+        compiler_options=COMPILER_OPTIONS.get(jax.default_backend()),
+    )
+
+
 def train(
     method: Method,
     feed: Feed,
@@ -119,7 +152,8 @@ def train(
             of the same step and after the next chunk was sent to the device otherwise; never
             for a chunk that diverged.
         hooks: called in order at the steps that are due.
-        stopped: polled before each chunk, when the one before is done.
+        stopped: polled before each chunk is sent. A signal is heeded when what was sent is done:
+            after one chunk, or two of less than AHEAD seconds.
 
     Returns:
         The state after the last step.
@@ -128,34 +162,35 @@ def train(
         Stopped: a signal came; the hooks that answer to one have been called.
         Diverged: a chunk's metrics or the state after it are not finite; no hook has seen it.
     """
-    run = jax.jit(partial(checked_chunk, method, feed.batches), donate_argnums=0)
-    waiting: tuple[int, int, dict[str, Array], Bool[Array, ""]] | None = None
+    run = program(method, feed, donate=True)
+    sent: list[Sent] = []
+    told, took = time.monotonic(), 0.0
 
-    def tell() -> None:
-        nonlocal waiting
-        if waiting is not None:
-            start, step, metrics, fine = waiting
-            if not fine:
+    def tell(keep: int = 0) -> None:
+        nonlocal told, took
+        while len(sent) > keep:
+            start, step, metrics, fine = sent.pop(0)
+            if not fine:  # waits for the chunk
                 raise Diverged(start, step)
             log(step, {k: float(np.mean(np.asarray(v, np.float64))) for k, v in metrics.items()})
-            waiting = None
+            told, took = time.monotonic(), time.monotonic() - told
 
     for start in range(first, last, chunk):
         steps = min(chunk, last - start)
         rows = feed.rows(start, steps)  # while the device works on the chunk before
-        if waiting is not None:
-            jax.block_until_ready(waiting[2])
+        if sent and took > AHEAD:
+            jax.block_until_ready(sent[-1].fine)
         if signum := stopped():
             tell()
             for hook in hooks:
                 if hook.on_signal and start > first and start % hook.every:
                     hook.call(start, state)
             raise Stopped(signum, start)
-        numbers = jnp.arange(start, start + steps)
+        numbers = np.arange(start, start + steps, dtype=np.int32)
         state, metrics, fine = run(state, numbers, rows, feed.resident, key)
-        tell()  # of the chunk before, while the device works on this one
         step = start + steps
-        waiting = start, step, metrics, fine
+        sent.append(Sent(start, step, metrics, fine))
+        tell(keep=1)  # of the chunk before, while the device works on this one
         due = [hook for hook in hooks if step == last or step % hook.every == 0]
         if due:
             tell()

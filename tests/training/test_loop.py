@@ -10,6 +10,7 @@ import pytest
 
 from latentgen.core.types import Batch, Method
 from latentgen.data.pipeline import Feed
+from latentgen.training import loop
 from latentgen.training.loop import Hook, Stopped, signals, train
 
 
@@ -114,3 +115,46 @@ def test_signals_are_noted_once_then_act_and_handlers_come_back() -> None:
             os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.parametrize(
+    ("longest", "idle"),
+    [
+        (60.0, [True, False, False, False]),  # a chunk is sent while the one before still runs
+        (0.0, [True, False, True, True]),  # from when one is known to be long, it is waited for
+    ],
+)
+def test_the_device_does_not_wait_for_the_host_between_short_chunks(
+    monkeypatch: pytest.MonkeyPatch, longest: float, idle: list[bool]
+) -> None:
+    plain, feed = counting()
+    found: list[bool] = []
+    last: list[jax.Array] = []
+    compiled = loop.program
+
+    def watched(*args, **named):
+        run = compiled(*args, **named)
+
+        def call(*inputs):
+            state, metrics, fine = run(*inputs)
+            last[:] = [fine]
+            return state, metrics, fine
+
+        return call
+
+    def step(state, step, batches, key):
+        def again(_, x):
+            return jnp.sin(x @ x)
+
+        x = jax.lax.fori_loop(0, 100, again, jnp.full((512, 512), state["sum"]))  # tenths of a s
+        return {"n": state["n"] + 1, "sum": x[0, 0]}, {"step": x[0, 0]}
+
+    monkeypatch.setattr(loop, "AHEAD", longest)
+    monkeypatch.setattr(loop, "program", watched)
+    state = {"n": jnp.int32(0), "sum": jnp.float32(0)}
+    train(
+        *(plain._replace(step=step), feed, state, 0, 4, 1, jax.random.key(0)),
+        *(lambda step, metrics: None, []),
+        lambda: found.append(all(fine.is_ready() for fine in last)),
+    )
+    assert found == idle
