@@ -19,6 +19,7 @@ from latentgen.errors import BadInput, nearest
 from latentgen.runner import Run
 from latentgen.training import workdir
 from latentgen.training.checkpoint import Damaged
+from latentgen.training.compilation import keep_programs
 from latentgen.training.loop import Diverged, Stopped
 
 FLAGS = flags.FLAGS
@@ -53,6 +54,7 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
         try:
             if len(argv) > 1:
                 raise BadInput(f"{argv[1]!r} is not a flag; write flags as --name=value.")
+            keep_programs()
             main()
         except BadInput as error:
             _refuse(str(error))

@@ -173,6 +173,8 @@ def train(run: Run) -> None:
         Diverged: something is not finite; says at which step, and what.
     """
     feed = feed_of(run)
+    if run.experiment.plan.compute == "bfloat16" and jax.default_backend() == "cpu":
+        print("warning: config.compute='bfloat16' is slower than float32 on CPUs.", file=sys.stderr)
     workdir.prepare(run.folder)
     with workdir.lock(run.folder), loop.signals() as stopped:
         workdir.sign(run.folder, run.config, identity(run))

@@ -37,12 +37,11 @@ def tiny(name: str) -> list[str]:
 
 
 def start(door: str, *flags: str, cache: Path | None = None, **env: str) -> subprocess.Popen:
-    """Starts `python -m latentgen.DOOR`; compiled programs are kept in `cache`."""
-    if cache is not None:
-        env |= {
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
+    """Starts `python -m latentgen.DOOR`; compiled programs are kept in `cache`, or nowhere."""
+    if cache is None:
+        env = {"JAX_ENABLE_COMPILATION_CACHE": "false"} | env
+    else:
+        env |= {"XDG_CACHE_HOME": str(cache)}
     return subprocess.Popen(
         [sys.executable, "-m", f"latentgen.{door}", *flags],
         cwd=ROOT,

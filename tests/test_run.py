@@ -296,3 +296,10 @@ def test_a_damaged_original_is_refused_and_nothing_is_prepared(tmp_path: Path) -
     done = run("run", *tiny("vae"), "--config.data.name=mnist", *flags, f"--workdir={tmp_path}/run")
     assert_refused(done, "train-images-idx3-ubyte")
     assert [p.name for p in tmp_path.iterdir()] == ["originals"]
+
+
+def test_bfloat16_on_a_cpu_is_warned_of(tmp_path: Path, cache: Path) -> None:
+    flags = [*tiny("vae"), "--config.steps=10", f"--workdir={tmp_path}/run"]
+    done = run("run", *flags, "--config.compute=bfloat16", cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert "config.compute='bfloat16' is slower than float32 on CPUs" in done.stderr

@@ -1,0 +1,53 @@
+"""Compiled programs are kept on disk: the second start of a command need not compile again."""
+
+import hashlib
+import os
+import platform
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+LARGEST = 2**30  # bytes; beyond that the programs used longest ago go
+
+
+def processor() -> str:
+    """What a program for this machine's CPU may use: the model and its instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    told = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return "\n".join(dict.fromkeys(told)) or platform.processor()
+
+
+def folder() -> Path:
+    """Where this machine's programs are kept: never read under another jaxlib, flags or CPU.
+
+    A home folder may be shared by unlike machines, and jaxlib changed in place.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    what = (version("jaxlib"), os.environ.get("XLA_FLAGS", ""), platform.machine(), processor())
+    return Path(home, "latentgen", hashlib.sha256("\0".join(what).encode()).hexdigest()[:16])
+
+
+def keep_programs() -> None:
+    """Switches JAX's persistent compilation cache on, unless the user has said otherwise.
+
+    JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false wants none.
+    Where the folder cannot be written there is none either.
+    """
+    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+        return
+    try:
+        place = folder()
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    # A run has some twenty small programs, none of which takes the second that JAX asks for.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_compilation_cache_max_size", LARGEST)
