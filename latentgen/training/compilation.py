@@ -6,6 +6,7 @@ import platform
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -38,7 +39,8 @@ def keep_programs() -> None:
     JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false wants none.
     Where the folder cannot be written there is none either.
     """
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    said: Any = jax.config
+    if said.jax_compilation_cache_dir or not said.jax_enable_compilation_cache:
         return
     try:
         place = folder()
