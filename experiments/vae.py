@@ -94,7 +94,7 @@ def digits():
                 momentum=0.9,
                 clip_norm=0.0,
             ),
-            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
+            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=3_000),
         )
     )
 
@@ -107,7 +107,7 @@ def fashion():
     config.method.code_dim = 20
     for net in (config.encoder, config.decoder):
         net.hidden, net.init = (400,), "normal02"
-    config.every = ConfigDict(dict(log=100, validate=500, sample=500, checkpoint=500))
+    config.every = ConfigDict(dict(log=100, validate=2_000, sample=1_000, checkpoint=2_000))
     return config
 
 

@@ -41,8 +41,17 @@ def evaluate(
         key: batch i draws its noise from fold_in(key, i).
     """
     found: dict[str, list[np.ndarray]] = {}
-    for i, (batch, valid) in enumerate(batches):
-        values = terms(state, max(step - 1, 0), batch, jax.random.fold_in(key, i))
+
+    def collect(values: Terms, valid: int) -> None:
         for name, value in values.items():
             found.setdefault(name, []).append(np.asarray(value)[:valid])
+
+    sent: tuple[Terms, int] | None = None
+    for i, (batch, valid) in enumerate(batches):
+        values = terms(state, max(step - 1, 0), batch, jax.random.fold_in(key, i))
+        if sent:  # one batch is on the device while the next is made
+            collect(*sent)
+        sent = values, valid
+    if sent:
+        collect(*sent)
     return {name: estimate(np.concatenate(parts)) for name, parts in found.items()}

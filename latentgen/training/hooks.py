@@ -18,7 +18,7 @@ from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.evaluation import Estimate, evaluate
 from latentgen.training.log import Log
 from latentgen.training.loop import Diverged
-from latentgen.training.pictures import Image, grid, save_png, scatter
+from latentgen.training.pictures import Image, grid, png, scatter
 
 PAIRED = 8  # columns of a picture of inputs beside outputs
 GAP = 4  # pixels between images: an 8x8 digit fills its cell to the edge
@@ -68,8 +68,9 @@ def pictures(
         image = draw(x, preprocess, real, columns)
         place = folder / name
         place.mkdir(exist_ok=True)
-        save_png(place / f"step_{step:08d}.png", image)
-        log.image(step, name, image)
+        encoded = png(image)
+        workdir.write_bytes(place / f"step_{step:08d}.png", encoded)
+        log.image(step, name, encoded, image.shape)
 
     return call
 

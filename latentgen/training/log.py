@@ -1,16 +1,14 @@
 """What a run says: metrics.jsonl (the record), TensorBoard events (a view), the progress line."""
 
+import contextlib
 import io
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, TextIO
-
-import numpy as np
-from jaxtyping import UInt8
 
 from latentgen.errors import BadInput
 from latentgen.training import workdir
@@ -35,6 +33,19 @@ def _parse(path: str | os.PathLike[str], number: int, line: str) -> dict[str, An
         return {k: float(v) if v in ("nan", "inf", "-inf") else v for k, v in row.items()}
     except (ValueError, AttributeError):
         raise BadInput(f"{str(path)!r} line {number} is not a JSON object.") from None
+
+
+@contextlib.contextmanager
+def unfound(module: str) -> Iterator[None]:
+    """Inside, `import module` fails as if it were not installed, unless it was imported before."""
+    known = module in sys.modules
+    if not known:
+        sys.modules[module] = None  # type: ignore[assignment]  # Python's word for it
+    try:
+        yield
+    finally:
+        if not known:
+            del sys.modules[module]
 
 
 class Log:
@@ -76,9 +87,22 @@ class Log:
         for name, value in values.items():
             self._tensorboard().add_scalar(f"{split}/{name}", float(value), step)
 
-    def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w c"]) -> None:
-        """Shows a picture in TensorBoard."""
-        self._tensorboard().add_image(name, image, step, dataformats="HWC")
+    def image(self, step: int, name: str, png: bytes, shape: tuple[int, ...]) -> None:
+        """Shows a picture in TensorBoard.
+
+        Args:
+            png: the picture's file: encoding it takes longer than all the rest.
+            shape: (height, width, channels)
+        """
+        events = self._tensorboard()
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        height, width, channels = shape
+        shown = Summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=png
+        )
+        summary = Summary(value=[Summary.Value(tag=name, image=shown)])
+        events.file_writer.add_summary(summary, step)
 
     def flush(self) -> None:
         """Brings everything said so far to the disk."""
@@ -95,7 +119,8 @@ class Log:
 
     def _tensorboard(self) -> Any:
         if self._events is None:
-            from tensorboardX import SummaryWriter
+            with unfound("torch"):  # imported wherever it is installed, which takes a second
+                from tensorboardX import SummaryWriter
 
             # TensorBoard then hides what a killed run wrote beyond the checkpoint.
             self._events = SummaryWriter(

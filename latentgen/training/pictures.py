@@ -88,10 +88,15 @@ def _dots(image: Image, points: np.ndarray, colour: tuple[int, int, int]) -> Non
             image[rows, np.clip(column + right, 0, size - 1)] = colour
 
 
-def save_png(path: str | os.PathLike[str], image: Image) -> None:
-    """Writes a PNG, atomically; the same image gives the same bytes."""
+def png(image: Image) -> bytes:
+    """The picture as a PNG file's bytes: the same image, the same bytes."""
     import PIL.Image
 
     buffer = io.BytesIO()
     PIL.Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "PNG")
-    workdir.write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def save_png(path: str | os.PathLike[str], image: Image) -> None:
+    """Writes a PNG, atomically."""
+    workdir.write_bytes(path, png(image))

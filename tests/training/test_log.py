@@ -4,10 +4,12 @@ import struct
 
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 
 from latentgen.errors import BadInput
 from latentgen.training import log
+from latentgen.training.pictures import png
 
 
 def write(folder, steps, resume_step=0):
@@ -106,13 +108,17 @@ def events(folder):
 def test_tensorboard_gets_scalars_and_pictures_and_is_purged_on_resume(tmp_path):
     lines = log.Log(tmp_path, 0)
     lines.write(1, 0.0, "validation", {"loss": 0.25})
-    lines.image(1, "samples", np.zeros((4, 6, 3), np.uint8))
+    encoded = png(np.full((4, 6, 3), 7, np.uint8))
+    lines.image(1, "samples", encoded, (4, 6, 3))
     lines.flush()
     found = {tag: (step, value) for tag, step, value in events(tmp_path)}
     assert found["validation/loss"][0] == 1
     assert found["validation/loss"][1].simple_value == 0.25
     picture = found["samples"][1].image
     assert (picture.height, picture.width, picture.colorspace) == (4, 6, 3)
+    assert picture.encoded_image_string == encoded
+    shown = np.asarray(PIL.Image.open(io.BytesIO(encoded)))
+    np.testing.assert_array_equal(shown, np.full((4, 6, 3), 7))
     lines.close()
 
     write(tmp_path, [6], resume_step=5)
