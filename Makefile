@@ -6,6 +6,8 @@ PINNED ?=
 REFERENCE ?= $(LATENTGEN_CI)
 PYTEST_ARGS ?=
 WORKERS ?= 2
+BENCHMARKS := training importance_sampling frechet population reading startup overhead growth \
+	convolution
 
 # The virtual environment is ours alone: another one may be active, or PYTHONPATH set.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -29,6 +31,7 @@ help: ## Show what there is to make
 	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer)"
 	@echo "  PYTEST_ARGS='-k kl' narrows make test; WORKERS=1 runs one test file at a time"
 	@echo "  REFERENCE=1 installs PyTorch and torch-fidelity too, which some tests compare with"
+	@echo "  BENCHMARKS='training frechet' narrows make bench; figures go to runs/benchmarks/"
 
 run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits; say where the pictures are
 	$(BIN)/python -m latentgen.run --config experiments/vae.py --workdir runs/vae
@@ -46,8 +49,9 @@ lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
 	$(BIN)/python -m mypy latentgen
 
 bench: $(VENV)/.stamp-benchmark-$(KIND) ## Run every benchmark against other libraries
-	set -e; for script in experiments/benchmarks/*.py; do \
-		echo "== $$script"; $(BIN)/python $$script; done
+	set -e; for name in $(BENCHMARKS); do \
+		echo "== $$name"; \
+		$(BIN)/python -m experiments.benchmarks.$$name --json runs/benchmarks/$$name.json; done
 
 clean: ## Delete the virtual environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

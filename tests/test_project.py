@@ -121,6 +121,25 @@ def test_a_door_opens_without_heavy_modules(door: str) -> None:
     assert HEAVY & set(done.stdout.split()) == set()
 
 
+def test_a_log_brings_no_heavy_module() -> None:
+    """tensorboardX would import PyTorch; who wants it later still finds it."""
+    code = """if True:
+        import importlib.util, sys, tempfile
+        from latentgen.training.log import Log
+        with tempfile.TemporaryDirectory() as folder:
+            log = Log(folder, 0)
+            log.write(1, 0.0, "train", {"loss": 1.0})
+            log.close()
+        print(*sys.modules)
+        importlib.util.find_spec("torch")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "tensorboardX" in loaded
+    assert loaded & HEAVY == set()
+
+
 EXPERIMENTS = sorted((PACKAGE.parent / "experiments").glob("*/*.py"))
 
 

@@ -1,16 +1,14 @@
-"""What the CPU's own lowering of convolutions is worth: milliseconds, native / ours, and the ratio.
+"""What the CPU's own lowering of convolutions is worth: latentgen's beside XLA's native one.
 
-    python -m experiments.benchmarks.convolution
+    python -m experiments.benchmarks.convolution [--repeats N] [--json FILE]
 
-First the four convolutions of the InfoGAN networks on 28x28 images, alone and inside a `lax.scan`;
-then whole steps of a non-saturating GAN on them, with batch norm in the generator. Takes some
-minutes on two cores; the ratios travel, the milliseconds do not. On a GPU both columns would be
-native: run it where the default device is a CPU.
+First the four convolutions of the InfoGAN networks on 28x28 images (those that grow are the
+transposed ones), alone and inside a `lax.scan`; then whole steps of a non-saturating GAN on them,
+with batch norm in the generator. Takes some minutes on two cores; the ratios travel, the seconds do
+not. On a GPU both ways would be native: run it where the default device is a CPU.
 """
 
 import contextlib
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,16 +19,19 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from experiments.benchmarks import side_by_side
+from experiments.benchmarks.side_by_side import OURS, Row
 from latentgen.networks import conv, convolution
 
 BATCH = 64
 STEPS = 5
-REPEATS = 5
+MANY = 4  # GANs at a time
+NATIVE = "native"
 SHAPES = [
-    ("conv 28 -> 14, 1 -> 64", "conv", (28, 28, 1), 64),
-    ("conv 14 -> 7, 64 -> 128", "conv", (14, 14, 64), 128),
-    ("transposed 7 -> 14, 128 -> 64", "conv_transpose", (7, 7, 128), 64),
-    ("transposed 14 -> 28, 64 -> 1", "conv_transpose", (14, 14, 64), 1),
+    ("28 -> 14, 1 -> 64", "conv", (28, 28, 1), 64),
+    ("14 -> 7, 64 -> 128", "conv", (14, 14, 64), 128),
+    ("7 -> 14, 128 -> 64", "conv_transpose", (7, 7, 128), 64),
+    ("14 -> 28, 64 -> 1", "conv_transpose", (14, 14, 64), 1),
 ]
 
 
@@ -51,38 +52,31 @@ def looped(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: lax.scan(lambda c, _: (body(c, args), None), 0.0, None, STEPS)[0]
 
 
-def milliseconds(functions: dict[str, Callable[..., Any]], *args: Any) -> dict[str, float]:
-    """Median time of each, taken in turns."""
-    compiled = {name: jax.jit(f).lower(*args).compile() for name, f in functions.items()}
-    times: dict[str, list[float]] = {name: [] for name in compiled}
-    for repeat in range(REPEATS + 1):
-        for name, f in compiled.items():
-            start = time.perf_counter()
-            jax.block_until_ready(f(*args))
-            if repeat:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
+def compiled(f: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """A call of `f`, which is traced now."""
+    program = jax.jit(f).lower(*args).compile()
+    return lambda: program(*args)
 
 
-def row(name: str, native: float, ours: float) -> None:
-    print(f"{name:48} {native:9.1f} {ours:9.1f} {native / ours:8.2f}", flush=True)
-
-
-def layers() -> None:
+def layers(repeats: int) -> list[Row]:
+    rows = []
     for name, operation, shape, features in SHAPES:
         keys = jax.random.split(jax.random.key(0), 3)
         x = jax.random.normal(keys[0], (BATCH, *shape))
         kernel = jax.random.normal(keys[1], (4, 4, shape[-1], features))
         ways = {
-            "native": getattr(convolution, f"{operation}_native"),
-            "ours": getattr(convolution, operation),
+            OURS: getattr(convolution, operation),
+            NATIVE: getattr(convolution, f"{operation}_native"),
         }
-        dy = jax.random.normal(keys[2], ways["ours"](x, kernel, 2).shape)
+        args = x, kernel, jax.random.normal(keys[2], ways[OURS](x, kernel, 2).shape)
         for what, of in PASSES.items():
-            alone = {way: of(f) for way, f in ways.items()}
-            row(f"{name}: {what}", **milliseconds(alone, x, kernel, dy))
-            inside = milliseconds({way: looped(f) for way, f in alone.items()}, x, kernel, dy)
-            row(f"{name}: {what}, in a scan", *(inside[way] / STEPS for way in ways))
+            alone = {way: compiled(of(f), *args) for way, f in ways.items()}
+            scan = {way: compiled(looped(of(f)), *args) for way, f in ways.items()}
+            found = side_by_side.compare(f"{name}: {what}", alone, repeats, unit="call")
+            found += side_by_side.compare(f"{name}: {what}, scan", scan, repeats, STEPS, "call")
+            side_by_side.show(found)
+            rows += found
+    return rows
 
 
 def gan() -> tuple[Callable[..., Any], Any]:
@@ -118,27 +112,39 @@ def gan() -> tuple[Callable[..., Any], Any]:
     return step, (g, d, stats, tx.init(g), tx.init(d))
 
 
-def steps() -> None:
-    """Steps of the GAN: one a dispatch, in a scan, and four GANs at a time."""
-    took = {}
-    for way, patch in {"native": True, "ours": False}.items():
-        step, state = gan()  # anew: JAX remembers how it traced a function
-        keys = jax.random.split(jax.random.key(3), STEPS)
-        four = jax.tree.map(lambda a: jnp.stack([a] * 4), state)
-        with contextlib.ExitStack() as stack:
-            for name in ("conv", "conv_transpose") if patch else ():
-                other = getattr(convolution, f"{name}_native")
-                stack.enter_context(mock.patch.object(convolution, name, other))
-            alone = milliseconds({way: step}, state, keys[0])[way]
-            loop = milliseconds({way: lambda s, k: lax.scan(step, s, k)}, state, keys)[way]  # noqa: B023
-            many = milliseconds({way: jax.vmap(step, (0, None))}, four, keys[0])[way]
-        took[way] = alone, loop / STEPS, many / 4
-    names = ("GAN step", "GAN step, in a scan", "GAN step, four GANs at a time, for one")
-    for name, native, ours in zip(names, took["native"], took["ours"], strict=True):
-        row(name, native, ours)
+def programs(native: bool) -> list[Callable[[], Any]]:
+    """Steps of the GAN: one a dispatch, in a scan, and MANY GANs at a time."""
+    step, state = gan()  # anew: JAX remembers how it traced a function
+    keys = jax.random.split(jax.random.key(3), STEPS)
+    many = jax.tree.map(lambda a: jnp.stack([a] * MANY), state)
+    with contextlib.ExitStack() as stack:
+        for name in ("conv", "conv_transpose") if native else ():
+            other = getattr(convolution, f"{name}_native")
+            stack.enter_context(mock.patch.object(convolution, name, other))
+        return [
+            compiled(step, state, keys[0]),
+            compiled(lambda s, k: lax.scan(step, s, k), state, keys),
+            compiled(jax.vmap(step, (0, None)), many, keys[0]),
+        ]
+
+
+def steps(repeats: int) -> list[Row]:
+    names = {"GAN step": 1, "GAN step, scan": STEPS, f"GAN step, {MANY} GANs at a time": MANY}
+    pairs = zip(programs(native=False), programs(native=True), strict=True)
+    rows = []
+    for (name, units), (ours, native) in zip(names.items(), pairs, strict=True):
+        rows += side_by_side.compare(name, {OURS: ours, NATIVE: native}, repeats, units)
+        side_by_side.show(rows[-2:])
+    return rows
+
+
+def main() -> None:
+    flags = side_by_side.flags(__doc__)
+    flags.set_defaults(repeats=5)
+    options = flags.parse_args()
+    print(side_by_side.HEADER)
+    side_by_side.write(options.json, layers(options.repeats) + steps(options.repeats))
 
 
 if __name__ == "__main__":
-    print(f"{'milliseconds':48} {'native':>9} {'ours':>9} {'ratio':>8}")
-    layers()
-    steps()
+    main()

@@ -4,7 +4,8 @@
 
 From arrays of features, as a classifier gives them, to the number:
 
-- latentgen: `moments` and `frechet_distance`, compiled, float32;
+- latentgen: `moments` and `frechet_distance`, compiled, float64, as `latentgen.evaluate` has them;
+- the same in float32;
 - SciPy: float64 covariances by NumPy and `scipy.linalg.sqrtm`, as pytorch-fid;
 - PyTorch: float64 covariances and the eigenvalues of their product, as torch-fidelity.
 
@@ -53,8 +54,14 @@ def by_torch(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @jax.jit
-def by_latentgen(a: jax.Array, b: jax.Array) -> jax.Array:
+def distance(a: jax.Array, b: jax.Array) -> jax.Array:
     return frechet_distance(moments(a), moments(b))
+
+
+def by_latentgen(a: np.ndarray, b: np.ndarray, double: bool) -> jax.Array:
+    with jax.enable_x64(double):
+        dtype = jnp.float64 if double else jnp.float32
+        return distance(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
 
 
 def main() -> None:
@@ -67,7 +74,8 @@ def main() -> None:
     for size in options.features:
         a, b = features(1, size), features(2, size)
         ways = {
-            OURS: partial(by_latentgen, jnp.asarray(a), jnp.asarray(b)),
+            OURS: partial(by_latentgen, a, b, double=True),
+            f"{OURS}, float32": partial(by_latentgen, a, b, double=False),
             "SciPy, sqrtm": partial(by_scipy, a, b),
             "PyTorch, eigenvalues": partial(by_torch, torch.tensor(a), torch.tensor(b)),
         }

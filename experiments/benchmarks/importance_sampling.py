@@ -14,10 +14,11 @@ float32, with k importance samples an image. Five ways with the same weights, in
 - torch, in batches: images x samples at once, in place, fused products; which likelihood and how
   many rows at once is tuned first, on this machine.
 
-Then the share of the machine's matrix-multiply peak (a square float32 product, in the same turns)
-that the decoder's multiplications reach, and whether the ways agree: the mean paired difference of
-their log p(x) over its standard error. Seconds are medians of the wall clock, in which other
-programs' load shows; those of the CPU, over its cores, show it less. Ratios travel, seconds do not.
+Then the share of the machine's matrix-multiply peak (the fastest square float32 product found, in
+the same turns) that the decoder's multiplications reach, and whether the ways agree: the mean
+paired difference of their log p(x) over its standard error. Seconds are medians of the wall clock,
+in which other programs' load shows; those of the CPU, over its cores, show it less. Ratios travel,
+seconds do not.
 On a busy machine set OMP_WAIT_POLICY=passive, or PyTorch's threads burn their time in waiting.
 
 Needs the `benchmark` extra and Fashion-MNIST (Debian: dataset-fashion-mnist). Weights are those of
@@ -27,24 +28,21 @@ the run in --workdir, else random. Takes about two minutes on two cores.
 import argparse
 import json
 import math
-import os
-import platform
 import runpy
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from experiments.benchmarks import side_by_side
+from experiments.benchmarks.side_by_side import PEAK, in_turns, median, ratio
 from latentgen import runner
 from latentgen.errors import BadInput
 from latentgen.measures import likelihood
@@ -52,43 +50,12 @@ from latentgen.measures.subject import Options, Subject
 from latentgen.metrics.importance import Importance
 from latentgen.probability import likelihoods
 from latentgen.probability.distributions import sum_event
-from latentgen.training import provenance
 
 CODE, HIDDEN, PIXELS = 50, 200, 784
 FLOPS = 2 * (CODE * HIDDEN + HIDDEN * HIDDEN + HIDDEN * PIXELS)  # of the decoder, a sample
 BY_IMAGE = 100  # samples at once
-PEAK = 2048  # rows and columns
 TUNING = 10, 1_000  # images, samples of each
 EXPERIMENT = Path(__file__).parents[1] / "vae.py"
-
-
-class Took(NamedTuple):
-    """Seconds of one call, of the wall clock and of all cores' work over their number."""
-
-    wall: float
-    cpu: float
-
-
-def timed(call: Callable[[], Any]) -> tuple[Took, Any]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = call()
-    cores = len(os.sched_getaffinity(0))
-    return Took(time.perf_counter() - wall, (time.process_time() - cpu) / cores), result
-
-
-def in_turns(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[Took]]:
-    """How long each call took, in rounds of one call each, after a round that does not count."""
-    took: dict[str, list[Took]] = {name: [] for name in calls}
-    for repeat in range(repeats + 1):
-        for name, call in calls.items():
-            seconds, _ = timed(call)
-            if repeat:
-                took[name].append(seconds)
-    return took
-
-
-def median(took: list[Took], what: str = "wall") -> float:
-    return statistics.median(getattr(each, what) for each in took)
 
 
 # Ours
@@ -247,37 +214,7 @@ def tuned(net: Layers, x: Tensor) -> tuple[str, int]:
     return min(calls, key=lambda name: min(each.wall for each in took[name]))
 
 
-# The machine
-
-
-def jax_product() -> Callable[[], Any]:
-    a = jnp.linspace(0, 1, PEAK * PEAK).reshape(PEAK, PEAK)
-    multiply = jax.jit(jnp.dot)
-    return lambda: multiply(a, a).block_until_ready()
-
-
-def torch_product() -> Callable[[], Any]:
-    a = torch.linspace(0, 1, PEAK * PEAK).reshape(PEAK, PEAK)
-    return lambda: a @ a
-
-
-def machine() -> dict[str, Any]:
-    """What the seconds depend on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_before": os.getloadavg()[0],
-        "torch": torch.__version__,
-        "torch_threads": torch.get_num_threads(),
-        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
-        "versions": provenance.versions(),
-        "device": provenance.device(),
-    }
+# Both
 
 
 def subject_of(options: argparse.Namespace) -> Subject:
@@ -303,13 +240,12 @@ def agreement(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    flags = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    flags = side_by_side.flags(__doc__)
+    flags.set_defaults(repeats=5)
     flags.add_argument("--workdir", type=Path, help="a run of experiments/vae.py:iwae or :binary")
     flags.add_argument("--manual-dir", help="a folder with Fashion-MNIST's files")
     flags.add_argument("--images", type=int, default=100)
     flags.add_argument("--k", type=int, default=5_000)
-    flags.add_argument("--repeats", type=int, default=5)
-    flags.add_argument("--json", type=Path, help="where to write the figures")
     options = flags.parse_args()
     if min(options.images - 1, options.k, options.repeats) < 1:
         flags.error("--images must be at least 2, --k and --repeats at least 1.")
@@ -318,7 +254,8 @@ def main() -> None:
     except BadInput as error:
         sys.exit(str(error))
 
-    facts = machine()
+    facts = side_by_side.machine()
+    highest = side_by_side.peak()
     asked = Options(0, options.images, options.k, 1, 2, 1, None)
     x = np.asarray(subject.examples.x[: options.images]).reshape(-1, PIXELS) > 127
     x, net = torch.tensor(x, dtype=torch.float32), layers(subject.state.params)
@@ -333,11 +270,9 @@ def main() -> None:
             "torch, in batches": lambda: in_batches(net, x, options.k, WAYS[way], rows),
         }
         found = {name: call() for name, call in ways.items() if name != "ours, no softplus"}
-        peaks = {"jax": jax_product(), "torch": torch_product()}
-        took = in_turns({**ways, **peaks}, options.repeats)
+        took = in_turns({**ways, PEAK: highest.call}, options.repeats)
 
-    peak = {name: 2 * PEAK**3 / median(took[name]) for name in peaks}
-    peak_cpu = {name: 2 * PEAK**3 / median(took[name], "cpu") for name in peaks}
+    peak, peak_cpu = (highest.flops / median(took[PEAK], what) for what in ("wall", "cpu"))
     flops = FLOPS * options.images * options.k
     table = {}
     for name in ways:
@@ -345,12 +280,10 @@ def main() -> None:
         table[name] = {
             "seconds": wall,
             "cpu_seconds_over_cores": cpu,
-            "ratio": statistics.median(
-                a.wall / b.wall for a, b in zip(took[name], took["ours"], strict=True)
-            ),
+            "ratio": ratio(took[name], took["ours"]),
             "cpu_ratio": cpu / median(took["ours"], "cpu"),
-            "share_of_peak": flops / wall / max(peak.values()),
-            "cpu_share_of_peak": flops / cpu / max(peak_cpu.values()),
+            "share_of_peak": flops / wall / peak,
+            "cpu_share_of_peak": flops / cpu / peak_cpu,
         }
         if name in found:
             table[name]["log_likelihood"] = float(found[name].mean(dtype=np.float64))
@@ -359,8 +292,7 @@ def main() -> None:
     print(f"{facts['processor']}, {facts['cores']} cores, load {facts['load_before']:.1f} before")
     print(f"{options.images} images, k = {options.k}, medians of {options.repeats}")
     print(f"tuned torch: {way}, {rows} rows at once")
-    for name, value in peak.items():
-        print(f"peak of {name}: {value / 1e9:.0f} GFLOP/s, {peak_cpu[name] / 1e9:.0f} by CPU time")
+    print(f"peak: {highest.name}, {peak / 1e9:.0f} GFLOP/s, {peak_cpu / 1e9:.0f} by CPU time")
     print(
         f"{'':24} {'seconds':>8} {'ratio':>6} {'of peak':>8}"
         f" | {'CPU/core':>8} {'ratio':>6} {'of peak':>8} | {'log p(x)':>9} minus ours"
@@ -391,12 +323,14 @@ def main() -> None:
             "rows": likelihood.ROWS,
             "chunk": likelihood.CHUNK,
             "torch_in_batches": {"likelihood": way, "rows": rows},
+            "peak": highest.name,
             "peak_flop_per_s": peak,
             "peak_flop_per_cpu_s": peak_cpu,
             "ways": table,
             "softplus_share": cost,
             "times": {name: [each._asdict() for each in values] for name, values in took.items()},
         }
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -58,28 +58,31 @@ def norm(kind: Callable[[int], nn.Module], features: int, used: bool) -> list[nn
     return [kind(features)] if used else []
 
 
-def conv_encoder(outputs: int, normed: bool) -> nn.Sequential:
+def conv_encoder(outputs: int, normed: bool, side: int = 28, width: int = 64) -> nn.Sequential:
     """InfoGAN's discriminator for 28x28 images: two convolutions, 1,024 units."""
+    small, hidden = side // 4, 16 * width
     return nn.Sequential(
-        *(nn.Conv2d(1, 64, 4, 2, 1), nn.LeakyReLU(0.2)),
-        nn.Conv2d(64, 128, 4, 2, 1, bias=not normed),
-        *(*norm(nn.BatchNorm2d, 128, normed), nn.LeakyReLU(0.2), nn.Flatten()),
-        nn.Linear(7 * 7 * 128, 1024, bias=not normed),
-        *(*norm(nn.BatchNorm1d, 1024, normed), nn.LeakyReLU(0.2)),
-        nn.Linear(1024, outputs),
+        *(nn.Conv2d(1, width, 4, 2, 1), nn.LeakyReLU(0.2)),
+        nn.Conv2d(width, 2 * width, 4, 2, 1, bias=not normed),
+        *(*norm(nn.BatchNorm2d, 2 * width, normed), nn.LeakyReLU(0.2), nn.Flatten()),
+        nn.Linear(small * small * 2 * width, hidden, bias=not normed),
+        *(*norm(nn.BatchNorm1d, hidden, normed), nn.LeakyReLU(0.2)),
+        nn.Linear(hidden, outputs),
     )
 
 
-def conv_decoder(code: int, normed: bool) -> nn.Sequential:
+def conv_decoder(code: int, normed: bool, side: int = 28, width: int = 64) -> nn.Sequential:
     """InfoGAN's generator for 28x28 images; gives logits."""
+    small, hidden = side // 4, 16 * width
+    flat = small * small * 2 * width
     return nn.Sequential(
-        nn.Linear(code, 1024, bias=not normed),
-        *(*norm(nn.BatchNorm1d, 1024, normed), nn.ReLU()),
-        nn.Linear(1024, 7 * 7 * 128, bias=not normed),
-        *(*norm(nn.BatchNorm1d, 7 * 7 * 128, normed), nn.ReLU(), Shaped(128, 7, 7)),
-        nn.ConvTranspose2d(128, 64, 4, 2, 1, bias=not normed),
-        *(*norm(nn.BatchNorm2d, 64, normed), nn.ReLU()),
-        nn.ConvTranspose2d(64, 1, 4, 2, 1),
+        nn.Linear(code, hidden, bias=not normed),
+        *(*norm(nn.BatchNorm1d, hidden, normed), nn.ReLU()),
+        nn.Linear(hidden, flat, bias=not normed),
+        *(*norm(nn.BatchNorm1d, flat, normed), nn.ReLU(), Shaped(2 * width, small, small)),
+        nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=not normed),
+        *(*norm(nn.BatchNorm2d, width, normed), nn.ReLU()),
+        nn.ConvTranspose2d(width, 1, 4, 2, 1),
     )
 
 
@@ -125,14 +128,17 @@ def trained(model: nn.Module, data: Iterator[Tensor], compiled: bool) -> Step:
     return lambda: descend(tx, loss(next(data)))
 
 
-def mlp_vae(x: Tensor, compiled: bool) -> Step:
+def mlp_vae(x: Tensor, compiled: bool, batch: int = 128) -> Step:
     model = VAE(mlp((784, 400, 40)), mlp((20, 400, 784)))
-    return trained(model, batches(x.view(len(x), -1), 128), compiled)
+    return trained(model, batches(x.view(len(x), -1), batch), compiled)
 
 
-def conv_vae(x: Tensor, compiled: bool) -> Step:
-    model = VAE(conv_encoder(40, normed=False), conv_decoder(20, normed=False))
-    return trained(model, batches(x.view(-1, 1, 28, 28), 64), compiled)
+def conv_vae(x: Tensor, compiled: bool, side: int = 28, width: int = 64) -> Step:
+    encoder, decoder = (
+        of(code, normed=False, side=side, width=width)
+        for of, code in ((conv_encoder, 40), (conv_decoder, 20))
+    )
+    return trained(VAE(encoder, decoder), batches(x.view(-1, 1, side, side), 64), compiled)
 
 
 def iwae(x: Tensor, compiled: bool, k: int = 50) -> Step:

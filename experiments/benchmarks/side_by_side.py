@@ -22,6 +22,7 @@ from latentgen.training import provenance
 
 OURS = "latentgen"
 PEAK = "peak"
+LOAD = os.getloadavg()[0]  # of other programs, before anything is timed
 SIZES = (1024, 2048)  # rows and columns of the products among which the peak's is chosen
 
 Call = Callable[[], Any]
@@ -160,7 +161,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": cores(),
-        "load_before": os.getloadavg()[0],
+        "load_before": LOAD,
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "versions": provenance.versions(),
         "device": provenance.device(),
