@@ -12,9 +12,10 @@
 | iwae  | 784-200-200-50, k = 50 codes of each of 100 binary images                           |
 
 Ways: latentgen as `latentgen.run` trains, a scan of steps over data on the device; the same a step
-per dispatch; PyTorch eager with its default Adam; PyTorch with the loss by torch.compile and fused
-Adam. All read uint8 images from memory, float32, moving averages off. The share of the peak is of
-a step's matrix products and convolutions as PyTorch's own counter counts them.
+per dispatch; and, in processes of their own, PyTorch eager with its default Adam, and PyTorch with
+the loss by torch.compile and fused Adam. All read uint8 images from memory, float32, moving
+averages off, denormal numbers as 0 (XLA's default, not PyTorch's). The share of the peak is of a
+step's matrix products and convolutions as PyTorch's own counter counts them.
 
 Needs the `benchmark` extra, a C++ compiler for torch.compile, and Fashion-MNIST (Debian:
 dataset-fashion-mnist). Takes about five minutes on two cores.
@@ -106,6 +107,14 @@ def repeated(call: Call, times: int) -> Call:
     return lambda: [call() for _ in range(times)][-1]
 
 
+def peer(
+    make: Callable[[torch.Tensor, bool], Call], data: np.ndarray, compiled: bool, steps: int
+) -> Call:
+    torch.set_flush_denormal(True)  # before its threads start, which inherit it
+    torch.manual_seed(0)
+    return repeated(make(torch.tensor(data), compiled), steps)
+
+
 def loaded(experiment: str, changes: dict[str, Any], manual_dir: str | None) -> runner.Run:
     file, variant = experiment.split(":")
     config = runpy.run_path(str(EXPERIMENTS / f"{file}.py"))["get_config"](variant)
@@ -123,10 +132,12 @@ def measured(work: Work, highest: Peak, repeats: int, manual_dir: str | None) ->
     ways = {
         OURS: Trainer(run, work.steps),
         f"{OURS}, a step a dispatch": repeated(Trainer(run, 1), work.steps),
-        "PyTorch": repeated(eager, work.steps),
+        "PyTorch": side_by_side.elsewhere(peer, work.peer, data.numpy(), False, work.steps),
     }
     if work.compiles:
-        ways["PyTorch, compiled, fused"] = repeated(work.peer(data, True), work.steps)
+        ways["PyTorch, compiled, fused"] = side_by_side.elsewhere(
+            peer, work.peer, data.numpy(), True, work.steps
+        )
     return side_by_side.compare(
         work.what, ways, repeats, work.steps, flops=counted.total, highest=highest
     )

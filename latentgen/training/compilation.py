@@ -33,6 +33,16 @@ def folder() -> Path:
     return Path(home, "latentgen", hashlib.sha256("\0".join(what).encode()).hexdigest()[:16])
 
 
+def _sweep(place: Path) -> None:
+    """Removes what a killed process left half written: JAX would neither read nor replace it.
+
+    JAX writes a program and then when it was used; where it finds no such time it writes no more.
+    """
+    for program in place.glob("*-cache"):
+        if not program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
+            program.unlink(missing_ok=True)
+
+
 def keep_programs() -> None:
     """Switches JAX's persistent compilation cache on, unless the user has said otherwise.
 
@@ -47,6 +57,7 @@ def keep_programs() -> None:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             pass
+        _sweep(place)
     except (OSError, RuntimeError):  # RuntimeError: there is no home
         return
     jax.config.update("jax_compilation_cache_dir", str(place))

@@ -63,6 +63,19 @@ def test_a_damaged_program_is_compiled_again(tmp_path: Path) -> None:
     assert where("-W", "default", XDG_CACHE_HOME=str(tmp_path)) == str(place)
 
 
+def test_what_a_killed_process_left_is_written_again(tmp_path: Path) -> None:
+    """Without a time of use beside it, one torn program would keep JAX from writing any other."""
+    place = Path(where(XDG_CACHE_HOME=str(tmp_path)))
+    first = programs(place)
+    torn = place / next(name for name in first if name.startswith("jit__lambda"))
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:100])
+    torn.with_name(f"{torn.name.removesuffix('-cache')}-atime").unlink()
+    assert where(XDG_CACHE_HOME=str(tmp_path)) == str(place)
+    assert programs(place) == first
+    assert len(torn.read_bytes()) > 100
+
+
 def test_a_folder_that_cannot_be_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "latentgen").write_text("a file")
     assert where(XDG_CACHE_HOME=str(tmp_path)) == "None"
