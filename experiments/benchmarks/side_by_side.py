@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
     seconds: median of one unit
     cpu_seconds: the same, of all cores' work over their number
-    ratio: median over rounds of its time over latentgen's in the same round
+    ratio: median over rounds of its time over that of the first way, in the same round
     share_of_peak: of the matrix-multiply peak in the same rounds, that the work's own
         multiplications reach; None where they are not what the work is made of
     """

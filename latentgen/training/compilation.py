@@ -1,9 +1,11 @@
 """Compiled programs are kept on disk: the second start of a command need not compile again."""
 
+import contextlib
 import hashlib
 import os
 import platform
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import jax
 
 LARGEST = 2**30  # bytes; beyond that the programs used longest ago go
+SETTLED = 60.0  # seconds
 
 
 def processor() -> str:
@@ -37,10 +40,14 @@ def _sweep(place: Path) -> None:
     """Removes what a killed process left half written: JAX would neither read nor replace it.
 
     JAX writes a program and then when it was used; where it finds no such time it writes no more.
+    What is younger than SETTLED may be another process's, that is about to write the time.
     """
     for program in place.glob("*-cache"):
-        if not program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
-            program.unlink(missing_ok=True)
+        if program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
+            continue
+        with contextlib.suppress(FileNotFoundError):  # another process has swept it
+            if time.time() - program.stat().st_mtime > SETTLED:
+                program.unlink()
 
 
 def keep_programs() -> None:
