@@ -23,7 +23,7 @@ from latentgen.training.compilation import keep_programs
 from latentgen.training.loop import Diverged, Stopped
 
 FLAGS = flags.FLAGS
-EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED = 2, 3, 4, 5
+EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED, EXIT_MEMBERS = 2, 3, 4, 5, 6
 
 
 def define_config_flag() -> None:

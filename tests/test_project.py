@@ -36,6 +36,10 @@ ALLOWED = {
     "runner": {"core", "data", "training", "views", "build"},
     "record": {"core", "data", "training", "runner"},
     "solo": {"core", "data", "training", "runner", "record"},
+    "launchers": {
+        *("core", "data", "metrics", "training", "build"),
+        *("runner", "record", "solo"),
+    },
     "features": {"core", "networks", "data", "training", "build"},
     "measures": {
         *("core", "probability", "data", "metrics", "training"),
