@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from latentgen import build, runner, solo
 from latentgen.core.game import run_chunk
@@ -170,7 +170,7 @@ def _chunk(
     make: Callable[[Mapping[str, Any]], Method],
     batches: Callable[..., Any],
     hypers: Hypers,
-    seeds: Int[Array, " m"],
+    seeds: Integer[Array, " m"],
     *inputs: PyTree,
 ) -> tuple[PyTree, dict[str, Array], Array]:
     """`game.run_chunk` of a population, and whether each member's metrics and state are finite."""
