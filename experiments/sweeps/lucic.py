@@ -1,6 +1,6 @@
-"""Lucic et al. 2018's wide search (arXiv:1711.10337): 100 draws for one GAN.
+r"""Lucic et al. 2018's wide search (arXiv:1711.10337): 100 draws for one GAN.
 
-    python -m latentgen.sweep --config experiments/gan.py:nsgan \\
+    python -m latentgen.sweep --config experiments/gan.py:nsgan \
         --sweep experiments/sweeps/lucic.py --workdir runs/lucic-nsgan
 
 Drawn as in the paper and its authors' code: Adam's learning rate, 10^U[-5,-2], and beta1, U[0,1],
