@@ -1,6 +1,6 @@
 """A population of runs as one program against the runs in turn: seconds of one run's step.
 
-    python -m experiments.benchmarks.population [--works vae ring gan conv] [--members 8] [--json FILE]
+    python -m experiments.benchmarks.population [--works vae ring gan conv] [--members 8]
 
 The digits VAE and GAN, the ring GAN (MLPs), and a small convolutional GAN on Fashion-MNIST
 (channels 16 and 32, batch 32). The population is `vmap` of the step over the seeds; in turn, one
