@@ -38,8 +38,8 @@ OURS = (
     *("no-requeue", "signal", "time", "partition", "account", "qos", "gpus-per-node"),
     *("cpus-per-task", "mem", "wrap"),
 )
-STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)
-"""How a worker ends that was asked to: with its own word, or before it could say one."""
+STOPPED = 128 + signal.SIGTERM
+"""The exit code of a worker that was told to stop, whether or not it was far enough to save."""
 
 
 class Options(NamedTuple):
@@ -87,42 +87,64 @@ class Work:
 
     def __init__(self, argv: Sequence[str], log: Path) -> None:
         self.argv, self.log = list(argv), log
-        self._child: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._told = False
 
     def __call__(self) -> None:
         """Ends this process with the worker's exit code, unless that is 0."""
+        signal.signal(signal.SIGTERM, self._note)
         # Blocked in the worker for good, which has no handler for it and would die; here only
         # until the worker is known, so that none is lost.
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         with open(self.log, "ab") as log:
-            self._child = subprocess.Popen(
+            self._worker = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
-        if code := _ended(self._child):
-            sys.exit(code if code > 0 else 128 - code)
+        code = _wait(self._worker)
+        if code == STOPPED and self._told:
+            _requeue_if_running(os.environ["SLURM_JOB_ID"])
+        if code:
+            sys.exit(code)
 
     def checkpoint(self) -> "DelayedSubmission":
         """Has the worker save and end; what to run when the job starts again."""
         from submitit.core.utils import DelayedSubmission
 
-        # Once is enough: a second SIGTERM would not let the worker save.
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        if self._child is not None:
-            self._child.terminate()
-            code = _ended(self._child)
-            if code not in STOPPED:  # it came to its own end first: nothing to requeue
-                sys.exit(code if code >= 0 else 128 - code)
+        if self._worker is not None:
+            if not self._told:
+                self._worker.terminate()
+            if (code := _wait(self._worker)) != STOPPED:
+                sys.exit(code)  # it came to its own end first: nothing to requeue
         return DelayedSubmission(Work(self.argv, self.log))
 
+    def _note(self, signum: int, frame: types.FrameType | None) -> None:
+        self._told = True
 
-def _ended(child: subprocess.Popen[bytes]) -> int:
-    """The child's exit code, once it has one.
 
-    Popen.wait may not be entered twice, and a signal handler waits here while `__call__` does.
+def _wait(worker: subprocess.Popen[bytes]) -> int:
+    """The worker's exit code, once it has one; 128 + n where signal n killed it.
+
+    It is not reaped: a signal handler may wait here while `__call__` does, where Popen.wait would
+    block for ever.
     """
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    return child.wait()
+    end = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    assert end is not None
+    code = end.si_status if end.si_code == os.CLD_EXITED else 128 + end.si_status
+    worker.returncode = code  # else it complains when it is collected
+    return code
+
+
+def _requeue_if_running(job: str) -> None:
+    """Puts a job back that was told to stop while Slurm counts it as running.
+
+    That is a preemption with a GraceTime: Slurm would requeue a job that had to be killed at the
+    end of it, but takes one that ends by itself for finished. A cancelled or requeued job is no
+    longer running by the time it gets its SIGTERM.
+    """
+    if _call("squeue", "--noheader", "--format=%T", f"--jobs={job}").strip() == "RUNNING":
+        _call("scontrol", "requeue", job)
 
 
 def check(options: Options) -> None:
@@ -324,7 +346,7 @@ def _submit_array(
             with executor.batch():
                 submitted = [executor.submit(work) for work in works]
         except FailedJobError as error:
-            raise BadInput(f"sbatch refuses: {_last_line(str(error))}") from None
+            raise BadInput(f"sbatch refuses: {_reason(str(error))}") from None
     jobs = [job.job_id for job in submitted]
     _record(folder, "submitted", name, jobs=jobs)
     _release(folder, name, jobs)
@@ -413,10 +435,12 @@ def _call(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BadInput(f"Slurm does not answer: {error}.") from None
     if done.returncode:
-        raise BadInput(f"{command[0]} refuses: {_last_line(done.stderr)}")
+        raise BadInput(f"{command[0]} refuses: {_reason(done.stderr)}")
     return done.stdout
 
 
-def _last_line(text: str) -> str:
+def _reason(text: str) -> str:
+    """Of what a command says: that with an error in it, or the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it says nothing."
+    errors = [line for line in lines if "error:" in line] or lines[-1:]
+    return errors[-1] if errors else "it does not say why."

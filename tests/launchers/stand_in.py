@@ -1,8 +1,7 @@
 """Stands in for the worker: FOLDER STEPS INTERRUPTIONS.
 
 It takes 20 steps a second and keeps those of each attempt when it ends or, on SIGTERM, after a
-while of saving; a second SIGTERM in that while kills it. Until it has been interrupted that often
-it stops short of its end and waits.
+second of saving. Until it has been interrupted that often it stops short of its end and waits.
 """
 
 import fcntl
@@ -15,17 +14,12 @@ from pathlib import Path
 signals = []
 
 
-def note(signum, frame):
-    signals.append(signum)
-    signal.signal(signum, signal.SIG_DFL)
-
-
 def append(path, line):
     with open(path, "a") as file:
         file.write(line + "\n")
 
 
-signal.signal(signal.SIGTERM, note)
+signal.signal(signal.SIGTERM, lambda signum, frame: signals.append(signum))
 folder, steps, interruptions = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 lock = open(folder / "lock", "a")  # noqa: SIM115
 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
