@@ -45,6 +45,7 @@ ALLOWED = {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
+    "launchers": {"training"},
 }
 # What only one part of latentgen may know of.
 HOMES = {
@@ -52,10 +53,13 @@ HOMES = {
     "grain": "data",
     "orbax": "training",
     "sklearn": "data",
+    "submitit": "launchers",
     "tensorboardX": "training",
     "tensorflow_datasets": "data",
 }
-HEAVY = {"grain", "matplotlib", "sklearn", "tensorflow", "tensorflow_datasets", "torch"}
+HEAVY = {
+    *("grain", "matplotlib", "sklearn", "submitit", "tensorflow", "tensorflow_datasets", "torch")
+}
 
 
 def part(path: Path) -> str:

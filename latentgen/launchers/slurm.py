@@ -103,7 +103,7 @@ class Work:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
         code = _wait(self._worker)
         if code == STOPPED and self._told:
-            _requeue_if_running(os.environ["SLURM_JOB_ID"])
+            _requeue_if_running()
         if code:
             sys.exit(code)
 
@@ -136,13 +136,16 @@ def _wait(worker: subprocess.Popen[bytes]) -> int:
     return code
 
 
-def _requeue_if_running(job: str) -> None:
-    """Puts a job back that was told to stop while Slurm counts it as running.
+def _requeue_if_running() -> None:
+    """Puts this job back that was told to stop while Slurm counts it as running.
 
     That is a preemption with a GraceTime: Slurm would requeue a job that had to be killed at the
     end of it, but takes one that ends by itself for finished. A cancelled or requeued job is no
     longer running by the time it gets its SIGTERM.
     """
+    from submitit import JobEnvironment
+
+    job = JobEnvironment().job_id  # with its place in the array: SLURM_JOB_ID may mean all of it
     if _call("squeue", "--noheader", "--format=%T", f"--jobs={job}").strip() == "RUNNING":
         _call("scontrol", "requeue", job)
 
@@ -153,10 +156,10 @@ def check(options: Options) -> None:
     Raises:
         BadInput: Slurm or submitit is missing, or Slurm would refuse such a job.
     """
-    if importlib.util.find_spec("submitit") is None:
-        raise BadInput("Jobs of Slurm need submitit: pip install 'latentgen[slurm]'.")
     if absent := [name for name in PROGRAMS if shutil.which(name) is None]:
         raise BadInput(f"There is no Slurm here: {absent[0]} is not on the PATH.")
+    if importlib.util.find_spec("submitit") is None:
+        raise BadInput("Jobs of Slurm need submitit: pip install 'latentgen[slurm]'.")
     for key in ("time", "cpus", "requeues", "at_once"):
         if (value := getattr(options, key)) is not None:
             positive(key, value)
@@ -230,12 +233,12 @@ def queued(folder: Path) -> dict[str, tuple[str, str]]:
         BadInput: Slurm does not answer.
     """
     submissions = [each for each in _submissions(folder).values() if each.jobs]
-    states = _states(each.name for each in submissions)
+    queue = _queue(each.name for each in submissions)
     return {
-        run: (job, states[job])
+        run: (job, queue[job].state)
         for each in submissions
         for run, job in zip(each.runs, each.jobs, strict=True)
-        if job in states
+        if job in queue
     }
 
 
@@ -285,7 +288,7 @@ def _settle(folder: Path) -> None:
     launcher and been slow. Its jobs are held, none has run.
     """
     submissions = _submissions(folder).values()
-    lost = _states(each.name for each in submissions if not each.jobs)
+    lost = _queue(each.name for each in submissions if not each.jobs)
     if lost:
         _call("scancel", *{job.partition("_")[0] for job in lost})
     for each in submissions:
@@ -294,9 +297,12 @@ def _settle(folder: Path) -> None:
 
 
 def _release(folder: Path, name: str, jobs: Sequence[str]) -> None:
-    array = jobs[0].partition("_")[0]
-    if any(job.partition("_")[0] == array for job in _states([name])):  # else cancelled meanwhile
-        _call("scontrol", "release", array)
+    if _held(name):
+        try:
+            _call("scontrol", "release", jobs[0].partition("_")[0])
+        except BadInput:  # also where the job is released, but no node could take it now
+            if _held(name):
+                raise
     _record(folder, "released", name)
 
 
@@ -374,12 +380,24 @@ def _asked(options: Options) -> dict[str, Any]:
     return {key: value for key, value in asked.items() if value is not None and value is not False}
 
 
-def _states(names: Iterable[str]) -> dict[str, str]:
-    """job id -> state of all jobs with one of these names that wait or run."""
-    if not (names := list(names)):
+class _Waiting(NamedTuple):
+    """A job that waits or runs: Slurm's words for its state and for why it waits."""
+
+    state: str
+    reason: str
+
+
+def _queue(names: Iterable[str]) -> dict[str, _Waiting]:
+    """job id -> what is known of it, of all jobs with one of these names that wait or run."""
+    if not (names := ",".join(names)):
         return {}
-    lines = _call("squeue", "--noheader", "--array", "--format=%i|%T", f"--name={','.join(names)}")
-    return {job: state for job, _, state in (line.partition("|") for line in lines.splitlines())}
+    lines = _call("squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--name={names}")
+    fields = [line.split("|", 2) for line in lines.splitlines()]
+    return {job: _Waiting(state, reason) for job, state, reason in fields}
+
+
+def _held(name: str) -> bool:
+    return any(job.reason == "JobHeldUser" for job in _queue([name]).values())
 
 
 def _partitions() -> dict[str, dict[str, str]]:
