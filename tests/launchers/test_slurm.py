@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def record_until(folder, event, name, **what):
 slurm._record = record_until
 if stage == "before the release":
     slurm._release = die
-command = lambda run: [sys.executable, {str(STAND_IN)!r}, f"{{folder}}/runs/{{run}}", "{STEPS}", "0"]
+stand_in = [sys.executable, {str(STAND_IN)!r}]
+command = lambda run: [*stand_in, f"{{folder}}/runs/{{run}}", "{STEPS}", "0"]
 options = slurm.Options(time=20, extra={{"begin": "now+3"}} if stage == "later" else {{}})
 for run, _ in slurm.submit(Path(folder), runs, command, Path(source), options):
     print(run)
@@ -152,7 +153,7 @@ INTERRUPTIONS = {"limit": 1, "usr2": 4, "requeue": 2, "term then usr2": 1, "term
 @pytest.fixture(scope="module")
 def interrupted(
     slurm_cluster: cluster.Cluster, source: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+) -> Path:
     """A sweep whose members have ended, each after interruptions of its kind."""
     sweep = tmp_path_factory.mktemp("sweep")
 
@@ -184,7 +185,7 @@ def interrupted(
             return all(finished(sweep, run) for run in INTERRUPTIONS)
 
         cluster.wait(interrupt, 150, "interruptions")
-    yield sweep
+    return sweep
 
 
 @pytest.mark.parametrize("run", INTERRUPTIONS)
