@@ -45,7 +45,6 @@ ALLOWED = {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
-    "launchers": {"training"},
 }
 # What only one part of latentgen may know of.
 HOMES = {

@@ -21,10 +21,10 @@ import types
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from latentgen.errors import BadInput, choose, positive
-from latentgen.training import workdir
+from latentgen.training import status, workdir
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
@@ -91,7 +91,7 @@ class Work:
         self._told = False
 
     def __call__(self) -> None:
-        """Ends this process with the worker's exit code, unless that is 0."""
+        """Ends this process with the worker's exit code: Slurm sees what failed."""
         signal.signal(signal.SIGTERM, self._note)
         # Blocked in the worker for good, which has no handler for it and would die; here only
         # until the worker is known, so that none is lost.
@@ -102,10 +102,13 @@ class Work:
             )
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
         code = _wait(self._worker)
-        if code == STOPPED and self._told:
+        if code == 0:
+            return
+        if _exit_code(code) != STOPPED:
+            self._fail(code)
+        if self._told:
             _requeue_if_running()
-        if code:
-            sys.exit(code)
+        sys.exit(STOPPED)
 
     def checkpoint(self) -> "DelayedSubmission":
         """Has the worker save and end; what to run when the job starts again."""
@@ -115,25 +118,36 @@ class Work:
         if self._worker is not None:
             if not self._told:
                 self._worker.terminate()
-            if (code := _wait(self._worker)) != STOPPED:
-                sys.exit(code)  # it came to its own end first: nothing to requeue
+            code = _wait(self._worker)
+            if code == 0:  # it came to its own end first: nothing to requeue
+                sys.exit(0)
+            if _exit_code(code) != STOPPED:
+                self._fail(code)
         return DelayedSubmission(Work(self.argv, self.log))
+
+    def _fail(self, code: int) -> NoReturn:
+        status.blame(self.log.parent, code, self.log)
+        sys.exit(_exit_code(code))
 
     def _note(self, signum: int, frame: types.FrameType | None) -> None:
         self._told = True
 
 
 def _wait(worker: subprocess.Popen[bytes]) -> int:
-    """The worker's exit code, once it has one; 128 + n where signal n killed it.
+    """The worker's exit code, once it has one; -n where signal n killed it.
 
     It is not reaped: a signal handler may wait here while `__call__` does, where Popen.wait would
     block for ever.
     """
     end = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
     assert end is not None
-    code = end.si_status if end.si_code == os.CLD_EXITED else 128 + end.si_status
+    code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
     worker.returncode = code  # else it complains when it is collected
     return code
+
+
+def _exit_code(code: int) -> int:
+    return code if code >= 0 else 128 - code
 
 
 def _requeue_if_running() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import pytest
 
 import latentgen
 from latentgen.errors import BadInput
-from latentgen.launchers import slurm
+from latentgen.launchers import folder, local, plan, slurm
 from latentgen.launchers.slurm import Options
+from latentgen.training import status
 
+ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
 STEPS = 4
 SHORT = Options(time=1, lead=20)  # Slurm looks each half minute: the signal comes after one
@@ -57,11 +60,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return snapshot(tmp_path_factory.mktemp("source"), "snapshot")
 
 
-def snapshot(folder: Path, version: str) -> Path:
+def snapshot(place: Path, version: str) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(latentgen.__file__).parent, folder / "latentgen", ignore=ignored)
-    (folder / "version.txt").write_text(version)
-    return folder
+    shutil.copytree(Path(latentgen.__file__).parent, place / "latentgen", ignore=ignored)
+    (place / "version.txt").write_text(version)
+    return place
 
 
 def stand_in(sweep: Path, interruptions: Mapping[str, int] | None = None) -> Callable[[str], Any]:
@@ -141,6 +144,9 @@ def test_an_array_ends_and_a_second_launch_submits_what_is_missing(in_cluster, s
     assert state(in_cluster, jobs[0][1]) == "JobState=FAILED ExitCode=5:0"
     assert state(in_cluster, jobs[1][1]) == "JobState=COMPLETED ExitCode=0:0"
     assert (sweep / "runs" / runs[0] / "log.txt").read_text() == "no good\n"
+    told = status.read(sweep / "runs" / runs[0])
+    assert told is not None
+    assert (told.status, told.reason) == ("failed", "exit code 5: no good")
 
     assert [run for run, _ in slurm.submit(sweep, runs, ordinary, source, options)] == runs[:1]
     wait_for_all(sweep, *runs)
@@ -213,6 +219,39 @@ def test_preempted_members_continue(in_cluster, sweep, source):
     for run in runs:
         assert len(attempts(sweep, run)) == 2
         assert steps(sweep, run) == list(range(STEPS))
+
+
+def test_a_run_requeued_in_training_continues(in_cluster, sweep, source, tmp_path, monkeypatch):
+    """The real worker, which compiles, trains and saves."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    config = runpy.run_path(str(ROOT / "experiments" / "vae.py"))["get_config"]()
+    for net in ("encoder", "decoder"):
+        config[net].hidden = (64,)
+    config.steps, config.every.log, config.batch_size = 20_000, 100, 32
+    config.every.validate = config.every.sample = config.every.checkpoint = config.steps
+    [member] = plan.members(config, [{"config.seed": 3}])
+    there = folder.open_(sweep, json.loads(config.to_json()), [member], "")
+    train = lambda run: local.command(there, run, local.Options())  # noqa: E731
+    [(run, job)] = slurm.submit(sweep, [member.run], train, source, LONG)
+    place = there.place(run)
+
+    def said() -> str:
+        path = place / "metrics.jsonl"
+        return path.read_text() if path.exists() else ""
+
+    cluster.wait(lambda: '"train"' in said(), 120, "training")
+    cluster.call(in_cluster, "scontrol", "requeue", job)
+    wait_for_all(sweep, run)
+    rows = [json.loads(line) for line in said().splitlines()]
+    trained = [row["step"] for row in rows if row["split"] == "train"]
+    assert trained == list(range(100, config.steps + 1, 100))
+    told = status.read(place)
+    assert told is not None
+    assert (told.status, told.attempts, told.job) == ("done", 2, job)
+    log = (place / "log.txt").read_text()
+    assert "stopped by SIGTERM after step" in log
+    assert "continuing after step" in log
 
 
 def test_a_cancelled_member_ends_until_it_is_launched_again(in_cluster, sweep, source):
