@@ -5,7 +5,7 @@ The same command again continues where it stopped, or says that it is finished.
 
 from absl import flags
 
-from latentgen import door, runner
+from latentgen import door, runner, solo
 from latentgen.training import workdir
 
 FLAGS = flags.FLAGS
@@ -17,7 +17,7 @@ def main() -> None:
     if runner.finished(folder, config):
         print(f"{folder} is finished; its figures are in {folder / runner.SUMMARY}.")
     else:
-        runner.train(runner.load(folder, config, FLAGS.data_dir, FLAGS.manual_dir))
+        solo.train(runner.load(folder, config, FLAGS.data_dir, FLAGS.manual_dir))
 
 
 if __name__ == "__main__":

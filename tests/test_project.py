@@ -34,6 +34,8 @@ ALLOWED = {
     "views": {"core", "metrics"},
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
     "runner": {"core", "data", "training", "views", "build"},
+    "record": {"core", "data", "training", "runner"},
+    "solo": {"core", "data", "training", "runner", "record"},
     "features": {"core", "networks", "data", "training", "build"},
     "measures": {
         *("core", "probability", "data", "metrics", "training"),
