@@ -1,8 +1,18 @@
-"""Which arrays lead with the examples of a batch: said where it shows, for a mesh of devices."""
+"""What devices share in a step: each has some of the examples, all have the parameters.
+
+Said where it shows, for a mesh of devices; without one, nothing is done.
+"""
 
 import jax
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Shaped
+
+from latentgen.core.types import PyTree
+
+
+def _meshed() -> bool:
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and AxisType.Manual not in mesh.axis_types
 
 
 def by_example(x: Shaped[Array, "n *shape"]) -> Shaped[Array, "n *shape"]:
@@ -11,7 +21,17 @@ def by_example(x: Shaped[Array, "n *shape"]) -> Shaped[Array, "n *shape"]:
     The compiler reads from it how to split what x is made of. A generator's turn, in which no
     real example takes part, would otherwise be done whole by each device.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or AxisType.Manual in mesh.axis_types:
+    if not _meshed():
         return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(mesh.axis_names))
+    axes = jax.sharding.get_abstract_mesh().axis_names
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(axes))
+
+
+def whole(params: PyTree) -> PyTree:
+    """params as they are; on a mesh, each device gathers them, also where it keeps a part only.
+
+    Or the compiler might split the examples' features instead.
+    """
+    if not _meshed():
+        return params
+    return jax.lax.with_sharding_constraint(params, jax.tree.map(lambda _: PartitionSpec(), params))
