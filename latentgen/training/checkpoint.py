@@ -21,6 +21,7 @@ import numpy as np
 
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput
+from latentgen.training.distributed import several
 
 ATTEMPTS = 5  # a reader beside a busy writer: how often the newest may vanish under its hands
 
@@ -76,6 +77,7 @@ class Checkpoints:
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
                 enable_async_checkpointing=False,
+                **_alone(ocp),
             ),
         )
 
@@ -181,7 +183,7 @@ class Checkpoints:
             raise Damaged(f"checkpoint {step} is damaged: its record is not what was saved")
         targets = by_path(like)
         _compare(step, record["leaves"], targets)
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         flat = self._manager.restore(
             step,
             args=self._args.Composite(
@@ -203,6 +205,18 @@ class Checkpoints:
                 raise Damaged(f"checkpoint {step} is damaged: {path} is not what was saved")
         leaves = [flat[path] for path in targets]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), record["meta"]
+
+
+def _alone(ocp: Any) -> dict[str, Any]:
+    """One of several processes reads and writes by itself: Orbax is to wait for no other."""
+    if not several():
+        return {}
+    me = jax.process_index()
+    return {
+        "multiprocessing_options": ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+        )
+    }
 
 
 def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ the global batch, in a loss as in batch norm. Results are those of one device up
 floating-point sums.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -144,23 +145,24 @@ def put_state(state: PyTree, mesh: Mesh | None) -> PyTree:
     return jax.tree.map(put, state, shardings(mesh, state))
 
 
-def local(state: PyTree, mesh: Mesh | None) -> PyTree:
-    """The whole state on this process's first device of the mesh; all processes must call it.
+def local(state: PyTree) -> PyTree:
+    """The whole state, for this process to look at; all processes must call it.
 
-    Leaves that the device holds whole are not copied: they live until the next chunk is sent.
+    A leaf that each device holds whole stays on the first one, uncopied, until the next chunk is
+    sent; one that is split comes to the host, so that no device has to hold all of them.
     """
-    if mesh is None:
-        return state
-    here = next(device for device in mesh.devices.flat if _mine(device))
-    spread_out = [x for x in jax.tree.leaves(state) if not x.is_fully_replicated]
-    whole = iter(_gather(spread_out, NamedSharding(mesh, PartitionSpec())))
 
-    def leaf(x: Array) -> Array:
-        held = x if x.is_fully_replicated else next(whole)
-        return next(s.data for s in held.addressable_shards if s.device == here)
+    def leaf(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or len(x.sharding.device_set) == 1:
+            return x
+        if x.is_fully_replicated:
+            return min(x.addressable_shards, key=lambda shard: shard.device.id).data
+        assert isinstance(x.sharding, NamedSharding)
+        return np.asarray(_gather(NamedSharding(x.sharding.mesh, PartitionSpec()))(x))
 
     return jax.tree.map(leaf, state)
 
 
-def _gather(leaves: list[Array], replicated: NamedSharding) -> list[Array]:
-    return jax.jit(lambda x: x, out_shardings=replicated)(leaves) if leaves else []
+@functools.cache
+def _gather(whole: NamedSharding) -> Callable[[Array], Array]:
+    return jax.jit(lambda x: x, out_shardings=whole)
