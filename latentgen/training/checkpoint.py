@@ -68,12 +68,14 @@ class Checkpoints:
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._args = ocp.args
+        if not read_only:
+            self._path.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             self._path,
             item_names=("state", "record"),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=None if read_only else keep,
-                create=not read_only,
+                create=False,
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
                 enable_async_checkpointing=False,
@@ -121,12 +123,14 @@ class Checkpoints:
         record = json.loads(json.dumps({"meta": meta, "leaves": leaves}))
         if self._read_only:  # Orbax would say that it had saved
             raise RuntimeError(f"{str(self._path)!r} was opened for reading only")
+        # Of several processes Orbax expects that each saves its part of a device's array.
+        as_array = np.asarray if several() else jnp.asarray
         self._manager.save(
             step,
             args=self._args.Composite(
                 state=self._args.StandardSave(
                     # Orbax refuses arrays without elements: their shape is all there is to know.
-                    {path: jnp.asarray(x) for path, x in by_path(state).items() if np.size(x)}
+                    {path: as_array(x) for path, x in by_path(state).items() if np.size(x)}
                 ),
                 record=self._args.JsonSave(record | {"sha256": _sha256(record)}),
             ),
