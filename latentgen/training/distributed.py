@@ -73,6 +73,7 @@ def join(crew: Crew) -> None:
         _check(crew)
         if crew.num_processes == 1:
             return
+    tell_before_abort(lambda: "a peer does not answer; the same command tries again.")
     jax.distributed.initialize(
         crew.coordinator,
         crew.num_processes,
@@ -80,7 +81,6 @@ def join(crew: Crew) -> None:
         heartbeat_timeout_seconds=crew.heartbeat,
         shutdown_timeout_seconds=crew.heartbeat,
     )
-    tell_before_abort(lambda: "a peer does not answer; the same command tries again.")
 
 
 def _check(crew: Crew) -> None:

@@ -18,7 +18,7 @@ REMEMBERED = 100
 
 def leave(line: str) -> None:
     """Ends the process now, with a line: nothing is waited for, no other thread is asked."""
-    os.write(2, f"error: {' '.join(line.split())}\\n".encode())
+    os.write(2, f"error: {' '.join(line.split())}\n".encode())
     os._exit(EXIT_STUCK)
 
 
