@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key
 
 from latentgen.core.types import Batch, Method, PyTree
@@ -58,7 +58,7 @@ def check_batch(mesh: Mesh | None, batch_size: int) -> None:
         )
 
 
-def spec(mesh: Mesh, shape: tuple[int, ...]) -> PartitionSpec:
+def spec(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> PartitionSpec:
     """How a state's leaf of this shape is split: a large one along its largest axis that divides.
 
     By shape alone, so that an optimizer's moments lie where their parameters do.
