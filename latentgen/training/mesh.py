@@ -49,7 +49,7 @@ def make(devices: int | None = None, fsdp: int = 1) -> Mesh | None:
     return Mesh(np.array(chosen).reshape(-1, fsdp), (DATA, FSDP), (AxisType.Auto,) * 2)
 
 
-def check_batch(mesh: Mesh | None, batch_size: int) -> None:
+def check_batch(mesh: Mesh | AbstractMesh | None, batch_size: int) -> None:
     """Raises BadInput where the devices cannot have equal shares of a batch."""
     if mesh is not None and batch_size % mesh.size:
         raise BadInput(

@@ -50,11 +50,7 @@ def kernels(found: list[tuple[str, list]]) -> list[list[int]]:
 
 @pytest.mark.parametrize(
     ("setting", "turns"),
-    [
-        ("vae none 8 1 resident", 1),
-        ("gan none 8 1 resident", 2),
-        ("gan none 8 1 streamed", 2),
-    ],
+    [("vae none 8 1 streamed", 1), ("gan none 8 1 resident", 2)],
 )
 def test_a_turn_takes_one_all_reduce(answers: dict, setting: str, turns: int) -> None:
     """Of its gradients and its metrics together; nothing else is said between devices."""
@@ -81,7 +77,7 @@ def test_split_parameters_are_gathered_and_examples_are_not(answers: dict) -> No
     assert {kind for kind, _ in found} <= {"all-gather", "all-reduce", "reduce-scatter"}
 
 
-@pytest.mark.parametrize("setting", ["8 1 resident", "8 2 streamed", "4 4 resident"])
+@pytest.mark.parametrize("setting", ["8 1 resident", "4 4 streamed"])
 def test_devices_change_no_result(answers: dict, setting: str) -> None:
     """A GAN with batch norm in both networks: its means are those of the global batch."""
     one, many = answers["gan batch 1 1 resident"], answers[f"gan batch {setting}"]
@@ -99,11 +95,9 @@ def test_the_state_stays_where_it_is_and_gives_its_memory(answers: dict) -> None
         assert found["donated"], setting
         assert (found["split"] > 0) == (setting.split()[3] != "1"), setting
     held = {setting: found["held"] for setting, found in answers.items()}
-    one, two, four = (
-        held[f"gan batch {how}"] for how in ("8 1 resident", "8 2 streamed", "4 4 resident")
-    )
-    assert one == held["gan batch 1 1 resident"]
-    assert four < two < one
+    assert held["gan batch 8 1 resident"] == held["gan batch 1 1 resident"]
+    assert held["gan batch 4 4 streamed"] < held["gan batch 8 1 resident"] / 2
+    assert held["gan none 8 2 resident"] < held["gan none 8 1 resident"]
 
 
 def grid(data: int, fsdp: int) -> AbstractMesh:
@@ -143,9 +137,15 @@ def test_one_device_has_no_mesh_and_nothing_is_wrapped() -> None:
 @pytest.mark.parametrize(
     ("devices", "fsdp", "words"), [(3, 1, "--devices=3 must be at most 1"), (1, 2, "--fsdp=2")]
 )
-def test_what_does_not_divide_is_refused(devices: int, fsdp: int, words: str) -> None:
+def test_what_there_is_not_is_refused(devices: int, fsdp: int, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         mesh.make(devices, fsdp)
+
+
+def test_a_batch_of_unequal_shares_is_refused() -> None:
+    mesh.check_batch(grid(4, 2), 32)
+    with pytest.raises(BadInput, match="config.batch_size=36 must be a multiple of 8"):
+        mesh.check_batch(grid(4, 2), 36)
 
 
 class Noted:
