@@ -27,7 +27,7 @@ from latentgen.training.loop import Diverged, Stopped
 from latentgen.training.watchdog import leave
 
 FLAGS = flags.FLAGS
-EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED = 2, 3, 4, 5
+EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED, EXIT_MEMBERS = 2, 3, 4, 5, 6
 ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXIT_IO}
 
 

@@ -126,6 +126,13 @@ def load(
     return Run(folder, config, experiment, dataset, method, look)
 
 
+def alike(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:
+    """Another run on the same data, whose config differs in its seed and in numbers."""
+    experiment = build.experiment(config)
+    method = experiment.plan.wire(run.dataset.shape)
+    return run._replace(folder=folder, config=config, experiment=experiment, method=method)
+
+
 def _check_classes(classes: int, dataset: sources.DataSet) -> None:
     found = max(int(examples.label.max()) for examples in dataset.splits.values()) + 1
     if classes and found > classes:
@@ -219,6 +226,14 @@ def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:
         run.key,
         place=place(mesh, run.experiment.batch_size),
     )
+
+
+def rows_of(run: Run, feed: pipeline.Feed) -> Callable[[int, int], PyTree]:
+    """`Feed.rows` of the run, for whoever has on the device what it reads from already."""
+    if feed.resident == ():
+        return feed_of(run).rows
+    n, size = len(run.dataset.splits["train"].label), run.experiment.batch_size
+    return pipeline.indices(run.key, n, size, run.method.draws)
 
 
 def sampler(run: Run) -> Callable[[PyTree], Array]:

@@ -35,7 +35,12 @@ ALLOWED = {
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
     "runner": {"core", "data", "training", "views", "build"},
     "record": {"core", "data", "training", "runner"},
-    "solo": {"core", "data", "training", "runner", "record"},
+    "joint": {"core", "training", "runner", "record"},
+    "solo": {"core", "data", "training", "runner", "record", "joint"},
+    "launchers": {
+        *("core", "data", "metrics", "training", "build"),
+        *("runner", "record", "solo"),
+    },
     "features": {"core", "networks", "data", "training", "build"},
     "measures": {
         *("core", "probability", "data", "metrics", "training"),

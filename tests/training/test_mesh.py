@@ -144,7 +144,7 @@ def test_what_there_is_not_is_refused(devices: int, fsdp: int, words: str) -> No
 
 def test_a_batch_of_unequal_shares_is_refused() -> None:
     mesh.check_batch(grid(4, 2), 32)
-    with pytest.raises(BadInput, match="config.batch_size=36 must be a multiple of 8"):
+    with pytest.raises(BadInput, match=r"config\.batch_size=36 must be a multiple of 8"):
         mesh.check_batch(grid(4, 2), 36)
 
 
