@@ -21,7 +21,7 @@ from latentgen.errors import BadInput
 from latentgen.training import loop, watchdog
 from latentgen.training.loop import Diverged
 
-HEARTBEAT, STUCK = 30, 120  # seconds
+HEARTBEAT, STUCK = 30, 120.0  # seconds
 LONGEST = 2_000  # bytes of what processes tell each other at a time
 
 
