@@ -248,3 +248,19 @@ def test_a_mistake_of_the_first_process_ends_all_with_one_line(tmp_path: Path, c
     assert (code, other) == (2, 2)
     assert "config.batch_size=33" in err.splitlines()[-1]
     assert "batch_size" not in silent
+
+
+def test_a_divergence_is_found_by_all_and_told_by_the_first(tmp_path: Path, cache: Path) -> None:
+    workdir = tmp_path / "run"
+    words = [  # nothing bounds this game's value
+        *(*flags("gan"), f"--workdir={workdir}", "--config.method.game=wasserstein"),
+        *(f"--config.{p}_optimizer.name=sgd" for p in ("generator", "discriminator")),
+        *(f"--config.{p}_optimizer.lr=0.5" for p in ("generator", "discriminator")),
+        "--config.every.checkpoint=20",
+    ]
+    (code, _, err), (other, _, silent) = ends(crew(*words, cache=cache))
+    assert (code, other) == (5, 5), err + silent
+    assert err.splitlines()[-1].startswith("error: diverged at step ")
+    assert "diverged" not in silent
+    assert (workdir / "diverged.json").exists()
+    assert status(workdir)["status"] == "diverged"
