@@ -125,7 +125,7 @@ def test_eight_devices_train_as_one(trained: tuple[str, Path, Path]) -> None:
 def test_a_checkpoint_goes_on_elsewhere(
     trained: tuple[str, Path, Path], tmp_path: Path, cache: Path
 ) -> None:
-    """From eight devices to one; to two processes of two devices each, parameters split."""
+    """From eight devices to one; to two processes of two devices each, parameters split over all."""
     name, one, eight = trained
     workdir = cut_back(eight, tmp_path / "run")
     words = [*flags(name), f"--workdir={workdir}"]
@@ -134,7 +134,7 @@ def test_a_checkpoint_goes_on_elsewhere(
         assert done.returncode == 0, done.stderr
         assert f"continuing after step {MIDDLE}" in done.stderr
     else:
-        for code, _, err in ends(crew(*words, "--fsdp=2", cache=cache, **TWO)):
+        for code, _, err in ends(crew(*words, "--fsdp=4", cache=cache, **TWO)):
             assert code == 0, err
     assert_same_curves(one, workdir)
 
