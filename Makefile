@@ -6,7 +6,7 @@ PINNED ?=
 REFERENCE ?= $(LATENTGEN_CI)
 PYTEST_ARGS ?=
 WORKERS ?= 2
-BENCHMARKS := training importance_sampling frechet population reading startup overhead growth \
+BENCHMARKS := training importance_sampling frechet population sweeps reading startup overhead growth \
 	convolution
 
 # The virtual environment is ours alone: another one may be active, or PYTHONPATH set.

@@ -80,13 +80,14 @@ class Record:
         return self.restore(None)
 
     def restore(self, step: int | None) -> tuple[int, PyTree]:
-        """(updates done, state) of checkpoint `step`, or of the newest.
+        """(updates done, state) of checkpoint `step`, or of the newest; later ones go.
 
         Raises:
             Damaged: it is not what was saved.
         """
         like = jax.eval_shape(self.run.method.init, self.run.key)
         step, state, meta = self.checkpoints.restore(step, like)
+        self.checkpoints.forget_after(step)
         self._before, self._began = meta["seconds"], time.perf_counter()
         return step, state
 

@@ -54,6 +54,11 @@ class Place(NamedTuple):
     part: slice = slice(None)
 
 
+@functools.partial(jax.jit, static_argnames="n")
+def _permutation(key: Key[Array, ""], epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
+    return jax.random.permutation(jax.random.fold_in(key, epoch), n)
+
+
 def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"]]:
     """epoch -> its permutation of the n examples, computed on the CPU unless JAX has none."""
     try:
@@ -62,14 +67,10 @@ def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"
         cpu = jax.local_devices()[0]
     key = jax.device_put(stream(key, "order"), cpu)
 
-    @jax.jit
-    def permutation(epoch: Int[Array, ""]) -> Int[Array, " n"]:
-        return jax.random.permutation(jax.random.fold_in(key, epoch), n)
-
     @functools.lru_cache(maxsize=4)
     def order(epoch: int) -> Int[np.ndarray, " n"]:
         with jax.default_device(cpu):
-            return np.asarray(permutation(jnp.int32(epoch)))
+            return np.asarray(_permutation(key, jnp.int32(epoch), n))
 
     return order
 

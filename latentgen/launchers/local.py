@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -146,12 +145,9 @@ class Queue:
 
     def _judge(self, member: Member, code: int) -> None:
         place = self._sweep.place(member.run)
+        if code:
+            status.blame(place, code, place / folder.LOG)
         now = standing(place)
-        if code and now.status not in (status.DIVERGED, status.FAILED):
-            said = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            last = _last_line(place / folder.LOG)
-            status.Heart(place).end(status.FAILED, f"{said}: {last}" if last else said)
-            now = standing(place)
         again = self._tries.get(member.run, 0) < self._options.retries
         if code and code not in HOPELESS and again:
             self._tries[member.run] = self._tries.get(member.run, 0) + 1
@@ -177,14 +173,6 @@ class Queue:
         for job in self._running:
             job.process.wait()
         self._running.clear()
-
-
-def _last_line(log: Path) -> str:
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1][:300] if lines else ""
 
 
 def train(

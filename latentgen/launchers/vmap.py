@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from latentgen import build, runner, solo
 from latentgen.core.game import run_chunk
@@ -69,8 +69,10 @@ def groups(members: Sequence[Member]) -> list[Group]:
     method cannot be made with an unknown number in its place.
     """
     numbers = _varying(members)
-    first = {_structure(m, numbers): m for m in reversed(members)}
-    traced = {key for key in numbers if all(_traceable(m, key) for m in first.values())}
+    first = {_structure(m, numbers): m for m in reversed(members)}.values()
+    traced = numbers
+    if not all(_traceable(member, numbers) for member in first):
+        traced = {key for key in numbers if all(_traceable(m, {key}) for m in first)}
     found: dict[str, list[Member]] = {}
     for member in members:
         found.setdefault(_structure(member, traced), []).append(member)
@@ -90,26 +92,26 @@ def _structure(member: Member, traced: set[str]) -> str:
     return json.dumps(flat | shapes, sort_keys=True)
 
 
-def _traceable(member: Member, key: str) -> bool:
-    """Whether the method's functions can be traced with an unknown number at `key`."""
-    if flatten(member.config)[key] == 0:
-        return True
+def _traceable(member: Member, keys: set[str]) -> bool:
+    """Whether the method's functions can be traced with unknown numbers at these keys."""
+    flat = flatten(member.config)
+    unknown = {key: jnp.float32(0.5) for key in keys if flat[key] != 0}
 
-    def step(number: Float[Array, ""], shape: tuple[int, ...]) -> PyTree:
-        method = build.make(member.config, shape)({key: number})
+    def step(numbers: Mapping[str, Float[Array, ""]], shape: tuple[int, ...]) -> PyTree:
+        method = build.make(member.config, shape)(numbers)
         size = (method.draws, member.config["batch_size"])
         batches = Batch(jnp.zeros((*size, *shape)), jnp.zeros(size, jnp.int32))
         return method.step(method.init(run_key(0)), jnp.int32(0), batches, run_key(0))
 
-    for shape in SHAPES:
+    for shape in SHAPES if unknown else ():
         try:
-            jax.eval_shape(partial(step, shape=shape), jnp.float32(0.5))
+            jax.eval_shape(partial(step, shape=shape), unknown)
             return True
         except BadInput:  # the networks want another shape
             continue
         except (jax.errors.ConcretizationTypeError, TypeError):
             return False
-    return False
+    return not unknown
 
 
 class Crew(NamedTuple):
@@ -170,7 +172,7 @@ def _chunk(
     make: Callable[[Mapping[str, Any]], Method],
     batches: Callable[..., Any],
     hypers: Hypers,
-    seeds: Int[Array, " m"],
+    seeds: Integer[Array, " m"],
     *inputs: PyTree,
 ) -> tuple[PyTree, dict[str, Array], Array]:
     """`game.run_chunk` of a population, and whether each member's metrics and state are finite."""

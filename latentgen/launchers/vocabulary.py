@@ -26,7 +26,8 @@ from latentgen.errors import BadInput
 Row = dict[str, Any]
 """What one run changes: 'config.a.b' -> value."""
 
-Interval = tuple[float, float]
+Number = int | float
+Interval = tuple[Number, Number]
 
 
 class Series(NamedTuple):
@@ -51,7 +52,7 @@ class Series(NamedTuple):
         return [self.row(i, seed) for i in range(self.length)]
 
 
-def interval(low: float, high: float) -> Interval:
+def interval(low: Number, high: Number) -> Interval:
     """The numbers from `low` to `high`."""
     return low, high
 

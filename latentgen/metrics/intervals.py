@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
 
@@ -22,7 +23,7 @@ class Spread(NamedTuple):
     median: float
 
 
-def spread(values: Sequence[float], level: float = 0.95) -> Spread:
+def spread(values: Sequence[float] | Float[np.ndarray, " n"], level: float = 0.95) -> Spread:
     """Mean, standard deviation, t interval and median.
 
     mean +- t_{n-1, (1 + level)/2} sd / sqrt(n), which holds the true mean in a share `level` of

@@ -111,6 +111,12 @@ class Checkpoints:
         """The newest complete checkpoint, None where there is none."""
         return max(self.steps(), default=None)
 
+    def forget_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, which a run that goes on from here saves anew."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+
     def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
         """Writes checkpoint `step`; when it returns, the checkpoint is complete.
 

@@ -86,13 +86,15 @@ class Diverged(Exception):
 def signals() -> Iterator[Callable[[], int | None]]:
     """Catches SIGTERM and SIGINT while inside; yields a function that tells which came, if any.
 
-    A second signal of the same kind ends the process at once.
+    A second SIGINT ends the process at once. A second SIGTERM says nothing new: batch systems send
+    several, milliseconds apart, and what is being saved shall be saved.
     """
     seen: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
         seen.append(signum)
-        signal.signal(signum, old[signum])
+        if signum == signal.SIGINT:
+            signal.signal(signum, old[signum])
 
     old: dict[int, Any] = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     try:

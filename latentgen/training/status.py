@@ -1,11 +1,14 @@
 """Where a run stands, for whoever looks at its folder: status.json, replaced whole each time."""
 
+import contextlib
 import os
+import signal
 import socket
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from latentgen.errors import BadInput
 from latentgen.training import workdir
 
 STATUS = "status.json"
@@ -47,6 +50,32 @@ def job() -> str | None:
     """The batch job that this process belongs to, 'array_task' in an array."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{name}") for name in ("JOB_ID", "TASK_ID"))
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def blame(folder: Path, code: int, log: Path) -> None:
+    """Says that a run has failed whose process could not say so itself.
+
+    Nothing, where another process holds the folder: its run has not failed.
+
+    Args:
+        folder: the run's.
+        code: with which its process ended; -n where signal n killed it.
+        log: what it printed.
+    """
+    with contextlib.suppress(BadInput), workdir.lock(folder):
+        now = read(folder)
+        if now is None or now.status not in (DIVERGED, FAILED):
+            said = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            last = _last_line(log)
+            Heart(folder).end(FAILED, f"{said}: {last}" if last else said)
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1][:300] if lines else ""
 
 
 class Heart:

@@ -118,6 +118,13 @@ def test_signals_are_noted_once_then_act_and_handlers_come_back() -> None:
     signal.signal(signal.SIGINT, inherited)
 
 
+def test_a_second_sigterm_does_not_end_what_is_being_saved() -> None:
+    with signals() as seen:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert seen() == signal.SIGTERM
+
+
 @pytest.mark.parametrize(
     ("longest", "idle"),
     [
