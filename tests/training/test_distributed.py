@@ -125,7 +125,7 @@ def test_eight_devices_train_as_one(trained: tuple[str, Path, Path]) -> None:
 def test_a_checkpoint_goes_on_elsewhere(
     trained: tuple[str, Path, Path], tmp_path: Path, cache: Path
 ) -> None:
-    """From eight devices to one; to two processes of two devices each, parameters split over all."""
+    """From eight devices to one; to two processes of two, parameters split over all four."""
     name, one, eight = trained
     workdir = cut_back(eight, tmp_path / "run")
     words = [*flags(name), f"--workdir={workdir}"]
