@@ -35,3 +35,19 @@ def whole(params: PyTree) -> PyTree:
     if not _meshed():
         return params
     return jax.lax.with_sharding_constraint(params, jax.tree.map(lambda _: PartitionSpec(), params))
+
+
+def merged(x: Shaped[Array, "k n *shape"]) -> Shaped[Array, "kn *shape"]:
+    """k values of each of n examples in a row, one example after the other on a mesh: so a device
+    keeps the values of its own examples.
+    """
+    if _meshed():
+        x = x.swapaxes(0, 1)
+    return x.reshape(-1, *x.shape[2:])
+
+
+def parted(x: Shaped[Array, "kn *shape"], k: int) -> Shaped[Array, "k n *shape"]:
+    """The inverse of `merged`."""
+    if _meshed():
+        return x.reshape(-1, k, *x.shape[1:]).swapaxes(0, 1)
+    return x.reshape(k, -1, *x.shape[1:])

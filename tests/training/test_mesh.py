@@ -50,10 +50,12 @@ def kernels(found: list[tuple[str, list]]) -> list[list[int]]:
 
 @pytest.mark.parametrize(
     ("setting", "turns"),
-    [("vae none 8 1 streamed", 1), ("gan none 8 1 resident", 2)],
+    [("vae:iwae none 8 1 streamed", 1), ("gan none 8 1 resident", 2)],
 )
 def test_a_turn_takes_one_all_reduce(answers: dict, setting: str, turns: int) -> None:
-    """Of its gradients and its metrics together; nothing else is said between devices."""
+    """Of its gradients and its metrics together; nothing else is said between devices, also where
+    each example has many codes.
+    """
     found = said(answers, setting)
     assert [kind for kind, _ in found] == ["all-reduce"] * turns
     assert all(len(kernels([one])) >= 2 for one in found)
@@ -77,10 +79,17 @@ def test_split_parameters_are_gathered_and_examples_are_not(answers: dict) -> No
     assert {kind for kind, _ in found} <= {"all-gather", "all-reduce", "reduce-scatter"}
 
 
-@pytest.mark.parametrize("setting", ["8 1 resident", "4 4 streamed"])
-def test_devices_change_no_result(answers: dict, setting: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("gan batch", "8 1 resident"),
+        ("gan batch", "4 4 streamed"),
+        ("vae:iwae none", "8 1 streamed"),
+    ],
+)
+def test_devices_change_no_result(answers: dict, name: str, setting: str) -> None:
     """A GAN with batch norm in both networks: its means are those of the global batch."""
-    one, many = answers["gan batch 1 1 resident"], answers[f"gan batch {setting}"]
+    one, many = answers[f"{name} 1 1 resident"], answers[f"{name} {setting}"]
     assert many["fine"]
     assert one["metrics"].keys() == many["metrics"].keys()
     for name, values in one["metrics"].items():
