@@ -17,7 +17,7 @@ Exit codes are those of `latentgen.run`, and 6 where a run failed or diverged.
 import runpy
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ from absl import flags
 
 from latentgen import door
 from latentgen.errors import BadInput, choose
-from latentgen.launchers import folder, inline, local, plan, results, vmap, vocabulary
+from latentgen.launchers import folder, inline, local, plan, results, slurm, vmap, vocabulary
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.options import Options
 from latentgen.launchers.plan import Member
 from latentgen.training import loop, status, workdir
 
 FLAGS = flags.FLAGS
-ENGINES: dict[str, Callable[..., None]] = {"vmap": vmap.train, "local": local.train}
+ENGINES = ("vmap", "local", "slurm")
 RETRY = (status.FAILED, status.DIVERGED)
 
 
@@ -45,14 +45,16 @@ def main() -> None:
     if FLAGS.status:
         tell(folder.load(place))
         return
-    engine = choose("--engine", FLAGS.engine, {**ENGINES, "auto": None})
+    choose("--engine", FLAGS.engine, dict.fromkeys(("auto", *ENGINES)))
     for word in FLAGS.retry:
         choose("--retry", word, dict.fromkeys(RETRY))
     members = plan.members(FLAGS.config, rows())
     options = _options()
     name = FLAGS.engine
-    if engine is None:
+    if name == "auto":
         name, options = _automatic(options)
+    if name == "slurm":
+        slurm.check(_job())
     if name == "vmap":
         check_together(members, FLAGS.engine)
     if FLAGS.dry_run:
@@ -67,8 +69,10 @@ def main() -> None:
                 folder.forget(sweep.place(member.run))
         print(f"{len(members)} runs, {len(todo)} to train: {name}", file=sys.stderr)
         try:
-            if todo:
-                ENGINES[name](sweep, todo, options, stopped)
+            if name == "slurm":
+                slurm.train(sweep, todo, options, _job())
+            elif todo:
+                (vmap if name == "vmap" else local).train(sweep, todo, options, stopped)
         finally:
             results.write(sweep)
     if tell(sweep):
@@ -130,6 +134,31 @@ def _options() -> Options:
     )
 
 
+def _job() -> slurm.Options:
+    """What the flags ask of Slurm for each run."""
+    names = [name for name in slurm.Options._fields if name != "extra"]
+    extra = {}
+    for text in FLAGS.sbatch:
+        key, _, value = text.lstrip("-").partition("=")
+        extra[key] = value or True
+    return slurm.Options(**{name: getattr(FLAGS, name) for name in names}, extra=extra)
+
+
+def define_job_flags() -> None:
+    """What a job asks of Slurm."""
+    text = {"partition": "Partition.", "account": "Account.", "qos": "Quality of service."}
+    text["mem"] = "Memory, in sbatch's words: 16G."
+    for name, help_string in text.items():
+        flags.DEFINE_string(name, None, f"slurm: {help_string}")
+    flags.DEFINE_integer("time", 60, "slurm: minutes, then a run is requeued.", lower_bound=1)
+    flags.DEFINE_integer("lead", 30, "slurm: seconds before that at which it is told to save.")
+    flags.DEFINE_integer("gpus", 0, "slurm: GPUs of a run.", lower_bound=0)
+    flags.DEFINE_integer("cpus", 1, "slurm: cores of a run.")
+    flags.DEFINE_integer("at_once", None, "slurm: how many runs at the same time.")
+    flags.DEFINE_integer("requeues", 1_000, "slurm: how often a run may be requeued.")
+    flags.DEFINE_multi_string("sbatch", [], "slurm: any other option of sbatch: constraint=a100.")
+
+
 def _automatic(options: Options) -> tuple[str, Options]:
     if FLAGS.jobs or local.devices().number > 1:
         return "local", options
@@ -167,7 +196,7 @@ def preview(place: Path, members: Sequence[Member], engine: str) -> None:
         for group in vmap.groups(members):
             keys = f", tracing {', '.join(group.keys)}" if group.keys else ""
             print(f"  one program for {len(group.members)}{keys}")
-    else:
+    elif engine == "local":
         found = local.devices()
         print(f"  {FLAGS.jobs or found.number} at once on {found.number} x {found.platform}")
 
@@ -211,6 +240,7 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer("retries", 0, "local: new starts of a process that failed.", lower_bound=0)
     flags.DEFINE_float("memory", None, "vmap: GiB that a program may use.", lower_bound=0.001)
+    define_job_flags()
     door.define_data_flags()
     flags.adopt_module_key_flags(door)
     door.run(main, parse)

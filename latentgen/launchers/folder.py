@@ -12,7 +12,9 @@ import fcntl
 import hashlib
 import json
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ from latentgen.training import provenance, status, workdir
 
 SWEEP, MANIFEST, POPULATIONS = "sweep.json", "manifest.jsonl", "populations.json"
 RUNS, SOURCE, LOG = "runs", "src", "log.txt"
+SILENT = 1_800.0  # seconds after which a run on another machine is taken for dead
 ENDED = (status.DONE, status.DIVERGED, status.FAILED)
 
 
@@ -148,9 +151,16 @@ def standing(place: Path) -> Standing:
         return Standing(status.DONE, None)
     if found is None:
         return Standing(status.PENDING, None)
-    if found.status == status.RUNNING and not in_use(place):
-        return Standing(status.PREEMPTED, "killed: it holds its folder no more")
+    if found.status == status.RUNNING and not _alive(place, found):
+        return Standing(status.PREEMPTED, "killed: it gives no sign of life")
     return Standing(found.status, found.reason)
+
+
+def _alive(place: Path, found: status.Status) -> bool:
+    """Of this machine the lock tells; of others what they said last, which may be a long chunk."""
+    if found.host == socket.gethostname():
+        return in_use(place)
+    return time.time() - found.beat < SILENT
 
 
 def in_use(place: Path) -> bool:

@@ -24,6 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from latentgen.errors import BadInput, choose, positive
+from latentgen.launchers import local
+from latentgen.launchers.folder import Sweep, snapshot
+from latentgen.launchers.plan import Member
 from latentgen.training import status, workdir
 
 if TYPE_CHECKING:
@@ -238,6 +241,24 @@ def submit(
             if options.at_once is not None:
                 after = jobs[0].partition("_")[0]
         return submitted
+
+
+def train(sweep: Sweep, todo: Sequence[Member], options: local.Options, asked: Options) -> None:
+    """Submits these members with the source as it is now, and says what was submitted.
+
+    Raises:
+        BadInput: as for `submit`.
+    """
+    source = snapshot(sweep.folder)
+    command = lambda run: local.command(sweep, run, options)  # noqa: E731
+    jobs = submit(sweep.folder, [member.run for member in todo], command, source, asked)
+    waiting = queued(sweep.folder)
+    arrays = ", ".join(dict.fromkeys(job.partition("_")[0] for _, job in jobs))
+    print(
+        f"{len(jobs)} runs submitted{f' as {arrays}' if arrays else ''}, {len(waiting)} in Slurm's "
+        "queue; they need this launcher no more.",
+        file=sys.stderr,
+    )
 
 
 def queued(folder: Path) -> dict[str, tuple[str, str]]:
