@@ -16,6 +16,7 @@ from latentgen.errors import BadInput
 from latentgen.runner import COLLAPSED, PAIRS, SUMMARY, Run, identity, sampler
 from latentgen.training import hooks, loop, provenance, status, workdir
 from latentgen.training.checkpoint import Checkpoints
+from latentgen.training.distributed import PeerLost
 from latentgen.training.log import METRICS, Log, read
 from latentgen.training.pictures import pairs
 
@@ -134,7 +135,7 @@ def _verdict(error: BaseException | None) -> tuple[str, str | None]:
         return status.DONE, None
     if isinstance(error, loop.Diverged):
         return status.DIVERGED, str(error)
-    if isinstance(error, loop.Stopped | KeyboardInterrupt):
+    if isinstance(error, loop.Stopped | PeerLost | KeyboardInterrupt):
         return status.PREEMPTED, str(error) or "interrupted"
     said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
     return status.FAILED, " ".join(said.split())[:500]

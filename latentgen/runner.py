@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
 from latentgen import build, views
@@ -18,6 +19,7 @@ from latentgen.data.preprocess import preprocess_for
 from latentgen.errors import BadInput
 from latentgen.training import loop, workdir
 from latentgen.training.checkpoint import Checkpoints
+from latentgen.training.mesh import place
 
 SUMMARY = "summary.json"
 COLLAPSED = "collapsed.json"
@@ -206,11 +208,15 @@ def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tup
     return step, state
 
 
-def feed_of(run: Run) -> pipeline.Feed:
+def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:
     """The batches that the run trains on.
 
+    Args:
+        mesh: of the devices that share each batch; None for one device.
+
     Raises:
-        BadInput: there are fewer examples than a batch has.
+        BadInput: there are fewer examples than a batch has, or the devices cannot have equal
+            shares of it.
     """
     return pipeline.feed(
         run.dataset.splits["train"],
@@ -218,6 +224,7 @@ def feed_of(run: Run) -> pipeline.Feed:
         run.experiment.batch_size,
         run.method.draws,
         run.key,
+        place=place(mesh, run.experiment.batch_size),
     )
 
 

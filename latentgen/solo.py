@@ -5,20 +5,27 @@ import sys
 from collections.abc import Callable
 
 import jax
+from jax.sharding import Mesh
 
 from latentgen import runner
 from latentgen.data import pipeline
+from latentgen.joint import Joint
 from latentgen.record import Record
 from latentgen.runner import DIVERGED, DIVERGED_STATE, Run, identity, said, sampler
-from latentgen.training import divergence, loop, provenance, workdir
+from latentgen.training import distributed, divergence, loop, provenance, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.log import Progress
+from latentgen.training.mesh import local, spread
 
 
-def train(run: Run) -> None:
+def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) -> None:
     """Trains to the end, in a folder that no other process trains in.
 
     A run that diverges leaves what it takes to see the step again: see `replay.py`.
+
+    Args:
+        mesh: of the devices that train, all of all processes; None for one device.
+        stuck: see `Joint`.
 
     Raises:
         BadInput: another process holds the folder, or another config owns it.
@@ -26,9 +33,10 @@ def train(run: Run) -> None:
         Damaged: the newest checkpoint is not what was saved.
         Diverged: something is not finite; says at which step, and what.
     """
-    feed = runner.feed_of(run)
+    feed = runner.feed_of(run, mesh)
+    run = run._replace(method=spread(run.method, mesh))
     warn(run)
-    with Record(run) as record, loop.signals() as stopped:
+    with Joint(run, mesh, stuck) as record, distributed.signals() as stopped:
         try:
             _train(run, feed, record, stopped)
         except loop.Diverged as bad:
@@ -46,9 +54,7 @@ def warn(run: Run) -> None:
         print("warning: config.compute='bfloat16' is slower than float32 on CPUs.", file=sys.stderr)
 
 
-def _train(
-    run: Run, feed: pipeline.Feed, record: Record, stopped: Callable[[], int | None]
-) -> None:
+def _train(run: Run, feed: pipeline.Feed, record: Joint, stopped: Callable[[], int | None]) -> None:
     first, state = record.resume()
     last, every = run.experiment.steps, run.experiment.every
     progress = Progress(last, first)
@@ -74,7 +80,7 @@ def _train(
 def explain(
     run: Run,
     feed: pipeline.Feed,
-    record: Record,
+    record: Record | Joint,
     bad: loop.Diverged,
     stopped: Callable[[], int | None],
 ) -> str:
@@ -103,7 +109,8 @@ def explain(
             f"{bad}, but not when these steps were done again: this device does not repeat "
             f"itself. The same command goes on from step {at}."
         )
-    return leave(run, found)
+    found = found._replace(state_before=local(found.state_before))
+    return distributed.once(lambda: leave(run, found))
 
 
 def leave(run: Run, found: divergence.Found) -> str:

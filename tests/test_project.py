@@ -35,7 +35,8 @@ ALLOWED = {
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
     "runner": {"core", "data", "training", "views", "build"},
     "record": {"core", "data", "training", "runner"},
-    "solo": {"core", "data", "training", "runner", "record"},
+    "joint": {"core", "training", "runner", "record"},
+    "solo": {"core", "data", "training", "runner", "record", "joint"},
     "launchers": {
         *("core", "data", "metrics", "training", "build"),
         *("runner", "record", "solo"),

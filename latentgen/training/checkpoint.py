@@ -21,6 +21,7 @@ import numpy as np
 
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput
+from latentgen.training.distributed import several
 
 ATTEMPTS = 5  # a reader beside a busy writer: how often the newest may vanish under its hands
 
@@ -67,15 +68,18 @@ class Checkpoints:
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._args = ocp.args
+        if not read_only:
+            self._path.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             self._path,
             item_names=("state", "record"),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=None if read_only else keep,
-                create=not read_only,
+                create=False,
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
                 enable_async_checkpointing=False,
+                **_alone(ocp),
             ),
         )
 
@@ -125,12 +129,14 @@ class Checkpoints:
         record = json.loads(json.dumps({"meta": meta, "leaves": leaves}))
         if self._read_only:  # Orbax would say that it had saved
             raise RuntimeError(f"{str(self._path)!r} was opened for reading only")
+        # Of several processes Orbax expects that each saves its part of a device's array.
+        as_array = np.asarray if several() else jnp.asarray
         self._manager.save(
             step,
             args=self._args.Composite(
                 state=self._args.StandardSave(
                     # Orbax refuses arrays without elements: their shape is all there is to know.
-                    {path: jnp.asarray(x) for path, x in by_path(state).items() if np.size(x)}
+                    {path: as_array(x) for path, x in by_path(state).items() if np.size(x)}
                 ),
                 record=self._args.JsonSave(record | {"sha256": _sha256(record)}),
             ),
@@ -187,7 +193,7 @@ class Checkpoints:
             raise Damaged(f"checkpoint {step} is damaged: its record is not what was saved")
         targets = by_path(like)
         _compare(step, record["leaves"], targets)
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         flat = self._manager.restore(
             step,
             args=self._args.Composite(
@@ -209,6 +215,18 @@ class Checkpoints:
                 raise Damaged(f"checkpoint {step} is damaged: {path} is not what was saved")
         leaves = [flat[path] for path in targets]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), record["meta"]
+
+
+def _alone(ocp: Any) -> dict[str, Any]:
+    """One of several processes reads and writes by itself: Orbax is to wait for no other."""
+    if not several():
+        return {}
+    me = jax.process_index()
+    return {
+        "multiprocessing_options": ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+        )
+    }
 
 
 def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:
