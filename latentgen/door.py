@@ -205,15 +205,18 @@ def default_workdir() -> str:
     return str(Path("runs", "-".join(filter(None, (Path(file).stem, variant)))))
 
 
-def trained() -> tuple[Run, int, PyTree]:
-    """(run, updates done, state) of what --workdir holds, at checkpoint --step or the newest.
+def trained(place: Path | None = None) -> tuple[Run, int, PyTree]:
+    """(run, updates done, state) of what a folder holds, at checkpoint --step or the newest.
+
+    Args:
+        place: the folder; --workdir where it is None.
 
     Raises:
         BadInput: there is no such run or checkpoint.
     """
-    if FLAGS.workdir is None:
+    if place is None and FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of a run.")
-    run = runner.reopen(Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
+    run = runner.reopen(place or Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
     return run, *runner.restore(run, FLAGS.step)
 
 
