@@ -5,17 +5,19 @@ follows the page into the dark and onto paper.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 340, 210
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 36
+LEFT, RIGHT, TOP, BOTTOM = 52, 20, 10, 36
 LOOKS = 8
 """How many colours with dashes the style knows; `GREY` is the ninth."""
 GREY = -1
 DECADES = 1.3
 """A log axis is for positive values of which the largest is 10^DECADES of the smallest, or more."""
+LEAST_CUT = 20  # values that an axis must hold to be cut
 OUTLIERS = 8.0
 """An axis is cut where values reach this many times beyond the central 96 % of them."""
 
@@ -71,13 +73,18 @@ class Row(NamedTuple):
     look: int = 0
 
 
+def round_step(low: float, high: float, count: int = 5) -> float:
+    """1, 2 or 5 times a power of ten, such that it fits about `count` times between the two."""
+    rough = (high - low) / max(count - 1, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * m for m in (1, 2, 5, 10) if power * m >= rough * (1 - 1e-9))
+
+
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round values (1, 2, 5 times a power of ten) from low to high."""
     if not high > low:
         return [low]
-    rough = (high - low) / max(count - 1, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * (1 - 1e-9))
+    step = round_step(low, high, count)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     digits = max(0, 1 - math.floor(math.log10(step)))
     return [round(i * step, digits) + 0.0 for i in range(first, last + 1)]
@@ -91,7 +98,9 @@ def log_ticks(low: float, high: float) -> list[float]:
     if len(powers) >= 2:
         return powers
     around = range(first - 1, last + 2)
-    return [m * 10.0**i for i in around for m in (1, 2, 5) if low <= m * 10.0**i * (1 + 1e-9) <= high]
+    return [
+        m * 10.0**i for i in around for m in (1, 2, 5) if low <= m * 10.0**i * (1 + 1e-9) <= high
+    ]
 
 
 def label(value: float) -> str:
@@ -115,16 +124,25 @@ def spans_decades(values: Sequence[float]) -> bool:
 
 
 def axis(values: Sequence[float], start: float, stop: float, count: int = 5) -> Axis:
-    """An axis that holds finite `values`; cut where few of them are far out."""
+    """An axis of round ends that holds finite `values`; cut where few of them are far out."""
     known = sorted(v for v in values if math.isfinite(v)) or [0.0, 1.0]
     low, high, cut = known[0], known[-1], False
     a, b = known[int(0.02 * (len(known) - 1))], known[math.ceil(0.98 * (len(known) - 1))]
-    if len(known) >= 20 and b > a and (high - b > OUTLIERS * (b - a) or a - low > OUTLIERS * (b - a)):
+    beyond = max(high - b, a - low)
+    if len(known) >= LEAST_CUT and b > a and beyond > OUTLIERS * (b - a):
         low, high, cut = max(low, a - 0.1 * (b - a)), min(high, b + 0.1 * (b - a)), True
-    if high == low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
+    step = round_step(low, high, count)
+    low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
     return Axis(low, high, start, stop, [(t, label(t)) for t in ticks(low, high, count)], cut=cut)
+
+
+def step_axis(values: Sequence[float], start: float, stop: float) -> Axis:
+    """An axis of steps: from 0 to the last one."""
+    last = max(values, default=1.0) or 1.0
+    return Axis(0.0, last, start, stop, [(t, label(t)) for t in ticks(0.0, last)])
 
 
 def log_axis(values: Sequence[float], start: float, stop: float) -> Axis:
@@ -180,8 +198,11 @@ def _svg(parts: Sequence[str], told: str, height: int = HEIGHT, width: int = WID
 
 
 def _clip(identity: str, inside: Sequence[str]) -> list[str]:
+    identity = re.sub(r"[^A-Za-z0-9]+", "-", identity)
     box = f'x="{LEFT}" y="{TOP - 4}" width="{WIDTH - LEFT - RIGHT}"'
-    clip = f'<clipPath id="{identity}"><rect {box} height="{HEIGHT - TOP - BOTTOM + 8}"/></clipPath>'
+    clip = (
+        f'<clipPath id="{identity}"><rect {box} height="{HEIGHT - TOP - BOTTOM + 8}"/></clipPath>'
+    )
     return [clip, f'<g clip-path="url(#{identity})">', *inside, "</g>"]
 
 
@@ -201,12 +222,7 @@ def line_chart(told: str, lines: Sequence[Line], identity: str, x_name: str = "s
         identity: unique in the page.
     """
     every = [point for line in lines for point in line.points]
-    across = axis([x for x, _ in every], LEFT, WIDTH - RIGHT)._replace(cut=False)
-    if every:
-        first, last = min(x for x, _ in every), max(x for x, _ in every)
-        if last > first:
-            across = across._replace(low=first, high=last)
-            across = across._replace(ticks=[(t, label(t)) for t in ticks(first, last)])
+    across = step_axis([x for x, _ in every], LEFT, WIDTH - RIGHT)
     up = axis([y for _, y in every], HEIGHT - BOTTOM, TOP)
     drawn = []
     for line in sorted(lines, key=lambda line: not line.thin):
@@ -253,28 +269,30 @@ def scatter_chart(told: str, dots: Sequence[Dot], x_name: str, identity: str) ->
 
 def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
     """A line for each setting: its runs as dots, the mean as a bar, the interval as a line."""
-    width, left, each = 680, 190, 20
+    width, left, each = 460, 150, 20
     height = TOP + each * len(rows) + BOTTOM
     every = [v for row in rows for v in (*row.values, row.low, row.high, row.mean) if v is not None]
     across = axis(every, left + 8, width - RIGHT - 8, 6)._replace(cut=False)
-    known = [v for v in every if math.isfinite(v)] or [0.0, 1.0]
-    across = across._replace(low=min(known), high=max(known)) if max(known) > min(known) else across
-    across = across._replace(ticks=[(t, label(t)) for t in ticks(across.low, across.high, 6)])
     bottom = height - BOTTOM
     parts = []
     for value, text in across.ticks:
         x = across.at(value)
         parts.append(f'<path class="g" d="M{x:.1f} {TOP}V{bottom}"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" class="m">{escape(text)}</text>')
-    parts.append(f'<text x="{(left + width) / 2}" y="{height - 4}" class="m n">{escape(x_name)}</text>')
+    parts.append(
+        f'<text x="{(left + width) / 2}" y="{height - 4}" class="m n">{escape(x_name)}</text>'
+    )
     for i, row in enumerate(rows):
         y, look = TOP + each * (i + 0.5), f"l{'g' if row.look == GREY else row.look % LOOKS}"
-        name = row.name if len(row.name) <= 32 else f"{row.name[:31]}\u2026"
+        name = row.name if len(row.name) <= 24 else f"{row.name[:23]}\u2026"
         parts.append(f'<text x="{left - 6}" y="{y + 3.5}" class="e">{escape(name)}</text>')
         if row.low is not None and row.high is not None:
             a, b = across.at(row.low), across.at(row.high)
             parts.append(f'<path class="{look} s" d="M{a:.1f} {y}H{b:.1f}"/>')
-        parts += [f'<circle class="{look} f" cx="{across.at(v):.1f}" cy="{y}" r="2.5"/>' for v in row.values]
+        parts += [
+            f'<circle class="{look} f" cx="{across.at(v):.1f}" cy="{y}" r="2.5"/>'
+            for v in row.values
+        ]
         parts.append(f'<path class="{look} s w" d="M{across.at(row.mean):.1f} {y - 6}v12"/>')
     return Drawn(_svg(parts, told, height, width))
 

@@ -89,6 +89,22 @@ def ranked(members: Sequence[Member], metric: str | None, lower: bool) -> list[S
     return sorted(settings, key=order)
 
 
+def best(settings: Sequence[Setting], metric: str | None, lower: bool) -> list[Member]:
+    """Runs that are done: one of each setting, its best, the best setting first; then the others.
+
+    Args:
+        settings: ranked.
+    """
+    rows = []
+    for i, setting in enumerate(settings):
+        found = [(score(m, metric) if metric else None, m) for m in setting.members]
+        done = [(value, member) for value, member in found if member.status == "done"]
+        worst = math.inf if lower else -math.inf
+        done.sort(key=lambda each: worst if each[0] is None else each[0], reverse=not lower)
+        rows += [(place, i, member) for place, (_, member) in enumerate(done)]
+    return [member for _, _, member in sorted(rows, key=lambda row: row[:2])]
+
+
 def choose_metric(members: Sequence[Member], asked: str | None) -> str | None:
     """What to rank by: what was asked for, else a sensible one; None where there is none at all.
 
