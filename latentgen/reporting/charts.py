@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 340, 210
-LEFT, RIGHT, TOP, BOTTOM = 52, 20, 10, 36
+WIDTH, HEIGHT = 340.0, 210.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 10.0, 36.0
 LOOKS = 8
 """How many colours with dashes the style knows; `GREY` is the ninth."""
 GREY = -1
@@ -172,7 +172,7 @@ def thinned(points: Sequence[Point], most: int) -> list[Point]:
     return [points[round(i * last / (most - 1))] for i in range(most)]
 
 
-def _frame(across: Axis, up: Axis, x_name: str, height: int = HEIGHT) -> list[str]:
+def _frame(across: Axis, up: Axis, x_name: str, height: float = HEIGHT) -> list[str]:
     """Grid lines, ticks and the name of the horizontal axis."""
     bottom = height - BOTTOM
     parts = []
@@ -190,7 +190,7 @@ def _frame(across: Axis, up: Axis, x_name: str, height: int = HEIGHT) -> list[st
     return parts
 
 
-def _svg(parts: Sequence[str], told: str, height: int = HEIGHT, width: int = WIDTH) -> str:
+def _svg(parts: Sequence[str], told: str, height: float = HEIGHT, width: float = WIDTH) -> str:
     inside = "".join(parts)
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(told)}">{inside}</svg>'
@@ -251,7 +251,7 @@ def scatter_chart(told: str, dots: Sequence[Dot], x_name: str, identity: str) ->
     else:
         across = axis(numbers, LEFT + 10, WIDTH - RIGHT - 10)._replace(cut=False)
     place: Callable[[float | str], float] = lambda x: across.at(  # noqa: E731
-        names.index(x) if isinstance(x, str) else x
+        float(names.index(x)) if isinstance(x, str) else x
     )
     up = axis([dot.y for dot in dots if dot.y is not None], HEIGHT - BOTTOM - 14, TOP + 4)
     drawn = []
@@ -269,7 +269,7 @@ def scatter_chart(told: str, dots: Sequence[Dot], x_name: str, identity: str) ->
 
 def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
     """A line for each setting: its runs as dots, the mean as a bar, the interval as a line."""
-    width, left, each = 460, 150, 20
+    width, left, each = 460.0, 150.0, 20.0
     height = TOP + each * len(rows) + BOTTOM
     every = [v for row in rows for v in (*row.values, row.low, row.high, row.mean) if v is not None]
     across = axis(every, left + 8, width - RIGHT - 8, 6)._replace(cut=False)
@@ -320,7 +320,7 @@ def field_chart(
         picture: a data URI of the square `frame`, (left, bottom, right, top).
         boundary: short pieces of the line where the function is zero.
     """
-    size = 360
+    size = 360.0
     left, bottom, right, top = frame
     x_of = lambda x: size * (x - left) / (right - left)  # noqa: E731
     y_of = lambda y: size * (top - y) / (top - bottom)  # noqa: E731

@@ -250,10 +250,10 @@ def _pictures(path: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def curve(member: Member, split: str, term: str) -> list[tuple[int, float]]:
+def curve(member: Member, split: str, term: str) -> list[tuple[float, float]]:
     """(step, value) of one term, finite values only."""
     points = [
-        (int(line["step"]), value)
+        (float(line["step"]), value)
         for line in member.lines
         if line["split"] == split and (value := number(line.get(term))) is not None
     ]

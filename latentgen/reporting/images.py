@@ -4,13 +4,16 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import PIL.Image
+from jaxtyping import UInt8
 
 from latentgen.training.hooks import GAP
 from latentgen.training.pictures import CELL, Image
+
+T = TypeVar("T")
 
 THIN_GAP = 1
 """Pixels between the images of a shrunk grid: enlarged with the rest, it is seen."""
@@ -64,7 +67,7 @@ def read(path: Path) -> Image:
     return shrunk(x[..., None] if x.ndim == 2 else x)
 
 
-def shrunk(x: Image) -> Image:
+def shrunk(x: Image) -> UInt8[np.ndarray, "small_height small_width channels"]:
     """A grid of images without their enlargement, `THIN_GAP` apart; what is no such grid, as it is.
 
     `training.pictures.grid` enlarges each image by a whole factor; pixelated rendering enlarges
@@ -119,7 +122,7 @@ def data_uri(image: Image, quality: int | None = None) -> str:
     return f"data:image/webp;base64,{base64.b64encode(webp(image, quality)).decode()}"
 
 
-def thin(steps: Sequence[int], most: int) -> list[int]:
+def thin(steps: Sequence[T], most: int) -> list[T]:
     """At most `most` of the steps, the first and the last among them."""
     if len(steps) <= most:
         return list(steps)

@@ -278,8 +278,8 @@ def _settings_notes(folder: Folder, settings: Sequence[Setting], metric: str | N
     lost = sum(bool(s.count("diverged", *sections.FAILED)) for s in settings)
     if lost:
         lines.append(
-            f"{lost} of {len(settings)} settings have runs that diverged or failed; their means "
-            "leave these out, and the interval does not hold for them."
+            f"In {lost} of {len(settings)} settings runs diverged or failed: means leave these "
+            "out, and intervals do not hold there."
         )
     if any(s.score is not None and s.score.n == 1 for s in settings):
         lines.append("One run alone has no interval.")

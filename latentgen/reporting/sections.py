@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from latentgen.reporting import charts, folders, scores
+from latentgen.reporting import charts, folders, images, scores
 from latentgen.reporting.charts import GREY, LOOKS, Dot, Line, Row
 from latentgen.reporting.folders import Folder, Member
 from latentgen.reporting.scores import Setting
@@ -167,19 +167,14 @@ def _of_run(member: Member, splits: Sequence[str], term: str, most: int) -> Char
     )
     drawn = charts.line_chart(told, lines, f"c-{term}")
     steps = sorted({step for points in found.values() for step, _ in points})
-    kept = kept_steps(steps, MOST_ROWS[False])
+    kept = images.thin(steps, MOST_ROWS[False])
     values = {split: dict(points) for split, points in found.items()}
     rows = [[shown(step), *(shown(values[split].get(step)) for split in splits)] for step in kept]
     said = f"{len(kept)} of {len(steps)} steps." if len(kept) < len(steps) else ""
     return Chart(term, drawn.svg, _cut(drawn), ["step", *splits], rows, said)
 
 
-def kept_steps(steps: Sequence[int], most: int) -> list[int]:
-    """At most `most` of the steps, first and last among them."""
-    return [int(step) for step, _ in charts.thinned([(step, 0.0) for step in steps], most)]
-
-
-def mean_curve(members: Sequence[Member], split: str, term: str) -> list[tuple[int, float]]:
+def mean_curve(members: Sequence[Member], split: str, term: str) -> list[tuple[float, float]]:
     """The mean over members that have not diverged, at steps that all of these have logged."""
     found = [
         dict(folders.curve(member, split, term))
@@ -213,7 +208,7 @@ def _of_sweep(
     drawn = charts.line_chart(told, lines, f"c-{split}-{term}")
     best = [setting.name for setting in settings[:MOST_COLUMNS]]
     steps = sorted({step for name in best for step, _ in means[name]})
-    kept = kept_steps(steps, MOST_ROWS[True])
+    kept = images.thin(steps, MOST_ROWS[True])
     values = {name: dict(means[name]) for name in best}
     rows = [[shown(step), *(shown(values[name].get(step)) for name in best)] for step in kept]
     said = "Means of settings."
