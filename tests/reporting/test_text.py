@@ -166,7 +166,7 @@ def test_settings_are_listed_best_first_with_their_counts(tmp_path: Path) -> Non
     table = read.text.partition("median")[2].partition("Runs, means")[0].split()[3:]
     x = scores.figures([1.0, 2.0])
     assert x is not None
-    interval = f"{x.low:.3f} to {x.high:.2f}".replace("-", "\u2212").split()
+    interval = f"{x.low:.3f} to {x.high:.3f}".replace("-", "\u2212").split()
     dash = "\u2013"
     assert table[:11] == ["lr=0.2", "0.2", "1.500", "0.7071", *interval, "1.500", "2", "0", "0"]
     assert table[11:20] == ["lr=0.1", "0.1", "3", dash, dash, "3", "1", "1", "0"]
