@@ -166,6 +166,8 @@ def _status(
         counts = dict(diverged.get("tensors") or {}).get(diverged.get("tensor"), {})
         some = f" ({counts.get('not_finite')} of {counts.get('values')} values)" if counts else ""
         reason = f"{diverged.get('tensor')} is not finite{some} at step {diverged.get('step')}"
+    if status == "running" and not reason and word.get("beat"):
+        reason = f"last sign of life {word['beat']} from {word.get('host')}"
     return status, None if reason is None else str(reason)
 
 

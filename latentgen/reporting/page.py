@@ -20,7 +20,8 @@ from latentgen.training.workdir import flatten, words
 
 LIMIT = {False: 2_000_000, True: 5_000_000}
 """Bytes of a run's page and of a sweep's."""
-TARGET = {False: 440, True: 220}  # pixels: how wide a picture is enlarged to be at most
+TARGET = {False: 470, True: 240}  # pixels: how wide a picture is enlarged to be at most
+WIDE = 720
 MOST_METRICS = 12  # columns of the table of all runs
 MOST_EVALUATION_PICTURES = 6
 HERE = Path(__file__).parent
@@ -214,6 +215,7 @@ def _of_sweep(
     ]
     spec = folder.origin.get("spec")
     return {
+        "by_default": metric is not None and not chosen,
         "ranked_by": _ranked_by(metric, direction, chosen),
         "settings": _settings(folder, settings),
         "settings_notes": _settings_notes(folder, settings, metric),
@@ -240,10 +242,10 @@ def _values(members: Sequence[Member], key: str) -> str:
 def _ranked_by(metric: str | None, direction: str, chosen: bool) -> str:
     if metric is None:
         return "No run has logged a value yet, so that settings cannot be ranked."
-    why = "" if chosen else ", chosen by default (--metric ranks by another)"
+    why = "" if chosen else ", chosen by default"
     return (
         f"Ranked by the mean over seeds of {metric}{why}; {direction}. Means, standard deviations "
-        "and 95 % intervals (Student's t) are of runs that are done."
+        "and 95\u00a0% intervals (Student's t) are of runs that are done."
     )
 
 
@@ -254,17 +256,18 @@ def _settings(folder: Folder, settings: Sequence[Setting]) -> dict[str, Any]:
     rows = []
     for setting in settings[:MAX_LISTED]:
         figures = setting.score
-        cells = [plain(setting.changes.get(key)) for key in keys]
         if figures is None:
-            cells += ["\u2013"] * 4
+            cells = ["\u2013"] * 4
         else:
             known = figures.low is not None and figures.high is not None
             interval = f"{shown(figures.low)} to {shown(figures.high)}" if known else "\u2013"
-            cells += [shown(figures.mean), shown(figures.sd), interval, shown(figures.median)]
+            cells = [shown(figures.mean), shown(figures.sd), interval, shown(figures.median)]
         counts = [str(setting.count(s)) for s in ("done", "diverged", "failed", *others)]
         mark = charts.swatch(look[setting.name])
-        rows.append({"name": setting.name, "swatch": mark, "cells": cells + counts})
-    header = [*keys, "mean", "SD", "95 % interval", "median", "done", "diverged", "failed", *others]
+        values = [plain(setting.changes.get(key)) for key in keys]
+        rows.append({"name": setting.name, "swatch": mark, "cells": cells + counts + values})
+    counted_by = ["done", "diverged", "failed", *others]
+    header = ["mean", "SD", "95\u00a0% interval", "median", *counted_by, *keys]
     return {"header": header, "rows": rows}
 
 
@@ -429,7 +432,7 @@ def _said_once(missing: Sequence[tuple[str, str]], named: bool) -> list[str]:
 def _traversal(part: opened.Traversal, place: str) -> dict[str, Any]:
     some = f"{part.rows} of {part.coordinates} coordinates"
     alt = f"Traversal of {some}: a row each, moved from left to right"
-    return _placed(part.picture, alt, f"{place}: {some}")
+    return _placed(part.picture, alt, f"{place}: {some}", WIDE)
 
 
 def _neighbours(part: opened.Neighbours, place: str) -> dict[str, Any]:
@@ -442,7 +445,7 @@ def _neighbours(part: opened.Neighbours, place: str) -> dict[str, Any]:
     )
     alt = f"{len(part.distances)} samples, below each its nearest training images"
     rows = [[str(i), *(f"{d:.3f}" for d in row)] for i, row in enumerate(part.distances, 1)]
-    return {**_placed(part.picture, alt, caption, 640), "rows": rows}
+    return {**_placed(part.picture, alt, caption, WIDE), "rows": rows}
 
 
 def _field(part: opened.Field, place: str) -> dict[str, Any]:

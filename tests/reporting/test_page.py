@@ -76,7 +76,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         file = folder / f"{path.name}.html"
         file.write_text(text)
         found[path.name] = file.as_uri()
-    return found
+    long = "x" * 150
+    bare = folders.open_folder(made_up.run(folder / long, kinds=(), terms=(long,), done=False))
+    why = opened.Opened(long, None, *3 * (f"{long} cannot be opened.",))
+    file = folder / "bare.html"
+    file.write_text(page.page(bare, [why], None, True, False, long))
+    return {**found, "bare": file.as_uri()}
 
 
 def show(browser: webdriver.Chrome, url: str, scheme: str = LIGHT, width: int = 1200) -> None:
@@ -96,7 +101,7 @@ def sources(browser: webdriver.Chrome) -> list[str]:
     return [str(image.get_attribute("src")) for image in images]
 
 
-@pytest.mark.parametrize("name", ["run", "sweep"])
+@pytest.mark.parametrize("name", ["run", "sweep", "bare"])
 def test_a_page_makes_no_request_and_no_error(
     browser: webdriver.Chrome, pages: dict[str, str], name: str
 ) -> None:
@@ -151,7 +156,7 @@ def test_one_slider_moves_all_pictures(
 
 @pytest.mark.parametrize("width", [1200, 390])
 @pytest.mark.parametrize("scheme", [LIGHT, DARK])
-@pytest.mark.parametrize("name", ["run", "sweep"])
+@pytest.mark.parametrize("name", ["run", "sweep", "bare"])
 def test_a_page_is_accessible_and_fits(
     browser: webdriver.Chrome, pages: dict[str, str], name: str, scheme: str, width: int
 ) -> None:
@@ -187,7 +192,7 @@ def test_without_javascript_nothing_is_lost(
         browser.execute_cdp_cmd(disable, {"value": False})
 
 
-@pytest.mark.parametrize("name", ["run", "sweep"])
+@pytest.mark.parametrize("name", ["run", "sweep", "bare"])
 def test_on_paper_it_is_dark_on_white_and_within_the_page(
     browser: webdriver.Chrome, pages: dict[str, str], name: str
 ) -> None:
@@ -197,7 +202,7 @@ def test_on_paper_it_is_dark_on_white_and_within_the_page(
     style = "return getComputedStyle(document.body)"
     assert browser.execute_script(f"{style}.backgroundColor") == "rgb(255, 255, 255)"
     assert browser.execute_script(f"{style}.color") == "rgb(0, 0, 0)"
-    assert not browser.find_element(By.ID, "slider").is_displayed()
+    assert not any(e.is_displayed() for e in browser.find_elements(By.ID, "slider"))
     assert all(e.is_displayed() for e in browser.find_elements(By.CSS_SELECTOR, ".first > img"))
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert browser.execute_script(wide) <= 0

@@ -126,3 +126,10 @@ def test_a_run_says_why_it_diverged(tmp_path: Path) -> None:
         "diverged",
         "grads.w is not finite (2 of 9 values) at step 7",
     )
+
+
+def test_a_run_that_trains_says_when_it_was_last_seen(tmp_path: Path) -> None:
+    word = {"status": "running", "reason": None, "attempts": 2, "host": "node7", "beat": "12:30"}
+    found = folders.run(made_up.run(tmp_path / "run", status=word, done=False))
+    assert (found.status, found.attempts) == ("running", 2)
+    assert found.reason == "last sign of life 12:30 from node7"

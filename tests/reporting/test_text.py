@@ -163,15 +163,15 @@ def test_settings_are_listed_best_first_with_their_counts(tmp_path: Path) -> Non
     members = made_up.learning_rates({0.1: [3.0, 4.0], 0.2: [1.0, 2.0], 0.3: [9.0]})
     members[1]["status"] = {"status": "diverged", "reason": "loss is not finite", "attempts": 2}
     read = Reader(written(made_up.sweep(tmp_path / "sweep", members), "validation/loss"))
-    table = read.text.partition("median")[2].partition("Runs, means")[0].split()[3:]
+    table = read.text.partition("median")[2].partition("Runs, means")[0].split()[4:]
     x = scores.figures([1.0, 2.0])
     assert x is not None
     interval = f"{x.low:.3f} to {x.high:.3f}".replace("-", "\u2212").split()
     dash = "\u2013"
-    assert table[:11] == ["lr=0.2", "0.2", "1.500", "0.7071", *interval, "1.500", "2", "0", "0"]
-    assert table[11:20] == ["lr=0.1", "0.1", "3", dash, dash, "3", "1", "1", "0"]
-    assert table[20:] == ["lr=0.3", "0.3", "9", dash, dash, "9", "1", "0", "0"]
-    failed = read.text.partition("did not end well")[2].partition("Pictures over")[0].split()
+    assert table[:11] == ["lr=0.2", "1.500", "0.7071", *interval, "1.500", "2", "0", "0", "0.2"]
+    assert table[11:20] == ["lr=0.1", "3", dash, dash, "3", "1", "1", "0", "0.1"]
+    assert table[20:] == ["lr=0.3", "9", dash, dash, "9", "1", "0", "0", "0.3"]
+    failed = read.text.partition("Runs that are not done")[2].partition("Pictures over")[0].split()
     assert failed[5:9] == ["lr=0.1,s=1", "diverged", "1,000", "2"]
     assert " ".join(failed[9:]) == "loss is not finite"
     assert "lower is better" in read.text
