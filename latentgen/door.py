@@ -80,7 +80,11 @@ def only_the_first_speaks() -> Iterator[None]:
             yield
 
 
-def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = None) -> None:
+def run(
+    main: Callable[[], None],
+    parse: Callable[[list[str]], None] | None = None,
+    word: str | None = None,
+) -> None:
     """Runs a command: its mistakes and its end are told in one line.
 
     Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
@@ -89,12 +93,12 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
     Args:
         main: the command; its flags are defined.
         parse: looks at the arguments before all flags are parsed.
+        word: the flag that one argument without dashes sets; None where there is no such argument.
     """
 
     def guarded(argv: Sequence[str]) -> None:
         try:
-            if len(argv) > 1:
-                raise BadInput(f"{argv[1]!r} is not a flag; write flags as --name=value.")
+            _take_word(argv[1:], word)
             keep_programs()
             main()
         except BadInput as error:
@@ -133,6 +137,21 @@ def run(main: Callable[[], None], parse: Callable[[list[str]], None] | None = No
             return _refuse(next(iter(str(error).splitlines()), type(error).__name__))
 
     app.run(guarded, flags_parser=parse_flags)
+
+
+def _take_word(words: Sequence[str], flag: str | None) -> None:
+    """Sets the flag that an argument without dashes stands for.
+
+    Raises:
+        BadInput: there is no such flag, it is set already, or there is more than one argument.
+    """
+    if not words:
+        return
+    if flag is None or len(words) > 1:
+        raise BadInput(f"{words[-1]!r} is not a flag; write flags as --name=value.")
+    if FLAGS[flag].present:
+        raise BadInput(f"{words[0]!r} and --{flag}={FLAGS[flag].value!r} say the same; name one.")
+    FLAGS[flag].value = words[0]
 
 
 def _refuse(line: str, code: int = EXIT_BAD_INPUT) -> Any:

@@ -46,11 +46,13 @@ ALLOWED = {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
+    "reporting": {"core", "data", "training", "views", "runner", "measures"},
 }
 # What only one part of latentgen may know of.
 HOMES = {
     "flax": "networks",
     "grain": "data",
+    "jinja2": "reporting",
     "orbax": "training",
     "sklearn": "data",
     "submitit": "launchers",

@@ -1,0 +1,1 @@
+"""Pages about runs and sweeps: folders in, one self-contained HTML file out."""

@@ -1,0 +1,341 @@
+"""Small charts as SVG, written by hand: text in, text out, no library and no state.
+
+Colours and dashes are classes (`l0`, `l1`, ...) that the page's style defines, so that a chart
+follows the page into the dark and onto paper.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import NamedTuple
+
+WIDTH, HEIGHT = 340.0, 210.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 10.0, 36.0
+LOOKS = 8
+"""How many colours with dashes the style knows; `GREY` is the ninth."""
+GREY = -1
+DECADES = 1.3
+"""A log axis is for positive values of which the largest is 10^DECADES of the smallest, or more."""
+LEAST_CUT = 20  # values that an axis must hold to be cut
+OUTLIERS = 8.0
+"""An axis is cut where values reach this many times beyond the central 96 % of them."""
+
+Point = tuple[float, float]
+
+
+class Axis(NamedTuple):
+    """Values low .. high, laid from `start` to `stop` in pixels; ticks at round values."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+    ticks: list[tuple[float, str]]
+    log: bool = False
+    cut: bool = False
+
+    def at(self, value: float) -> float:
+        """The place of a value, in pixels; held near the axis so that paths stay finite."""
+        a, b, v = self.low, self.high, value
+        if self.log:
+            a, b, v = math.log10(a), math.log10(b), math.log10(max(v, 1e-300))
+        share = min(max((v - a) / (b - a), -2.0), 3.0)
+        return self.start + share * (self.stop - self.start)
+
+
+class Line(NamedTuple):
+    """A curve; thin ones are members behind the mean of their setting."""
+
+    name: str
+    points: Sequence[Point]
+    look: int
+    thin: bool = False
+
+
+class Dot(NamedTuple):
+    """A run in a scatter; y is None where it has no score."""
+
+    name: str
+    x: float | str
+    y: float | None
+    look: int = 0
+
+
+class Row(NamedTuple):
+    """A setting in a chart of intervals."""
+
+    name: str
+    mean: float
+    low: float | None
+    high: float | None
+    values: Sequence[float]
+    look: int = 0
+
+
+def round_step(low: float, high: float, count: int = 5) -> float:
+    """1, 2 or 5 times a power of ten, such that it fits about `count` times between the two."""
+    rough = (high - low) / max(count - 1, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * m for m in (1, 2, 5, 10) if power * m >= rough * (1 - 1e-9))
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About `count` round values (1, 2, 5 times a power of ten) from low to high."""
+    if not high > low:
+        return [low]
+    step = round_step(low, high, count)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    digits = max(0, 1 - math.floor(math.log10(step)))
+    return [round(i * step, digits) + 0.0 for i in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten from low to high, at most six; of fewer than two, 2 and 5 times them too."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    every = max(1, math.ceil((last - first + 1) / 6))
+    powers = [10.0**i for i in range(first, last + 1, every)]
+    if len(powers) >= 2:
+        return powers
+    around = range(first - 1, last + 2)
+    return [
+        m * 10.0**i for i in around for m in (1, 2, 5) if low <= m * 10.0**i * (1 + 1e-9) <= high
+    ]
+
+
+def label(value: float) -> str:
+    """A tick in few characters: 0.25, 1,500, 20k, 3M, 1e-6."""
+    size = abs(value)
+    if value == 0:
+        return "0"
+    if size < 1e-3 or size >= 1e9:
+        mantissa, _, power = f"{value:.2e}".partition("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}".replace("-", "\u2212")
+    for unit, sign in ((1e6, "M"), (1e4, "k")):
+        if size >= unit:
+            scale = 1e6 if sign == "M" else 1e3
+            return f"{value / scale:.4g}{sign}".replace("-", "\u2212")
+    return f"{value:,.6g}".replace("-", "\u2212")
+
+
+def spans_decades(values: Sequence[float]) -> bool:
+    """Whether a log axis suits these values."""
+    return bool(values) and min(values) > 0 and max(values) >= 10**DECADES * min(values)
+
+
+def axis(values: Sequence[float], start: float, stop: float, count: int = 5) -> Axis:
+    """An axis of round ends that holds finite `values`; cut where few of them are far out."""
+    known = sorted(v for v in values if math.isfinite(v)) or [0.0, 1.0]
+    low, high, cut = known[0], known[-1], False
+    a, b = known[int(0.02 * (len(known) - 1))], known[math.ceil(0.98 * (len(known) - 1))]
+    beyond = max(high - b, a - low)
+    if len(known) >= LEAST_CUT and b > a and beyond > OUTLIERS * (b - a):
+        low, high, cut = max(low, a - 0.1 * (b - a)), min(high, b + 0.1 * (b - a)), True
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        pad = abs(low) * 0.1 or 1.0
+        low, high = low - pad, high + pad
+    step = round_step(low, high, count)
+    low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
+    return Axis(low, high, start, stop, [(t, label(t)) for t in ticks(low, high, count)], cut=cut)
+
+
+def step_axis(values: Sequence[float], start: float, stop: float) -> Axis:
+    """An axis of steps: from 0 to the last one."""
+    last = max(values, default=1.0) or 1.0
+    return Axis(0.0, last, start, stop, [(t, label(t)) for t in ticks(0.0, last)])
+
+
+def log_axis(values: Sequence[float], start: float, stop: float) -> Axis:
+    """A log axis that holds positive `values`."""
+    low, high = min(values) / 1.3, max(values) * 1.3
+    return Axis(low, high, start, stop, [(t, label(t)) for t in log_ticks(low, high)], log=True)
+
+
+def _words(names: Sequence[str], start: float, stop: float) -> Axis:
+    """An axis of names, evenly spaced."""
+    shown = [name if len(name) <= 14 else f"{name[:13]}\u2026" for name in names]
+    places = [(float(i), name) for i, name in enumerate(shown)]
+    return Axis(-0.5, len(names) - 0.5, start, stop, places)
+
+
+def path(points: Sequence[Point], across: Axis, up: Axis) -> str:
+    """The `d` of a path through these points."""
+    places = [f"{across.at(x):.1f} {up.at(y):.1f}" for x, y in points]
+    return "M" + "L".join(places) if places else ""
+
+
+def thinned(points: Sequence[Point], most: int) -> list[Point]:
+    """At most `most` of the points, first and last among them, evenly spaced."""
+    if len(points) <= most:
+        return list(points)
+    last = len(points) - 1
+    return [points[round(i * last / (most - 1))] for i in range(most)]
+
+
+def _frame(across: Axis, up: Axis, x_name: str, height: float = HEIGHT) -> list[str]:
+    """Grid lines, ticks and the name of the horizontal axis."""
+    bottom = height - BOTTOM
+    parts = []
+    for value, text in up.ticks:
+        y = up.at(value)
+        parts.append(f'<path class="g" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="e">{escape(text)}</text>')
+    for value, text in across.ticks:
+        x = across.at(value)
+        parts.append(f'<path class="a" d="M{x:.1f} {bottom}v4"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" class="m">{escape(text)}</text>')
+    parts.append(f'<path class="a" d="M{LEFT} {bottom}H{WIDTH - RIGHT}"/>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{height - 4}" class="m n">{escape(x_name)}</text>')
+    return parts
+
+
+def _svg(parts: Sequence[str], told: str, height: float = HEIGHT, width: float = WIDTH) -> str:
+    inside = "".join(parts)
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(told)}">{inside}</svg>'
+    )
+
+
+def _clip(identity: str, inside: Sequence[str]) -> list[str]:
+    identity = re.sub(r"[^A-Za-z0-9]+", "-", identity)
+    box = f'x="{LEFT - 4}" y="{TOP - 4}" width="{WIDTH - LEFT - RIGHT + 8}"'
+    clip = (
+        f'<clipPath id="{identity}"><rect {box} height="{HEIGHT - TOP - BOTTOM + 8}"/></clipPath>'
+    )
+    return [clip, f'<g clip-path="url(#{identity})">', *inside, "</g>"]
+
+
+class Drawn(NamedTuple):
+    """A chart, and whether its axis leaves values out."""
+
+    svg: str
+    cut: bool = False
+
+
+def line_chart(told: str, lines: Sequence[Line], identity: str, x_name: str = "step") -> Drawn:
+    """Curves over a common axis.
+
+    Args:
+        told: what a screen reader says of it.
+        lines: thin ones are drawn first, so that means lie above them.
+        identity: unique in the page.
+    """
+    every = [point for line in lines for point in line.points]
+    across = step_axis([x for x, _ in every], LEFT, WIDTH - RIGHT)
+    up = axis([y for _, y in every], HEIGHT - BOTTOM, TOP)
+    drawn = []
+    for line in sorted(lines, key=lambda line: not line.thin):
+        look = f"l{'g' if line.look == GREY else line.look % LOOKS}"
+        if len(line.points) == 1:
+            (x, y), size = line.points[0], 2 if line.thin else 3
+            dot = f'cx="{across.at(x):.1f}" cy="{up.at(y):.1f}" r="{size}"'
+            drawn.append(f'<circle class="{look} f" {dot}/>')
+        elif line.points:
+            kind = f"{look} t" if line.thin else look
+            drawn.append(f'<path class="{kind}" d="{path(line.points, across, up)}"/>')
+    return Drawn(_svg([*_frame(across, up, x_name), *_clip(identity, drawn)], told), up.cut)
+
+
+def scatter_chart(told: str, dots: Sequence[Dot], x_name: str, identity: str) -> Drawn:
+    """A hyperparameter against the score; runs without one are crosses at the lower edge.
+
+    The axis of numbers is logarithmic where they span decades; of words it has a place for each.
+    """
+    numbers = [dot.x for dot in dots if not isinstance(dot.x, str)]
+    names = sorted({dot.x for dot in dots if isinstance(dot.x, str)})
+    if names:
+        across = _words(names, LEFT, WIDTH - RIGHT)
+    elif spans_decades(numbers):
+        across = log_axis(numbers, LEFT + 6, WIDTH - RIGHT - 6)
+    else:
+        across = axis(numbers, LEFT + 10, WIDTH - RIGHT - 10)._replace(cut=False)
+    place: Callable[[float | str], float] = lambda x: across.at(  # noqa: E731
+        float(names.index(x)) if isinstance(x, str) else x
+    )
+    up = axis([dot.y for dot in dots if dot.y is not None], HEIGHT - BOTTOM - 14, TOP + 4)
+    drawn = []
+    for dot in dots:
+        x, look = place(dot.x), f"l{'g' if dot.look == GREY else dot.look % LOOKS}"
+        title = f"<title>{escape(dot.name)}</title>"
+        if dot.y is None:
+            y = HEIGHT - BOTTOM - 5
+            drawn.append(f'<path class="x" d="M{x - 3:.1f} {y - 3}l6 6m-6 0l6-6">{title}</path>')
+        else:
+            spot = f'cx="{x:.1f}" cy="{up.at(dot.y):.1f}" r="3.5"'
+            drawn.append(f'<circle class="{look} f" {spot}>{title}</circle>')
+    return Drawn(_svg([*_frame(across, up, x_name), *_clip(identity, drawn)], told), up.cut)
+
+
+def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
+    """A line for each setting: its runs as dots, the mean as a bar, the interval as a line."""
+    width, left, each = 460.0, 160.0, 20.0
+    height = TOP + each * len(rows) + BOTTOM
+    every = [v for row in rows for v in (*row.values, row.low, row.high, row.mean) if v is not None]
+    across = axis(every, left + 8, width - RIGHT - 8, 6)._replace(cut=False)
+    bottom = height - BOTTOM
+    parts = []
+    for value, text in across.ticks:
+        x = across.at(value)
+        parts.append(f'<path class="g" d="M{x:.1f} {TOP}V{bottom}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" class="m">{escape(text)}</text>')
+    parts.append(
+        f'<text x="{(left + width) / 2}" y="{height - 4}" class="m n">{escape(x_name)}</text>'
+    )
+    for i, row in enumerate(rows):
+        y, look = TOP + each * (i + 0.5), f"l{'g' if row.look == GREY else row.look % LOOKS}"
+        name = row.name if len(row.name) <= 22 else f"{row.name[:21]}\u2026"
+        parts.append(f'<text x="{left - 6}" y="{y + 3.5}" class="e">{escape(name)}</text>')
+        if row.low is not None and row.high is not None:
+            a, b = across.at(row.low), across.at(row.high)
+            parts.append(f'<path class="{look} s" d="M{a:.1f} {y}H{b:.1f}"/>')
+        parts += [
+            f'<circle class="{look} f" cx="{across.at(v):.1f}" cy="{y}" r="2.5"/>'
+            for v in row.values
+        ]
+        parts.append(f'<path class="{look} s w" d="M{across.at(row.mean):.1f} {y - 6}v12"/>')
+    return Drawn(_svg(parts, told, height, width))
+
+
+def swatch(look: int) -> str:
+    """The line of a legend."""
+    name = "g" if look == GREY else look % LOOKS
+    return (
+        '<svg class="swatch" viewBox="0 0 34 8" width="34" height="8" aria-hidden="true">'
+        f'<path class="l{name}" d="M0 4H34"/></svg>'
+    )
+
+
+def field_chart(
+    told: str,
+    picture: str,
+    frame: tuple[float, float, float, float],
+    real: Sequence[Point],
+    synthetic: Sequence[Point],
+    boundary: Sequence[tuple[Point, Point]],
+) -> str:
+    """A picture of a function of the plane, points above it.
+
+    Args:
+        picture: a data URI of the square `frame`, (left, bottom, right, top).
+        boundary: short pieces of the line where the function is zero.
+    """
+    size = 360.0
+    left, bottom, right, top = frame
+    x_of = lambda x: size * (x - left) / (right - left)  # noqa: E731
+    y_of = lambda y: size * (top - y) / (top - bottom)  # noqa: E731
+
+    def dots(points: Sequence[Point]) -> str:
+        inside = [(x, y) for x, y in points if left <= x <= right and bottom <= y <= top]
+        return "".join(f"M{x_of(x):.1f} {y_of(y):.1f}h0" for x, y in inside)
+
+    line = "".join(
+        f"M{x_of(a):.1f} {y_of(b):.1f}L{x_of(c):.1f} {y_of(d):.1f}" for (a, b), (c, d) in boundary
+    )
+    parts = [
+        f'<image href="{picture}" width="{size}" height="{size}" preserveAspectRatio="none"/>',
+        f'<path class="zero" d="{line}"/>',
+        f'<path class="real" d="{dots(real)}"/>',
+        f'<path class="synthetic" d="{dots(synthetic)}"/>',
+    ]
+    return _svg(parts, told, size, size)

@@ -1,0 +1,262 @@
+"""What a run's or a sweep's folder holds, read without changing or locking anything.
+
+A file that is missing or cannot be read is told in `notes`, never raised: one broken run must not
+hide the other ninety-nine.
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from latentgen.errors import BadInput
+from latentgen.measures.results import EVALUATIONS
+from latentgen.runner import COLLAPSED, DIVERGED, SUMMARY
+from latentgen.training import workdir
+from latentgen.training.log import METRICS, read
+
+SWEEP, MANIFEST, RESULTS, RUNS = "sweep.json", "manifest.jsonl", "results.csv", "runs"
+STATUS = "status.json"
+KINDS = ("samples", "reconstructions")
+"""Folders of pictures of the same codes, or the same inputs, after more and more steps."""
+
+_STEP = re.compile(r"step_(\d+)\.png")
+_NO_METRIC = {"run", "setting", "seed", "status", "reason", "step", "seconds"}
+
+
+class Member(NamedTuple):
+    """A run, alone or of a sweep.
+
+    changes: of a sweep's member: what it changes in the base config, key by key.
+    status: running, done, diverged, failed, preempted, timed_out, pending, or unfinished where
+        the folder does not say more.
+    lines: of metrics.jsonl.
+    final: the last value of each metric, by 'split/term' or 'metric/value'.
+    pictures: for each of KINDS, the files by step.
+    notes: what could not be read.
+    """
+
+    folder: Path
+    name: str
+    setting: str
+    seed: int | None
+    changes: dict[str, Any]
+    config: dict[str, Any]
+    status: str
+    reason: str | None
+    attempts: int | None
+    collapsed: int | None
+    step: int
+    seconds: float
+    lines: list[dict[str, Any]]
+    summary: dict[str, Any]
+    evaluations: list[dict[str, Any]]
+    final: dict[str, float]
+    pictures: dict[str, dict[int, Path]]
+    notes: list[str]
+
+
+class Folder(NamedTuple):
+    """What a page is about: one run, or a sweep of many.
+
+    origin: sweep.json; of a run its summary.json.
+    summary: a sweep's summary.json, as it was written.
+    """
+
+    path: Path
+    is_sweep: bool
+    config: dict[str, Any]
+    varied: list[str]
+    members: list[Member]
+    origin: dict[str, Any]
+    summary: dict[str, Any]
+    notes: list[str]
+
+
+def number(value: Any) -> float | None:
+    """`value` as a float, from JSON or CSV, a mean with its error included; None for no number."""
+    if isinstance(value, Mapping):
+        value = value.get("mean")
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def open_folder(path: Path) -> Folder:
+    """The run or the sweep in this folder.
+
+    Raises:
+        BadInput: it holds neither.
+    """
+    if (path / SWEEP).is_file() or (path / MANIFEST).is_file():
+        return _sweep(path)
+    if (path / workdir.CONFIG).is_file():
+        member = run(path)
+        config, notes = dict(member.config), list(member.notes)
+        return Folder(path, False, config, [], [member], member.summary, {}, notes)
+    raise BadInput(
+        f"workdir={str(path)!r} holds neither a run ({workdir.CONFIG}) nor a sweep ({SWEEP})."
+    )
+
+
+def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
+    """The run in this folder; `entry` is its line of a sweep's manifest."""
+    entry, notes = entry or {}, list[str]()
+    config = _json(path / workdir.CONFIG, notes)
+    summary = _json(path / SUMMARY, notes)
+    lines, evaluations = (_lines(path / name, notes) for name in (METRICS, EVALUATIONS))
+    lines = [line for line in lines if {"step", "split"} <= line.keys()]
+    word = _json(path / STATUS, notes)
+    diverged = _json(path / DIVERGED, notes)
+    status, reason = _status(path, word, summary, diverged)
+    name = str(entry.get("run", path.absolute().name))
+    return Member(
+        folder=path,
+        name=name,
+        setting=str(entry.get("setting", name)),
+        seed=entry.get("seed", config.get("seed")),
+        changes=dict(entry.get("changes") or {}),
+        config=config,
+        status=status,
+        reason=reason,
+        attempts=word.get("attempts"),
+        collapsed=_json(path / COLLAPSED, notes).get("step"),
+        step=max((int(line["step"]) for line in lines), default=0),
+        seconds=max((number(line.get("seconds")) or 0.0 for line in lines), default=0.0),
+        lines=lines,
+        summary=summary,
+        evaluations=evaluations,
+        final=final_metrics(lines, evaluations),
+        pictures={kind: _pictures(path / kind) for kind in KINDS},
+        notes=notes,
+    )
+
+
+def final_metrics(
+    lines: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """The last value of each metric by name: 'validation/loss', 'frechet/frechet_distance'."""
+    found: dict[str, float] = {}
+    for line in lines:
+        for term, value in line.items():
+            if term not in ("step", "seconds", "split") and (x := number(value)) is not None:
+                found[f"{line['split']}/{term}"] = x
+    for line in evaluations:
+        for term, value in dict(line.get("values") or {}).items():
+            if (x := number(value)) is not None:
+                found[f"{line.get('metric')}/{term}"] = x
+    return found
+
+
+def _status(
+    path: Path, word: Mapping[str, Any], summary: Mapping[str, Any], diverged: Mapping[str, Any]
+) -> tuple[str, str | None]:
+    """(status, reason): what status.json says, else what the other files amount to."""
+    found = "diverged" if diverged else "done" if summary else "unfinished"
+    if not path.is_dir():
+        found = "pending"
+    status, reason = str(word.get("status", found)), word.get("reason")
+    if status == "diverged" and not reason and diverged:
+        counts = dict(diverged.get("tensors") or {}).get(diverged.get("tensor"), {})
+        some = f" ({counts.get('not_finite')} of {counts.get('values')} values)" if counts else ""
+        reason = f"{diverged.get('tensor')} is not finite{some} at step {diverged.get('step')}"
+    if status == "running" and not reason and word.get("beat"):
+        reason = f"last sign of life {word['beat']} from {word.get('host')}"
+    return status, None if reason is None else str(reason)
+
+
+def _sweep(path: Path) -> Folder:
+    notes: list[str] = []
+    origin = _json(path / SWEEP, notes)
+    entries = [line for line in _lines(path / MANIFEST, notes) if "run" in line]
+    if not entries:
+        notes.append(f"{MANIFEST} names no runs.")
+    rows = _results(path / RESULTS, notes)
+    members = [
+        _completed(run(path / RUNS / str(entry["run"]), entry), rows.get(str(entry["run"]), {}))
+        for entry in entries
+    ]
+    for member in members:
+        notes += [f"{member.name}: {note}" for note in member.notes]
+    varied = sorted({key for member in members for key in member.changes})
+    config, summary = dict(origin.get("config") or {}), _json(path / SUMMARY, notes)
+    return Folder(path, True, config, varied, members, origin, summary, notes)
+
+
+def _completed(member: Member, row: Mapping[str, str]) -> Member:
+    """A member whose folder has gone, or has not all, with what results.csv says of it."""
+    known = set(member.changes) | {key.removeprefix("config.") for key in member.changes}
+    extra = {
+        name: value
+        for name, cell in row.items()
+        if name not in _NO_METRIC | known and (value := number(cell)) is not None
+    }
+    member = member._replace(final={**{k: v for k, v in extra.items() if "/" in k}, **member.final})
+    if member.status != "pending" or not row.get("status"):
+        return member
+    return member._replace(
+        status=row["status"],
+        reason=row.get("reason") or None,
+        step=int(number(row.get("step", "")) or 0),
+        seconds=number(row.get("seconds", "")) or 0.0,
+    )
+
+
+def _results(path: Path, notes: list[str]) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    try:
+        with open(path, newline="", errors="replace") as file:
+            rows = list(csv.DictReader(file))
+    except (csv.Error, OSError) as error:
+        notes.append(f"{path.name} cannot be read: {error}.")
+        return {}
+    return {row["run"]: row for row in rows if row.get("run")}
+
+
+def _json(path: Path, notes: list[str]) -> dict[str, Any]:
+    """A file's object; an empty one where there is none, which is told where it should be read."""
+    try:
+        found = json.loads(path.read_text(errors="replace"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (ValueError, OSError):
+        found = None
+    if not isinstance(found, dict):
+        notes.append(f"{path.name} cannot be read.")
+        return {}
+    return found
+
+
+def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The objects of a file of lines, without those that are none."""
+    try:
+        return read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (BadInput, OSError) as error:
+        notes.append(f"{path.name} cannot be read: {error}")
+        return []
+
+
+def _pictures(path: Path) -> dict[int, Path]:
+    if not path.is_dir():
+        return {}
+    found = {int(m[1]): p for p in path.iterdir() if (m := _STEP.fullmatch(p.name))}
+    return dict(sorted(found.items()))
+
+
+def curve(member: Member, split: str, term: str) -> list[tuple[float, float]]:
+    """(step, value) of one term, finite values only."""
+    points = [
+        (float(line["step"]), value)
+        for line in member.lines
+        if line["split"] == split and (value := number(line.get(term))) is not None
+    ]
+    return [(step, value) for step, value in points if math.isfinite(value)]

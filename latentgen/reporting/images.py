@@ -1,0 +1,185 @@
+"""Pictures of a run's folder, small enough for a page: shrunk, WebP, thinned to a budget."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import PIL.Image
+from jaxtyping import UInt8
+
+from latentgen.training.hooks import GAP
+from latentgen.training.pictures import CELL, Image
+
+T = TypeVar("T")
+
+THIN_GAP = 1
+"""Pixels between the images of a shrunk grid: enlarged with the rest, it is seen."""
+
+# How pictures may be shown, the best first: (steps of each series, WebP's quality; None: lossless).
+CHOICES = (
+    *((60, None), (40, None), (24, None), (24, 80), (16, 80), (12, 80), (12, 50)),
+    *((8, 50), (8, 30), (5, 30), (3, 30), (2, 30), (2, 10)),
+)
+MOST_SERIES = 48
+"""Runs of which pictures are shown at most."""
+
+
+class Series(NamedTuple):
+    """A run's pictures of one kind, by step."""
+
+    name: str
+    kind: str
+    files: dict[int, Path]
+
+
+class Shown(NamedTuple):
+    """What a page shows of a series: data URIs by step, each width x height pixels."""
+
+    name: str
+    kind: str
+    steps: list[int]
+    uris: list[str]
+    width: int
+    height: int
+
+
+class Selection(NamedTuple):
+    """Chosen pictures, and what was left out to stay within the budget."""
+
+    series: list[Shown]
+    pictures: int
+    of: int
+    left_out: int
+    quality: int | None
+
+
+def read(path: Path) -> Image:
+    """The picture as 8-bit values, (h, w, 1) or (h, w, 3), its grid of images shrunk.
+
+    Raises:
+        OSError: it is no picture.
+    """
+    with PIL.Image.open(path) as file:
+        x = np.asarray(file.convert("L" if file.mode in ("1", "L") else "RGB"))
+    return shrunk(x[..., None] if x.ndim == 2 else x)
+
+
+def shrunk(x: Image) -> UInt8[np.ndarray, "small_height small_width channels"]:
+    """A grid of images without their enlargement, `THIN_GAP` apart; what is no such grid, as it is.
+
+    `training.pictures.grid` enlarges each image by a whole factor; pixelated rendering enlarges
+    them again.
+    """
+    for columns in range(1, (x.shape[1] + GAP) // (CELL + GAP) + 1):
+        cell, rest = divmod(x.shape[1] + GAP, columns)
+        rows, below = divmod(x.shape[0] + GAP, cell)
+        if rest or below or x[:, cell - GAP :: cell].any():
+            continue
+        cells = _cells(x, rows, columns, cell)
+        if cells[:, cell - GAP :].any() or cells[:, :, cell - GAP :].any():
+            continue
+        images = cells[:, : cell - GAP, : cell - GAP]
+        for factor in range(CELL, 1, -1):
+            if (cell - GAP) % factor or -(-CELL // ((cell - GAP) // factor)) != factor:
+                continue
+            small = images[:, ::factor, ::factor]
+            if np.array_equal(small.repeat(factor, 1).repeat(factor, 2), images):
+                return mosaic(small, columns)
+    return x
+
+
+def _cells(x: Image, rows: int, columns: int, cell: int) -> np.ndarray:
+    full = np.zeros((rows * cell, columns * cell, x.shape[2]), np.uint8)
+    full[: x.shape[0], : x.shape[1]] = x
+    parts = full.reshape(rows, cell, columns, cell, -1).swapaxes(1, 2)
+    return parts.reshape(rows * columns, cell, cell, -1)
+
+
+def mosaic(images: np.ndarray, columns: int, gap: int = THIN_GAP) -> Image:
+    """Images of 8 bits, (n, h, w, c), side by side, row after row, not enlarged."""
+    n, h, w, c = images.shape
+    rows = -(-n // columns)
+    cells = np.zeros((rows * columns, h + gap, w + gap, c), np.uint8)
+    cells[:n, :h, :w] = images
+    parts = cells.reshape(rows, columns, h + gap, w + gap, c).swapaxes(1, 2)
+    return parts.reshape(rows * (h + gap), columns * (w + gap), c)[: -gap or None, : -gap or None]
+
+
+def webp(image: Image, quality: int | None = None) -> bytes:
+    """The picture as a WebP file; quality None is lossless."""
+    buffer = io.BytesIO()
+    how = {"lossless": True, "quality": 70} if quality is None else {"quality": quality}
+    plain = image.squeeze(-1) if image.shape[-1] == 1 else image
+    PIL.Image.fromarray(plain).save(buffer, "WEBP", method=4, **how)
+    return buffer.getvalue()
+
+
+def data_uri(image: Image, quality: int | None = None) -> str:
+    """The picture inside an address, which makes no request."""
+    return f"data:image/webp;base64,{base64.b64encode(webp(image, quality)).decode()}"
+
+
+def thin(steps: Sequence[T], most: int) -> list[T]:
+    """At most `most` of the steps, the first and the last among them."""
+    if len(steps) <= most:
+        return list(steps)
+    last = len(steps) - 1
+    return [steps[round(i * last / (most - 1))] for i in range(most)]
+
+
+def select(series: Sequence[Series], budget: int) -> Selection:
+    """The best choice of steps, quality and runs whose data URIs fit into `budget` characters.
+
+    All series show the same steps, as far as they have them, and each its own first and last.
+    """
+    whole = [each for each in series if each.files]
+    total = sum(len(each.files) for each in whole)
+    most = MOST_SERIES * len({each.kind for each in whole})
+    while most:
+        kept = whole[:most]
+        for count, quality in CHOICES:
+            if _estimate(kept, count, quality) > 0.95 * budget:
+                continue
+            shown = [found for each in kept if (found := _shown(each, kept, count, quality))]
+            if sum(len(uri) for each in shown for uri in each.uris) <= budget:
+                number = sum(len(each.steps) for each in shown)
+                return Selection(shown, number, total, len(whole) - len(shown), quality)
+        most = min(len(kept), most) // 2
+    return Selection([], 0, total, len(whole), None)
+
+
+def _steps(each: Series, kept: Sequence[Series], count: int) -> list[int]:
+    common = set(thin(sorted({step for other in kept for step in other.files}), count))
+    own = sorted(each.files)
+    return [step for step in own if step in common or step in (own[0], own[-1])]
+
+
+def _estimate(kept: Sequence[Series], count: int, quality: int | None) -> int:
+    """About how many characters: from the last pictures of a few series."""
+    if not kept:
+        return 0
+    sample = kept[:: -(-len(kept) // 4)]
+    sizes = []
+    for each in sample:
+        try:
+            sizes.append(len(webp(read(each.files[max(each.files)]), quality)) * 4 / 3)
+        except OSError:
+            continue
+    number = sum(len(_steps(each, kept, count)) for each in kept)
+    return int(number * sum(sizes) / max(len(sizes), 1))
+
+
+def _shown(each: Series, kept: Sequence[Series], count: int, quality: int | None) -> Shown | None:
+    steps, uris, shape = [], [], (0, 0)
+    for step in _steps(each, kept, count):
+        try:
+            image = read(each.files[step])
+        except OSError:  # being written by hand, or no picture
+            continue
+        steps.append(step)
+        uris.append(data_uri(image, quality))
+        shape = image.shape[:2]
+    return Shown(each.name, each.kind, steps, uris, shape[1], shape[0]) if steps else None

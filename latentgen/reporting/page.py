@@ -1,0 +1,535 @@
+"""A page from what was read: a dictionary of plain data, a template, and a limit of bytes."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from latentgen.reporting import charts, images, opened, scores, sections
+from latentgen.reporting.folders import KINDS, Folder, Member
+from latentgen.reporting.images import Selection, Series, Shown
+from latentgen.reporting.opened import Opened
+from latentgen.reporting.scores import Setting
+from latentgen.reporting.sections import MAX_LISTED, counted, plain, shown
+from latentgen.training.pictures import Image
+from latentgen.training.workdir import flatten, words
+
+LIMIT = {False: 2_000_000, True: 5_000_000}
+"""Bytes of a run's page and of a sweep's."""
+TARGET = {False: 470, True: 240}  # pixels: how wide a picture is enlarged to be at most
+WIDE = 720
+MOST_METRICS = 12  # columns of the table of all runs
+MOST_EVALUATION_PICTURES = 6
+HERE = Path(__file__).parent
+
+CONTENTS = (
+    ("settings", "Settings", True),
+    ("hyperparameters", "Hyperparameters", True),
+    ("failures", "Failures", True),
+    ("pictures-of-steps", "Pictures", None),
+    ("curves", "Curves", None),
+    ("traversals", "Traversals", None),
+    ("neighbours", "Neighbours", None),
+    ("field", "Field", None),
+    ("evaluations", "Evaluations", None),
+    ("config", "Config", None),
+    ("runs", "Runs", True),
+    ("provenance", "Provenance", None),
+)
+NO_PICTURES = Selection([], 0, 0, 0, None)
+
+
+def page(
+    folder: Folder,
+    looked_at: Sequence[Opened],
+    metric: str | None,
+    lower: bool,
+    chosen: bool,
+    command: str,
+    limit: int | None = None,
+) -> str:
+    """The page as text.
+
+    Args:
+        looked_at: runs whose checkpoint was opened.
+        metric, lower: what settings are ranked by, and whether less of it is better.
+        chosen: the user named the metric.
+        command: what wrote the page.
+        limit: bytes; `LIMIT` where not given. Pictures get what the rest leaves.
+    """
+    settings = scores.ranked(folder.members, metric, lower)
+    context = _context(folder, settings, looked_at, metric, lower, chosen, command)
+    bare = render(context | _pictures(folder, NO_PICTURES))
+    budget = (limit or LIMIT[folder.is_sweep]) - len(bare.encode())
+    series = _series(settings)
+    # Names, captions and markup of a picture take some characters besides its address.
+    selection = images.select(series, max(int(0.97 * budget) - 600 * len(series), 0))
+    return render(context | _pictures(folder, selection))
+
+
+def render(context: Mapping[str, Any]) -> str:
+    """The template, everything in it escaped."""
+    style, script = ((HERE / name).read_text() for name in ("style.css", "script.js"))
+    loader = jinja2.FileSystemLoader(HERE)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    return environment.get_template("page.html").render(
+        **context, **hashes, style=style, script=script
+    )
+
+
+def _hash(text: str) -> str:
+    """What a content security policy knows an inline script or style by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _context(
+    folder: Folder,
+    settings: Sequence[Setting],
+    looked_at: Sequence[Opened],
+    metric: str | None,
+    lower: bool,
+    chosen: bool,
+    command: str,
+) -> dict[str, Any]:
+    direction = "lower is better" if lower else "higher is better"
+    groups, curves_said = sections.curves(folder, settings)
+    contents = [(i, name) for i, name, only in CONTENTS if only is None or only == folder.is_sweep]
+    context = {
+        "is_sweep": folder.is_sweep,
+        "title": folder.path.absolute().name or "run",
+        "lead": _lead(folder),
+        "contents": contents,
+        "facts": _facts(folder),
+        "trouble": _trouble(folder),
+        "metric": metric,
+        "direction": direction,
+        "curves": groups,
+        "curves_said": curves_said,
+        "curves_note": _curves_note(folder),
+        "legend": _legend(folder, settings),
+        "evaluations": sections.evaluations(folder.members),
+        "evaluation_pictures": _evaluation_pictures(folder),
+        "config": _config(folder.config),
+        "provenance": _provenance(folder, command),
+        "data": words(_data(folder, settings, metric)),
+    }
+    if folder.is_sweep:
+        context |= _of_sweep(folder, settings, metric, direction, chosen)
+    return context | _opened(folder, looked_at)
+
+
+def _lead(folder: Folder) -> str:
+    method = dict(folder.config.get("method") or {}).get("name", "method unknown")
+    data = dict(folder.config.get("data") or {}).get("name", "data unknown")
+    what = f"{str(method).upper()} on {data}"
+    if folder.is_sweep:
+        keys = ", ".join(folder.varied) or "nothing but the seed"
+        return f"A sweep of {what}; varied: {keys}."
+    member = folder.members[0]
+    why = f": {member.reason}" if member.reason else ""
+    return f"A run of {what}, {member.status}{why}."
+
+
+def _facts(folder: Folder) -> list[tuple[str, str]]:
+    if folder.is_sweep:
+        counts = {s: sum(m.status == s for m in folder.members) for s in _statuses(folder)}
+        settings = len({member.setting for member in folder.members})
+        seconds = sum(member.seconds for member in folder.members)
+        return [
+            ("runs", shown(len(folder.members))),
+            ("settings", shown(settings)),
+            *((status, shown(count)) for status, count in counts.items()),
+            ("training, all runs", f"{seconds:,.0f} s"),
+        ]
+    member = folder.members[0]
+    data = dict(member.summary.get("data") or {})
+    splits = ", ".join(f"{shown(n)} {name}" for name, n in dict(data.get("splits") or {}).items())
+    facts = [
+        ("status", member.status),
+        ("steps", f"{shown(member.step)} of {shown(folder.config.get('steps'))}"),
+        ("seed", shown(member.seed)),
+        ("training", f"{member.seconds:,.0f} s"),
+    ]
+    facts += [("data", splits)] if splits else []
+    values = member.summary.get("state_values")
+    return facts + ([("values in the state", shown(values))] if values else [])
+
+
+def _statuses(folder: Folder) -> list[str]:
+    """Those that there are, and always the three that everyone asks for."""
+    known = ("done", "diverged", "failed")
+    others = {member.status for member in folder.members} - set(known)
+    return [*known, *sorted(others)]
+
+
+def _trouble(folder: Folder) -> list[str]:
+    lines = list(folder.notes)
+    for member in folder.members:
+        if member.collapsed is not None:
+            lines.append(
+                f"{member.name} collapsed at step {shown(member.collapsed)}: all samples are alike."
+            )
+    return lines if len(lines) <= 20 else [*lines[:20], f"And {len(lines) - 20} more such notes."]
+
+
+def _curves_note(folder: Folder) -> str:
+    units = "Losses are in nats, as logged; d_real and d_synthetic are probabilities."
+    if not folder.is_sweep:
+        return units
+    return (
+        f"{units} Thin lines are runs, thick ones the mean of a setting over its runs that have "
+        "not diverged. The best settings have colours and dashes, all others are grey."
+    )
+
+
+def _legend(folder: Folder, settings: Sequence[Setting]) -> list[tuple[str, str]]:
+    if not folder.is_sweep:
+        splits = {split for each in sections.terms(folder.members).values() for split in each}
+        ordered = sorted(splits, key=lambda split: (split != "train", split))
+        return [(charts.swatch(i), split) for i, split in enumerate(ordered)]
+    look = sections.looks(settings)
+    some = [(charts.swatch(look[s.name]), s.name) for s in settings[: charts.LOOKS]]
+    rest = len(settings) - len(some)
+    return some + ([(charts.swatch(charts.GREY), f"{rest} other settings")] if rest else [])
+
+
+def _of_sweep(
+    folder: Folder, settings: Sequence[Setting], metric: str | None, direction: str, chosen: bool
+) -> dict[str, Any]:
+    failures = [
+        [m.name, m.status, shown(m.step), shown(m.attempts), shown(m.reason)]
+        for m in folder.members
+        if m.status != "done"
+    ]
+    some = len(failures) > MAX_LISTED
+    varied = [
+        [key, plain(flatten(folder.config).get(key)), _values(folder.members, key)]
+        for key in folder.varied
+    ]
+    spec = folder.origin.get("spec")
+    return {
+        "by_default": metric is not None and not chosen,
+        "ranked_by": _ranked_by(metric, direction, chosen),
+        "settings": _settings(folder, settings),
+        "settings_notes": _settings_notes(folder, settings, metric),
+        "intervals": sections.intervals(settings, metric) if metric else None,
+        "hyperparameters": sections.hyperparameters(folder, settings, metric) if metric else [],
+        "failures": failures[:MAX_LISTED],
+        "failures_said": f"{MAX_LISTED} of {len(failures)} such runs." if some else "",
+        "facts_runs": counted(len(folder.members), "run"),
+        "varied": varied,
+        "spec": plain(spec) if spec else "",
+        "runs": _runs(settings, metric),
+    }
+
+
+def _values(members: Sequence[Member], key: str) -> str:
+    values = {plain(m.changes[key]): m.changes[key] for m in members if key in m.changes}
+    numbers = all(isinstance(v, int | float) for v in values.values())
+    ordered = sorted(values, key=lambda text: values[text]) if numbers else list(values)
+    if len(ordered) > 24:
+        return f"{len(ordered)} values from {ordered[0]} to {ordered[-1]}"
+    return ", ".join(ordered)
+
+
+def _ranked_by(metric: str | None, direction: str, chosen: bool) -> str:
+    if metric is None:
+        return "No run has logged a value yet, so that settings cannot be ranked."
+    why = "" if chosen else ", chosen by default"
+    return (
+        f"Ranked by the mean over seeds of {metric}{why}; {direction}. Means, standard deviations "
+        "and 95\u00a0% intervals (Student's t) are of runs that are done."
+    )
+
+
+def _settings(folder: Folder, settings: Sequence[Setting]) -> dict[str, Any]:
+    look = sections.looks(settings)
+    keys = folder.varied if len(folder.varied) <= 6 else []
+    others = [s for s in _statuses(folder) if s not in ("done", "diverged", "failed")]
+    rows = []
+    for setting in settings[:MAX_LISTED]:
+        figures = setting.score
+        if figures is None:
+            cells = ["\u2013"] * 4
+        else:
+            known = figures.low is not None and figures.high is not None
+            interval = f"{shown(figures.low)} to {shown(figures.high)}" if known else "\u2013"
+            cells = [shown(figures.mean), shown(figures.sd), interval, shown(figures.median)]
+        counts = [str(setting.count(s)) for s in ("done", "diverged", "failed", *others)]
+        mark = charts.swatch(look[setting.name])
+        values = [plain(setting.changes.get(key)) for key in keys]
+        rows.append({"name": setting.name, "swatch": mark, "cells": cells + counts + values})
+    counted_by = ["done", "diverged", "failed", *others]
+    header = ["mean", "SD", "95\u00a0% interval", "median", *counted_by, *keys]
+    return {"header": header, "rows": rows}
+
+
+def _settings_notes(folder: Folder, settings: Sequence[Setting], metric: str | None) -> list[str]:
+    lines = []
+    if scores.is_a_players_loss(metric):
+        lines.append(
+            f"{metric} is part of a game: it says how the players stand, not how good the "
+            "pictures are. Evaluate the runs (frechet) and rank by that."
+        )
+    lost = sum(bool(s.count("diverged", *sections.FAILED)) for s in settings)
+    if lost:
+        lines.append(
+            f"In {lost} of {len(settings)} settings runs diverged or failed: means leave these "
+            "out, and intervals do not hold there."
+        )
+    if any(s.score is not None and s.score.n == 1 for s in settings):
+        lines.append("One run alone has no interval.")
+    if len(settings) > MAX_LISTED:
+        lines.append(f"{MAX_LISTED} of {len(settings)} settings are listed.")
+    if stale := scores.stale(settings, metric, folder.summary):
+        lines.append(
+            f"summary.json says otherwise of {', '.join(stale[:5])}: it is older than the runs."
+        )
+    return lines
+
+
+def _runs(settings: Sequence[Setting], metric: str | None) -> dict[str, Any]:
+    members = [member for setting in settings for member in setting.members]
+    names = sorted({name for m in members for name in m.final if not name.startswith("train/")})
+    first = [metric] if metric in names else []
+    kept = [*first, *(name for name in names if name != metric)][:MOST_METRICS]
+    rows = [
+        [
+            *(m.name, m.status, shown(m.seed), shown(m.step), f"{m.seconds:,.0f}"),
+            *(shown(m.final.get(name)) for name in kept if name),
+        ]
+        for m in members[:MAX_LISTED]
+    ]
+    said = []
+    if len(members) > MAX_LISTED:
+        said.append(f"{MAX_LISTED} of {len(members)} runs are listed, the best first.")
+    if len(kept) < len(names):
+        said.append(f"{len(kept)} of {len(names)} metrics are listed.")
+    return {
+        "header": ["run", "status", "seed", "step", "seconds", *kept],
+        "rows": rows,
+        "said": said,
+    }
+
+
+def _config(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Tables: the keys of each section; those that lie in none first."""
+    alone = [(key, plain(v)) for key, v in config.items() if not isinstance(v, Mapping)]
+    tables = [("run", alone)] if alone else []
+    for name, section in config.items():
+        if isinstance(section, Mapping):
+            rows = [(key, plain(value)) for key, value in flatten(section).items()]
+            tables.append((name, rows))
+    return tables
+
+
+def _provenance(folder: Folder, command: str) -> list[tuple[str, str]]:
+    origin = folder.origin
+    found = [(key, origin.get(key)) for key in ("command", "commit", "versions")]
+    summaries = [member.summary for member in folder.members if member.summary]
+    for key in ("device", "data"):
+        different = {shown(_joined(s[key])) for s in summaries if s.get(key)}
+        found.append((key, "; ".join(sorted(different)) or None))
+    if not folder.is_sweep:
+        found.append(("config", folder.origin.get("config_sha256")))
+    lines = [(key, _joined(value)) for key, value in found if value]
+    if not any(key == "command" for key, _ in lines):
+        lines.insert(0, ("command", "not known before the run has ended"))
+    return [*lines, ("this page", command)]
+
+
+def _joined(value: Any) -> str:
+    if isinstance(value, Mapping):
+        some = {k: v for k, v in flatten(value).items() if v not in ("", None)}
+        return ", ".join(f"{key} {v}" for key, v in some.items())
+    return str(value)
+
+
+def _data(folder: Folder, settings: Sequence[Setting], metric: str | None) -> dict[str, Any]:
+    return {
+        "config": folder.config,
+        "metric": metric,
+        "settings": [
+            {"setting": s.name, "changes": s.changes, "score": s.score and s.score._asdict()}
+            for s in settings
+        ],
+        "runs": [
+            {
+                **{"run": m.name, "setting": m.setting, "seed": m.seed, "status": m.status},
+                **{"reason": m.reason, "step": m.step, "seconds": m.seconds, "final": m.final},
+            }
+            for m in folder.members
+        ],
+        "curves": sections.curve_data(folder, settings),
+    }
+
+
+def _evaluation_pictures(folder: Folder) -> list[dict[str, Any]]:
+    if folder.is_sweep:
+        return []
+    found = []
+    for file in sorted((folder.path / "evaluations").glob("*.png"))[-MOST_EVALUATION_PICTURES:]:
+        try:
+            image = images.read(file)
+        except OSError:
+            continue
+        found.append(_placed(image, f"Picture of the evaluation {file.stem}", file.stem))
+    return found
+
+
+def _placed(image: Image, alt: str, caption: str, target: int = TARGET[False]) -> dict[str, Any]:
+    factor = max(1, target // image.shape[1])
+    return {
+        "uri": images.data_uri(image),
+        "width": image.shape[1] * factor,
+        "height": image.shape[0] * factor,
+        "smooth": image.shape[1] > target,
+        "alt": alt,
+        "caption": caption,
+    }
+
+
+def _opened(folder: Folder, looked_at: Sequence[Opened]) -> dict[str, Any]:
+    """Sections of what checkpoints show; where they show nothing, a line says why."""
+    found: dict[str, list[Any]] = {"traversals": [], "neighbours": [], "fields": []}
+    missing: dict[str, list[tuple[str, str]]] = {name: [] for name in found}
+    for each in looked_at:
+        place = f"{each.name}, step {shown(each.step)}"
+        for name, part in zip(found, (each.traversal, each.neighbours, each.field), strict=True):
+            if isinstance(part, str):
+                missing[name].append((each.name, part))
+            elif isinstance(part, opened.Traversal):
+                found[name].append(_traversal(part, place))
+            elif isinstance(part, opened.Neighbours):
+                found[name].append(_neighbours(part, place))
+            else:
+                found[name].append(_field(part, place))
+    lines = {name: _said_once(each, folder.is_sweep) for name, each in missing.items()}
+    if not looked_at:
+        why = "No run is done." if folder.is_sweep else "The run was not opened (--best=0)."
+        lines = {name: [why] for name in found}
+    elif folder.is_sweep and len(looked_at) < len(folder.members):
+        note = f"Of the best {len(looked_at)} of {len(folder.members)} runs only (--best)."
+        lines = {name: [*each, note] for name, each in lines.items()}
+    return {**found, **{f"{name}_missing": each for name, each in lines.items()}}
+
+
+def _said_once(missing: Sequence[tuple[str, str]], named: bool) -> list[str]:
+    """A line for each reason, with the runs that it is true of."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in missing:
+        reasons.setdefault(why, []).append(name)
+    return [f"{', '.join(names)}: {why}" if named else why for why, names in reasons.items()]
+
+
+def _traversal(part: opened.Traversal, place: str) -> dict[str, Any]:
+    some = f"{part.rows} of {part.coordinates} coordinates"
+    alt = f"Traversal of {some}: a row each, moved from left to right"
+    return _placed(part.picture, alt, f"{place}: {some}", WIDE)
+
+
+def _neighbours(part: opened.Neighbours, place: str) -> dict[str, Any]:
+    caption = f"{place}: median distance to the nearest {part.median:.3f}"
+    if part.held_out is not None:
+        caption += f"; of {part.split} images {part.held_out:.3f}"
+    caption += f" (root mean square over pixels, {shown(part.searched)}"
+    caption += (
+        " training images)" if part.searched == part.of else f" of {shown(part.of)} searched)"
+    )
+    alt = f"{len(part.distances)} samples, below each its nearest training images"
+    rows = [[str(i), *(f"{d:.3f}" for d in row)] for i, row in enumerate(part.distances, 1)]
+    return {**_placed(part.picture, alt, caption, WIDE), "rows": rows}
+
+
+def _field(part: opened.Field, place: str) -> dict[str, Any]:
+    picture = images.data_uri(opened.coloured(part), 90)
+    told = "The discriminator's field: colour, with real points and samples above it"
+    real, synthetic = (
+        [(float(x), float(y)) for x, y in points] for points in (part.real, part.synthetic)
+    )
+    svg = charts.field_chart(told, picture, part.frame, real, synthetic, opened.zero_line(part))
+    low, high = float(part.logits.min()), float(part.logits.max())
+    caption = f"{place}: values from {shown(low)} to {shown(high)}, {len(real)} points of each kind"
+    if part.less:
+        caption += f"; the median, {shown(part.less)}, is taken away: this game has no zero"
+    return {"svg": svg, "caption": caption}
+
+
+def _series(settings: Sequence[Setting]) -> list[Series]:
+    """All runs' pictures, one run of each setting first, the best setting first."""
+    place = {m.name: (i, j) for j, s in enumerate(settings) for i, m in enumerate(s.members)}
+    members = sorted((m for s in settings for m in s.members), key=lambda m: place[m.name])
+    return [Series(m.name, kind, m.pictures[kind]) for m in members for kind in KINDS]
+
+
+def _pictures(folder: Folder, selection: Selection) -> dict[str, Any]:
+    """Pictures of steps, and what was left out of them."""
+    order = {member.name: i for i, member in enumerate(folder.members)}
+    series = sorted(selection.series, key=lambda s: (KINDS.index(s.kind), order[s.name]))
+    kinds = []
+    for kind in KINDS:
+        some = [_figure(i, each, folder) for i, each in enumerate(series) if each.kind == kind]
+        note = (
+            "Each input, and to its right what became of it." if kind == "reconstructions" else ""
+        )
+        if some:
+            kinds.append({"name": kind.capitalize(), "note": note, "series": some})
+    said, missing = [], []
+    if selection.pictures < selection.of:
+        said.append(
+            f"{selection.pictures} of {selection.of} pictures shown, to keep the page small."
+        )
+    if selection.left_out:
+        said.append(f"{selection.left_out} series of pictures are left out.")
+    if selection.quality is not None:
+        said.append(f"They are compressed with loss (WebP, quality {selection.quality}).")
+    for kind in KINDS:
+        if not any(member.pictures[kind] for member in folder.members):
+            missing.append(f"There are no {kind} in the folder.")
+    steps = sorted({step for each in series for step in each.steps})
+    data = [
+        {
+            "steps": each.steps,
+            "uris": [None, *each.uris[1:-1], None] if len(each.uris) > 1 else [None],
+            "alt": _alt(each),
+        }
+        for each in series
+    ]
+    return {
+        "kinds": kinds,
+        "picture_steps": steps,
+        "pictures": {"steps": steps, "series": data},
+        "pictures_said": said,
+        "pictures_missing": missing,
+    }
+
+
+def _alt(each: Shown) -> str:
+    return f"{each.kind.capitalize()} of {each.name} after step"
+
+
+def _figure(index: int, each: Shown, folder: Folder) -> dict[str, Any]:
+    return {
+        "index": index,
+        "name": each.name,
+        "first": len(each.steps) > 1,
+        "first_image": _image(f"p{index}-first", each, 0, folder.is_sweep),
+        "first_step": shown(each.steps[0]),
+        "last_image": _image(f"p{index}", each, -1, folder.is_sweep),
+        "last_step": shown(each.steps[-1]),
+    }
+
+
+def _image(identity: str, each: Shown, at: int, small: bool) -> str:
+    factor = max(1, TARGET[small] // each.width)
+    kind = ' class="smooth"' if each.width > TARGET[small] else ""
+    size = f'width="{each.width * factor}" height="{each.height * factor}"'
+    alt = escape(f"{_alt(each)} {shown(each.steps[at])}")
+    return f'<img id="{identity}"{kind} src="{each.uris[at]}" {size} alt="{alt}">'

@@ -1,0 +1,152 @@
+"""Scores over seeds: mean, spread, interval; settings in order of them."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+from latentgen.errors import BadInput, nearest
+from latentgen.reporting.folders import Member
+
+SIDE = 0.975
+"""The quantile of Student's t that bounds a 95 % interval."""
+
+# What to rank by where nobody says: the pictures' quality first, then bounds of log p(x), then
+# whatever was validated. The losses of players in a game come last: they rank no generators.
+PREFERRED = (
+    *("frechet/frechet_distance", "frechet/frechet", "kernel/kernel_distance"),
+    *("is/log_likelihood", "validation/negative_elbo", "validation/loss"),
+)
+# Words in the names of metrics of which more is better; of all others, less is.
+HIGHER = {
+    *("accuracy", "captured", "coverage", "density", "elbo", "inception_score", "likelihood"),
+    *("log_likelihood", "log_px", "precision", "quality", "recall", "score", "bound"),
+}
+GAME = ("cost", "discriminator_value", "generator_loss", "encoder_loss", "d_real", "d_synthetic")
+
+
+class Figures(NamedTuple):
+    """Of n values; the interval is Student's, 95 %, None where n = 1; so is sd."""
+
+    n: int
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    median: float
+
+
+def figures(values: Iterable[float]) -> Figures | None:
+    """Mean, standard deviation, 95 % t interval of the mean and median; None of nothing."""
+    x = [value for value in values if math.isfinite(value)]
+    if not x:
+        return None
+    mean, median = statistics.fmean(x), statistics.median(x)
+    if len(x) == 1:
+        return Figures(1, mean, None, None, None, median)
+    sd = statistics.stdev(x)
+    half = float(stdtrit(len(x) - 1, SIDE)) * sd / math.sqrt(len(x))
+    return Figures(len(x), mean, sd, mean - half, mean + half, median)
+
+
+class Setting(NamedTuple):
+    """Members that differ in their seed only, and the score over those that are done."""
+
+    name: str
+    changes: dict[str, Any]
+    members: list[Member]
+    score: Figures | None
+
+    def count(self, *statuses: str) -> int:
+        """How many members have one of these statuses."""
+        return sum(member.status in statuses for member in self.members)
+
+
+def score(member: Member, metric: str) -> float | None:
+    """The member's value of this metric if it is done and has a finite one."""
+    value = member.final.get(metric)
+    finite = value is not None and math.isfinite(value)
+    return value if finite and member.status == "done" else None
+
+
+def ranked(members: Sequence[Member], metric: str | None, lower: bool) -> list[Setting]:
+    """Settings, the best mean first; those without a score last, as they came."""
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        groups.setdefault(member.setting, []).append(member)
+    settings = []
+    for name, group in groups.items():
+        values = [score(member, metric) for member in group] if metric else []
+        found = figures(value for value in values if value is not None)
+        settings.append(Setting(name, group[0].changes, group, found))
+
+    def order(setting: Setting) -> tuple[bool, float]:
+        mean = setting.score.mean if setting.score else 0.0
+        return setting.score is None, mean if lower else -mean
+
+    return sorted(settings, key=order)
+
+
+def best(settings: Sequence[Setting], metric: str | None, lower: bool) -> list[Member]:
+    """Runs that are done: one of each setting, its best, the best setting first; then the others.
+
+    Args:
+        settings: ranked.
+    """
+    rows = []
+    for i, setting in enumerate(settings):
+        found = [(score(m, metric) if metric else None, m) for m in setting.members]
+        done = [(value, member) for value, member in found if member.status == "done"]
+        worst = math.inf if lower else -math.inf
+        done.sort(key=lambda each: worst if each[0] is None else each[0], reverse=not lower)
+        rows += [(place, i, member) for place, (_, member) in enumerate(done)]
+    return [member for _, _, member in sorted(rows, key=lambda row: row[:2])]
+
+
+def choose_metric(members: Sequence[Member], asked: str | None) -> str | None:
+    """What to rank by: what was asked for, else a sensible one; None where there is none at all.
+
+    Raises:
+        BadInput: no run has the metric that was asked for.
+    """
+    known = sorted({name for member in members for name in member.final})
+    if asked is not None:
+        if asked not in known:
+            valid = ", ".join(known) or "none yet"
+            raise BadInput(f"--metric={asked!r} is no run's{nearest(asked, known)} Valid: {valid}.")
+        return asked
+    validated = [name for name in known if name.startswith("validation/")]
+    serious = [name for name in validated if name.partition("/")[2] not in GAME]
+    for name in (*PREFERRED, *serious, *validated, *known):
+        if name in known:
+            return name
+    return None
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of it is better, by its name."""
+    term = metric.rpartition("/")[2]
+    if term.startswith("negative_"):
+        return True
+    return not any(term == word or term.endswith(f"_{word}") for word in HIGHER)
+
+
+def is_a_players_loss(metric: str | None) -> bool:
+    """Whether it is part of a game, and so says little of the pictures."""
+    return metric is not None and metric.rpartition("/")[2] in GAME
+
+
+def stale(settings: Sequence[Setting], metric: str | None, summary: Mapping[str, Any]) -> list[str]:
+    """Settings of which a sweep's summary.json says something else than its runs now do."""
+    written = {str(each.get("setting")): each for each in summary.get("settings") or ()}
+    wrong = []
+    for setting in settings:
+        says = dict(written.get(setting.name, {}).get("metrics") or {}).get(metric)
+        if not says or setting.score is None:
+            continue
+        same_n = says.get("n") == setting.score.n
+        if not (same_n and math.isclose(says.get("mean", 0.0), setting.score.mean, rel_tol=1e-6)):
+            wrong.append(setting.name)
+    return wrong

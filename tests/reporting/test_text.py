@@ -1,0 +1,242 @@
+"""What a page's text holds: all of it within its size, escaped, and saying what it leaves out."""
+
+import base64
+import io
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import made_up
+import numpy as np
+import PIL.Image
+import pytest
+
+from latentgen.reporting import folders, images, page, scores
+from latentgen.reporting.opened import Opened
+from latentgen.training import pictures
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+class Reader(HTMLParser):
+    """The elements of a page with their attributes, the text, and the scripts."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: dict[str, str] = {}
+        self.text = ""
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts[dict(attrs).get("id", "code")] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+        self.text += " " * (tag in ("td", "th"))
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[list(self.scripts)[-1]] += data
+        elif self._inside != "style":
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def written(path: Path, metric: str | None = None, looked_at: tuple[Opened, ...] = ()) -> str:
+    folder = folders.open_folder(path)
+    chosen = scores.choose_metric(folder.members, metric)
+    return page.page(folder, looked_at, chosen, True, metric is not None, "the command")
+
+
+def test_a_run_page_holds_what_it_is_about(tmp_path: Path) -> None:
+    folder = made_up.run(tmp_path / "some_run", kinds=folders.KINDS)
+    read = Reader(written(folder))
+    for words in (
+        "some_run",
+        "generator_loss",
+        "python -m latentgen.run --config experiments/gan.py",
+    ):
+        assert words in read.text
+    assert "There are no" not in read.text
+    data = json.loads(read.scripts["data"])
+    assert data["curves"]["cost"]["train"]["some_run"][0][-1] == 1000
+    assert data["config"] == made_up.CONFIG
+    headings = [int(tag[1]) for tag, _ in read.elements if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
+
+
+def test_without_javascript_first_and_last_picture_are_there(tmp_path: Path) -> None:
+    folder = made_up.run(tmp_path / "run", steps=(0, 250, 1000))
+    read = Reader(written(folder))
+    shown = {image["alt"]: image["src"] or "" for image in read.all("img")}
+    for step in (0, 1000):
+        source = shown[f"Samples of run after step {step:,}"]
+        body = base64.b64decode(source.partition(",")[2])
+        with PIL.Image.open(io.BytesIO(body)) as file:
+            found = np.asarray(file.convert("L"))
+        assert np.array_equal(found, images.shrunk(made_up.digits(step))[..., 0])
+    assert len(shown) == 2
+    (slider,) = [each for each in read.all("div") if each.get("id") == "slider"]
+    assert "hidden" in slider
+    hidden = [attributes for _, attributes in read.elements if "hidden" in attributes]
+    assert hidden == [slider]
+    between = json.loads(read.scripts["pictures"])["series"][0]["uris"]
+    assert [uri and uri[:15] for uri in between] == [None, "data:image/webp", None]
+
+
+def test_everything_is_escaped(tmp_path: Path) -> None:
+    config = {**made_up.CONFIG, "note": EVIL, EVIL: {EVIL: EVIL}}
+    members = made_up.learning_rates({0.1: [1.0, 2.0], 0.2: [3.0]})
+    members[0] |= {"setting": EVIL, "changes": {EVIL: EVIL}, "config": config, "terms": (EVIL,)}
+    members[2]["status"] = {"status": EVIL, "reason": EVIL, "attempts": EVIL}
+    sweep = made_up.sweep(tmp_path / "sweep", members)
+    origin = {"config": config, "spec": EVIL, "command": EVIL, "commit": EVIL}
+    (sweep / "sweep.json").write_text(json.dumps(origin))
+    evaluation = {"metric": EVIL, "split": EVIL, "values": {EVIL: 1.0}, "protocol": {EVIL: EVIL}}
+    made_up.lines(sweep / "runs" / "lr=0.1,s=1" / "evaluations.jsonl", [evaluation])
+    opened = (Opened(EVIL, 1, EVIL, EVIL, EVIL),)
+    for path in (sweep, sweep / "runs" / "lr=0.1,s=0"):
+        read = Reader(written(path, looked_at=opened))
+        assert list(read.scripts) == ["data", "pictures", "code"]
+        assert EVIL in read.text
+        assert json.loads(read.scripts["data"])["config"] == config
+        for tag, attributes in read.elements:
+            assert not any(name.startswith("on") for name in attributes), tag
+        assert all((each["src"] or "").startswith("data:image/webp") for each in read.all("img"))
+
+
+def test_the_page_may_load_nothing(tmp_path: Path) -> None:
+    text = written(made_up.run(tmp_path / "run"))
+    (policy,) = [m["content"] for m in Reader(text).all("meta") if "http-equiv" in m]
+    rules = dict(rule.strip().split(" ", 1) for rule in (policy or "").split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data:"
+    assert "unsafe" not in (policy or "")
+    assert re.findall(r'(?:src|href)="(?!data:|#)', text) == []
+
+
+def noise(side: int = 28) -> bytes:
+    x = np.random.default_rng(0).random((64, side, side, 1), np.float32)
+    return pictures.png(pictures.grid(x, gap=4))
+
+
+def test_a_run_of_many_large_pictures_stays_below_2_mb_and_says_so(tmp_path: Path) -> None:
+    config = {**made_up.CONFIG, "steps": 20_000}
+    steps = tuple(range(0, 20_001, 200))
+    terms = tuple(f"term_{i}" for i in range(10))
+    more = {"config": config, "steps": steps, "each": 10, "terms": terms, "kinds": folders.KINDS}
+    text = written(made_up.run(tmp_path / "run", picture=noise(), **more))
+    assert 1_000_000 < len(text.encode()) <= 2_000_000
+    found = re.search(r"(\d+) of 202 pictures shown", text)
+    assert found is not None
+    assert 4 <= int(found[1]) < 202
+    assert "Curves are thinned to at most 300 points each." in text
+
+
+def test_a_sweep_of_100_runs_stays_below_5_mb_and_says_so(tmp_path: Path) -> None:
+    losses = {0.001 * (i + 1): [1.0 + i + j for j in range(5)] for i in range(20)}
+    more = {"steps": tuple(range(0, 1001, 50)), "picture": noise(), "each": 2}
+    terms = tuple(f"term_{i}" for i in range(8))
+    sweep = made_up.sweep(tmp_path / "s", made_up.learning_rates(losses), terms=terms, **more)
+    text = written(sweep)
+    assert 1_500_000 < len(text.encode()) <= 5_000_000
+    assert re.search(r"\d+ of 2100 pictures shown", text)
+    assert re.search(r"\d+ series of pictures are left out", text)
+    assert "Curves are thinned to at most" in text
+    shown = json.loads(Reader(text).scripts["pictures"])["series"]
+    assert len(shown) >= 20
+    assert {each["steps"][0] for each in shown} == {0}
+    assert {each["steps"][-1] for each in shown} == {1000}
+
+
+def test_settings_are_listed_best_first_with_their_counts(tmp_path: Path) -> None:
+    members = made_up.learning_rates({0.1: [3.0, 4.0], 0.2: [1.0, 2.0], 0.3: [9.0]})
+    members[1]["status"] = {"status": "diverged", "reason": "loss is not finite", "attempts": 2}
+    read = Reader(written(made_up.sweep(tmp_path / "sweep", members), "validation/loss"))
+    table = read.text.partition("median")[2].partition("Runs, means")[0].split()[4:]
+    x = scores.figures([1.0, 2.0])
+    assert x is not None
+    interval = f"{x.low:.3f} to {x.high:.3f}".replace("-", "\u2212").split()
+    dash = "\u2013"
+    assert table[:11] == ["lr=0.2", "1.500", "0.7071", *interval, "1.500", "2", "0", "0", "0.2"]
+    assert table[11:20] == ["lr=0.1", "3", dash, dash, "3", "1", "1", "0", "0.1"]
+    assert table[20:] == ["lr=0.3", "9", dash, dash, "9", "1", "0", "0", "0.3"]
+    failed = read.text.partition("Runs that are not done")[2].partition("Pictures over")[0].split()
+    assert failed[5:9] == ["lr=0.1,s=1", "diverged", "1,000", "2"]
+    assert " ".join(failed[9:]) == "loss is not finite"
+    assert "lower is better" in read.text
+    assert "In 1 of 3 settings runs diverged or failed" in read.text
+    assert "One run alone has no interval." in read.text
+
+
+def test_a_game_s_loss_is_called_what_it_is(tmp_path: Path) -> None:
+    sweep = made_up.sweep(tmp_path / "sweep", made_up.learning_rates({0.1: [3.0, 4.0]}))
+    assert "train/cost is part of a game" in written(sweep, "train/cost")
+    assert "is part of a game" not in written(sweep, "validation/loss")
+
+
+def test_protocols_that_differ_are_told_apart(tmp_path: Path) -> None:
+    sweep = made_up.sweep(tmp_path / "sweep", made_up.learning_rates({0.1: [3.0, 4.0]}))
+    for seed, samples in enumerate((100, 200)):
+        line = {"metric": "frechet", "split": "test", "step": 1000, "protocol": {"real": samples}}
+        line["values"] = {"frechet_distance": 5.0 + seed, "lost": "nan"}
+        made_up.lines(sweep / "runs" / f"lr=0.1,s={seed}" / "evaluations.jsonl", [line])
+    text = written(sweep)
+    assert "split: test, real: 100" in text
+    assert "split: test, real: 200" in text
+    assert text.count("were come by differently") == 2
+
+
+def test_what_is_missing_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "metrics.jsonl").write_text("no JSON\n{}\n")
+    (folder / "summary.json").write_text("torn")
+    why = "The run cannot be opened: no checkpoint yet."
+    text = Reader(written(folder, looked_at=(Opened("run", None, why, why, why),))).text
+    assert text.count(why) == 3
+    for words in (
+        "summary.json cannot be read.",
+        "metrics.jsonl cannot be read",
+        "There are no samples in the folder.",
+        "There are no reconstructions in the folder.",
+        "Nothing has been logged yet.",
+        "None yet:",
+        "The config is missing.",
+        "not known before the run has ended",
+    ):
+        assert words in text
+
+
+def test_a_sweep_without_any_runs_yet_is_a_page(tmp_path: Path) -> None:
+    members = made_up.learning_rates({0.1: [3.0, 4.0]})
+    for member in members:
+        member["made"] = False
+    text = Reader(written(made_up.sweep(tmp_path / "sweep", members))).text
+    assert "pending" in text
+    assert "settings cannot be ranked" in text
+    assert "No run is done." in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((None, "\u2013"), (2000, "2,000"), (0.123456, "0.1235"), (-1.5, "\u22121.500")),
+        *((12345.678, "12,346"), (1e-9, "1.000e\u221209"), (float("nan"), "nan"), ("a", "a")),
+        *((True, "true"), ([1, 2], "[1, 2]"), (float("inf"), "inf")),
+        ({"mean": 1.5, "standard_error": 0.25}, "1.500 \u00b1 0.2500"),
+    ],
+)
+def test_values_are_shown_in_few_characters(value: object, text: str) -> None:
+    assert page.shown(value) == text
