@@ -46,7 +46,7 @@ ALLOWED = {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
-    "reporting": {"core", "data", "training", "views", "runner", "measures"},
+    "reporting": {"core", "data", "metrics", "training", "views", "runner", "measures"},
 }
 # What only one part of latentgen may know of.
 HOMES = {
