@@ -128,6 +128,7 @@ def _options() -> Options:
         data_dir=FLAGS.data_dir,
         manual_dir=FLAGS.manual_dir,
         fail_fast=FLAGS.fail_fast,
+        at_once=FLAGS.at_once,
         memory=FLAGS.memory and FLAGS.memory * 2**30,
         jobs=FLAGS.jobs,
         retries=FLAGS.retries,
@@ -154,7 +155,6 @@ def define_job_flags() -> None:
     flags.DEFINE_integer("lead", 30, "slurm: seconds before that at which it is told to save.")
     flags.DEFINE_integer("gpus", 0, "slurm: GPUs of a run.", lower_bound=0)
     flags.DEFINE_integer("cpus", 1, "slurm: cores of a run.")
-    flags.DEFINE_integer("at_once", None, "slurm: how many runs at the same time.")
     flags.DEFINE_integer("requeues", 1_000, "slurm: how often a run may be requeued.")
     flags.DEFINE_multi_string("sbatch", [], "slurm: any other option of sbatch: constraint=a100.")
 
@@ -238,6 +238,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "jobs", None, "local: processes at once (default: a device each).", lower_bound=1
     )
+    flags.DEFINE_integer("at_once", None, "vmap, slurm: how many runs at the same time.", 1)
     flags.DEFINE_integer("retries", 0, "local: new starts of a process that failed.", lower_bound=0)
     flags.DEFINE_float("memory", None, "vmap: GiB that a program may use.", lower_bound=0.001)
     define_job_flags()

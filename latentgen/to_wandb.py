@@ -14,7 +14,7 @@ from absl import flags
 from latentgen import door, runner
 from latentgen.errors import BadInput
 from latentgen.launchers import folder
-from latentgen.launchers.results import EVALUATIONS
+from latentgen.measures.results import EVALUATIONS
 from latentgen.training import workdir
 from latentgen.training.log import METRICS, read
 

@@ -39,14 +39,17 @@ ALLOWED = {
     "solo": {"core", "data", "training", "runner", "record", "joint"},
     "launchers": {
         *("core", "data", "metrics", "training", "build"),
-        *("runner", "record", "solo"),
+        *("runner", "record", "solo", "measures"),
     },
     "features": {"core", "networks", "data", "training", "build"},
     "measures": {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
-    "reporting": {"core", "data", "metrics", "training", "views", "runner", "measures"},
+    "reporting": {
+        *("core", "data", "metrics", "training", "views", "runner"),
+        *("launchers", "measures"),
+    },
 }
 # What only one part of latentgen may know of.
 HOMES = {

@@ -10,12 +10,12 @@ from typing import Any
 
 from latentgen.launchers.folder import Sweep, standing
 from latentgen.launchers.plan import Member
+from latentgen.measures.results import EVALUATIONS
 from latentgen.metrics.intervals import spread
 from latentgen.training import status, workdir
 from latentgen.training.log import METRICS, read
 
 RESULTS, SETTINGS, SUMMARY = "results.csv", "summary.csv", "summary.json"
-EVALUATIONS = "evaluations.jsonl"
 COUNTED = (status.DONE, status.DIVERGED, status.FAILED)
 OF_A_METRIC = ("n", "mean", "sd", "low", "high", "median")
 

@@ -40,6 +40,9 @@ from latentgen.training.workdir import flatten
 SHAPES = ((2,), (8, 8, 1), (28, 28, 1), (32, 32, 1), (32, 32, 3))
 """Of examples that a method is tried with, before there are data."""
 
+FEW = 8
+"""Members whose weights a CPU's caches may still hold."""
+
 Hypers = Mapping[str, Float[Array, " m"]]
 Say = Callable[[str], None]
 
@@ -333,13 +336,14 @@ def _named(say: Say, run: Run, line: str) -> None:
     say(f"{run.folder.name}: {line}")
 
 
-def fitting(crew: Crew, limit: float) -> int:
+def fitting(crew: Crew, most: int, limit: float) -> int:
     """How many members a program may train at once, by the memory that it is compiled to use.
 
     Args:
+        most: not more than so many.
         limit: bytes.
     """
-    size = len(crew.runs)
+    size = most
     while size > 1:
         if (needs := memory(crew, size)) <= limit:
             break
@@ -421,19 +425,18 @@ def _said(group: Group) -> str:
 
 
 def _sized(team: Crew, options: Options) -> Group:
-    """The group with a size that fits into memory and, where asked, is not slower than one by one.
+    """The group with a size that fits into memory and, where asked, is the fastest measured.
 
     Args:
-        options: `measure` asks.
+        options: `measure` asks; `at_once` is the most.
     """
-    size = fitting(team, options.memory or available())
+    most = min(len(team.runs), options.at_once or len(team.runs))
+    size = fitting(team, most, options.memory or available())
     if options.measure and size > 1:
-        together, alone = seconds(team, size), seconds(team, 1)
-        say(
-            f"measured: {together * 1e3:.3g} ms a run's step with {size} at once, "
-            f"{alone * 1e3:.3g} ms one by one"
-        )
-        size = size if together <= alone else 1
+        took = {n: seconds(team, n) for n in sorted({1, min(size, FEW), size}, reverse=True)}
+        size = min(took, key=lambda n: took[n])
+        told = ", ".join(f"{1e3 * t:.3g} with {n} at once" for n, t in took.items())
+        say(f"measured, ms of a run's step: {told}")
     return team.group._replace(size=size)
 
 

@@ -140,13 +140,35 @@ def test_populations_fit_into_the_memory_that_they_are_given(tmp_path: Path) -> 
     crew = vmap.crew(group, sweep.place, None, None)
     two, four = vmap.memory(crew, 2), vmap.memory(crew, 4)
     assert two < four
-    assert vmap.fitting(crew, two) == 2
-    assert vmap.fitting(crew, 1.0) == 1  # one is trained whatever it needs
+    assert vmap.fitting(crew, 5, two) == 2
+    assert vmap.fitting(crew, 5, 1.0) == 1  # one is trained whatever it needs
     trained(sweep, Options(memory=two))
     (kept,) = json.loads((sweep.folder / "populations.json").read_text())
     assert kept["size"] == 2
     assert [list(p) for p in group._replace(size=2).populations()] == [[0, 1], [2], [3, 4]]
     assert all(standing(sweep.place(m.run)).status == status.DONE for m in sweep.members)
+
+
+@pytest.mark.parametrize(
+    ("took", "at_once", "size"),
+    [
+        ({1: 3.0, 8: 2.0, 12: 1.0}, None, 12),
+        ({1: 3.0, 8: 2.0, 12: 4.0}, None, 8),
+        ({1: 1.0, 8: 2.0, 12: 4.0}, None, 1),
+        ({1: 3.0, 4: 2.0}, 4, 4),
+    ],
+)
+def test_the_fastest_size_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, took: dict, at_once: int | None, size: int
+) -> None:
+    sweep = opened(tmp_path / "sweep", [{"config.seed": seed} for seed in range(12)])
+    crew = vmap.crew(vmap.groups(sweep.members)[0], sweep.place, None, None)
+    monkeypatch.setattr(vmap, "memory", lambda crew, size: 0.0)
+    measured = []
+    monkeypatch.setattr(vmap, "seconds", lambda crew, n: measured.append(n) or took[n])
+    found = vmap._sized(crew, Options(measure=True, at_once=at_once))
+    assert found.size == size
+    assert sorted(measured) == sorted(took)
 
 
 def test_more_seeds_later_leave_the_finished_untouched(tmp_path: Path) -> None:
