@@ -14,13 +14,10 @@ seeds last. The same command again continues: only runs that have not ended are 
 Exit codes are those of `latentgen.run`, and 6 where a run failed or diverged.
 """
 
-import runpy
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -55,8 +52,8 @@ def main() -> None:
         name, options = _automatic(options)
     if name == "slurm":
         slurm.check(_job())
-    if name == "vmap":
-        check_together(members, FLAGS.engine)
+    if FLAGS.engine == "vmap":
+        vmap.check(members)
     if FLAGS.dry_run:
         preview(place, members, name)
         return
@@ -93,34 +90,12 @@ def rows() -> list[vocabulary.Row]:
     """
     asked = inline.series(FLAGS.grid, FLAGS.zip, FLAGS.draw, FLAGS.draws)
     if FLAGS.sweep:
-        asked.insert(0, described(FLAGS.sweep))
+        asked.insert(0, inline.described(FLAGS.sweep))
     if FLAGS.seeds:
         asked.append(inline.seeds(FLAGS.seeds))
     if not asked:
         raise BadInput("nothing is swept: give --sweep, --grid, --zip, --draw or --seeds.")
     return vocabulary.product(asked).rows(FLAGS.draw_seed)
-
-
-def described(file: str) -> vocabulary.Series:
-    """What get_sweep(h) of a file returns.
-
-    Raises:
-        BadInput: the file is missing or fails.
-    """
-    if not Path(file).is_file():
-        raise BadInput(f"--sweep={file!r}: there is no such file.")
-    try:
-        found = runpy.run_path(file)["get_sweep"](vocabulary)
-    except BadInput as error:
-        raise BadInput(f"--sweep={file!r}: {error}") from None
-    except Exception as error:  # a file of the user's: anything may be wrong with it
-        raise BadInput(f"--sweep={file!r} fails with {type(error).__name__}: {error}.") from None
-    if isinstance(found, list) and all(isinstance(row, dict) for row in found):
-        listed: list[dict[str, Any]] = found
-        return vocabulary.Series(lambda i, seed: listed[i], len(listed))
-    if not isinstance(found, vocabulary.Series):
-        raise BadInput(f"--sweep={file!r}: get_sweep returns a {type(found).__name__}.")
-    return found
 
 
 def _options() -> Options:
@@ -163,25 +138,6 @@ def _automatic(options: Options) -> tuple[str, Options]:
     if FLAGS.jobs or local.devices().number > 1:
         return "local", options
     return "vmap", options._replace(measure=True)
-
-
-def check_together(members: Sequence[Member], engine: str) -> None:
-    """Refuses `--engine vmap` where nothing would train together.
-
-    Raises:
-        BadInput: no two runs have one structure; names the keys that part them.
-    """
-    if engine != "vmap" or len(members) < 2:
-        return
-    found = vmap.groups(members)
-    if len(found) == len(members):
-        numbers = set(chain.from_iterable(group.keys for group in found))
-        parting = sorted({key for m in members for key in m.changes} - numbers)
-        raise BadInput(
-            f"--engine=vmap trains runs together that differ in seed and numbers, but "
-            f"{', '.join(f'config.{key}' for key in parting)} makes each of these {len(members)} "
-            "another program. Valid: --engine=local, or several --seeds."
-        )
 
 
 def preview(place: Path, members: Sequence[Member], engine: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from experiments import gan
 from latentgen.errors import BadInput
 from latentgen.launchers import plan, vmap
-from latentgen.sweep import check_together, described
+from latentgen.launchers.inline import described
 
 SWEEPS = sorted((doors.ROOT / "experiments" / "sweeps").glob("[a-z]*.py"))
 
@@ -65,5 +65,5 @@ def test_shipped_sweeps_describe_runs(file: Path) -> None:
     variant = {"lucic": "nsgan"}.get(file.stem, "nonsaturating")
     members = plan.members(gan.get_config(variant), described(str(file)).rows(0))
     assert len(members) > 1
-    check_together(members, "vmap")
+    vmap.check(members)
     assert sum(len(group.members) for group in vmap.groups(members)) == len(members)

@@ -1,8 +1,10 @@
-"""Sweeps described on the command line: `--grid 'config.a.b=1,2' --zip ... --draw ... --seeds`."""
+"""Sweeps as users give them: a file with get_sweep(h); `--grid`, `--zip`, `--draw`, `--seeds`."""
 
 import ast
 import re
+import runpy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from latentgen.errors import BadInput, choose, positive
@@ -78,4 +80,26 @@ def series(
     if draw and draws is not None:
         random = [drawn(text) for text in draw]
         found.append(vocabulary.zipit(random, length=positive("--draws", draws)))
+    return found
+
+
+def described(file: str) -> Series:
+    """What get_sweep(h) of a file returns.
+
+    Raises:
+        BadInput: the file is missing or fails.
+    """
+    if not Path(file).is_file():
+        raise BadInput(f"--sweep={file!r}: there is no such file.")
+    try:
+        found = runpy.run_path(file)["get_sweep"](vocabulary)
+    except BadInput as error:
+        raise BadInput(f"--sweep={file!r}: {error}") from None
+    except Exception as error:  # a file of the user's: anything may be wrong with it
+        raise BadInput(f"--sweep={file!r} fails with {type(error).__name__}: {error}.") from None
+    if isinstance(found, list) and all(isinstance(row, dict) for row in found):
+        listed: list[dict[str, Any]] = found
+        return Series(lambda i, seed: listed[i], len(listed))
+    if not isinstance(found, Series):
+        raise BadInput(f"--sweep={file!r}: get_sweep returns a {type(found).__name__}.")
     return found

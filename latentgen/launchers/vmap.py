@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,6 +115,25 @@ def _traceable(member: Member, keys: set[str]) -> bool:
         except (jax.errors.ConcretizationTypeError, TypeError):
             return False
     return not unknown
+
+
+def check(members: Sequence[Member]) -> None:
+    """Refuses to train together what would not.
+
+    Raises:
+        BadInput: no two runs have one structure; names the keys that part them.
+    """
+    if len(members) < 2:
+        return
+    found = groups(members)
+    if len(found) == len(members):
+        numbers = set(chain.from_iterable(group.keys for group in found))
+        parting = sorted({key for m in members for key in m.changes} - numbers)
+        raise BadInput(
+            f"--engine=vmap trains runs together that differ in seed and numbers, but "
+            f"{', '.join(f'config.{key}' for key in parting)} makes each of these {len(members)} "
+            "another program. Valid: --engine=local, or several --seeds."
+        )
 
 
 class Crew(NamedTuple):

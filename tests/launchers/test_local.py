@@ -86,6 +86,21 @@ def test_killed_and_started_again_members_are_bitwise_undisturbed(
     assert {p: p.stat().st_mtime_ns for p in place.glob("runs/*/**/*")} == finished
 
 
+def test_a_killed_population_goes_on_bitwise(tmp_path: Path, cache: Path) -> None:
+    whole, place = tmp_path / "whole", tmp_path / "sweep"
+    flags = ["--seeds=0:2", "--engine=vmap"]
+    assert sweep(whole, cache, *flags).returncode == 0
+    again = [*doors.tiny("gan"), f"--workdir={place}", *flags]
+    with doors.start("sweep", *again, cache=cache) as launcher:
+        wait_for(lambda: any(place.glob("runs/*/checkpoints/100")))
+        launcher.kill()
+    done = sweep(place, cache, *flags)
+    assert done.returncode == 0, done.stderr
+    for member in folder.load(place).members:
+        same(whole / "runs" / member.run, place / "runs" / member.run)
+        assert status.read(place / "runs" / member.run).attempts == 2
+
+
 def test_a_signal_to_the_launcher_saves_every_run(tmp_path: Path, cache: Path) -> None:
     place = tmp_path / "sweep"
     flags = [*doors.tiny("gan"), f"--workdir={place}", "--seeds=0:2", "--engine=local", "--jobs=2"]
