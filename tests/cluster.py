@@ -161,23 +161,25 @@ def _daemons(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 @contextlib.contextmanager
 def _daemon(cluster: Cluster, name: str, command: list[str]) -> Iterator[None]:
+    # A shell ends the daemon at the end of its own input, which comes however this process dies.
     with open(cluster.folder / f"{name}.out", "wb") as output:
         process = subprocess.Popen(
-            command,
+            ["sh", "-c", '"$@" & read -r _; kill $!; wait $!', "sh", *command],
             env=os.environ | cluster.env,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    assert process.stdin is not None
     try:
         yield
     finally:
-        process.terminate()
+        process.stdin.close()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

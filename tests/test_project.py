@@ -155,6 +155,13 @@ def test_a_log_brings_no_heavy_module() -> None:
     assert loaded & HEAVY == set()
 
 
+def test_what_stays_beside_a_worker_of_slurm_is_small() -> None:
+    code = "import sys, latentgen.launchers.job; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert {"jax", "numpy"} & set(done.stdout.split()) == set()
+
+
 EXPERIMENTS = sorted((PACKAGE.parent / "experiments").glob("*/*.py"))
 
 

@@ -14,23 +14,19 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import types
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput, choose, positive
-from latentgen.launchers import local
+from latentgen.launchers import commands, local
 from latentgen.launchers.folder import Sweep, snapshot
+from latentgen.launchers.job import Work
 from latentgen.launchers.plan import Member
-from latentgen.training import status, workdir
-
-if TYPE_CHECKING:
-    from submitit.core.utils import DelayedSubmission
+from latentgen.training import workdir
 
 SUBMISSIONS = "submissions.jsonl"
 JOBS = "slurm"
@@ -41,8 +37,6 @@ OURS = (
     *("no-requeue", "signal", "time", "partition", "account", "qos", "gpus-per-node"),
     *("cpus-per-task", "mem", "wrap"),
 )
-STOPPED = 128 + signal.SIGTERM
-"""The exit code of a worker that was told to stop, whether or not it was far enough to save."""
 
 
 class Options(NamedTuple):
@@ -76,97 +70,6 @@ class Options(NamedTuple):
     extra: Mapping[str, str | int | bool] = types.MappingProxyType({})
 
 
-class Work:
-    """What runs inside a job: starts the worker and waits for it.
-
-    Slurm signals every process of a job. On SIGTERM (cancelled, requeued or preempted) the worker
-    saves and ends by itself, and this waits for it. SIGUSR2 (the time limit is near) is for this
-    process alone: submitit calls `checkpoint`, then requeues the job.
-
-    Args:
-        argv: the worker's command.
-        log: gets all that it prints.
-    """
-
-    def __init__(self, argv: Sequence[str], log: Path) -> None:
-        self.argv, self.log = list(argv), log
-        self._worker: subprocess.Popen[bytes] | None = None
-        self._told = False
-
-    def __call__(self) -> None:
-        """Ends this process with the worker's exit code: Slurm sees what failed."""
-        signal.signal(signal.SIGTERM, self._note)
-        # Blocked in the worker for good, which has no handler for it and would die; here only
-        # until the worker is known, so that none is lost.
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-        with open(self.log, "ab") as log:
-            self._worker = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
-        code = _wait(self._worker)
-        if code == 0:
-            return
-        if _exit_code(code) != STOPPED:
-            self._fail(code)
-        if self._told:
-            _requeue_if_running()
-        sys.exit(STOPPED)
-
-    def checkpoint(self) -> "DelayedSubmission":
-        """Has the worker save and end; what to run when the job starts again."""
-        from submitit.core.utils import DelayedSubmission
-
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        if self._worker is not None:
-            if not self._told:
-                self._worker.terminate()
-            code = _wait(self._worker)
-            if code == 0:  # it came to its own end first: nothing to requeue
-                sys.exit(0)
-            if _exit_code(code) != STOPPED:
-                self._fail(code)
-        return DelayedSubmission(Work(self.argv, self.log))
-
-    def _fail(self, code: int) -> NoReturn:
-        status.blame(self.log.parent, code, self.log)
-        sys.exit(_exit_code(code))
-
-    def _note(self, signum: int, frame: types.FrameType | None) -> None:
-        self._told = True
-
-
-def _wait(worker: subprocess.Popen[bytes]) -> int:
-    """The worker's exit code, once it has one; -n where signal n killed it.
-
-    It is not reaped: a signal handler may wait here while `__call__` does, where Popen.wait would
-    block for ever.
-    """
-    end = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
-    assert end is not None
-    code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
-    worker.returncode = code  # else it complains when it is collected
-    return code
-
-
-def _exit_code(code: int) -> int:
-    return code if code >= 0 else 128 - code
-
-
-def _requeue_if_running() -> None:
-    """Puts this job back that was told to stop while Slurm counts it as running.
-
-    That is a preemption with a GraceTime: Slurm would requeue a job that had to be killed at the
-    end of it, but takes one that ends by itself for finished. A cancelled or requeued job is no
-    longer running by the time it gets its SIGTERM.
-    """
-    from submitit import JobEnvironment
-
-    job = JobEnvironment().job_id  # with its place in the array: SLURM_JOB_ID may mean all of it
-    if _call("squeue", "--noheader", "--format=%T", f"--jobs={job}").strip() == "RUNNING":
-        _call("scontrol", "requeue", job)
-
-
 def check(options: Options) -> None:
     """Whether jobs with these options can be submitted from here; writes nothing.
 
@@ -196,7 +99,7 @@ def check(options: Options) -> None:
                 f"time={options.time} min exceeds what partition {name!r} allows: {most}."
             )
     flags = [f"--{k}" if v is True else f"--{k}={v}" for k, v in _asked(options).items()]
-    _call("sbatch", "--test-only", "--output=/dev/null", *flags, "--wrap=true")
+    commands.call("sbatch", "--test-only", "--output=/dev/null", *flags, "--wrap=true")
 
 
 def submit(
@@ -325,7 +228,7 @@ def _settle(folder: Path) -> None:
     submissions = _submissions(folder).values()
     lost = _queue(each.name for each in submissions if not each.jobs)
     if lost:
-        _call("scancel", *{job.partition("_")[0] for job in lost})
+        commands.call("scancel", *{job.partition("_")[0] for job in lost})
     for each in submissions:
         if each.jobs and not each.released:
             _release(folder, each.name, each.jobs)
@@ -334,7 +237,7 @@ def _settle(folder: Path) -> None:
 def _release(folder: Path, name: str, jobs: Sequence[str]) -> None:
     if _held(name):
         try:
-            _call("scontrol", "release", jobs[0].partition("_")[0])
+            commands.call("scontrol", "release", jobs[0].partition("_")[0])
         except BadInput:  # also where the job is released, but no node could take it now
             if _held(name):
                 raise
@@ -387,7 +290,7 @@ def _submit_array(
             with executor.batch():
                 submitted = [executor.submit(work) for work in works]
         except FailedJobError as error:
-            raise BadInput(f"sbatch refuses: {_reason(str(error))}") from None
+            raise BadInput(f"sbatch refuses: {commands.reason(str(error))}") from None
     jobs = [job.job_id for job in submitted]
     _record(folder, "submitted", name, jobs=jobs)
     _release(folder, name, jobs)
@@ -426,7 +329,7 @@ def _queue(names: Iterable[str]) -> dict[str, _Waiting]:
     """job id -> what is known of it, of all jobs with one of these names that wait or run."""
     if not (names := ",".join(names)):
         return {}
-    lines = _call("squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--name={names}")
+    lines = commands.call("squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--name={names}")
     fields = [line.split("|", 2) for line in lines.splitlines()]
     return {job: _Waiting(state, reason) for job, state, reason in fields}
 
@@ -437,7 +340,7 @@ def _held(name: str) -> bool:
 
 def _partitions() -> dict[str, dict[str, str]]:
     """name -> what Slurm says of it."""
-    lines = _call("scontrol", "--oneliner", "show", "partition").splitlines()
+    lines = commands.call("scontrol", "--oneliner", "show", "partition").splitlines()
     fields = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
     return {each["PartitionName"]: each for each in fields if "PartitionName" in each}
 
@@ -453,47 +356,18 @@ def _minutes(limit: str) -> int | None:
 
 def _largest_array() -> int:
     """How many jobs an array may have: their numbers stay below MaxArraySize."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _call("scontrol", "show", "config"), re.M)
+    told = commands.call("scontrol", "show", "config")
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told, re.MULTILINE)
     return max(1, int(found[1])) if found else 1
-
-
-def _environment() -> dict[str, str]:
-    """Without what a job that we are in, or a profile, would add to commands of Slurm."""
-    ours = ("SBATCH_", "SLURM_", "SLURMD_", "SQUEUE_", "SRUN_", "SUBMITIT_", "SCANCEL_")
-    return {k: v for k, v in os.environ.items() if k == "SLURM_CONF" or not k.startswith(ours)}
 
 
 @contextlib.contextmanager
 def _clean_environment() -> Iterator[None]:
     """submitit starts sbatch with the environment of this process."""
-    old, new = dict(os.environ), _environment()
+    old, new = dict(os.environ), commands.environment()
     for key in old.keys() - new.keys():
         del os.environ[key]
     try:
         yield
     finally:
         os.environ.update(old)
-
-
-def _call(*command: str) -> str:
-    """What a command of Slurm's prints.
-
-    Raises:
-        BadInput: it fails; with the last line of what it says.
-    """
-    try:
-        done = subprocess.run(
-            command, env=_environment(), capture_output=True, text=True, timeout=120
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BadInput(f"Slurm does not answer: {error}.") from None
-    if done.returncode:
-        raise BadInput(f"{command[0]} refuses: {_reason(done.stderr)}")
-    return done.stdout
-
-
-def _reason(text: str) -> str:
-    """Of what a command says: that with an error in it, or the last."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line] or lines[-1:]
-    return errors[-1] if errors else "it does not say why."

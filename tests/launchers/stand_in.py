@@ -38,7 +38,8 @@ while not signals and step < last:
     step += 1
 if attempt <= interruptions:
     (folder / "ready").touch()
-    while not signals:
+    end = time.monotonic() + 300  # whoever would have interrupted it may be dead
+    while not signals and time.monotonic() < end:
         time.sleep(0.05)
 if signals:
     time.sleep(1)
