@@ -127,7 +127,7 @@ def define_job_flags() -> None:
     for name, help_string in text.items():
         flags.DEFINE_string(name, None, f"slurm: {help_string}")
     flags.DEFINE_integer("time", 60, "slurm: minutes, then a run is requeued.", lower_bound=1)
-    flags.DEFINE_integer("lead", 30, "slurm: seconds before that at which it is told to save.")
+    flags.DEFINE_integer("lead", 120, "slurm: seconds before that at which it is told to save.")
     flags.DEFINE_integer("gpus", 0, "slurm: GPUs of a run.", lower_bound=0)
     flags.DEFINE_integer("cpus", 1, "slurm: cores of a run.")
     flags.DEFINE_integer("requeues", 1_000, "slurm: how often a run may be requeued.")
