@@ -101,16 +101,15 @@ class Joint:
         self._dog.begin("")
         if self._mesh is None:
             return self._kept.resume()
-        newest = distributed.agree(once(lambda: self._kept.checkpoints.latest()))
-        if newest is None:
+        found = once(lambda: self._kept.resume())
+        newest = distributed.agree(None if found is None else found[0])
+        if newest == 0:
             return 0, jax.jit(self.run.method.init)(self.run.key)
-        state = distributed.everywhere(lambda: self._restore(newest))
+        state = distributed.everywhere(lambda: found[1] if found else self._read(newest))
         return newest, put_state(state, self._mesh)
 
-    def _restore(self, step: int) -> PyTree:
+    def _read(self, step: int) -> PyTree:
         """Each process reads the folder that all share."""
-        if self._record is not None:
-            return self._record.restore(step)[1]
         like = jax.eval_shape(self.run.method.init, self.run.key)
         with Checkpoints(self.run.folder / workdir.CHECKPOINTS, read_only=True) as checkpoints:
             return checkpoints.restore(step, like)[1]

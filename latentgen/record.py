@@ -1,6 +1,7 @@
 """What a run writes into its folder while it trains: status, log, pictures, checkpoints."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -70,24 +71,29 @@ class Record:
         return self._before + time.perf_counter() - self._began
 
     def resume(self) -> tuple[int, PyTree]:
-        """(updates done, state): the newest checkpoint's, or those of a new run.
+        """(updates done, state): of the newest checkpoint that is sound, or those of a new run.
 
         Raises:
-            Damaged: the newest checkpoint is not what was saved.
+            Damaged: there are checkpoints, and none is what was saved.
         """
-        if self.checkpoints.latest() is None:
+        like = jax.eval_shape(self.run.method.init, self.run.key)
+        found = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
+        if found is None:
             return 0, self.run.looks.init(self.run.key)
-        return self.restore(None)
+        return self._from(*found)
 
-    def restore(self, step: int | None) -> tuple[int, PyTree]:
-        """(updates done, state) of checkpoint `step`, or of the newest; later ones go.
+    def restore(self, step: int) -> tuple[int, PyTree]:
+        """(updates done, state) of checkpoint `step`; later ones go.
 
         Raises:
             Damaged: it is not what was saved.
         """
         like = jax.eval_shape(self.run.method.init, self.run.key)
-        step, state, meta = self.checkpoints.restore(step, like)
+        found = self.checkpoints.restore(step, like)
         self.checkpoints.forget_after(step)
+        return self._from(*found)
+
+    def _from(self, step: int, state: PyTree, meta: Mapping[str, Any]) -> tuple[int, PyTree]:
         self._before, self._began = meta["seconds"], time.perf_counter()
         return step, state
 

@@ -204,8 +204,12 @@ def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tup
         raise BadInput(f"workdir={str(run.folder)!r} has no checkpoint yet.")
     like = jax.eval_shape(run.method.init, run.key)
     with Checkpoints(run.folder / among, read_only=True) as checkpoints:
-        step, state, _ = checkpoints.restore(step, like)
-    return step, state
+        if step is not None:
+            return checkpoints.restore(step, like)[:2]
+        found = checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
+    if found is None:
+        raise BadInput(f"workdir={str(run.folder)!r} has no checkpoint yet.")
+    return found[:2]
 
 
 def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:

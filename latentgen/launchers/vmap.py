@@ -34,6 +34,7 @@ from latentgen.launchers.plan import Member
 from latentgen.record import Record
 from latentgen.runner import Run
 from latentgen.training import loop, status, workdir
+from latentgen.training.checkpoint import Damaged
 from latentgen.training.log import Progress
 from latentgen.training.workdir import flatten
 
@@ -267,12 +268,21 @@ class Population:
 
     def _resume(self) -> tuple[int, PyTree]:
         saved = [set(self._records[slot].checkpoints.steps()) for slot in self._live]
-        step = max(set.intersection(*saved), default=0)
+        common = sorted(set.intersection(*saved), reverse=True)
         states = [run.looks.init(run.key) for run in self._runs]
-        if step:
-            for slot in self._live:
-                _, states[slot] = self._records[slot].restore(step)
-        return step, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        for number, step in enumerate(common):
+            try:
+                found = {slot: self._records[slot].restore(step)[1] for slot in self._live}
+            except Damaged as error:
+                if number == len(common) - 1:
+                    raise
+                say(f"{error}; trying the one before")
+                continue
+            for slot, state in found.items():
+                states[slot] = state
+            break
+        first = step if common else 0
+        return first, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
     def _steps(
         self,

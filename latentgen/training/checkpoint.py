@@ -11,6 +11,8 @@ import hashlib
 import json
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -126,7 +128,7 @@ class Checkpoints:
             meta: what else belongs to it, as JSON.
         """
         leaves = describe(state)
-        record = json.loads(json.dumps({"meta": meta, "leaves": leaves}))
+        record = json.loads(json.dumps({"step": step, "meta": meta, "leaves": leaves}))
         if self._read_only:  # Orbax would say that it had saved
             raise RuntimeError(f"{str(self._path)!r} was opened for reading only")
         # Of several processes Orbax expects that each saves its part of a device's array.
@@ -179,10 +181,57 @@ class Checkpoints:
                 else:
                     reason = str(error).partition("<")[0].splitlines() or [type(error).__name__]
                     said = f"checkpoint {tried} cannot be read: {reason[0][:200]}"
-                older = max((s for s in now if s < tried), default=None)
-                place = f"move {self._path / str(tried)} away to go on from checkpoint {older}"
-                raise Damaged(f"{said}; {place}" if older is not None else said) from error
+                raise Damaged(said) from error
         raise AssertionError("unreachable")
+
+    def newest(
+        self, like: PyTree, say: Callable[[str], None]
+    ) -> tuple[int, PyTree, dict[str, Any]] | None:
+        """The newest checkpoint that is what was saved; None where none was ever saved.
+
+        Newer ones, which are damaged, are told of and, unless this is for reading only, renamed
+        to N.damaged: the run goes on from the one that is found. Nothing is renamed before.
+
+        Args:
+            like: see `restore`.
+            say: prints a line.
+
+        Raises:
+            BadInput: it holds another tree, shape or dtype.
+            Damaged: there are checkpoints, and none is what was saved.
+        """
+        bad: dict[int, Damaged] = {}
+        for _ in range(ATTEMPTS):
+            steps = [step for step in self.steps() if step not in bad]
+            while steps:
+                step = steps.pop()
+                try:
+                    found = self.restore(step, like)
+                except Damaged as error:
+                    bad[step] = error
+                    continue
+                except BadInput:
+                    if step in self.steps():
+                        raise
+                    break  # retired by a writer since we looked: look again
+                for damaged, why in bad.items():
+                    say(f"{why}{self._aside(damaged)}; continuing from checkpoint {step}")
+                return found
+            else:
+                break
+        if bad:
+            said = "; ".join(map(str, bad.values()))
+            raise Damaged(f"none of the checkpoints in {str(self._path)!r} can be used: {said}")
+        return None
+
+    def _aside(self, step: int) -> str:
+        if self._read_only:
+            return ""
+        place = self._path / f"{step}.damaged"
+        shutil.rmtree(place, ignore_errors=True)
+        (self._path / str(step)).rename(place)
+        self._manager.reload()
+        return f", and is now {place.name}"
 
     def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         record = self._manager.restore(
@@ -191,6 +240,8 @@ class Checkpoints:
         signed = record.pop("sha256", None)
         if signed != _sha256(record):
             raise Damaged(f"checkpoint {step} is damaged: its record is not what was saved")
+        if (other := record.get("step", step)) != step:
+            raise Damaged(f"checkpoint {step} is damaged: it holds what was saved after {other}")
         targets = by_path(like)
         _compare(step, record["leaves"], targets)
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
