@@ -41,7 +41,7 @@ run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits
 	@for method in vae gan; do ls runs/$$method/samples/step_*.png | tail -n 1; done
 
 test: $(VENV)/.stamp-$(if $(REFERENCE),reference,dev)-$(KIND) ## Run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
 	$(BIN)/python -m ruff check
