@@ -1,5 +1,6 @@
 """Whether what was found agrees with what a paper claims."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -94,6 +95,6 @@ def unlike(claim: Claim, budget: str, protocol: Mapping[str, Any]) -> list[str]:
     if budget not in claim.budgets:
         found.append(f"the budget {budget!r} is not the recipe of the claim")
     for key, wanted in claim.protocol.items():
-        if protocol.get(key) != wanted:
+        if json.dumps(protocol.get(key)) != json.dumps(wanted):  # a tuple equals a list
             found.append(f"{key} is {protocol.get(key)!r}, the claim's {wanted!r}")
     return found
