@@ -1,8 +1,8 @@
 """The Dirac-GAN's eigenvalues at the equilibrium, for every game, with and without R1 and R2.
 
-Mescheder et al. 2018, section 4, from the project's own steps by automatic differentiation: +-i f'(0)
-without a penalty, -gamma/2 +- sqrt(gamma^2/4 - f'(0)^2) with R1; and Lemma 2.4, that a whole step in
-turn neither spirals in nor out.
+Mescheder et al. 2018, section 4, from the project's own steps by automatic differentiation:
++-i f'(0) without a penalty, -gamma/2 +- sqrt(gamma^2/4 - f'(0)^2) with R1; and Lemma 2.4, that a
+whole step in turn neither spirals in nor out.
 """
 
 import jax
