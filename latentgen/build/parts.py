@@ -121,9 +121,10 @@ def _rmsprop(section: Section, lr: Any) -> optax.GradientTransformation:
 
 
 def _rmsprop_outside(section: Section, lr: Any) -> optax.GradientTransformation:
-    """lr g / (eps + sqrt(G)): with the gradient's mean over a batch, and eps = 1 / batch size, it is
-    g / (1 + sqrt(G)) of the sum. The net that a twin encoder finds the std with has a rate of
-    its own, a share `std_rate` of lr.
+    """lr g / (eps + sqrt(G)), G the running mean of g^2.
+
+    With eps = 1 / batch size and g a batch's mean it is g / (1 + sqrt(G)) of the batch's sum. The
+    net that a twin encoder finds the std with learns at the share `std_rate` of lr.
 
     Reference: the code of Titsias & Ruiz 2019 (arXiv:1808.02078).
     """
