@@ -1,6 +1,6 @@
 """The standard KL that Ruiz & Titsias 2019 hold VCD against, on binarized Fashion-MNIST.
 
-The full recipe: 400,000 steps of their optimizer with the analytic entropy (`experiments/vae.py:vcd`).
+The full recipe: 400,000 steps of their optimizer, the analytic entropy (`experiments/vae.py:vcd`).
 """
 
 from experiments import vae
