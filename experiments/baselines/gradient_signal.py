@@ -11,7 +11,10 @@ from experiments.studies.gradient_signal import EXPECTED, problem, signal, slope
 from latentgen.ledger.types import Baseline, Claim, Exact, Margin
 
 PROTOCOL = {"settings.samples": (50, 200, 1_000), "settings.examples": 1_024}
-CITED = {"pathwise": ("rainforth2018", "Theorem 1"), "dreg": ("tucker2019", "section 6")}
+CITED = {
+    "pathwise": ("rainforth2018", "Theorem 1"),
+    "dreg": ("tucker2019", "the toy Gaussian problem"),
+}
 
 
 def settings(budget):

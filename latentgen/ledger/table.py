@@ -21,8 +21,8 @@ NOT_RUN = "not yet run"
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; a dash for None."""
-    return "-" if value is None else f"{value:.4g}"
+    """Five significant digits; a dash for None."""
+    return "-" if value is None else f"{value:.5g}"
 
 
 def _claimed(claim: Claim) -> str:
@@ -38,9 +38,9 @@ def _within(claim: Claim) -> str:
     if low is None and high is None:
         return "-"
     if low is None:
-        return f"at most {number(high)}"
+        return f"below {number(high)}"
     if high is None:
-        return f"at least {number(low)}"
+        return f"above {number(low)}"
     return f"{number(low)} to {number(high)}"
 
 

@@ -22,7 +22,7 @@ TRUST = {
 
 
 class Margin(NamedTuple):
-    """Where a quantity's mean must lie to agree with a claim; None: no bound on that side."""
+    """Where a mean must lie to agree with a claim, the bounds excluded; None: none on that side."""
 
     low: float | None
     high: float | None

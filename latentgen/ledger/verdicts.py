@@ -32,7 +32,7 @@ def verdict(
 
     Args:
         values: a value for each seed.
-        margin: declared beforehand, bounds included.
+        margin: declared beforehand, bounds excluded.
         unlike: in what the protocols differ, in words.
     """
     found = spread(values) if values else None
@@ -53,10 +53,10 @@ def verdict(
 def _placed(low: float, high: float, margin: Margin) -> tuple[str, str]:
     least = float("-inf") if margin.low is None else margin.low
     most = float("inf") if margin.high is None else margin.high
-    said = f"[{low:.4g}, {high:.4g}] and [{least:.4g}, {most:.4g}]"
-    if least <= low and high <= most:
+    said = f"[{low:.4g}, {high:.4g}] and ({least:.4g}, {most:.4g})"
+    if least < low and high < most:
         return REPRODUCED, f"the interval lies inside the margin: {said}"
-    if high < least or low > most:
+    if high <= least or low >= most:
         return DIFFERS, f"the interval lies outside the margin: {said}"
     return INCONCLUSIVE, f"the interval lies on both sides of a bound: {said}"
 

@@ -57,7 +57,7 @@ def said(exact: tuple[Baseline, dict]) -> list[str]:
 
 
 def test_changed_results_are_found(exact: tuple[Baseline, dict]) -> None:
-    found, result = exact
+    _, result = exact
     assert said(exact) == []
     for at, key, value in (
         (result, "config_sha256", "0" * 16),

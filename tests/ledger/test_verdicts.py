@@ -33,6 +33,7 @@ INSIDE = [9.9, 10.0, 10.1]
         ([8.9, 9.0, 9.1], "inconclusive"),
         ([0.0, 10.0, 20.0], "inconclusive"),  # wider than the margin
         ([9.0, 10.0, 11.0], "inconclusive"),  # all values inside, the interval is not
+        ([9.0, 9.0, 9.0], "differs"),  # on a bound, which is excluded
         ([10.0], "inconclusive"),
         ([20.0], "inconclusive"),
         ([], "inconclusive"),
