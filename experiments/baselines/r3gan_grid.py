@@ -1,7 +1,7 @@
 """R3GAN's ablation as a trend: relativistic or not, R1 and R2, on 25 normals.
 
-Huang et al. 2024 find on StackedMNIST that the relativistic loss with R1 + R2 reaches all 1,000 modes
-where a GAN with R1 + R2 reaches 693. Here the trend is the claim, on the grid.
+Huang et al. 2024 find on StackedMNIST that the relativistic loss with R1 + R2 reaches all 1,000
+modes where a GAN with R1 + R2 reaches 693. Here the trend is the claim, on the grid.
 """
 
 from experiments import gan

@@ -1,7 +1,7 @@
 """Wu et al. 2016: annealing finds more than IWAE's bound, and both far more than a Parzen window.
 
 Their VAE-10, decoder 10-64-256-256-1024-784 (`experiments/vae.py:wu`). The order is the claim, here
-on Fashion-MNIST; their numbers are of MNIST with another noise.
+on Fashion-MNIST; their numbers are of MNIST.
 """
 
 from experiments import vae
