@@ -55,8 +55,9 @@ def reproduce(found: Baseline) -> None:
     place = Path(FLAGS.workdir or Path("runs", "baselines", f"{FLAGS.name}-{budget}"))
     workdir.check(place)
     options = Options(FLAGS.data_dir, FLAGS.manual_dir, jobs=FLAGS.jobs)
+    how = running.How(options, FLAGS.engine, FLAGS.inception_weights)
     seeds = FLAGS.seeds or (1 if budget == "smoke" else found.seeds)
-    result = running.result(FLAGS.name, found, budget, seeds, place, options, FLAGS.engine)
+    result = running.result(FLAGS.name, found, budget, seeds, place, how)
     tell(found, result)
     if budget in REAL and result["measured"]:
         print(books.keep(books.FOLDER, FLAGS.name, result))
@@ -121,6 +122,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Where runs are kept (default: runs/baselines/...).")
     flags.DEFINE_string("engine", "auto", f"{', '.join(running.ENGINES)}.")
     flags.DEFINE_integer("jobs", None, "Processes at once, for --engine=local.", lower_bound=1)
+    flags.DEFINE_string("inception_weights", None, "A file that latentgen.export wrote, for FID.")
     door.define_data_flags()
     flags.adopt_module_key_flags(door)
     door.run(main, word="name")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput
 from latentgen.launchers import folder, local, plan, vmap
@@ -29,6 +29,26 @@ EVALUATE = "latentgen.evaluate"
 Measured = dict[str, dict[str, float | None]]
 
 
+class How(NamedTuple):
+    """How a baseline is run; no part of what it is.
+
+    engine: one of ENGINES
+    inception_weights: the file that the features 'inception' need
+    """
+
+    options: Options = Options()
+    engine: str = "auto"
+    inception_weights: str | None = None
+
+
+class Found(NamedTuple):
+    """What was measured, how, and the runs that did not end well, in words."""
+
+    measured: Measured
+    protocol: dict[str, Any]
+    not_done: list[str]
+
+
 def members(recipe: Recipe, budget: str, seeds: int) -> dict[tuple[str, int], Member]:
     """The runs of a recipe by arm and seed, in order."""
     config = recipe.config(budget)
@@ -45,13 +65,11 @@ def members(recipe: Recipe, budget: str, seeds: int) -> dict[tuple[str, int], Me
     return dict(zip(rows, made, strict=True))
 
 
-def trained(
-    recipe: Recipe, budget: str, seeds: int, place: Path, options: Options, engine: str
-) -> tuple[Measured, dict[str, Any], list[str]]:
+def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> Found:
     """Trains what is not yet trained and measures what is not yet measured.
 
-    Returns:
-        What was measured, its protocol, and the runs that did not end well, in words.
+    Raises:
+        Stopped: a signal came; the same command continues.
     """
     runs = members(recipe, budget, seeds)
     base = recipe.config(budget)
@@ -62,22 +80,19 @@ def trained(
         todo = folder.unfinished(sweep, ())
         try:
             if todo:
-                _train(sweep, todo, options, engine, stopped)
+                _train(sweep, todo, how, stopped)
             for member in sweep.members:
                 if _standing(sweep, member) == status.DONE:
-                    _measure(sweep.place(member.run), recipe.measures(budget), options)
+                    _measure(sweep.place(member.run), recipe.measures(budget), how)
         finally:
             tables.write(sweep)
     return _collected(sweep, runs)
 
 
 def _train(
-    sweep: Sweep,
-    todo: Sequence[Member],
-    options: Options,
-    engine: str,
-    stopped: Callable[[], int | None],
+    sweep: Sweep, todo: Sequence[Member], how: How, stopped: Callable[[], int | None]
 ) -> None:
+    options, engine, _ = how
     print(f"{len(sweep.members)} runs, {len(todo)} to train", file=sys.stderr)
     many = engine == "auto" and (options.jobs or local.devices().number > 1)
     if engine == "local" or many:
@@ -115,15 +130,13 @@ def spent(place: Path) -> dict[str, float]:
     return {key: round(sum(line[key] for line in lines), 1) for key in ("cpu_seconds", "seconds")}
 
 
-def _measure(place: Path, measures: Mapping[str, Mapping[str, Any]], options: Options) -> None:
+def _measure(place: Path, measures: Mapping[str, Mapping[str, Any]], how: How) -> None:
     """Takes each measure that the run's evaluations lack, as a process of its own."""
     known = log.read(place / EVALUATIONS) if (place / EVALUATIONS).exists() else []
     done = {(line["metric"], line["command"]) for line in known}
     for name, flags in measures.items():
         words = [f"--workdir={place}", f"--metrics={name}"]
-        words += [f"--{key}={value}" for key, value in flags.items()]
-        where = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
-        words += [f"--{key}={value}" for key, value in where.items() if value]
+        words += [f"--{key}={value}" for key, value in (*flags.items(), *_where(flags, how))]
         if (name, shlex.join(["python", "-m", EVALUATE, *words])) in done:
             continue
         print(f"{place.name}: {name}", file=sys.stderr, flush=True)
@@ -134,9 +147,16 @@ def _measure(place: Path, measures: Mapping[str, Mapping[str, Any]], options: Op
             raise BadInput(f"{place}: measuring {name!r} failed; its reason stands above.")
 
 
-def _collected(
-    sweep: Sweep, runs: Mapping[tuple[str, int], Member]
-) -> tuple[Measured, dict[str, Any], list[str]]:
+def _where(flags: Mapping[str, Any], how: How) -> Iterator[tuple[str, str]]:
+    """The flags that say where files are."""
+    for name in ("data_dir", "manual_dir"):
+        if value := getattr(how.options, name):
+            yield name, value
+    if how.inception_weights and flags.get("features") == "inception":
+        yield "inception_weights", how.inception_weights
+
+
+def _collected(sweep: Sweep, runs: Mapping[tuple[str, int], Member]) -> Found:
     measured: Measured = {}
     protocol: dict[str, Any] = {}
     ended = []
@@ -155,12 +175,10 @@ def _collected(
             said = {"split": line["split"], **line["protocol"]}
             protocol |= {f"{name}.{key}": value for key, value in said.items()}
             protocol |= {f"data.{key}": value for key, value in line["data"].items()}
-    return measured, protocol, ended
+    return Found(measured, protocol, ended)
 
 
-def computed(
-    exact: Exact, budget: str, seeds: int, place: Path
-) -> tuple[Measured, dict[str, Any], list[str]]:
+def computed(exact: Exact, budget: str, seeds: int, place: Path) -> Found:
     """What an exact baseline computes, a seed at a time."""
     workdir.prepare(place)
     settings = exact.settings(budget)
@@ -169,7 +187,7 @@ def computed(
         for seed in range(seeds):
             for of, value in exact.compute(settings, seed).items():
                 measured.setdefault(of, {})[str(seed)] = value
-    return measured, {f"settings.{key}": value for key, value in settings.items()}, []
+    return Found(measured, {f"settings.{key}": value for key, value in settings.items()}, [])
 
 
 def result(
@@ -178,16 +196,15 @@ def result(
     budget: str,
     seeds: int,
     place: Path,
-    options: Options,
-    engine: str,
+    how: How,
 ) -> dict[str, Any]:
     """Runs a baseline, or goes on with it; what its file shall hold."""
     recipe = found.recipe
     if isinstance(recipe, Exact):
         (place / SPENT).unlink(missing_ok=True)  # it begins anew
-        measured, protocol, ended = computed(recipe, budget, seeds, place)
+        done = computed(recipe, budget, seeds, place)
     else:
-        measured, protocol, ended = trained(recipe, budget, seeds, place, options, engine)
+        done = trained(recipe, budget, seeds, place, how)
     return {
         "name": name,
         "budget": budget,
@@ -198,8 +215,8 @@ def result(
         "device": provenance.device(),
         **spent(place),
         "seeds": list(range(seeds)),
-        "not_done": ended,
-        "protocol": protocol,
-        "measured": measured,
-        "claims": accounts.claims(found, budget, measured, protocol),
+        "not_done": done.not_done,
+        "protocol": done.protocol,
+        "measured": done.measured,
+        "claims": accounts.claims(found, budget, done.measured, done.protocol),
     }

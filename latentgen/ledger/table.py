@@ -5,6 +5,7 @@ from typing import Any
 
 from latentgen.errors import BadInput
 from latentgen.ledger.types import Baseline, Claim
+from latentgen.ledger.verdicts import NOT_COMPARABLE
 
 BEGIN = "<!-- ledger: made by `make ledger` from experiments/baselines/; edit nothing here -->"
 END = "<!-- end of the ledger -->"
@@ -53,6 +54,12 @@ def _found(spread: Mapping[str, Any] | None) -> str:
     return f"{number(spread['mean'])}{interval}, {spread['n']}"
 
 
+def _word(held: Mapping[str, Any]) -> str:
+    """The verdict; beside a number that must not be compared, why."""
+    plain = held["verdict"] != NOT_COMPARABLE
+    return str(held["verdict"]) if plain else f"{held['verdict']}: {held['why']}"
+
+
 def cpu(seconds: float) -> str:
     """CPU time in the unit that fits."""
     if seconds < 60:
@@ -71,7 +78,9 @@ def rows(name: str, found: Baseline, result: Mapping[str, Any] | None) -> list[t
             continue
         held = result["claims"][i]
         spent = f"{result['budget']}, {cpu(result['cpu_seconds'])}" if i == 0 else ""
-        made.append((*fixed, _found(held["spread"]), _within(claim), held["verdict"], spent))
+        made.append((*fixed, _found(held["spread"]), _within(claim), _word(held), spent))
+        if i == 0 and result["not_done"]:
+            made[-1] = (*made[-1][:-1], f"{spent}; {len(result['not_done'])} runs not done")
     return made
 
 

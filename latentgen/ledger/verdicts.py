@@ -62,7 +62,7 @@ def _placed(low: float, high: float, margin: Margin) -> tuple[str, str]:
 
 
 def quantity(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> list[float]:
-    """The values of a quantity, a seed each; a seed that lacks a part of it has none.
+    """The values of a quantity, a seed each; a seed or an arm without results has none.
 
     Args:
         of: see `ledger.types`.
@@ -72,9 +72,12 @@ def quantity(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> lis
         BadInput: nothing of this name was measured.
     """
     names = of.split(" - ")
+    with_results = {name.split(":")[0] for name in measured}
+    if any(name.split(":")[0] not in with_results for name in names):
+        return []
     for name in names:
         if name not in measured:
-            raise BadInput(f"{name!r} was not measured; there are {', '.join(measured) or 'none'}.")
+            raise BadInput(f"{name!r} was not measured; there are {', '.join(measured)}.")
     first, *others = (measured[name] for name in names)
     found = []
     for seed, value in first.items():

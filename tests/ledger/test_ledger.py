@@ -9,7 +9,6 @@ import pytest
 
 from latentgen import build
 from latentgen.errors import BadInput
-from latentgen.launchers.options import Options
 from latentgen.ledger import books, running, table
 from latentgen.ledger.accounts import complaints
 from latentgen.ledger.types import BUDGETS, Baseline, Exact
@@ -125,7 +124,7 @@ def test_smoke_makes_no_result_and_a_larger_budget_stays(
 def test_an_exact_row_comes_back(tmp_path: Path, exact: tuple[Baseline, dict]) -> None:
     found, kept = exact
     again = running.result(
-        "dirac_gan", found, kept["budget"], len(kept["seeds"]), tmp_path, Options(), "auto"
+        "dirac_gan", found, kept["budget"], len(kept["seeds"]), tmp_path, running.How()
     )
     books.keep(tmp_path, "dirac_gan", again)
     read = books.results(tmp_path)["dirac_gan"]

@@ -88,5 +88,6 @@ def test_a_difference_is_taken_seed_by_seed() -> None:
     }
     assert quantity("a:m/x", measured) == [3.0, 5.0, 8.0]
     assert quantity("a:m/x - b:m/x", measured) == [2.0, 6.0]
-    with pytest.raises(BadInput, match="'c:m/x' was not measured"):
-        quantity("c:m/x", measured)
+    assert quantity("a:m/x - c:m/x", measured) == []  # no run of c ended well
+    with pytest.raises(BadInput, match="'b:m/y' was not measured"):
+        quantity("a:m/x - b:m/y", measured)
