@@ -20,8 +20,9 @@ from typing import Any
 
 from absl import flags
 
-from latentgen import door
+from latentgen import door, sweep
 from latentgen.errors import BadInput, choose
+from latentgen.launchers import slurm
 from latentgen.launchers.options import Options
 from latentgen.ledger import books, running, table
 from latentgen.ledger.types import BUDGETS, REAL, Baseline
@@ -55,9 +56,15 @@ def reproduce(found: Baseline) -> None:
     place = Path(FLAGS.workdir or Path("runs", "baselines", f"{FLAGS.name}-{budget}"))
     workdir.check(place)
     options = Options(FLAGS.data_dir, FLAGS.manual_dir, jobs=FLAGS.jobs)
-    how = running.How(options, FLAGS.engine, FLAGS.inception_weights)
+    job = sweep.job() if FLAGS.engine == "slurm" else None
+    if job is not None:
+        slurm.check(job)
+    how = running.How(options, FLAGS.engine, FLAGS.inception_weights, job)
     seeds = FLAGS.seeds or (1 if budget == "smoke" else found.seeds)
     result = running.result(FLAGS.name, found, budget, seeds, place, how)
+    if result["waiting"]:
+        print(f"{result['waiting']} runs have not ended; the same command again tells of them.")
+        return
     tell(found, result)
     if budget in REAL and result["measured"]:
         print(books.keep(books.FOLDER, FLAGS.name, result))
@@ -123,6 +130,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("engine", "auto", f"{', '.join(running.ENGINES)}.")
     flags.DEFINE_integer("jobs", None, "Processes at once, for --engine=local.", lower_bound=1)
     flags.DEFINE_string("inception_weights", None, "A file that latentgen.export wrote, for FID.")
+    sweep.define_job_flags()
     door.define_data_flags()
     flags.adopt_module_key_flags(door)
     door.run(main, word="name")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput
-from latentgen.launchers import folder, local, plan, vmap
+from latentgen.launchers import folder, local, plan, slurm, vmap
 from latentgen.launchers import results as tables
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.options import Options
@@ -23,7 +23,7 @@ from latentgen.measures.results import EVALUATIONS
 from latentgen.training import log, loop, provenance, status, workdir
 
 SPENT = "spent.jsonl"
-ENGINES = ("auto", "local", "vmap")
+ENGINES = ("auto", "local", "slurm", "vmap")
 EVALUATE = "latentgen.evaluate"
 
 Measured = dict[str, dict[str, float | None]]
@@ -34,19 +34,28 @@ class How(NamedTuple):
 
     engine: one of ENGINES
     inception_weights: the file that the features 'inception' need
+    job: what a job asks of Slurm
     """
 
     options: Options = Options()
     engine: str = "auto"
     inception_weights: str | None = None
+    job: slurm.Options | None = None
 
 
 class Found(NamedTuple):
-    """What was measured, how, and the runs that did not end well, in words."""
+    """What was found.
+
+    measured: quantity -> seed -> value
+    protocol: how it was measured
+    not_done: the runs that did not end well, in words
+    waiting: how many runs have not ended
+    """
 
     measured: Measured
     protocol: dict[str, Any]
     not_done: list[str]
+    waiting: int = 0
 
 
 def members(recipe: Recipe, budget: str, seeds: int) -> dict[tuple[str, int], Member]:
@@ -92,10 +101,12 @@ def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> F
 def _train(
     sweep: Sweep, todo: Sequence[Member], how: How, stopped: Callable[[], int | None]
 ) -> None:
-    options, engine, _ = how
+    options, engine = how.options, how.engine
     print(f"{len(sweep.members)} runs, {len(todo)} to train", file=sys.stderr)
     many = engine == "auto" and (options.jobs or local.devices().number > 1)
-    if engine == "local" or many:
+    if engine == "slurm" and how.job is not None:
+        slurm.train(sweep, todo, options, how.job)
+    elif engine == "local" or many:
         local.train(sweep, todo, options, stopped)
     else:
         vmap.train(sweep, todo, options._replace(measure=engine == "auto"), stopped)
@@ -175,7 +186,9 @@ def _collected(sweep: Sweep, runs: Mapping[tuple[str, int], Member]) -> Found:
             said = {"split": line["split"], **line["protocol"]}
             protocol |= {f"{name}.{key}": value for key, value in said.items()}
             protocol |= {f"data.{key}": value for key, value in line["data"].items()}
-    return Found(measured, protocol, ended)
+    standings = [folder.standing(sweep.place(member.run)).status for member in sweep.members]
+    waiting = sum(each not in folder.ENDED for each in standings)
+    return Found(measured, protocol, ended, waiting)
 
 
 def computed(exact: Exact, budget: str, seeds: int, place: Path) -> Found:
@@ -216,6 +229,7 @@ def result(
         **spent(place),
         "seeds": list(range(seeds)),
         "not_done": done.not_done,
+        "waiting": done.waiting,
         "protocol": done.protocol,
         "measured": done.measured,
         "claims": accounts.claims(found, budget, done.measured, done.protocol),

@@ -158,7 +158,7 @@ def test_a_trained_row_runs_through_the_door_and_says_no_verdict(tmp_path: Path)
         (["pacgan_rings"], "did you mean 'pacgan_ring'?"),
         ([], "NAME is missing"),
         (["pacgan_ring", "--budget=all"], "--budget='all' is unknown"),
-        (["pacgan_ring", "--engine=slurm"], "--engine='slurm' is unknown"),
+        (["pacgan_ring", "--engine=spark"], "--engine='spark' is unknown"),
     ],
 )
 def test_bad_input_is_one_line(flags: list[str], words: str) -> None:
