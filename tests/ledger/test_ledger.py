@@ -10,7 +10,7 @@ import pytest
 from latentgen import build
 from latentgen.errors import BadInput
 from latentgen.ledger import books, running, table
-from latentgen.ledger.accounts import complaints
+from latentgen.ledger.accounts import claims, complaints
 from latentgen.ledger.types import BUDGETS, Baseline, Exact
 
 FOLDER = doors.ROOT / books.FOLDER
@@ -173,3 +173,55 @@ def test_what_to_cite_is_printed() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("@") == 2
     assert "arXiv:1911.02469" in done.stdout
+
+
+def made_up(name: str, budget: str, measured: dict, protocol: dict) -> dict:
+    """A result as `running.result` would have it."""
+    return {
+        "name": name,
+        "budget": budget,
+        "config_sha256": books.config_hash(BASELINES[name], budget),
+        "measured": measured,
+        "protocol": protocol,
+        "claims": claims(BASELINES[name], budget, measured, protocol),
+    }
+
+
+def test_of_a_trained_row_only_what_has_the_claims_protocol_is_compared() -> None:
+    per_arm = {
+        "gan": {"captured": (6.0, 6.0, 7.0), "reverse_kl": (0.44, 0.45, 0.46)},
+        "pacgan2": {"captured": (8.0, 8.0, 8.0), "reverse_kl": (0.07, 0.07, 0.07)},
+    }
+    measured = {
+        f"{arm}:modes/{what}": {str(seed): value for seed, value in enumerate(values)}
+        for arm, found in per_arm.items()
+        for what, values in found.items()
+    }
+    said = "3 standard deviations"
+    protocol = {
+        "data.name": "ring",
+        "modes.synthetic": 2_500,
+        "modes.high_quality_within": said,
+    }
+    quarter = made_up("pacgan_ring", "cpu", measured, protocol)
+    assert [c["verdict"] for c in quarter["claims"]] == ["reproduced"] + 4 * ["not comparable"]
+    full = made_up("pacgan_ring", "paper", measured, protocol)
+    assert {c["verdict"] for c in full["claims"]} == {"reproduced"}
+    for result in (quarter, full):
+        assert complaints("pacgan_ring", BASELINES["pacgan_ring"], result, KEYS) == []
+        other = result | {"protocol": protocol | {"modes.synthetic": 100}}
+        wrong = complaints("pacgan_ring", BASELINES["pacgan_ring"], other, KEYS)
+        assert any("must be 'not comparable'" in line for line in wrong)
+
+
+def test_the_very_number_is_not_reproduced_while_nobody_has_read_it() -> None:
+    claim = BASELINES["uivi_fashion"].claims[0]
+    measured = {claim.of: {"0": claim.value, "1": claim.value + 0.01, "2": claim.value - 0.01}}
+    result = made_up("uivi_fashion", "paper", measured, dict(claim.protocol))
+    assert result["claims"][0]["verdict"] == "not comparable"
+    made = table.render(
+        BASELINES, RESULTS | {"uivi_fashion": result | {"cpu_seconds": 60.0, "not_done": []}}
+    )
+    (row,) = [line for line in made.splitlines() if "`uivi_fashion`" in line]
+    assert "not comparable: the claimed number is unverified" in row
+    assert "reproduced" not in row
