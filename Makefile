@@ -22,7 +22,7 @@ INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench clean
+.PHONY: help run test lint bench ledger clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: $(VENV)/.stamp-benchmark-$(KIND) ## Run every benchmark against other lib
 	set -e; for name in $(BENCHMARKS); do \
 		echo "== $$name"; \
 		$(BIN)/python -m experiments.benchmarks.$$name --json runs/benchmarks/$$name.json; done
+
+ledger: $(VENV)/.stamp-base-$(KIND) ## Write the table of baselines into README.md
+	$(BIN)/python -m latentgen.reproduce --ledger README.md
 
 clean: ## Delete the virtual environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -51,7 +51,7 @@ def main() -> None:
     if name == "auto":
         name, options = _automatic(options)
     if name == "slurm":
-        slurm.check(_job())
+        slurm.check(job())
     if FLAGS.engine == "vmap":
         vmap.check(members)
     if FLAGS.dry_run:
@@ -67,7 +67,7 @@ def main() -> None:
         print(f"{len(members)} runs, {len(todo)} to train: {name}", file=sys.stderr)
         try:
             if name == "slurm":
-                slurm.train(sweep, todo, options, _job())
+                slurm.train(sweep, todo, options, job())
             elif todo:
                 (vmap if name == "vmap" else local).train(sweep, todo, options, stopped)
         finally:
@@ -110,7 +110,7 @@ def _options() -> Options:
     )
 
 
-def _job() -> slurm.Options:
+def job() -> slurm.Options:
     """What the flags ask of Slurm for each run."""
     names = [name for name in slurm.Options._fields if name != "extra"]
     extra = {}

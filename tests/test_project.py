@@ -46,6 +46,7 @@ ALLOWED = {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
+    "ledger": {"metrics", "training", "launchers", "measures"},
     "reporting": {
         *("core", "data", "metrics", "training", "views", "runner"),
         *("launchers", "measures"),
