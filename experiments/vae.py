@@ -108,7 +108,7 @@ def fashion():
     config.method.code_dim = 20
     for net in (config.encoder, config.decoder):
         net.hidden, net.init = (400,), "normal02"
-    config.every = ConfigDict(dict(log=100, validate=2_000, sample=1_000, checkpoint=2_000))
+    config.every = ConfigDict(dict(log=100, validate=2_000, sample=2_000, checkpoint=4_000))
     return config
 
 

@@ -117,6 +117,9 @@ class Joint:
     def open(self, first: int, say: Callable[[str], None]) -> None:
         """See `Record.open`."""
         once(lambda: self._kept.open(first, say))
+        if self._mesh is None:  # what they look at is here already
+            self.hooks = self._kept.hooks
+            return
         own = self._record.hooks if self._record is not None else []
         plan = [(hook.every, hook.on_signal) for hook in own]
         self.hooks = [
