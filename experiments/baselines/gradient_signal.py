@@ -57,5 +57,5 @@ BASELINE = Baseline(
         compute,
         ("both signals are the mean that DReG found: the plain one needs many times the repeats",),
     ),
-    minutes={"smoke": 0.2, "cpu": 3, "paper": 3},
+    minutes={"smoke": 0.2, "cpu": 0.6, "paper": 0.6},
 )
