@@ -83,7 +83,7 @@ def baseline(data, full, cells):
                 "weights start at N(0, 0.02^2)",
             ),
         ),
-        minutes={"smoke": 0.5, "cpu": None, "paper": None},
+        minutes={"smoke": 0.5, "cpu": 80, "paper": 300},
     )
 
 

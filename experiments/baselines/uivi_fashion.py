@@ -51,5 +51,5 @@ BASELINE = Baseline(
             "all networks' last layers start at N(0, 1)",
         ),
     ),
-    minutes={"smoke": 0.3, "cpu": None, "paper": None},
+    minutes={"smoke": 0.3, "cpu": 40, "paper": 40},
 )

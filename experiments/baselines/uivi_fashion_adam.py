@@ -29,5 +29,5 @@ BASELINE = Baseline(
         uivi_fashion.measures,
         ("Adam 1e-3 and LeCun's initial weights, theirs are others",),
     ),
-    minutes={"smoke": 0.3, "cpu": None, "paper": None},
+    minutes={"smoke": 0.3, "cpu": 40, "paper": 40},
 )
