@@ -105,7 +105,7 @@ class Log:
         events.file_writer.add_summary(summary, step)
 
     def flush(self) -> None:
-        """Brings everything said so far to the disk."""
+        """Brings the record to the disk; TensorBoard's writer has a queue, and follows soon."""
         os.fsync(self._file.fileno())
         if self._events is not None:
             self._events.flush()

@@ -110,7 +110,7 @@ def test_tensorboard_gets_scalars_and_pictures_and_is_purged_on_resume(tmp_path)
     lines.write(1, 0.0, "validation", {"loss": 0.25})
     encoded = png(np.full((4, 6, 3), 7, np.uint8))
     lines.image(1, "samples", encoded, (4, 6, 3))
-    lines.flush()
+    lines.close()
     found = {tag: (step, value) for tag, step, value in events(tmp_path)}
     assert found["validation/loss"][0] == 1
     assert found["validation/loss"][1].simple_value == 0.25
@@ -119,7 +119,6 @@ def test_tensorboard_gets_scalars_and_pictures_and_is_purged_on_resume(tmp_path)
     assert picture.encoded_image_string == encoded
     shown = np.asarray(PIL.Image.open(io.BytesIO(encoded)))
     np.testing.assert_array_equal(shown, np.full((4, 6, 3), 7))
-    lines.close()
 
     write(tmp_path, [6], resume_step=5)
     assert ("session", 6, 1) in events(tmp_path)  # 1 = START: steps from 6 on begin anew
