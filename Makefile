@@ -6,7 +6,7 @@ PINNED ?=
 REFERENCE ?= $(LATENTGEN_CI)
 PYTEST_ARGS ?=
 WORKERS ?= 2
-BENCHMARKS := training importance_sampling frechet population reading startup overhead growth \
+BENCHMARKS := training importance_sampling frechet population sweeps reading startup overhead growth \
 	convolution
 
 # The virtual environment is ours alone: another one may be active, or PYTHONPATH set.
@@ -22,7 +22,7 @@ INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench clean
+.PHONY: help run test lint bench ledger clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits
 	@for method in vae gan; do ls runs/$$method/samples/step_*.png | tail -n 1; done
 
 test: $(VENV)/.stamp-$(if $(REFERENCE),reference,dev)-$(KIND) ## Run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
 	$(BIN)/python -m ruff check
@@ -52,6 +52,9 @@ bench: $(VENV)/.stamp-benchmark-$(KIND) ## Run every benchmark against other lib
 	set -e; for name in $(BENCHMARKS); do \
 		echo "== $$name"; \
 		$(BIN)/python -m experiments.benchmarks.$$name --json runs/benchmarks/$$name.json; done
+
+ledger: $(VENV)/.stamp-base-$(KIND) ## Write the table of baselines into README.md
+	$(BIN)/python -m latentgen.reproduce --ledger README.md
 
 clean: ## Delete the virtual environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -18,6 +18,7 @@
 | logistic      | 256 grey levels                                                             |
 | linear        | probabilistic PCA                                                           |
 | cremer, titsias, wu | networks of papers                                                    |
+| uivi, vcd     | Titsias & Ruiz 2019, Ruiz & Titsias 2019: recipes in full, 400,000 steps    |
 
 Each function says what is the paper's and what is not.
 """
@@ -107,7 +108,7 @@ def fashion():
     config.method.code_dim = 20
     for net in (config.encoder, config.decoder):
         net.hidden, net.init = (400,), "normal02"
-    config.every = ConfigDict(dict(log=100, validate=2_000, sample=1_000, checkpoint=2_000))
+    config.every = ConfigDict(dict(log=100, validate=2_000, sample=2_000, checkpoint=4_000))
     return config
 
 
@@ -307,6 +308,31 @@ def titsias():
     return config
 
 
+def uivi():
+    """The explicit Gaussian VAE of Titsias & Ruiz 2019 in full, as their code has it.
+
+    400,000 steps on all 60,000 images; g / (1 + sqrt(G)) of the batch's summed gradients; the net
+    of the std learns at a fifth of the rate; weights from N(0, 1 / fan-in), last layers N(0, 1).
+    """
+    config = titsias()
+    config.data.validation = 0
+    config.steps = 400_000
+    config.encoder.init = config.decoder.init = "wide_end"
+    config.optimizer.update(
+        dict(name="rmsprop_outside", lr=1e-3, std_rate=0.2, b2=0.9, eps=0.01, schedule="stairs")
+    )
+    config.every = ConfigDict(dict(log=500, validate=10_000, sample=20_000, checkpoint=10_000))
+    return config
+
+
+def vcd():
+    """The standard KL of Ruiz & Titsias 2019 (arXiv:1905.04062): the same, analytic entropy."""
+    config = uivi()
+    config.method.update(kl="closed", estimator="pathwise")
+    config.optimizer.update(lr=5e-4, std_rate=0.5)
+    return config
+
+
 def wu():
     """The networks of VAE-10 of Wu et al. 2016 (arXiv:1611.04273); normal likelihood, grey."""
     config = binary()
@@ -323,7 +349,7 @@ VARIANTS = {
         *(digits, fashion, conv, linear, binary),
         *(iwae, burda, iwae2, dreg, stl, miwae, ciwae, piwae),
         *(beta, free, full, flow, mixture, vamp, gated, uniform),
-        *(conditional, logistic, cremer, titsias, wu),
+        *(conditional, logistic, cremer, titsias, uivi, vcd, wu),
     )
 }
 

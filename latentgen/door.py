@@ -1,11 +1,13 @@
 """What every command shares: flags in, mistakes told in one line, exit codes."""
 
+import contextlib
 import json
+import os
 import runpy
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,16 @@ from latentgen import runner
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput, nearest
 from latentgen.runner import Run
-from latentgen.training import workdir
+from latentgen.training import distributed, workdir
 from latentgen.training.checkpoint import Damaged
 from latentgen.training.compilation import keep_programs
+from latentgen.training.distributed import Elsewhere, PeerLost
 from latentgen.training.loop import Diverged, Stopped
+from latentgen.training.watchdog import leave
 
 FLAGS = flags.FLAGS
-EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED = 2, 3, 4, 5
+EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED, EXIT_MEMBERS = 2, 3, 4, 5, 6
+ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXIT_IO}
 
 
 def define_config_flag() -> None:
@@ -39,6 +44,42 @@ def define_data_flags() -> None:
     flags.DEFINE_string("manual_dir", None, "A folder with a data set's original files.")
 
 
+def define_device_flags() -> None:
+    """What a run is trained with: no part of its identity."""
+    flags.DEFINE_integer(
+        "devices", None, "How many of each process's devices (default: all).", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "fsdp", 1, "Over how many devices large parameters are split.", lower_bound=1
+    )
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where there are several.")
+    flags.DEFINE_integer("num_processes", None, "How many there are.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+    flags.DEFINE_integer(
+        "heartbeat",
+        distributed.HEARTBEAT,
+        "Seconds after which a process that gives no sign of life is missed.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "stuck",
+        distributed.STUCK,
+        "Seconds without a finished chunk, at least, after which one of several processes ends.",
+        lower_bound=0.1,
+    )
+
+
+@contextlib.contextmanager
+def only_the_first_speaks() -> Iterator[None]:
+    """Inside, what other processes than the first print is dropped."""
+    if distributed.first():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            yield
+
+
 def run(
     main: Callable[[], None],
     parse: Callable[[list[str]], None] | None = None,
@@ -47,7 +88,7 @@ def run(
     """Runs a command: its mistakes and its end are told in one line.
 
     Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
-    written, 5 for a run that diverged, 128 + n after signal n.
+    written, 5 for a run that diverged, 75 where another process is lost, 128 + n after signal n.
 
     Args:
         main: the command; its flags are defined.
@@ -70,8 +111,13 @@ def run(
             if not error.filename:
                 raise
             _refuse(f"{error.filename}: {error.strerror}.", EXIT_IO)
+        except Elsewhere as error:
+            _refuse(str(error), ELSEWHERE.get(error.kind, 1))
+        except PeerLost as error:
+            leave(str(error))
         except Stopped as stop:
-            print(f"{stop}; the same command continues.", file=sys.stderr)
+            if distributed.first():
+                print(f"{stop}; the same command continues.", file=sys.stderr)
             sys.exit(128 + stop.signum)
         except KeyboardInterrupt:
             print("interrupted; the same command continues.", file=sys.stderr)
@@ -109,7 +155,8 @@ def _take_word(words: Sequence[str], flag: str | None) -> None:
 
 
 def _refuse(line: str, code: int = EXIT_BAD_INPUT) -> Any:
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    if distributed.first():
+        print(f"error: {' '.join(line.split())}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -177,15 +224,18 @@ def default_workdir() -> str:
     return str(Path("runs", "-".join(filter(None, (Path(file).stem, variant)))))
 
 
-def trained() -> tuple[Run, int, PyTree]:
-    """(run, updates done, state) of what --workdir holds, at checkpoint --step or the newest.
+def trained(place: Path | None = None) -> tuple[Run, int, PyTree]:
+    """(run, updates done, state) of what a folder holds, at checkpoint --step or the newest.
+
+    Args:
+        place: the folder; --workdir where it is None.
 
     Raises:
         BadInput: there is no such run or checkpoint.
     """
-    if FLAGS.workdir is None:
+    if place is None and FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of a run.")
-    run = runner.reopen(Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
+    run = runner.reopen(place or Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
     return run, *runner.restore(run, FLAGS.step)
 
 

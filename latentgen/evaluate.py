@@ -16,19 +16,24 @@
 | score | the Inception score, of a classifier |
 | modes | modes of the data that samples reach |
 
-Each result is printed and added to DIR/evaluations.jsonl with all that it depends on.
+Each result is printed and added to DIR/evaluations.jsonl with all that it depends on. Where DIR is
+a sweep's, each of its runs that are done is measured, and the sweep's tables are written anew.
 """
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from absl import flags
 
 from latentgen import door, runner
 from latentgen.errors import BadInput, choose
+from latentgen.launchers import folder, results
+from latentgen.launchers.plan import Member
 from latentgen.measures import MEASURES
 from latentgen.measures.results import EVALUATIONS, shown
-from latentgen.measures.subject import Options, Result, Subject
-from latentgen.training import provenance, workdir
+from latentgen.measures.subject import Measure, Options, Result, Subject
+from latentgen.training import provenance, status, workdir
 from latentgen.training.pictures import save_png
 
 FLAGS = flags.FLAGS
@@ -42,15 +47,35 @@ def main() -> None:
     options = Options(**{name: getattr(FLAGS, name) for name in Options._fields})
     if options.observation_std is not None and not options.observation_std > 0:
         raise BadInput(f"--observation_std={options.observation_std} must be above 0.")
-    run, step, state = door.trained()
+    place = Path(FLAGS.workdir or "")
+    if not (place / folder.SWEEP).exists():
+        measure(chosen, options, None)
+        return
+    sweep = folder.load(place)
+    done = [member.run for member in sweep.members if standing(sweep, member) == status.DONE]
+    for name in done:
+        print(name)
+        measure(chosen, options, sweep.place(name))
+    results.write(sweep)
+    print(f"{len(done)} of {len(sweep.members)} runs measured; {place / results.RESULTS}")
+
+
+def standing(sweep: folder.Sweep, member: Member) -> str:
+    """Where a member of a sweep stands, in a word."""
+    return folder.standing(sweep.place(member.run)).status
+
+
+def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None) -> None:
+    """Takes the chosen measures of one run; see `door.trained` for `place`."""
+    run, step, state = door.trained(place)
     workdir.check(run.folder)  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
     subject = Subject(run, step, state, FLAGS.split, {})
-    for measure in chosen.values():
-        measure.check(subject, options)
-    for name, measure in chosen.items():
+    for each in chosen.values():
+        each.check(subject, options)
+    for name, each in chosen.items():
         began = time.perf_counter()
-        result = measure.take(subject, options)
+        result = each.take(subject, options)
         show(name, subject, result)
         if result.picture is not None:
             picture = run.folder / PICTURES / f"{name}_step_{step:08d}.png"

@@ -38,3 +38,10 @@ def fashion_mnist() -> Path:
         complain = pytest.fail if os.environ.get("LATENTGEN_CI") else pytest.skip
         complain(f"needs Debian's dataset-fashion-mnist: {', '.join(missing)} missing")
     return FASHION_MNIST
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_of_one_file() -> Iterator[None]:
+    """What a file has compiled goes with it: no other needs it, and it comes to gigabytes."""
+    yield
+    jax.clear_caches()

@@ -54,8 +54,10 @@ def start(door: str, *flags: str, cache: Path | None = None, **env: str) -> subp
     )
 
 
-def run(door: str, *flags: str, cache: Path | None = None) -> subprocess.CompletedProcess:
+def run(
+    door: str, *flags: str, cache: Path | None = None, **env: str
+) -> subprocess.CompletedProcess:
     """The same, to the end."""
-    with start(door, *flags, cache=cache) as process:
+    with start(door, *flags, cache=cache, **env) as process:
         out, err = process.communicate(timeout=240)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

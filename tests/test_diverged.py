@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from doors import ROOT, run, tiny
 
-from latentgen import replay, runner
+from latentgen import replay, runner, solo
 from latentgen.errors import BadInput
 from latentgen.training import hooks, log, loop
 from latentgen.training.checkpoint import Checkpoints
@@ -204,9 +204,9 @@ def test_samples_that_are_all_alike_are_told_once_and_in_the_summary(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "signals", soon)
         with pytest.raises(loop.Stopped):
-            runner.train(small(tmp_path, **DEAF))
+            solo.train(small(tmp_path, **DEAF))
     assert not (tmp_path / "summary.json").exists()
-    runner.train(small(tmp_path, **DEAF))
+    solo.train(small(tmp_path, **DEAF))
     assert collapsed(tmp_path) == 10
     said = [line for line in capsys.readouterr().err.splitlines() if "collapsed" in line]
     assert len(said) == 1
@@ -217,7 +217,7 @@ def test_a_healthy_run_has_not_collapsed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "collapsed.json").write_text('{"step": 20}')  # by a run killed before a checkpoint
-    runner.train(small(tmp_path, **HEALTHY))
+    solo.train(small(tmp_path, **HEALTHY))
     assert "collapsed" not in capsys.readouterr().err
     assert collapsed(tmp_path) is None
     assert not (tmp_path / "collapsed.json").exists()
@@ -225,15 +225,15 @@ def test_a_healthy_run_has_not_collapsed(
 
 def test_samples_of_a_finite_state_that_are_not_finite_are_a_divergence(tmp_path: Path) -> None:
     sound = small(tmp_path, **HEALTHY)
-    draw = sound.method.sample
+    draw = sound.looks.sample
 
-    def sample(state, key, n):
+    def sample(state, key):
         overflow = jnp.where(state.opt[1][0].count >= 20, jnp.inf, 1.0)
-        return draw(state, key, n).at[0, 0, 0, 0].multiply(overflow)
+        return draw(state, key).at[0, 0, 0, 0].multiply(overflow)
 
-    unsound = sound._replace(method=sound.method._replace(sample=sample))
+    unsound = sound._replace(looks=sound.looks._replace(sample=sample))
     with pytest.raises(loop.Diverged, match=r"at step 20: samples is not finite \(1 of 4096"):
-        runner.train(unsound)
+        solo.train(unsound)
     record = record_of(tmp_path)
     assert (record["first"], record["last"], record["tensor"]) == (20, 20, "samples")
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as saved:

@@ -34,12 +34,23 @@ ALLOWED = {
     "views": {"core", "metrics"},
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
     "runner": {"core", "data", "training", "views", "build"},
+    "record": {"core", "data", "training", "runner"},
+    "joint": {"core", "training", "runner", "record"},
+    "solo": {"core", "data", "training", "runner", "record", "joint"},
+    "launchers": {
+        *("core", "data", "metrics", "training", "build"),
+        *("runner", "record", "solo", "measures"),
+    },
     "features": {"core", "networks", "data", "training", "build"},
     "measures": {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
-    "reporting": {"core", "data", "training", "views", "runner", "measures"},
+    "ledger": {"metrics", "training", "launchers", "measures"},
+    "reporting": {
+        *("core", "data", "metrics", "training", "views", "runner"),
+        *("launchers", "measures"),
+    },
 }
 # What only one part of latentgen may know of.
 HOMES = {
@@ -48,10 +59,13 @@ HOMES = {
     "jinja2": "reporting",
     "orbax": "training",
     "sklearn": "data",
+    "submitit": "launchers",
     "tensorboardX": "training",
     "tensorflow_datasets": "data",
 }
-HEAVY = {"grain", "matplotlib", "sklearn", "tensorflow", "tensorflow_datasets", "torch"}
+HEAVY = {
+    *("grain", "matplotlib", "sklearn", "submitit", "tensorflow", "tensorflow_datasets", "torch")
+}
 
 
 def part(path: Path) -> str:
@@ -140,6 +154,13 @@ def test_a_log_brings_no_heavy_module() -> None:
     loaded = set(done.stdout.split())
     assert "tensorboardX" in loaded
     assert loaded & HEAVY == set()
+
+
+def test_what_stays_beside_a_worker_of_slurm_is_small() -> None:
+    code = "import sys, latentgen.launchers.job; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert {"jax", "numpy"} & set(done.stdout.split()) == set()
 
 
 EXPERIMENTS = sorted((PACKAGE.parent / "experiments").glob("*/*.py"))

@@ -303,3 +303,39 @@ def test_bfloat16_on_a_cpu_is_warned_of(tmp_path: Path, cache: Path) -> None:
     done = run("run", *flags, "--config.compute=bfloat16", cache=cache)
     assert done.returncode == 0, done.stderr
     assert "config.compute='bfloat16' is slower than float32 on CPUs" in done.stderr
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
+    undisturbed: tuple[str, Path], tmp_path: Path, cache: Path
+) -> None:
+    name, whole = undisturbed
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    (workdir / "summary.json").unlink()
+
+    def harm(step: int) -> None:
+        files = [p for p in (workdir / "checkpoints" / str(step)).rglob("*") if p.is_file()]
+        largest = max(files, key=lambda p: p.stat().st_size)
+        data = bytearray(largest.read_bytes())
+        data[len(data) // 2] ^= 1
+        largest.write_bytes(bytes(data))
+
+    harm(600)
+    done = run("run", *tiny(name), f"--workdir={workdir}", cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint 600 is damaged: " in done.stderr
+    assert "and is now 600.damaged; continuing from checkpoint 550" in done.stderr
+    assert (workdir / "checkpoints" / "600.damaged").is_dir()
+    assert_same_run(whole, workdir)
+
+    (workdir / "summary.json").unlink()
+    for step in (500, 550, 600):
+        harm(step)
+    files = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+    done = run("run", *tiny(name), f"--workdir={workdir}", cache=cache)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("error: none of the checkpoints")
+    own = {"lock", "status.json"}  # say that somebody tried
+    assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name not in own} == {
+        p: content for p, content in files.items() if p.name not in own
+    }

@@ -25,7 +25,7 @@ import jax
 
 from experiments.benchmarks import side_by_side
 from experiments.benchmarks.training import Trainer, loaded
-from latentgen import runner
+from latentgen import solo
 from latentgen.errors import BadInput
 from latentgen.training import loop
 
@@ -69,11 +69,11 @@ def watched(watch: Stopwatch, after: int) -> Callable[..., Any]:
             jax.block_until_ready(state)
             watch.began, watch.first = time.perf_counter(), step
 
-    def call(method, feed, state, first, last, chunk, key, log, hooks, stopped):
+    def call(steps, feed, state, first, last, chunk, key, log, hooks, stopped):
         hooks = [h._replace(call=watch.timed(kind_of(h), h.call)) for h in hooks]
         hooks.append(loop.Hook(after, start))
         return train(
-            *(method, feed, state, first, last, chunk, key, watch.timed("log", log)),
+            *(steps, feed, state, first, last, chunk, key, watch.timed("log", log)),
             *(hooks, stopped),
         )
 
@@ -93,7 +93,7 @@ def measured(name: str, manual_dir: str | None) -> dict[str, Any]:
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
         ):
-            runner.train(run)
+            solo.train(run)
         took = time.perf_counter() - watch.began
     counted = steps - watch.first
     bare = Trainer(run, every.log)

@@ -1,10 +1,10 @@
-"""A population of 8 runs as one program against the 8 runs in turn: seconds of one run's step.
+"""A population of runs as one program against the runs in turn: seconds of one run's step.
 
-    python -m experiments.benchmarks.population [--works vae ring gan conv] [--json FILE]
+    python -m experiments.benchmarks.population [--works vae ring gan conv] [--members 8]
 
 The digits VAE and GAN, the ring GAN (MLPs), and a small convolutional GAN on Fashion-MNIST
-(channels 16 and 32, batch 32). The population is `vmap` of the step over eight seeds; in turn, one
-compiled chunk runs for each of the eight states. A ratio above 1: the population is faster.
+(channels 16 and 32, batch 32). The population is `vmap` of the step over the seeds; in turn, one
+compiled chunk runs for each state. A ratio above 1: the population is faster.
 """
 
 import sys
@@ -23,7 +23,6 @@ from latentgen.core.wrappers import population, population_batches
 from latentgen.errors import BadInput
 from latentgen.training.loop import program
 
-MEMBERS = 8
 SMALL = {
     f"{player}.{key}": value
     for player in ("generator", "discriminator")
@@ -84,31 +83,32 @@ def same(together: Population, in_turn: InTurn) -> None:
             np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6)
 
 
-def measured(name: str, repeats: int, manual_dir: str | None) -> list[Row]:
+def measured(name: str, members: int, repeats: int, manual_dir: str | None) -> list[Row]:
     experiment, changes, chunk = WORKS[name]
     run = loaded(experiment, changes, manual_dir)
-    seeds = list(range(MEMBERS))
+    seeds = list(range(members))
     together, in_turn = Population(run, seeds, chunk), InTurn(run, seeds, chunk)
     assert all(
         run_key(s) == member.run.key for s, member in zip(seeds, in_turn.members, strict=True)
     )
     same(together, in_turn)
-    ways = {"population of 8": together, "8 runs in turn": in_turn}
+    ways = {f"population of {members}": together, f"{members} runs in turn": in_turn}
     return side_by_side.compare(
-        f"{experiment}, one run's step", ways, repeats, chunk * MEMBERS, unit="step of a run"
+        f"{experiment}, one run's step", ways, repeats, chunk * members, unit="step of a run"
     )
 
 
 def main() -> None:
     flags = side_by_side.flags(__doc__)
     flags.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
+    flags.add_argument("--members", type=int, default=8, help="runs in the population")
     flags.add_argument("--manual-dir", help="a folder with Fashion-MNIST's files")
     options = flags.parse_args()
     print(side_by_side.HEADER)
     rows: list[Row] = []
     try:
         for name in options.works:
-            rows += measured(name, options.repeats, options.manual_dir)
+            rows += measured(name, options.members, options.repeats, options.manual_dir)
             side_by_side.show(rows[-2:])
     except BadInput as error:
         sys.exit(str(error))

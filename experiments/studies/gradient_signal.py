@@ -2,7 +2,7 @@
 
     python -m experiments.studies.gradient_signal --out signal.png --json signal.json
 
-The model is that of Rainforth et al. 2018 (arXiv:1802.04277): z ~ N(mu, I), x|z ~ N(z, I) in 20
+The model is that of Rainforth et al. 2018 (arXiv:1802.04537): z ~ N(mu, I), x|z ~ N(z, I) in 20
 dimensions, 1024 examples, q(z|x) = N(A x + b, 2/3 I); mu, A and b lie 0.01 off their optimum. For k
 samples of each example it prints |mean| / std of the gradient of the whole data set's bound with
 respect to A and b, averaged over these 420 numbers, and the slopes in log-log from k = 50. Expected

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
@@ -119,9 +120,34 @@ def _rmsprop(section: Section, lr: Any) -> optax.GradientTransformation:
     )
 
 
+def _rmsprop_outside(section: Section, lr: Any) -> optax.GradientTransformation:
+    """lr g / (eps + sqrt(G)), G the running mean of g^2.
+
+    With eps = 1 / batch size and g a batch's mean it is g / (1 + sqrt(G)) of the batch's sum. The
+    net that a twin encoder finds the std with learns at the share `std_rate` of lr.
+
+    Reference: the code of Titsias & Ruiz 2019 (arXiv:1808.02078).
+    """
+    decay = section.number("b2", low=0.0, high=0.99999)
+    made = optax.rmsprop(lr, decay=decay, eps=section.positive("eps"), eps_in_sqrt=False)
+    share = section.positive("std_rate")
+    return optax.chain(made, optax.masked(optax.scale(share), _finds_std))
+
+
+def _finds_std(params: Any) -> Any:
+    """Which leaves are of the second network of a twin encoder."""
+
+    def inside(path: tuple[Any, ...], leaf: Any) -> bool:
+        words = [getattr(key, "key", None) for key in path]
+        return "encoder" in words and "MLP_1" in words
+
+    return jax.tree_util.tree_map_with_path(inside, params)
+
+
 OPTIMIZERS: dict[str, Callable[[Section, Any], optax.GradientTransformation]] = {
     "adam": _adam,
     "rmsprop": _rmsprop,
+    "rmsprop_outside": _rmsprop_outside,
     "sgd": _sgd,
 }
 
@@ -143,10 +169,20 @@ def _burda(lr: Any, steps: int) -> optax.Schedule:
     return lambda step: lr * 10.0 ** (-(step >= jnp.array(ends)).sum() / 7)
 
 
+def _stairs(lr: Any, steps: int) -> optax.Schedule:
+    """lr 0.9^i during stage i, which lasts 15,000 / 400,000 of the run.
+
+    Reference: the code of Titsias & Ruiz 2019 (arXiv:1808.02078).
+    """
+    length = max(1, round(steps * 15_000 / 400_000))
+    return lambda step: lr * 0.9 ** (step // length)
+
+
 SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
     "constant": _constant,
     "cosine": _cosine,
     "burda": _burda,
+    "stairs": _stairs,
 }
 """(learning rate, steps of the run) -> the rate, or step -> the rate; cosine ends at 0."""
 

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Int, Key
 
 from latentgen.core.keys import stream
+from latentgen.core.split import by_example, whole
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
 
 
@@ -57,8 +58,8 @@ def turn(
     mine = {name: params[name] for name in phase.trains}
 
     def mean_loss(mine: Params) -> tuple[Array, tuple[Params, Terms]]:
-        loss, aux = phase.loss(params | mine, stats, batch, key, step, True)
-        return loss.mean(), aux
+        loss, aux = phase.loss(whole(params | mine), stats, batch, key, step, True)
+        return by_example(loss).mean(), aux
 
     gradient, (moved, terms) = jax.grad(mean_loss, has_aux=True)(mine)
     updates, opt = phase.tx.update(gradient, opt, mine)

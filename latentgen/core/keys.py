@@ -6,10 +6,10 @@ No key is ever stored: a checkpoint is (step, state) and nothing else.
 import zlib
 
 import jax
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Integer, Key
 
 
-def run_key(seed: int | Int[Array, ""]) -> Key[Array, ""]:
+def run_key(seed: int | Integer[Array, ""]) -> Key[Array, ""]:
     """The key of the run with this seed: fold_in(key(0), seed)."""
     return jax.random.fold_in(jax.random.key(0), seed)
 

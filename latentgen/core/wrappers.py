@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Integer, Key
 
 from latentgen.core.types import Batch, Method, Params, PyTree, State, Terms
 
@@ -68,7 +68,7 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
 def population(
     make: Callable[[Mapping[str, Float[Array, ""]]], Method],
     hypers: Mapping[str, Float[Array, " m"]],
-    seeds: Int[Array, " m"],
+    seeds: Integer[Array, " m"],
 ) -> Method:
     """m runs as one method: `vmap` over seeds and numeric hyperparameters.
 
@@ -127,7 +127,7 @@ def population(
 
 
 def population_batches(
-    batches: Callable[..., Batch], seeds: Int[Array, " m"]
+    batches: Callable[..., Batch], seeds: Integer[Array, " m"]
 ) -> Callable[..., Batch]:
     """The minibatches of a population: those of each member's solo run, stacked.
 
@@ -137,7 +137,7 @@ def population_batches(
     """
 
     def every(resident: PyTree, rows: PyTree, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
-        def one(row: PyTree, seed: Int[Array, ""]) -> Batch:
+        def one(row: PyTree, seed: Integer[Array, ""]) -> Batch:
             return batches(resident, row, jax.random.fold_in(key, seed), step)
 
         return jax.vmap(one)(rows, seeds)

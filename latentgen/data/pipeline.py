@@ -41,6 +41,24 @@ class Feed(NamedTuple):
     batches: Callable[[PyTree, PyTree, Key[Array, ""], Int[Array, ""]], Batch]
 
 
+class Place(NamedTuple):
+    """Where a feed's arrays go: by default to the one device.
+
+    keep: a whole array that stays
+    send: rows of this process -> the rows of all processes, as `Feed.rows` gives them
+    part: of each batch, which examples are this process's to read
+    """
+
+    keep: Callable[[Any], Array] = jax.device_put
+    send: Callable[[PyTree], PyTree] = lambda rows: rows
+    part: slice = slice(None)
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def _permutation(key: Key[Array, ""], epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
+    return jax.random.permutation(jax.random.fold_in(key, epoch), n)
+
+
 def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"]]:
     """epoch -> its permutation of the n examples, computed on the CPU unless JAX has none."""
     try:
@@ -49,14 +67,10 @@ def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"
         cpu = jax.local_devices()[0]
     key = jax.device_put(stream(key, "order"), cpu)
 
-    @jax.jit
-    def permutation(epoch: Int[Array, ""]) -> Int[Array, " n"]:
-        return jax.random.permutation(jax.random.fold_in(key, epoch), n)
-
     @functools.lru_cache(maxsize=4)
     def order(epoch: int) -> Int[np.ndarray, " n"]:
         with jax.default_device(cpu):
-            return np.asarray(permutation(jnp.int32(epoch)))
+            return np.asarray(_permutation(key, jnp.int32(epoch), n))
 
     return order
 
@@ -89,6 +103,7 @@ def feed(
     draws: int,
     key: Key[Array, ""],
     stream_above: int = 2**30,
+    place: Place = Place(),  # noqa: B008
 ) -> Feed:
     """The batches of a run.
 
@@ -99,6 +114,7 @@ def feed(
         draws: minibatches that one step eats.
         key: the run's key.
         stream_above: a split of more bytes than this stays on the host.
+        place: where its arrays go.
 
     Raises:
         BadInput: batch_size is below 1 or larger than the split.
@@ -106,7 +122,10 @@ def feed(
     n = len(examples.label)
     if positive("config.batch_size", batch_size) > n:
         raise BadInput(f"config.batch_size={batch_size} must be at most {n}, the training split.")
-    index = indices(key, n, batch_size, draws)
+    every = indices(key, n, batch_size, draws)
+
+    def index(first: int, steps: int) -> Int32[np.ndarray, "steps draws part"]:
+        return every(first, steps)[:, :, place.part]
 
     def prepared(x: Any, label: Any, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
         key = jax.random.fold_in(stream(key, "preprocess"), step)
@@ -124,9 +143,10 @@ def feed(
 
     size = math.prod(examples.x.shape) * examples.x.dtype.itemsize
     if isinstance(examples.x, np.ndarray) and size <= stream_above:
-        resident = Batch(jax.device_put(examples.x), jax.device_put(examples.label))
-        return Feed(resident, index, gather)
-    return Feed((), _read_ahead(examples, index, size // n * draws * batch_size), streamed)
+        resident = Batch(place.keep(examples.x), place.keep(examples.label))
+        return Feed(resident, lambda first, steps: place.send(index(first, steps)), gather)
+    raw = _read_ahead(examples, index, size // n * draws * batch_size)
+    return Feed((), lambda first, steps: place.send(raw(first, steps)), streamed)
 
 
 def _read_ahead(

@@ -42,7 +42,7 @@ def terms(subject: Subject, options: Options) -> Result:
     """The objective's terms, with networks in evaluation mode and the weights of the last step."""
     run, examples = subject.run, first(subject, options, None)
     preprocess = run.experiment.data.preprocess
-    found = hooks.split_terms(run.method, preprocess, examples, run_key(options.seed))(
+    found = hooks.split_terms(run.looks.terms, preprocess, examples, run_key(options.seed))(
         subject.step, subject.state
     )
     values: dict[str, Any] = {name: value._asdict() for name, value in found.items()}

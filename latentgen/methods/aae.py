@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import stream
+from latentgen.core.split import merged, parted
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
 from latentgen.objectives.adversarial import Game, Logits
 from latentgen.probability.likelihoods import Likelihood
@@ -99,9 +100,9 @@ def log_likelihood(
 ) -> tuple[Float[Array, "k n"], PyTree]:
     """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
     flat, moved = model.decoder.apply(
-        params["decoder"], stats["decoder"], z.reshape(-1, model.prior.dim), train=train, key=key
+        params["decoder"], stats["decoder"], merged(z), train=train, key=key
     )
-    outputs = flat.reshape(*z.shape[:2], *flat.shape[1:])
+    outputs = parted(flat, len(z))
     log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(params["likelihood"], outputs, x)
     return log_px, moved
 

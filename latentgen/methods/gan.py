@@ -160,8 +160,9 @@ def judged(
 def grouped(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *shape"]:
     """Neighbours in groups of `packing`; the last group is filled up from the first examples."""
     groups = -(-len(x) // packing)
-    rows = jnp.arange(groups * packing) % len(x)
-    return (x if packing == 1 else x[rows]).reshape(groups, packing, *x.shape[1:])
+    if groups * packing > len(x):  # else devices need not see each other's examples
+        x = x[jnp.arange(groups * packing) % len(x)]
+    return x.reshape(groups, packing, *x.shape[1:])
 
 
 def scored(

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.game import game, players
 from latentgen.core.keys import stream
+from latentgen.core.split import merged, parted
 from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
 from latentgen.errors import BadInput
 from latentgen.networks.labels import beside, in_turn
@@ -220,8 +221,7 @@ def log_prior(
     model: Model, params: Params, stats: Params, z: Float[Array, "k n d"]
 ) -> Float[Array, "k n"]:
     """log p(z) in nats."""
-    flat = z.reshape(-1, model.code_dim)
-    return prior(model, params, stats).log_prob(flat).reshape(z.shape[:2])
+    return parted(prior(model, params, stats).log_prob(merged(z)), len(z))
 
 
 def decoded(
@@ -248,10 +248,9 @@ def log_likelihood(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "k n"], Params]:
     """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
-    k, n, _ = z.shape
-    label = jnp.tile(batch.label, k)
-    flat, moved = decoded(model, params, stats, z.reshape(k * n, -1), label, train, key)
-    outputs = flat.reshape(k, n, *flat.shape[1:])
+    label = merged(jnp.broadcast_to(batch.label, z.shape[:2]))
+    flat, moved = decoded(model, params, stats, merged(z), label, train, key)
+    outputs = parted(flat, len(z))
     log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(
         params["likelihood"], outputs, batch.x
     )

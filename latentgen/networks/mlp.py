@@ -38,7 +38,13 @@ INITS: dict[str, Callable[..., Array]] = {
     "he": nn.initializers.he_normal(),
     "glorot": nn.initializers.glorot_uniform(),
     "normal02": nn.initializers.normal(0.02),  # DCGAN, arXiv:1511.06434, section 4
+    # N(0, 1 / fan-in); the last layer is another, below
+    "wide_end": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
 }
+LAST_INITS: dict[str, Callable[..., Array]] = {
+    "wide_end": nn.initializers.normal(1.0),  # the code of Titsias & Ruiz 2019, arXiv:1808.02078
+}
+"""Initializers of the last layer, where it has not that of the others."""
 
 
 class Style(NamedTuple):
@@ -63,6 +69,11 @@ class Style(NamedTuple):
     def kernel(self) -> Callable[..., Array]:
         """The initializer of kernels."""
         return INITS[self.init]
+
+    @property
+    def last_kernel(self) -> Callable[..., Array]:
+        """The initializer of the last layer's kernel."""
+        return LAST_INITS.get(self.init, INITS[self.init])
 
     @property
     def linear(self) -> DTypeLike:
@@ -131,7 +142,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], train: bool) -> Float[Array, "n {self.outputs}"]:
         how = self.style
-        dense = nn.Dense(self.outputs, dtype=how.linear, kernel_init=how.kernel)
+        dense = nn.Dense(self.outputs, dtype=how.linear, kernel_init=how.last_kernel)
         return linear(dense, how.norm, x, train)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from latentgen.core.split import merged, parted
 from latentgen.core.types import Net, PyTree
 from latentgen.errors import BadInput, positive
 from latentgen.probability.distributions import (
@@ -298,9 +299,9 @@ def inverse_autoregressive(dim: int, made: Net, steps: int, context: int) -> Pos
         def through(
             transform: Callable[..., tuple[Array, Array]], z: Float[Array, "k n d"]
         ) -> tuple[Float[Array, "k n d"], Float[Array, "k n"]]:
-            contexts = jnp.broadcast_to(seen, (*z.shape[:2], context)).reshape(-1, context)
-            moved, log_det = transform(made, params, z.reshape(-1, dim), contexts)
-            return moved.reshape(z.shape), log_det.reshape(z.shape[:2])
+            contexts = merged(jnp.broadcast_to(seen, (*z.shape[:2], context)))
+            moved, log_det = transform(made, params, merged(z), contexts)
+            return parted(moved, len(z)), parted(log_det, len(z))
 
         def draw(key: Key[Array, ""], k: int) -> tuple[Float[Array, "k n d"], Float[Array, "k n"]]:
             start, log_q = base.draw(key, k)

@@ -62,6 +62,10 @@ class Dot(NamedTuple):
     look: int = 0
 
 
+HASH = re.compile(r"-[0-9a-f]{8}$")
+"""The end of a setting's name, which no reader of a chart needs."""
+
+
 class Row(NamedTuple):
     """A setting in a chart of intervals."""
 
@@ -269,7 +273,7 @@ def scatter_chart(told: str, dots: Sequence[Dot], x_name: str, identity: str) ->
 
 def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
     """A line for each setting: its runs as dots, the mean as a bar, the interval as a line."""
-    width, left, each = 460.0, 160.0, 20.0
+    width, left, each = 560.0, 250.0, 20.0
     height = TOP + each * len(rows) + BOTTOM
     every = [v for row in rows for v in (*row.values, row.low, row.high, row.mean) if v is not None]
     across = axis(every, left + 8, width - RIGHT - 8, 6)._replace(cut=False)
@@ -284,7 +288,8 @@ def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
     )
     for i, row in enumerate(rows):
         y, look = TOP + each * (i + 0.5), f"l{'g' if row.look == GREY else row.look % LOOKS}"
-        name = row.name if len(row.name) <= 22 else f"{row.name[:21]}\u2026"
+        name = HASH.sub("", row.name)
+        name = name if len(name) <= 38 else f"{name[:37]}\u2026"
         parts.append(f'<text x="{left - 6}" y="{y + 3.5}" class="e">{escape(name)}</text>')
         if row.low is not None and row.high is not None:
             a, b = across.at(row.low), across.at(row.high)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput
+from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP
+from latentgen.launchers.results import RESULTS
 from latentgen.measures.results import EVALUATIONS
 from latentgen.runner import COLLAPSED, DIVERGED, SUMMARY
 from latentgen.training import workdir
 from latentgen.training.log import METRICS, read
+from latentgen.training.status import STATUS
 
-SWEEP, MANIFEST, RESULTS, RUNS = "sweep.json", "manifest.jsonl", "results.csv", "runs"
-STATUS = "status.json"
 KINDS = ("samples", "reconstructions")
 """Folders of pictures of the same codes, or the same inputs, after more and more steps."""
 

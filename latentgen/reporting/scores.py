@@ -1,17 +1,12 @@
 """Scores over seeds: mean, spread, interval; settings in order of them."""
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from scipy.special import stdtrit  # type: ignore[import-untyped]
-
 from latentgen.errors import BadInput, nearest
+from latentgen.metrics.intervals import Spread, spread
 from latentgen.reporting.folders import Member
-
-SIDE = 0.975
-"""The quantile of Student's t that bounds a 95 % interval."""
 
 # What to rank by where nobody says: the pictures' quality first, then bounds of log p(x), then
 # whatever was validated. The losses of players in a game come last: they rank no generators.
@@ -27,37 +22,13 @@ HIGHER = {
 GAME = ("cost", "discriminator_value", "generator_loss", "encoder_loss", "d_real", "d_synthetic")
 
 
-class Figures(NamedTuple):
-    """Of n values; the interval is Student's, 95 %, None where n = 1; so is sd."""
-
-    n: int
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-    median: float
-
-
-def figures(values: Iterable[float]) -> Figures | None:
-    """Mean, standard deviation, 95 % t interval of the mean and median; None of nothing."""
-    x = [value for value in values if math.isfinite(value)]
-    if not x:
-        return None
-    mean, median = statistics.fmean(x), statistics.median(x)
-    if len(x) == 1:
-        return Figures(1, mean, None, None, None, median)
-    sd = statistics.stdev(x)
-    half = float(stdtrit(len(x) - 1, SIDE)) * sd / math.sqrt(len(x))
-    return Figures(len(x), mean, sd, mean - half, mean + half, median)
-
-
 class Setting(NamedTuple):
     """Members that differ in their seed only, and the score over those that are done."""
 
     name: str
     changes: dict[str, Any]
     members: list[Member]
-    score: Figures | None
+    score: Spread | None
 
     def count(self, *statuses: str) -> int:
         """How many members have one of these statuses."""
@@ -79,7 +50,8 @@ def ranked(members: Sequence[Member], metric: str | None, lower: bool) -> list[S
     settings = []
     for name, group in groups.items():
         values = [score(member, metric) for member in group] if metric else []
-        found = figures(value for value in values if value is not None)
+        finite = [value for value in values if value is not None]
+        found = spread(finite) if finite else None
         settings.append(Setting(name, group[0].changes, group, found))
 
     def order(setting: Setting) -> tuple[bool, float]:

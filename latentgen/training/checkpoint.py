@@ -11,6 +11,8 @@ import hashlib
 import json
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +23,7 @@ import numpy as np
 
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput
+from latentgen.training.distributed import several
 
 ATTEMPTS = 5  # a reader beside a busy writer: how often the newest may vanish under its hands
 
@@ -67,15 +70,18 @@ class Checkpoints:
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._args = ocp.args
+        if not read_only:
+            self._path.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             self._path,
             item_names=("state", "record"),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=None if read_only else keep,
-                create=not read_only,
+                create=False,
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
                 enable_async_checkpointing=False,
+                **_alone(ocp),
             ),
         )
 
@@ -107,6 +113,12 @@ class Checkpoints:
         """The newest complete checkpoint, None where there is none."""
         return max(self.steps(), default=None)
 
+    def forget_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, which a run that goes on from here saves anew."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+
     def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
         """Writes checkpoint `step`; when it returns, the checkpoint is complete.
 
@@ -116,15 +128,17 @@ class Checkpoints:
             meta: what else belongs to it, as JSON.
         """
         leaves = describe(state)
-        record = json.loads(json.dumps({"meta": meta, "leaves": leaves}))
+        record = json.loads(json.dumps({"step": step, "meta": meta, "leaves": leaves}))
         if self._read_only:  # Orbax would say that it had saved
             raise RuntimeError(f"{str(self._path)!r} was opened for reading only")
+        # Of several processes Orbax expects that each saves its part of a device's array.
+        as_array = np.asarray if several() else jnp.asarray
         self._manager.save(
             step,
             args=self._args.Composite(
                 state=self._args.StandardSave(
                     # Orbax refuses arrays without elements: their shape is all there is to know.
-                    {path: jnp.asarray(x) for path, x in by_path(state).items() if np.size(x)}
+                    {path: as_array(x) for path, x in by_path(state).items() if np.size(x)}
                 ),
                 record=self._args.JsonSave(record | {"sha256": _sha256(record)}),
             ),
@@ -167,10 +181,57 @@ class Checkpoints:
                 else:
                     reason = str(error).partition("<")[0].splitlines() or [type(error).__name__]
                     said = f"checkpoint {tried} cannot be read: {reason[0][:200]}"
-                older = max((s for s in now if s < tried), default=None)
-                place = f"move {self._path / str(tried)} away to go on from checkpoint {older}"
-                raise Damaged(f"{said}; {place}" if older is not None else said) from error
+                raise Damaged(said) from error
         raise AssertionError("unreachable")
+
+    def newest(
+        self, like: PyTree, say: Callable[[str], None]
+    ) -> tuple[int, PyTree, dict[str, Any]] | None:
+        """The newest checkpoint that is what was saved; None where none was ever saved.
+
+        Newer ones, which are damaged, are told of and, unless this is for reading only, renamed
+        to N.damaged: the run goes on from the one that is found. Nothing is renamed before.
+
+        Args:
+            like: see `restore`.
+            say: prints a line.
+
+        Raises:
+            BadInput: it holds another tree, shape or dtype.
+            Damaged: there are checkpoints, and none is what was saved.
+        """
+        bad: dict[int, Damaged] = {}
+        for _ in range(ATTEMPTS):
+            steps = [step for step in self.steps() if step not in bad]
+            while steps:
+                step = steps.pop()
+                try:
+                    found = self.restore(step, like)
+                except Damaged as error:
+                    bad[step] = error
+                    continue
+                except BadInput:
+                    if step in self.steps():
+                        raise
+                    break  # retired by a writer since we looked: look again
+                for damaged, why in bad.items():
+                    say(f"{why}{self._aside(damaged)}; continuing from checkpoint {step}")
+                return found
+            else:
+                break
+        if bad:
+            said = "; ".join(map(str, bad.values()))
+            raise Damaged(f"none of the checkpoints in {str(self._path)!r} can be used: {said}")
+        return None
+
+    def _aside(self, step: int) -> str:
+        if self._read_only:
+            return ""
+        place = self._path / f"{step}.damaged"
+        shutil.rmtree(place, ignore_errors=True)
+        (self._path / str(step)).rename(place)
+        self._manager.reload()
+        return f", and is now {place.name}"
 
     def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         record = self._manager.restore(
@@ -179,9 +240,11 @@ class Checkpoints:
         signed = record.pop("sha256", None)
         if signed != _sha256(record):
             raise Damaged(f"checkpoint {step} is damaged: its record is not what was saved")
+        if (other := record.get("step", step)) != step:
+            raise Damaged(f"checkpoint {step} is damaged: it holds what was saved after {other}")
         targets = by_path(like)
         _compare(step, record["leaves"], targets)
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         flat = self._manager.restore(
             step,
             args=self._args.Composite(
@@ -203,6 +266,18 @@ class Checkpoints:
                 raise Damaged(f"checkpoint {step} is damaged: {path} is not what was saved")
         leaves = [flat[path] for path in targets]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), record["meta"]
+
+
+def _alone(ocp: Any) -> dict[str, Any]:
+    """One of several processes reads and writes by itself: Orbax is to wait for no other."""
+    if not several():
+        return {}
+    me = jax.process_index()
+    return {
+        "multiprocessing_options": ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+        )
+    }
 
 
 def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from latentgen.core.types import Method, PyTree
 from latentgen.data.pipeline import Feed
 from latentgen.training.checkpoint import by_path
 from latentgen.training.loop import Stopped, program
+from latentgen.training.mesh import local
 
 Tensors = dict[str, Array]
 """What a step gives, by name: metrics.NAME, then the new state's leaves by key path."""
@@ -78,10 +79,10 @@ def statistics(x: Array | np.ndarray) -> Statistics:
 
 def count(tensors: Mapping[str, Any]) -> dict[str, Bad]:
     """The floating tensors that are not finite everywhere, in the order given."""
-    found = {}
+    found, here = {}, local(dict(tensors))
     for name, x in tensors.items():
         if jnp.issubdtype(x.dtype, jnp.inexact):
-            finite = np.isfinite(np.asarray(x).astype(np.float64))
+            finite = np.isfinite(np.asarray(here[name]).astype(np.float64))
             if not finite.all():
                 found[name] = Bad(int((~finite).sum()), finite.size)
     return found

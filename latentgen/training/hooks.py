@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, Shaped
 
 from latentgen.core.keys import stream
-from latentgen.core.types import Method, PyTree
+from latentgen.core.types import PyTree, Terms
 from latentgen.data.pipeline import passes
 from latentgen.data.preprocess import Preprocess
 from latentgen.data.sources import Examples
@@ -111,12 +110,15 @@ def alike(real: float, mark: Path, say: Callable[[str], None]) -> Look:
 
 
 def split_terms(
-    method: Method, preprocess: Preprocess, examples: Examples, key: Key[Array, ""]
+    terms: Callable[..., Terms], preprocess: Preprocess, examples: Examples, key: Key[Array, ""]
 ) -> Callable[[int, PyTree], dict[str, Estimate]]:
-    """(step, state) -> the objective's terms over a whole split, always with the same noise."""
+    """(step, state) -> the objective's terms over a whole split, always with the same noise.
+
+    Args:
+        terms: `Method.terms`, jitted.
+    """
     key = stream(key, "evaluation")
     size = min(AT_ONCE, len(examples.label))
-    terms = jax.jit(method.terms)
 
     def call(step: int, state: PyTree) -> dict[str, Estimate]:
         return evaluate(terms, state, step, passes(examples, preprocess, size, key), key)

@@ -6,7 +6,7 @@ run resumes from, so that a resumed run does bitwise what an undisturbed one doe
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -21,7 +21,14 @@ from latentgen.core.game import run_chunk
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.data.pipeline import Feed
 
-Metrics = dict[str, float]
+Metrics = Mapping[str, Any]
+"""Means by name: numbers, or for a population arrays of one number a member."""
+
+Program = Callable[..., tuple[PyTree, dict[str, Array], Array]]
+"""(state, steps, rows, resident, key) -> (state, metrics, whether all is finite)."""
+
+Judge = Callable[[int, int, np.ndarray], None]
+"""(start, step, finite) after the steps start+1 .. step."""
 
 AHEAD = 1.0
 """Seconds: a shorter chunk is not waited for before the next one is sent to the device, which then
@@ -52,7 +59,7 @@ class Sent(NamedTuple):
     start: int
     step: int
     metrics: dict[str, Array]
-    fine: Bool[Array, ""]
+    fine: Array
 
 
 class Stopped(Exception):
@@ -79,13 +86,15 @@ class Diverged(Exception):
 def signals() -> Iterator[Callable[[], int | None]]:
     """Catches SIGTERM and SIGINT while inside; yields a function that tells which came, if any.
 
-    A second signal of the same kind ends the process at once.
+    A second SIGINT ends the process at once. A second SIGTERM says nothing new: batch systems send
+    several, milliseconds apart, and what is being saved shall be saved.
     """
     seen: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
         seen.append(signum)
-        signal.signal(signum, old[signum])
+        if signum == signal.SIGINT:
+            signal.signal(signum, old[signum])
 
     old: dict[int, Any] = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -117,21 +126,59 @@ def checked_chunk(
     return state, metrics, finite((state, metrics))
 
 
-def program(method: Method, feed: Feed, donate: bool) -> Callable[..., Any]:
-    """`checked_chunk` compiled: (state, steps, rows, resident, key) -> (state, metrics, finite).
+def compiled(chunk: Callable[..., Any], donate: int | None) -> Callable[..., Any]:
+    """`chunk` to be compiled as a chunk of steps.
 
     Args:
-        donate: the new state takes the old one's memory, which is gone then.
+        donate: the place of an argument whose memory a result takes; it is gone then.
     """
     return jax.jit(
-        partial(checked_chunk, method, feed.batches),
-        donate_argnums=0 if donate else (),
+        chunk,
+        donate_argnums=() if donate is None else donate,
         compiler_options=COMPILER_OPTIONS.get(jax.default_backend()),
     )
 
 
+def program(method: Method, feed: Feed, donate: bool) -> Program:
+    """`checked_chunk` compiled.
+
+    Args:
+        donate: the new state takes the old one's memory, which is gone then.
+    """
+    return compiled(partial(checked_chunk, method, feed.batches), 0 if donate else None)
+
+
+def alone(start: int, step: int, fine: np.ndarray) -> None:
+    """Judges the steps start+1 .. step of one run.
+
+    Raises:
+        Diverged: they are not finite.
+    """
+    if not fine:
+        raise Diverged(start, step)
+
+
+class _Telling:
+    """The chunks that were sent and not yet told of; `took`: seconds of the last one told of."""
+
+    def __init__(self, log: Callable[[int, Metrics], None], judge: Judge):
+        self._log, self._judge = log, judge
+        self.sent: list[Sent] = []
+        self._told, self.took = time.monotonic(), 0.0
+
+    def tell(self, keep: int = 0) -> None:
+        """Waits for all but the last `keep` chunks, judges and logs them."""
+        while len(self.sent) > keep:
+            start, step, metrics, fine = self.sent.pop(0)
+            self._judge(start, step, np.asarray(fine))  # waits for the chunk
+            means = {k: np.asarray(v, np.float64).mean(axis=0) for k, v in metrics.items()}
+            self._log(step, means)
+            now = time.monotonic()
+            self._told, self.took = now, now - self._told
+
+
 def train(
-    method: Method,
+    run: Program,
     feed: Feed,
     state: PyTree,
     first: int,
@@ -141,19 +188,22 @@ def train(
     log: Callable[[int, Metrics], None],
     hooks: Sequence[Hook],
     stopped: Callable[[], int | None] = lambda: None,
+    judge: Judge = alone,
 ) -> PyTree:
     """Steps first+1 .. last, in chunks.
 
     Args:
+        run: what does a chunk, see `program`; the state is donated to it.
         first: updates already done; a multiple of `chunk`, or `last`.
         chunk: steps in one `lax.scan`.
         key: the run's key.
         log: (step, metrics averaged over the chunk), called once a chunk, always before a hook
             of the same step and after the next chunk was sent to the device otherwise; never
-            for a chunk that diverged.
+            for a chunk that `judge` stopped at.
         hooks: called in order at the steps that are due.
         stopped: polled before each chunk is sent. A signal is heeded when what was sent is done:
             after one chunk, or two of less than AHEAD seconds.
+        judge: (start, step, whether the chunk is finite), before its log.
 
     Returns:
         The state after the last step.
@@ -162,26 +212,14 @@ def train(
         Stopped: a signal came; the hooks that answer to one have been called.
         Diverged: a chunk's metrics or the state after it are not finite; no hook has seen it.
     """
-    run = program(method, feed, donate=True)
-    sent: list[Sent] = []
-    told, took = time.monotonic(), 0.0
-
-    def tell(keep: int = 0) -> None:
-        nonlocal told, took
-        while len(sent) > keep:
-            start, step, metrics, fine = sent.pop(0)
-            if not fine:  # waits for the chunk
-                raise Diverged(start, step)
-            log(step, {k: float(np.mean(np.asarray(v, np.float64))) for k, v in metrics.items()})
-            told, took = time.monotonic(), time.monotonic() - told
-
+    telling = _Telling(log, judge)
     for start in range(first, last, chunk):
         steps = min(chunk, last - start)
         rows = feed.rows(start, steps)  # while the device works on the chunk before
-        if sent and took > AHEAD:
-            jax.block_until_ready(sent[-1].fine)
+        if telling.sent and telling.took > AHEAD:
+            jax.block_until_ready(telling.sent[-1].fine)
         if signum := stopped():
-            tell()
+            telling.tell()
             for hook in hooks:
                 if hook.on_signal and start > first and start % hook.every:
                     hook.call(start, state)
@@ -189,12 +227,12 @@ def train(
         numbers = np.arange(start, start + steps, dtype=np.int32)
         state, metrics, fine = run(state, numbers, rows, feed.resident, key)
         step = start + steps
-        sent.append(Sent(start, step, metrics, fine))
-        tell(keep=1)  # of the chunk before, while the device works on this one
+        telling.sent.append(Sent(start, step, metrics, fine))
+        telling.tell(keep=1)  # of the chunk before, while the device works on this one
         due = [hook for hook in hooks if step == last or step % hook.every == 0]
         if due:
-            tell()
+            telling.tell()
         for hook in due:
             hook.call(step, state)
-    tell()
+    telling.tell()
     return state

@@ -7,67 +7,11 @@ Mescheder et al. 2018 (arXiv:1801.04406), sections 2 and 4.
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from latentgen.core.keys import run_key
-from latentgen.core.types import Batch, Net
-from latentgen.methods.gan import Model, Objective, gan
-from latentgen.objectives.adversarial import GAMES
-from latentgen.objectives.penalties import PENALTIES
-from latentgen.probability import priors
+from latentgen.methods.dirac_gan import SLOPES, eigenvalues, field, stepped
 
 pytestmark = pytest.mark.usefixtures("x64")
-
-
-def net(apply) -> Net:
-    return Net(
-        lambda key, x: (jnp.zeros(()), {}),
-        lambda params, stats, x, train, key=None: (apply(params, x), stats),
-    )
-
-
-DIRAC = Model(
-    generator=net(lambda theta, z: theta + 0 * z),
-    discriminator=net(lambda psi, x: psi * x),
-    prior=priors.fixed(priors.normal(1)),
-    code_dim=1,
-)
-BATCH = Batch(jnp.zeros((1, 4, 1)), jnp.zeros((1, 4), jnp.int32))
-
-
-def stepped(game: str, penalty: str, gamma: float, rates: tuple[float, float]):
-    """(theta, psi) -> the same after one step with these rates of D and of G."""
-    objective = Objective(GAMES[game], PENALTIES.get(penalty), gamma)
-    d_tx, g_tx = (optax.sgd(rate) for rate in rates)
-    method = gan(DIRAC, objective, g_tx, d_tx, (1,))
-    state = method.init(run_key(0))
-
-    def step(point):
-        params = {"generator": point[0], "discriminator": point[1], "prior": {}}
-        moved, _ = method.step(state._replace(params=params), jnp.int32(0), BATCH, run_key(0))
-        return jnp.stack([moved.params["generator"], moved.params["discriminator"]])
-
-    return step
-
-
-def field(game: str, penalty: str = "none", gamma: float = 0.0):
-    """(theta, psi) -> the directions in which G and D move, each with the other held still."""
-
-    def v(point):
-        d_moves = stepped(game, penalty, gamma, (1.0, 0.0))(point) - point
-        g_moves = stepped(game, penalty, gamma, (0.0, 1.0))(point) - point
-        return jnp.stack([g_moves[0], d_moves[1]])
-
-    return v
-
-
-def eigenvalues(function) -> np.ndarray:
-    jacobian = jax.jacfwd(function)(jnp.zeros(2))
-    return np.sort_complex(np.linalg.eigvals(np.asarray(jacobian)))
-
-
-SLOPES = {"minimax": 0.5, "nonsaturating": 0.5, "relativistic": 0.5, "wasserstein": 1.0, "hinge": 1}
 
 
 @pytest.mark.parametrize("game", SLOPES)

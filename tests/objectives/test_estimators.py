@@ -194,7 +194,7 @@ def study() -> ModuleType:
 
 
 def test_signal_over_noise_falls_for_iwae_and_rises_for_dreg_with_the_root_of_k() -> None:
-    """Rainforth et al. 2018 (arXiv:1802.04277); Tucker et al. 2018. In four dimensions, seed 0.
+    """Rainforth et al. 2018 (arXiv:1802.04537); Tucker et al. 2018. In four dimensions, seed 0.
 
     The two means also agree: their squared distance over its variance, averaged over 20
     parameters and 3 sizes, is 1 but for noise of about 0.2.

@@ -1,36 +1,14 @@
 """Scores over seeds, and settings in order of them."""
 
 import json
-import math
 from pathlib import Path
 
 import made_up
-import numpy as np
 import pytest
-import scipy.stats
 
 from latentgen.errors import BadInput
+from latentgen.metrics.intervals import Spread
 from latentgen.reporting import folders, scores
-
-
-def test_figures_are_student_t() -> None:
-    x = [1.0, 2.0, 4.5, 3.0]
-    found = scores.figures(x)
-    assert found is not None
-    t = scipy.stats.t.interval(0.95, 3, loc=np.mean(x), scale=scipy.stats.sem(x))
-    assert (found.low, found.high) == pytest.approx(t)
-    assert (found.n, found.mean, found.sd) == (
-        4,
-        pytest.approx(2.625),
-        pytest.approx(np.std(x, ddof=1)),
-    )
-    assert found.median == 2.5
-
-
-def test_one_value_has_no_interval_and_none_no_figures() -> None:
-    one = scores.figures([2.0, math.nan])
-    assert one == scores.Figures(1, 2.0, None, None, None, 2.0)
-    assert scores.figures([math.inf]) is None
 
 
 def members(folder: Path, losses: dict, **changes) -> list[folders.Member]:
@@ -53,7 +31,7 @@ def test_a_run_that_did_not_end_well_has_no_score(tmp_path: Path) -> None:
     made[2]["status"] = {"status": "diverged", "reason": None}
     found = folders.open_folder(made_up.sweep(tmp_path / "sweep", made)).members
     best, last = scores.ranked(found, "validation/loss", True)
-    assert (best.name, best.score) == ("lr=0.1", scores.Figures(1, 3.0, None, None, None, 3.0))
+    assert (best.name, best.score) == ("lr=0.1", Spread(1, 3.0, None, None, None, 3.0))
     assert (last.score, last.count("diverged"), best.count("failed")) == (None, 1, 1)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from latentgen.metrics.intervals import spread
 from latentgen.reporting import folders, images, page, scores
 from latentgen.reporting.opened import Opened
 from latentgen.training import pictures
@@ -164,8 +165,7 @@ def test_settings_are_listed_best_first_with_their_counts(tmp_path: Path) -> Non
     members[1]["status"] = {"status": "diverged", "reason": "loss is not finite", "attempts": 2}
     read = Reader(written(made_up.sweep(tmp_path / "sweep", members), "validation/loss"))
     table = read.text.partition("median")[2].partition("Runs, means")[0].split()[4:]
-    x = scores.figures([1.0, 2.0])
-    assert x is not None
+    x = spread([1.0, 2.0])
     interval = f"{x.low:.3f} to {x.high:.3f}".replace("-", "\u2212").split()
     dash = "\u2013"
     assert table[:11] == ["lr=0.2", "1.500", "0.7071", *interval, "1.500", "2", "0", "0", "0.2"]

@@ -3,6 +3,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -199,6 +201,86 @@ def test_an_unreadable_checkpoint_is_damaged_not_absent(tmp_path, harm):
             (tmp_path / "c" / "2").mkdir()
         with pytest.raises(Damaged, match="checkpoint 2 cannot be read"):
             checkpoints.restore(None, like(saved))
+
+
+def harmed(place: Path, like_this: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Each harm to each file of the checkpoint in `place`; `like_this` is another step's."""
+    random = np.random.default_rng(0)
+    for file in sorted(p for p in place.rglob("*") if p.is_file()):
+        name, size = file.relative_to(place), file.stat().st_size
+        for _ in range(4 if size else 0):
+            at = int(random.integers(size))
+            yield f"{name}: a bit of byte {at}", lambda f=file, at=at: flip(f, at)
+        yield f"{name}: truncated", lambda f=file, n=size: os.truncate(f, n // 2)
+        yield f"{name}: zeros", lambda f=file, n=size: f.write_bytes(bytes(n))
+        yield f"{name}: gone", lambda f=file: f.unlink()
+        if (other := like_this / name).exists():
+            yield f"{name}: step 1's", lambda f=file, o=other: shutil.copy(o, f)
+    yield "all of step 1's", lambda: (shutil.rmtree(place), shutil.copytree(like_this, place))
+
+
+# Where one read fails, Orbax drops the others without awaiting them.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_whatever_happens_to_a_checkpoint_is_told_and_the_one_before_is_used(tmp_path):
+    """Restored is what was saved after the step that is told, to the bit; never anything else."""
+    states = {step: {"w": jax.random.normal(jax.random.key(step), (40, 40))} for step in (1, 2)}
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        for step, state in states.items():
+            checkpoints.save(step, state, {"of": step})
+    shutil.copytree(tmp_path / "c", tmp_path / "whole")
+    place, found = tmp_path / "c" / "2", {}
+    for what, harm in harmed(place, tmp_path / "whole" / "1"):
+        harm()
+        said: list[str] = []
+        with Checkpoints(tmp_path / "c") as checkpoints:
+            step, state, meta = checkpoints.newest(like(states[1]), said.append)
+        assert meta == {"of": step}, what
+        assert_bitwise_equal(state, states[step])
+        aside = place.with_name("2.damaged")
+        if step == 1:
+            (line,) = said
+            assert "checkpoint 2" in line
+            assert line.endswith("and is now 2.damaged; continuing from checkpoint 1")
+            assert aside.exists()
+            assert not place.exists()
+        else:
+            assert said == []
+        found[what] = step
+        for old in (aside, place):
+            shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(tmp_path / "whole" / "2", place)
+    assert found["all of step 1's"] == 1
+    assert set(found.values()) == {1, 2}  # some files hold nothing that a restore needs
+
+
+def test_where_none_is_sound_nothing_is_touched_and_nothing_begun(tmp_path):
+    saved = {"w": jax.random.normal(jax.random.key(0), (100, 100))}
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.newest(like(saved), pytest.fail) is None
+        for step in (1, 2):
+            checkpoints.save(step, saved, {})
+            arrays(tmp_path / "c" / str(step)).unlink()
+        with pytest.raises(Damaged, match=r"none of the checkpoints .* can be used: checkpoint 2"):
+            checkpoints.newest(like(saved), pytest.fail)
+        assert checkpoints.steps() == [1, 2]
+        checkpoints.save(3, saved, {})
+        with pytest.raises(BadInput, match="does not fit"):
+            checkpoints.newest({"other": jnp.ones(2)}, pytest.fail)
+
+
+def test_a_reader_uses_the_one_before_and_renames_nothing(tmp_path):
+    saved = {"w": jax.random.normal(jax.random.key(0), (100, 100))}
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, saved, {})
+    arrays(tmp_path / "c" / "2").unlink()
+    said: list[str] = []
+    with Checkpoints(tmp_path / "c", read_only=True) as checkpoints:
+        step, restored, _ = checkpoints.newest(like(saved), said.append)
+        assert step == 1
+        assert_bitwise_equal(restored, saved)
+        assert checkpoints.steps() == [1, 2]
+    assert "continuing from checkpoint 1" in said[0]
 
 
 def test_a_writer_cleans_up_and_a_reader_touches_nothing(tmp_path):

@@ -13,10 +13,14 @@ from latentgen.core.game import ascend, game, run_chunk
 from latentgen.core.types import Batch, Method, Phase
 from latentgen.data.pipeline import Feed
 from latentgen.training import divergence
-from latentgen.training.loop import Diverged, Hook, Stopped, finite, train
+from latentgen.training.loop import Diverged, Hook, Stopped, finite, program, train
 
 STEPS = 11
 KEY = jax.random.key(0)
+
+
+def trained(method: Method, feed: Feed, *more):
+    return train(program(method, feed, donate=True), feed, *more)
 
 
 def poisoned(step: int, tensor: str | None) -> tuple[Method, Feed]:
@@ -109,7 +113,17 @@ def test_the_step_and_the_tensor_are_named_whatever_the_chunk(
 
     hooks = [Hook(chunk, hook), Hook(10**6, hook, on_signal=True)]
     with pytest.raises(Diverged) as caught:
-        train(method, feed, method.init(KEY), 0, STEPS, chunk, KEY, log, hooks)
+        train(
+            program(method, feed, donate=True),
+            feed,
+            method.init(KEY),
+            0,
+            STEPS,
+            chunk,
+            KEY,
+            log,
+            hooks,
+        )
     first, last = caught.value.first, caught.value.last
     assert first == (step - 1) // chunk * chunk
     assert last == min(first + chunk, STEPS)
@@ -117,7 +131,17 @@ def test_the_step_and_the_tensor_are_named_whatever_the_chunk(
     assert seen == [(what, at) for at in good for what in ("log", "hook")]
 
     nothing = lambda *_: None  # noqa: E731
-    state = train(method, feed, method.init(KEY), 0, first, chunk, KEY, nothing, [])
+    state = train(
+        program(method, feed, donate=True),
+        feed,
+        method.init(KEY),
+        0,
+        first,
+        chunk,
+        KEY,
+        nothing,
+        [],
+    )
     found = divergence.find(method, feed, state, first, last, KEY)
     assert found is not None
     assert (found.first, found.last) == (step - 1, step)
@@ -131,7 +155,17 @@ def test_the_step_and_the_tensor_are_named_whatever_the_chunk(
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_a_healthy_run_is_left_alone(chunk: int) -> None:
     method, feed = poisoned(3, None)
-    state = train(method, feed, method.init(KEY), 0, STEPS, chunk, KEY, lambda *_: None, [])
+    state = train(
+        program(method, feed, donate=True),
+        feed,
+        method.init(KEY),
+        0,
+        STEPS,
+        chunk,
+        KEY,
+        lambda *_: None,
+        [],
+    )
     assert_bitwise(state, healthy_state(STEPS))
     assert divergence.find(method, feed, method.init(KEY), 0, STEPS, KEY) is None
 
@@ -139,7 +173,17 @@ def test_a_healthy_run_is_left_alone(chunk: int) -> None:
 def test_without_hooks_the_last_chunk_is_looked_at_too() -> None:
     method, feed = poisoned(STEPS, "light")
     with pytest.raises(Diverged) as caught:
-        train(method, feed, method.init(KEY), 0, STEPS, 4, KEY, lambda *_: None, [])
+        train(
+            program(method, feed, donate=True),
+            feed,
+            method.init(KEY),
+            0,
+            STEPS,
+            4,
+            KEY,
+            lambda *_: None,
+            [],
+        )
     assert (caught.value.first, caught.value.last) == (8, STEPS)
 
 
@@ -151,8 +195,9 @@ def test_a_signal_saves_no_bad_state(step: int) -> None:
     saved: list[int] = []
     hooks = [Hook(10**6, lambda at, _: saved.append(at), on_signal=True)]
     with pytest.raises(Diverged if step <= 4 else Stopped):
-        train(
-            *(method, feed, method.init(KEY), 0, STEPS, 4, KEY, lambda *_: None, hooks),
+        trained(
+            *(method, feed, method.init(KEY), 0, STEPS, 4, KEY),
+            *(lambda *_: None, hooks),
             lambda: next(calls),
         )
     assert saved == ([] if step <= 4 else [4])

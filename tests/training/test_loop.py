@@ -11,7 +11,7 @@ import pytest
 from latentgen.core.types import Batch, Method
 from latentgen.data.pipeline import Feed
 from latentgen.training import loop
-from latentgen.training.loop import Hook, Stopped, signals, train
+from latentgen.training.loop import Hook, Stopped, program, signals, train
 
 
 def counting() -> tuple[Method, Feed]:
@@ -51,7 +51,8 @@ def run(first: int, last: int, chunk: int, hooks=(), stopped=lambda: None) -> tu
 
     try:
         state = train(
-            method, feed, state, first, last, chunk, jax.random.key(0), log, named, stopped
+            *(program(method, feed, donate=True), feed, state, first, last, chunk),
+            *(jax.random.key(0), log, named, stopped),
         )
     except Stopped as stop:
         said.append(("stopped", stop.step, stop.signum))
@@ -117,6 +118,13 @@ def test_signals_are_noted_once_then_act_and_handlers_come_back() -> None:
     signal.signal(signal.SIGINT, inherited)
 
 
+def test_a_second_sigterm_does_not_end_what_is_being_saved() -> None:
+    with signals() as seen:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert seen() == signal.SIGTERM
+
+
 @pytest.mark.parametrize(
     ("longest", "idle"),
     [
@@ -130,17 +138,6 @@ def test_the_device_does_not_wait_for_the_host_between_short_chunks(
     plain, feed = counting()
     found: list[bool] = []
     last: list[jax.Array] = []
-    compiled = loop.program
-
-    def watched(*args, **named):
-        run = compiled(*args, **named)
-
-        def call(*inputs):
-            state, metrics, fine = run(*inputs)
-            last[:] = [fine]
-            return state, metrics, fine
-
-        return call
 
     def step(state, step, batches, key):
         def again(_, x):
@@ -149,11 +146,17 @@ def test_the_device_does_not_wait_for_the_host_between_short_chunks(
         x = jax.lax.fori_loop(0, 100, again, jnp.full((512, 512), state["sum"]))  # tenths of a s
         return {"n": state["n"] + 1, "sum": x[0, 0]}, {"step": x[0, 0]}
 
+    compiled = program(plain._replace(step=step), feed, donate=True)
+
+    def watched(*inputs):
+        state, metrics, fine = compiled(*inputs)
+        last[:] = [fine]
+        return state, metrics, fine
+
     monkeypatch.setattr(loop, "AHEAD", longest)
-    monkeypatch.setattr(loop, "program", watched)
     state = {"n": jnp.int32(0), "sum": jnp.float32(0)}
     train(
-        *(plain._replace(step=step), feed, state, 0, 4, 1, jax.random.key(0)),
+        *(watched, feed, state, 0, 4, 1, jax.random.key(0)),
         *(lambda step, metrics: None, []),
         lambda: found.append(all(fine.is_ready() for fine in last)),
     )

@@ -1,0 +1,57 @@
+"""Lucic et al. 2018 on Fashion-MNIST: one GAN at the authors' defaults."""
+
+from experiments import gan
+from experiments.baselines._shared import smoke
+from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+
+
+def measures(budget):
+    """The paper's FID needs the Inception weights; else the shipped classifier's distance."""
+    if budget == "paper":
+        return {"frechet": {"features": "inception", "samples": 10_000}}
+    if budget == "smoke":
+        return {"frechet": {"features": "fashion_mnist", "images": 200, "samples": 200}}
+    return {"frechet": {"features": "fashion_mnist", "samples": 10_000}}
+
+
+def baseline(variant, name, mean, spread):
+    """Their FID of this GAN beside ours."""
+
+    def config(budget):
+        made = gan.get_config(variant)
+        return smoke(made) if budget == "smoke" else made
+
+    claim = Claim(
+        key="lucic2018",
+        where="the table of best FIDs",
+        data="Fashion-MNIST",
+        metric="FID",
+        of=f"{variant}:frechet/frechet_distance",
+        value=mean,
+        spread=f"+- {spread}, over 50 seeds",
+        trust="quoted",
+        margin=Margin(mean - 2 * spread, mean + 2 * spread),
+        protocol={
+            "data.name": "fashion_mnist",
+            "frechet.features": "inception",
+            "frechet.split": "test",
+            "frechet.real": 10_000,
+            "frechet.synthetic": 10_000,
+        },
+        budgets=(),  # none here has their search
+    )
+    return Baseline(
+        title=f"{name} of Lucic et al. 2018 at its defaults, Fashion-MNIST",
+        claims=(claim,),
+        recipe=Recipe(
+            config,
+            {variant: {}},
+            measures,
+            (
+                "defaults, where their number is the best checkpoint of the best of 100 draws",
+                "55,000 training images, theirs are 60,000",
+                "cpu: a Frechet distance of the shipped classifier's features, which is not FID",
+            ),
+        ),
+        minutes={"smoke": 1, "cpu": None, "paper": None},
+    )

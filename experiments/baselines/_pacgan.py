@@ -1,0 +1,90 @@
+"""PacGAN's Table 1: GAN against PacGAN2, on ring and grid."""
+
+from experiments import gan
+from experiments.baselines._shared import shortened, smoke
+from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+
+ARMS = {"gan": {"method.packing": 1, "batch_size": 100}, "pacgan2": {}}
+CPU_STEPS = 100_000
+PROTOCOL = {
+    "modes.synthetic": 2_500,
+    "modes.high_quality_within": "3 standard deviations",
+}
+
+
+def measures(budget):
+    return {"modes": {"samples": 2_500}}
+
+
+def value(data, arm, what, metric, mean, error):
+    """A cell of the table; the margin is three standard errors of the paper's."""
+    return Claim(
+        key="lin2018",
+        where="Table 1",
+        data=data,
+        metric=metric,
+        of=f"{arm}:modes/{what}",
+        value=mean,
+        spread=f"+- {error}, standard error of 10 trials",
+        trust="seen",
+        margin=Margin(round(mean - 3 * error, 6), round(mean + 3 * error, 6)),
+        protocol={"data.name": data, **PROTOCOL},
+    )
+
+
+def order(data):
+    return Claim(
+        key="lin2018",
+        where="Table 1",
+        data=data,
+        metric="modes",
+        of="pacgan2:modes/captured - gan:modes/captured",
+        value=None,
+        spread="",
+        trust="seen",
+        margin=Margin(0.0, None),
+        protocol={"data.name": data, **PROTOCOL},
+        budgets=("cpu", "paper"),
+    )
+
+
+def baseline(data, full, cells):
+    """GAN against PacGAN2 on ring or grid.
+
+    Args:
+        full: the config of the paper's recipe.
+        cells: arm -> (captured, error, reverse KL, error).
+    """
+
+    def config(budget):
+        made = full()
+        if budget == "smoke":
+            return smoke(made)
+        return shortened(made, CPU_STEPS) if budget == "cpu" else made
+
+    values = [
+        claim
+        for arm, (modes, modes_error, kl, kl_error) in cells.items()
+        for claim in (
+            value(data, arm, "captured", "modes", modes, modes_error),
+            value(data, arm, "reverse_kl", "nats", kl, kl_error),
+        )
+    ]
+    return Baseline(
+        title=f"GAN against PacGAN2 on the {data}",
+        claims=(order(data), *values),
+        recipe=Recipe(
+            config,
+            ARMS,
+            measures,
+            (
+                "cpu: 100,000 of 400,000 steps",
+                "3 seeds, theirs are 10 trials",
+                "weights start at N(0, 0.02^2)",
+            ),
+        ),
+        minutes={"smoke": 0.5, "cpu": 80, "paper": 300},
+    )
+
+
+RING, GRID = gan.pacgan_ring, gan.pacgan_grid

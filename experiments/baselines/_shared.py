@@ -1,0 +1,17 @@
+"""What baselines have in common: short runs, and the claims of one table."""
+
+from ml_collections import ConfigDict
+
+
+def shortened(config, steps, looks=10):
+    """The config with so many steps, looked at and saved `looks` times."""
+    config.steps = steps
+    log = max(1, steps // 20)
+    rest = max(1, steps // looks // log) * log
+    config.every = ConfigDict(dict(log=log, validate=rest, sample=rest, checkpoint=rest))
+    return config
+
+
+def smoke(config):
+    """A few steps: shows that the recipe runs."""
+    return shortened(config, 20, 1)

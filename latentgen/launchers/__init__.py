@@ -1,0 +1,1 @@
+"""Sweeps: the list of runs that a description means, and the engines that train them."""

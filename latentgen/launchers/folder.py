@@ -1,0 +1,209 @@
+"""A sweep's folder: what was asked for, its members, and where each of them stands.
+
+sweep.json      what was asked for, the base config, versions, the commit
+manifest.jsonl  a line a member: its name, its setting, its seed, what it changes
+populations.json  which members one program trains, where one trains several
+src/HASH/       the source that started members import: editing it later touches none of them
+runs/NAME/      each a run's folder like any other
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import latentgen
+from latentgen import runner
+from latentgen.errors import BadInput
+from latentgen.launchers import plan
+from latentgen.launchers.plan import Member
+from latentgen.training import provenance, status, workdir
+
+SWEEP, MANIFEST, POPULATIONS = "sweep.json", "manifest.jsonl", "populations.json"
+RUNS, SOURCE, LOG = "runs", "src", "log.txt"
+SILENT = 1_800.0  # seconds after which a run on another machine is taken for dead
+ENDED = (status.DONE, status.DIVERGED, status.FAILED)
+
+
+class Standing(NamedTuple):
+    """Where a member stands: a word of `status`, and why."""
+
+    status: str
+    reason: str | None
+
+
+class Sweep(NamedTuple):
+    """A sweep in its folder.
+
+    said: what sweep.json holds
+    """
+
+    folder: Path
+    said: Mapping[str, Any]
+    members: tuple[Member, ...]
+
+    def place(self, run: str) -> Path:
+        """The folder of the member of this name."""
+        return self.folder / RUNS / run
+
+
+def open_(folder: Path, base: Mapping[str, Any], members: Sequence[Member], command: str) -> Sweep:
+    """The sweep in this folder: a new one, or the one that is there with what is new in `members`.
+
+    Raises:
+        BadInput: the folder holds a sweep with members that `members` lacks, or of another config.
+    """
+    before = load(folder) if (folder / SWEEP).exists() else None
+    if before is not None:
+        if changed := workdir.differences(before.said["config"], base):
+            raise BadInput(
+                f"workdir={str(folder)!r} holds a sweep of another config: {'; '.join(changed)}. "
+                "Name another workdir."
+            )
+        asked = {member.run for member in members}
+        if lost := [member.run for member in before.members if member.run not in asked]:
+            raise BadInput(
+                f"workdir={str(folder)!r} holds another sweep: {len(lost)} of its "
+                f"{len(before.members)} runs are not in this one, such as {lost[0]!r}. Name "
+                "another workdir."
+            )
+    known = {member.run for member in before.members} if before else set()
+    said = before.said if before else {"config": dict(base), "command": command, **_origin()}
+    workdir.prepare(folder / RUNS)
+    for member in members:
+        if member.run not in known:
+            line = {name: getattr(member, name) for name in Member._fields if name != "config"}
+            workdir.append_json(folder / MANIFEST, line)
+    if before is None:
+        workdir.write_json(folder / SWEEP, said)  # last: now there is a sweep
+    return Sweep(folder, said, tuple(members))
+
+
+def load(folder: Path) -> Sweep:
+    """The sweep that a folder holds.
+
+    Raises:
+        BadInput: it holds none, or one that cannot be read.
+    """
+    try:
+        said = workdir.read_json(folder / SWEEP)
+        lines = [json.loads(line) for line in (folder / MANIFEST).read_text().splitlines()]
+        base = said["config"]
+        members = [
+            Member(
+                **line,
+                config=plan.applied(base, {**line["changes"], "seed": line["seed"]}),
+            )
+            for line in lines
+        ]
+    except FileNotFoundError:
+        raise BadInput(f"workdir={str(folder)!r} holds no sweep.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"the sweep in {str(folder)!r} cannot be read: {error}.") from None
+    return Sweep(folder, said, tuple(members))
+
+
+def _origin() -> dict[str, Any]:
+    return {"commit": commit(), "versions": provenance.versions()}
+
+
+def commit() -> str | None:
+    """The commit of the source, with '+' where files differ from it; None outside a checkout."""
+    root = Path(latentgen.__file__).parents[1]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=30, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "latentgen") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other launchers out.
+
+    Raises:
+        BadInput: one is in.
+    """
+    workdir.prepare(folder)
+    with workdir.lock(folder):
+        yield
+
+
+def standing(place: Path) -> Standing:
+    """Where the member with this folder stands."""
+    found = status.read(place)
+    if (place / runner.SUMMARY).exists():
+        return Standing(status.DONE, None)
+    if found is None:
+        return Standing(status.PENDING, None)
+    if found.status == status.RUNNING and not _alive(place, found):
+        return Standing(status.PREEMPTED, "killed: it gives no sign of life")
+    return Standing(found.status, found.reason)
+
+
+def _alive(place: Path, found: status.Status) -> bool:
+    """Of this machine the lock tells; of others what they said last, which may be a long chunk."""
+    if found.host == socket.gethostname():
+        return in_use(place)
+    return time.time() - found.beat < SILENT
+
+
+def in_use(place: Path) -> bool:
+    """Whether a process of this machine holds the run's folder."""
+    try:
+        with open(place / "lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def unfinished(sweep: Sweep, retry: Sequence[str]) -> list[Member]:
+    """The members to train, in order: those that have not ended, and those that ended so."""
+    return [
+        member
+        for member in sweep.members
+        if (now := standing(sweep.place(member.run)).status) not in ENDED or now in retry
+    ]
+
+
+def forget(place: Path) -> None:
+    """Takes away what says that a run failed or diverged, so that it may be tried again."""
+    for name in (status.STATUS, runner.DIVERGED):
+        (place / name).unlink(missing_ok=True)
+
+
+def snapshot(folder: Path) -> Path:
+    """A copy of this package in the sweep's folder, the same one for the same source."""
+    package = Path(latentgen.__file__).parent
+    files = sorted(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    place = folder / SOURCE / digest.hexdigest()[:16]
+    if not place.exists():
+        half = place.with_name(f".{place.name}.half")
+        shutil.rmtree(half, ignore_errors=True)
+        for file in files:
+            to = half / "latentgen" / file.relative_to(package)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, to)
+        half.rename(place)
+    return place

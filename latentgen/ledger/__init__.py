@@ -1,0 +1,1 @@
+"""Papers' numbers, what this project found for them, and whether the two agree."""

@@ -1,0 +1,92 @@
+"""Results as they are written, and what is wrong with one: nothing here runs anything."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from latentgen.ledger import books
+from latentgen.ledger.types import REAL, TRUST, Baseline, Claim
+from latentgen.ledger.verdicts import quantity, unlike, verdict
+
+Measured = Mapping[str, Mapping[str, float | None]]
+
+
+def held(
+    claim: Claim, budget: str, measured: Measured, protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A claim beside what was found for it, and the verdict, as plain data."""
+    values = quantity(claim.of, measured)
+    found = verdict(values, claim, claim.margin, unlike(claim, budget, protocol))
+    spread = None if found.spread is None else found.spread._asdict()
+    return {
+        "of": claim.of,
+        "key": claim.key,
+        "where": claim.where,
+        "value": claim.value,
+        "trust": claim.trust,
+        "margin": list(claim.margin),
+        "values": values,
+        "spread": spread,
+        "verdict": found.word,
+        "why": found.why,
+    }
+
+
+def claims(
+    found: Baseline, budget: str, measured: Measured, protocol: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """All claims of a baseline, held against what was found."""
+    return [held(claim, budget, measured, protocol) for claim in found.claims]
+
+
+def complaints(
+    name: str, found: Baseline, result: Mapping[str, Any] | None, keys: Collection[str]
+) -> list[str]:
+    """What is wrong with a baseline and its result, in words; nothing, if all is well.
+
+    Args:
+        result: as its file holds it; None where there is none.
+        keys: of references.bib.
+    """
+    wrong = [
+        f"{name}: the claim on {claim.of} cites {claim.key!r}, which references.bib lacks"
+        for claim in found.claims
+        if claim.key not in keys
+    ]
+    wrong += [
+        f"{name}: the claim on {claim.of} is trusted as {claim.trust!r}, which means nothing"
+        for claim in found.claims
+        if claim.trust not in TRUST
+    ]
+    return wrong if result is None else wrong + _result_complaints(name, found, result)
+
+
+def _result_complaints(name: str, found: Baseline, result: Mapping[str, Any]) -> list[str]:
+    budget = result["budget"]
+    if budget not in REAL:
+        return [f"{name}: a result at budget {budget!r} is none"]
+    wrong = []
+    if result["name"] != name:
+        wrong.append(f"{name}: the file holds a result of {result['name']!r}")
+    today = books.config_hash(found, budget)
+    if result["config_sha256"] != today:
+        wrong.append(f"{name}: the result's config is {result['config_sha256']}, today's {today}")
+    again = claims(found, budget, result["measured"], result["protocol"])
+    if len(again) != len(result["claims"]):
+        return [*wrong, f"{name}: {len(result['claims'])} claims in the file, {len(again)} today"]
+    for new, old in zip(again, result["claims"], strict=True):
+        for key, value in new.items():
+            if not _same(value, old.get(key)):
+                wrong.append(f"{name}: {new['of']}: {key} is {old.get(key)!r}, must be {value!r}")
+    return wrong
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal, up to the rounding of another machine's sums."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, Sequence) and isinstance(b, Sequence) and not isinstance(a, str):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, float) and isinstance(b, int | float):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-15)
+    return bool(a == b)

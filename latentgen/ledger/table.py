@@ -1,0 +1,126 @@
+"""The ledger as a Markdown table, and its place between two comments of a page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentgen.errors import BadInput
+from latentgen.ledger.types import Baseline, Claim
+from latentgen.ledger.verdicts import NOT_COMPARABLE
+
+BEGIN = "<!-- ledger: made by `make ledger` from experiments/baselines/; edit nothing here -->"
+END = "<!-- end of the ledger -->"
+COLUMNS = (
+    "baseline",
+    "claim",
+    "paper",
+    "here: mean [95% interval], seeds",
+    "agrees within",
+    "verdict",
+    "budget, CPU",
+)
+NOT_RUN = "not yet run"
+
+
+def number(value: float | None) -> str:
+    """Five significant digits; a dash for None."""
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _claimed(claim: Claim) -> str:
+    if claim.trust == "exact":
+        return f"{number(claim.value)} (exact)"
+    value = "an order" if claim.value is None else number(claim.value)
+    spread = f" {claim.spread}" if claim.spread else ""
+    return f"{value}{spread} ({claim.trust})"
+
+
+def _within(claim: Claim) -> str:
+    low, high = claim.margin
+    if low is None and high is None:
+        return "-"
+    if low is None:
+        return f"below {number(high)}"
+    if high is None:
+        return f"above {number(low)}"
+    return f"{number(low)} to {number(high)}"
+
+
+def _found(spread: Mapping[str, Any] | None) -> str:
+    if spread is None:
+        return "-"
+    interval = (
+        "" if spread["low"] is None else f" [{number(spread['low'])}, {number(spread['high'])}]"
+    )
+    return f"{number(spread['mean'])}{interval}, {spread['n']}"
+
+
+def _word(held: Mapping[str, Any]) -> str:
+    """The verdict; beside a number that must not be compared, why."""
+    plain = held["verdict"] != NOT_COMPARABLE
+    return str(held["verdict"]) if plain else f"{held['verdict']}: {held['why']}"
+
+
+def cpu(seconds: float) -> str:
+    """CPU time in the unit that fits."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3_600 else f"{seconds / 3_600:.1f} h"
+
+
+def rows(name: str, found: Baseline, result: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
+    """A row for each claim of a baseline."""
+    made: list[tuple[str, ...]] = []
+    for i, claim in enumerate(found.claims):
+        head = (f"`{name}`" if i == 0 else "", f"{claim.of}, {claim.metric}; {claim.where}")
+        fixed = (*head, f"{_claimed(claim)} [{claim.key}]")
+        if result is None:
+            made.append((*fixed, NOT_RUN, _within(claim), "", ""))
+            continue
+        held = result["claims"][i]
+        spent = f"{result['budget']}, {cpu(result['cpu_seconds'])}" if i == 0 else ""
+        made.append((*fixed, _found(held["spread"]), _within(claim), _word(held), spent))
+        if i == 0 and result["not_done"]:
+            made[-1] = (*made[-1][:-1], f"{spent}; {len(result['not_done'])} runs not done")
+    return made
+
+
+def render(baselines: Mapping[str, Baseline], results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The whole table, in Markdown."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    for name, found in baselines.items():
+        lines += rows(name, found, results.get(name))
+    return "\n".join(
+        "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines
+    )
+
+
+def placed(text: str, table: str) -> str:
+    """The page with this table between its two comments.
+
+    Raises:
+        BadInput: the page lacks one of the comments, or has one twice.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise BadInput(f"the page must have the lines {BEGIN!r} and {END!r} once each.")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
+def differences(text: str, table: str) -> list[str]:
+    """Cells of a page's table that are not what the files say; nothing, if they agree.
+
+    Raises:
+        BadInput: as for `placed`.
+    """
+    placed(text, table)
+    here = text.split(BEGIN)[1].split(END)[0].strip().splitlines()
+    wanted = table.splitlines()
+    if len(here) != len(wanted):
+        return [f"{len(here)} lines in the page, {len(wanted)} from the files; run `make ledger`"]
+    wrong = []
+    for old, new in zip(here, wanted, strict=True):
+        if old != new:
+            cells = zip(old.split(" | "), new.split(" | "), strict=False)
+            said = [f"{a.strip()!r} must be {b.strip()!r}" for a, b in cells if a != b]
+            wrong.append("; ".join(said) or f"{old!r} must be {new!r}")
+    return wrong

@@ -1,0 +1,102 @@
+"""What a baseline is: a paper's claims, how to come by the same numbers, what counts as agreement.
+
+A quantity is named 'ARM:MEASURE/NAME', such as 'pacgan2:modes/captured'; 'A - B' is the difference
+of two quantities, seed by seed. What an exact baseline computes has the names that it gives.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+BUDGETS = ("smoke", "cpu", "paper")
+REAL = ("cpu", "paper")
+"""Budgets whose results are kept: smoke only shows that a recipe runs."""
+
+TRUST = {
+    "exact": "computed, not copied",
+    "seen": "read in the paper's own text or table",
+    "quoted": "read in somebody else's text that quotes it",
+    "unverified": "nobody here has read it in the paper",
+}
+
+
+class Margin(NamedTuple):
+    """Where a mean must lie to agree with a claim, the bounds excluded; None: none on that side."""
+
+    low: float | None
+    high: float | None
+
+
+class Claim(NamedTuple):
+    """What a paper says.
+
+    key: of references.bib
+    where: table, figure or theorem
+    data: what it was found on
+    metric: what the number is, with its unit
+    of: the quantity that is held against it
+    value: the paper's number, in the units of `of`; None where the claim is an order
+    spread: the paper's own, and what it is; '' where it says none
+    trust: a key of TRUST
+    margin: declared before anything was run
+    protocol: what a result must say of itself to be comparable, 'measure.key' or 'data.key' ->
+        value
+    budgets: at which the recipe is that of the claim
+    deterministic: no seed plays a part, so that one value tells
+    """
+
+    key: str
+    where: str
+    data: str
+    metric: str
+    of: str
+    value: float | None
+    spread: str
+    trust: str
+    margin: Margin
+    protocol: Mapping[str, Any]
+    budgets: tuple[str, ...] = ("paper",)
+    deterministic: bool = False
+
+
+class Recipe(NamedTuple):
+    """How runs are trained and measured.
+
+    config: budget -> the config of all arms
+    arms: name of a setting -> what it changes in the config, by key
+    measures: budget -> what is measured: name -> the flags of latentgen.evaluate
+    deviations: from the paper, in words
+    """
+
+    config: Callable[[str], ConfigDict]
+    arms: Mapping[str, Mapping[str, Any]]
+    measures: Callable[[str], Mapping[str, Mapping[str, Any]]]
+    deviations: tuple[str, ...]
+
+
+class Exact(NamedTuple):
+    """A computation whose answer is known.
+
+    settings: budget -> what the computation depends on, as plain data; `compute` gets no more
+    compute: (settings, seed) -> quantities by name
+    deviations: from the paper, in words
+    """
+
+    settings: Callable[[str], Mapping[str, Any]]
+    compute: Callable[[Mapping[str, Any], int], Mapping[str, float]]
+    deviations: tuple[str, ...] = ()
+
+
+class Baseline(NamedTuple):
+    """One entry of the ledger.
+
+    minutes: budget -> expected on two cores, all seeds and arms; None: nobody has measured it
+    seeds: how many, unless the user says
+    """
+
+    title: str
+    claims: tuple[Claim, ...]
+    recipe: Recipe | Exact
+    minutes: Mapping[str, float | None]
+    seeds: int = 3

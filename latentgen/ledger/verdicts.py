@@ -1,0 +1,103 @@
+"""Whether what was found agrees with what a paper claims."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from latentgen.errors import BadInput
+from latentgen.ledger.types import Claim, Margin
+from latentgen.metrics.intervals import Spread, spread
+
+REPRODUCED, DIFFERS = "reproduced", "differs"
+INCONCLUSIVE, NOT_COMPARABLE = "inconclusive", "not comparable"
+
+
+class Verdict(NamedTuple):
+    """word: one of the four; why: in words; spread: of the values, None where there is none."""
+
+    word: str
+    why: str
+    spread: Spread | None
+
+
+def verdict(
+    values: Sequence[float], claim: Claim, margin: Margin, unlike: Sequence[str] = ()
+) -> Verdict:
+    """Holds the values of all seeds against a claim.
+
+    reproduced      the 95% t interval of the mean lies inside the margin
+    differs         it lies outside
+    inconclusive    it lies on both sides of a bound, or one seed gives no interval
+    not comparable  the protocol or the data differ, or the number is unverified
+
+    Args:
+        values: a value for each seed.
+        margin: declared beforehand, bounds excluded.
+        unlike: in what the protocols differ, in words.
+    """
+    found = spread(values) if values else None
+    if claim.trust == "unverified":
+        return Verdict(NOT_COMPARABLE, "the claimed number is unverified", found)
+    if unlike:
+        return Verdict(NOT_COMPARABLE, "; ".join(unlike), found)
+    if found is None:
+        return Verdict(INCONCLUSIVE, "no run ended well", None)
+    low, high = found.low, found.high
+    if claim.deterministic:
+        low, high = min(values), max(values)
+    if low is None or high is None:
+        return Verdict(INCONCLUSIVE, "one seed gives no interval", found)
+    return Verdict(*_placed(low, high, margin), found)
+
+
+def _placed(low: float, high: float, margin: Margin) -> tuple[str, str]:
+    least = float("-inf") if margin.low is None else margin.low
+    most = float("inf") if margin.high is None else margin.high
+    said = f"[{low:.4g}, {high:.4g}] and ({least:.4g}, {most:.4g})"
+    if least < low and high < most:
+        return REPRODUCED, f"the interval lies inside the margin: {said}"
+    if high <= least or low >= most:
+        return DIFFERS, f"the interval lies outside the margin: {said}"
+    return INCONCLUSIVE, f"the interval lies on both sides of a bound: {said}"
+
+
+def quantity(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> list[float]:
+    """The values of a quantity, a seed each; a seed or an arm without results has none.
+
+    Args:
+        of: see `ledger.types`.
+        measured: name -> seed -> value.
+
+    Raises:
+        BadInput: nothing of this name was measured.
+    """
+    names = of.split(" - ")
+    with_results = {name.split(":")[0] for name in measured}
+    if any(name.split(":")[0] not in with_results for name in names):
+        return []
+    for name in names:
+        if name not in measured:
+            raise BadInput(f"{name!r} was not measured; there are {', '.join(measured)}.")
+    first, *others = (measured[name] for name in names)
+    found = []
+    for seed, value in first.items():
+        parts = [value, *(each.get(seed) for each in others)]
+        numbers = [part for part in parts if part is not None]
+        if len(numbers) == len(parts):
+            found.append(numbers[0] - sum(numbers[1:]))
+    return found
+
+
+def unlike(claim: Claim, budget: str, protocol: Mapping[str, Any]) -> list[str]:
+    """In what a result's protocol is not the claim's, in words.
+
+    Args:
+        protocol: 'measure.key' or 'data.key' -> value, as the result says.
+    """
+    found = []
+    if budget not in claim.budgets:
+        found.append(f"the budget {budget!r} is not the recipe of the claim")
+    for key, wanted in claim.protocol.items():
+        if json.dumps(protocol.get(key)) != json.dumps(wanted):  # a tuple equals a list
+            found.append(f"{key} is {protocol.get(key)!r}, the claim's {wanted!r}")
+    return found

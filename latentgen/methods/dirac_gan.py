@@ -1,0 +1,87 @@
+"""The Dirac-GAN: the project's own game, whose dynamics are known in closed form.
+
+G puts all synthetic examples at theta, all real ones are 0, D(x) has the logit psi x.
+
+Reference: Mescheder et al. 2018 (arXiv:1801.04406), sections 2 and 4.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Complex, Float
+
+from latentgen.core.keys import run_key
+from latentgen.core.types import Batch, Net
+from latentgen.methods.gan import Model, Objective, gan
+from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.penalties import PENALTIES
+from latentgen.probability import priors
+
+Flow = Callable[[Float[Array, "2"]], Float[Array, "2"]]
+
+SLOPES = {"minimax": 0.5, "nonsaturating": 0.5, "relativistic": 0.5, "wasserstein": 1.0, "hinge": 1}
+"""f'(0) of each game: how fast D's cost changes with its logit at the equilibrium."""
+
+
+def _net(apply: Callable[[Array, Array], Array]) -> Net:
+    return Net(
+        lambda key, x: (jnp.zeros(()), {}),
+        lambda params, stats, x, train, key=None: (apply(params, x), stats),
+    )
+
+
+def _model() -> Model:
+    return Model(
+        generator=_net(lambda theta, z: theta + 0 * z),
+        discriminator=_net(lambda psi, x: psi * x),
+        prior=priors.fixed(priors.normal(1)),
+        code_dim=1,
+    )
+
+
+def stepped(game: str, penalty: str, gamma: float, rates: tuple[float, float]) -> Flow:
+    """(theta, psi) -> the same after one step with these rates of D and of G."""
+    objective = Objective(GAMES[game], PENALTIES.get(penalty), gamma)
+    d_tx, g_tx = (optax.sgd(rate) for rate in rates)
+    method = gan(_model(), objective, g_tx, d_tx, (1,))
+    state, key = method.init(run_key(0)), run_key(0)
+    batch = Batch(jnp.zeros((1, 4, 1)), jnp.zeros((1, 4), jnp.int32))
+
+    def step(point: Float[Array, "2"]) -> Float[Array, "2"]:
+        params = {"generator": point[0], "discriminator": point[1], "prior": {}}
+        moved, _ = method.step(state._replace(params=params), jnp.int32(0), batch, key)
+        return jnp.stack([moved.params["generator"], moved.params["discriminator"]])
+
+    return step
+
+
+def field(game: str, penalty: str = "none", gamma: float = 0.0) -> Flow:
+    """(theta, psi) -> the directions in which G and D move, each with the other held still."""
+    d_step = stepped(game, penalty, gamma, (1.0, 0.0))
+    g_step = stepped(game, penalty, gamma, (0.0, 1.0))
+
+    def v(point: Float[Array, "2"]) -> Float[Array, "2"]:
+        return jnp.stack([(g_step(point) - point)[0], (d_step(point) - point)[1]])
+
+    return v
+
+
+def eigenvalues(function: Flow) -> Complex[np.ndarray, "2"]:
+    """Of the function's Jacobian at the equilibrium (0, 0), sorted."""
+    jacobian = jax.jacfwd(function)(jnp.zeros(2))
+    return np.sort_complex(np.linalg.eigvals(np.asarray(jacobian)))
+
+
+def expected(game: str, gamma: float = 0.0) -> Complex[np.ndarray, "2"]:
+    """The eigenvalues of `field` at the equilibrium: -gamma/2 +- sqrt(gamma^2/4 - f'(0)^2).
+
+    Args:
+        gamma: the weight of R1 or of R2; 0: no penalty.
+
+    Reference: Mescheder et al. 2018, section 4.
+    """
+    root = np.sqrt(complex(gamma**2 / 4 - SLOPES[game] ** 2))
+    return np.sort_complex(np.array([-gamma / 2 - root, -gamma / 2 + root]))

@@ -1,0 +1,195 @@
+"""What a run writes into its folder while it trains: status, log, pictures, checkpoints."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+
+from latentgen.core.keys import stream
+from latentgen.core.types import PyTree
+from latentgen.data import pipeline
+from latentgen.errors import BadInput
+from latentgen.runner import COLLAPSED, PAIRS, SUMMARY, Run, identity, sampler
+from latentgen.training import hooks, loop, provenance, status, workdir
+from latentgen.training.checkpoint import Checkpoints
+from latentgen.training.distributed import PeerLost
+from latentgen.training.log import METRICS, Log, read
+from latentgen.training.pictures import pairs
+
+
+class Record:
+    """A run's folder, held by this process; use as a context manager, then `resume` and `open`.
+
+    Raises:
+        BadInput: another process holds the folder, or another config owns it.
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.hooks: list[loop.Hook] = []
+        self._pictures: list[hooks.Call] = []
+        self._before, self._began = 0.0, time.perf_counter()
+        self._log: Log | None = None
+        self._ended = False
+
+    def __enter__(self) -> "Record":
+        run = self.run
+        workdir.prepare(run.folder)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(workdir.lock(run.folder))
+            workdir.sign(run.folder, run.config, identity(run))
+            self._heart = status.Heart(run.folder)
+            self.checkpoints = stack.enter_context(Checkpoints(run.folder / workdir.CHECKPOINTS))
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._held:
+            if not self._ended:
+                self.end(*_verdict(error))
+
+    def end(self, verdict: str, reason: str | None = None) -> None:
+        """Closes the log and tells how the run ended; the folder stays held."""
+        self._ended = True
+        if self._log is not None:
+            self._log.close()
+        self._heart.end(verdict, reason)
+
+    @property
+    def seconds(self) -> float:
+        """That the run has taken, over all attempts."""
+        return self._before + time.perf_counter() - self._began
+
+    def resume(self) -> tuple[int, PyTree]:
+        """(updates done, state): of the newest checkpoint that is sound, or those of a new run.
+
+        Raises:
+            Damaged: there are checkpoints, and none is what was saved.
+        """
+        like = jax.eval_shape(self.run.method.init, self.run.key)
+        found = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
+        if found is None:
+            return 0, self.run.looks.init(self.run.key)
+        return self._from(*found)
+
+    def restore(self, step: int) -> tuple[int, PyTree]:
+        """(updates done, state) of checkpoint `step`; later ones go.
+
+        Raises:
+            Damaged: it is not what was saved.
+        """
+        like = jax.eval_shape(self.run.method.init, self.run.key)
+        found = self.checkpoints.restore(step, like)
+        self.checkpoints.forget_after(step)
+        return self._from(*found)
+
+    def _from(self, step: int, state: PyTree, meta: Mapping[str, Any]) -> tuple[int, PyTree]:
+        self._before, self._began = meta["seconds"], time.perf_counter()
+        return step, state
+
+    def open(self, first: int, say: Callable[[str], None]) -> None:
+        """Makes the hooks of a run that goes on after `first` updates; what it said later goes."""
+        run, every = self.run, self.run.experiment.every
+        self._log = log = Log(run.folder, first)
+        _forget_collapse(run, first)
+        self._pictures = _pictures(run, log, say)
+        seconds = lambda: self.seconds  # noqa: E731
+        self.hooks = [loop.Hook(every.sample, picture) for picture in self._pictures]
+        if (split := run.dataset.splits.get("validation")) is not None:
+            preprocess, terms = run.experiment.data.preprocess, run.looks.terms
+            validate = hooks.validation(
+                hooks.split_terms(terms, preprocess, split, run.key), log, seconds
+            )
+            self.hooks.append(loop.Hook(every.validate, validate))
+        save = hooks.checkpoint(self.checkpoints, log, seconds)
+        self.hooks.append(loop.Hook(every.checkpoint, save, on_signal=True))
+
+    def look(self, state: PyTree) -> None:
+        """Pictures of a run that has not begun."""
+        for picture in self._pictures:
+            picture(0, state)
+
+    def tell(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Logs what training says of a chunk that ends at `step`."""
+        assert self._log is not None, "open() comes first"
+        self._log.write(step, self.seconds, "train", metrics)
+        self._heart.beat()
+
+    def finish(self, **more: Any) -> None:
+        """Writes the final figures, with which the run is done.
+
+        Args:
+            more: what else the summary should say.
+        """
+        self.end(status.DONE)
+        workdir.write_json(self.run.folder / SUMMARY, summary(self.run, self.seconds) | more)
+
+
+def _verdict(error: BaseException | None) -> tuple[str, str | None]:
+    """(status, reason) of a run that this ended."""
+    if error is None:
+        return status.DONE, None
+    if isinstance(error, loop.Diverged):
+        return status.DIVERGED, str(error)
+    if isinstance(error, loop.Stopped | PeerLost | KeyboardInterrupt):
+        return status.PREEMPTED, str(error) or "interrupted"
+    said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+    return status.FAILED, " ".join(said.split())[:500]
+
+
+def _forget_collapse(run: Run, first: int) -> None:
+    """A collapse after step `first` is still to come: a run that was killed saw it."""
+    mark = run.folder / COLLAPSED
+    if mark.exists() and workdir.read_json(mark)["step"] > first:
+        mark.unlink()
+
+
+def _pictures(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks.Call]:
+    """Samples of fixed codes; for a method that encodes images, inputs beside outputs too."""
+    preprocess, real = run.experiment.data.preprocess, run.dataset.splits["train"]
+    key, reconstruct = stream(run.key, "pictures"), run.looks.reconstruct
+    draws = (preprocess, real, run.folder, log)
+    calls = []
+    if run.looks.sample is not None:
+        draw = sampler(run)
+        number = jax.eval_shape(draw, jax.eval_shape(run.looks.init, run.key)).shape[0]
+        first = np.arange(min(number, len(real.label)))
+        spread = hooks.spread(pipeline.chosen(real, first, preprocess, stream(key, "real")).x)
+        look = hooks.alike(spread, run.folder / COLLAPSED, say)
+        calls.append(hooks.pictures("samples", draw, None, *draws, look))
+    if reconstruct is not None:
+        split = run.dataset.splits.get("validation", real)
+        inputs = np.arange(PAIRS) % len(split.label)
+        shown = pipeline.chosen(split, inputs, preprocess, stream(key, "preprocess"))
+        beside = lambda state: pairs(shown.x, reconstruct(state, shown))  # noqa: E731
+        calls.append(hooks.pictures("reconstructions", beside, hooks.PAIRED, *draws))
+    return calls
+
+
+def summary(run: Run, seconds: float) -> dict[str, Any]:
+    """The final figures and all that they depend on."""
+    last = {line["split"]: line for line in read(run.folder / METRICS)}
+    drop = ("step", "seconds", "split")
+    state = jax.eval_shape(run.method.init, run.key)
+    mark = run.folder / COLLAPSED
+    return {
+        "final": {
+            split: {k: v for k, v in line.items() if k not in drop} for split, line in last.items()
+        },
+        "steps": run.experiment.steps,
+        "seed": run.experiment.seed,
+        "seconds": round(seconds, 3),
+        "collapsed": workdir.read_json(mark)["step"] if mark.exists() else None,
+        "state_values": sum(leaf.size for leaf in jax.tree.leaves(state)),
+        **provenance.stamp(run.config, identity(run), "latentgen.run"),
+    }

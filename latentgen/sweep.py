@@ -1,0 +1,203 @@
+"""Trains many: `python -m latentgen.sweep --config FILE --sweep FILE --workdir DIR`.
+
+A sweep is a file with `get_sweep(h)`, or flags: `--grid 'config.a.b=1,2'`, `--zip`, `--draw
+'config.a.b=loguniform(1e-5,1e-2)' --draws 20`, `--seeds 0:10`; what is given is multiplied, the
+seeds last. The same command again continues: only runs that have not ended are trained.
+
+| --engine | |
+|---|---|
+| vmap | runs that differ in seed and numbers train as one program on one device |
+| local | a process a run, on this machine's devices |
+| slurm | an array of jobs; the launcher does not wait |
+| auto | local where there are several devices, else vmap or one by one, whichever is faster |
+
+Exit codes are those of `latentgen.run`, and 6 where a run failed or diverged.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from latentgen import door
+from latentgen.errors import BadInput, choose
+from latentgen.launchers import folder, inline, local, plan, results, slurm, vmap, vocabulary
+from latentgen.launchers.folder import Sweep
+from latentgen.launchers.options import Options
+from latentgen.launchers.plan import Member
+from latentgen.training import loop, status, workdir
+
+FLAGS = flags.FLAGS
+ENGINES = ("vmap", "local", "slurm")
+RETRY = (status.FAILED, status.DIVERGED)
+
+
+def main() -> None:
+    """Trains, continues or tells of the sweep that the flags describe."""
+    if FLAGS.workdir is None:
+        raise BadInput("--workdir is missing: name the folder of the sweep.")
+    place = Path(FLAGS.workdir)
+    if FLAGS.status:
+        tell(folder.load(place))
+        return
+    choose("--engine", FLAGS.engine, dict.fromkeys(("auto", *ENGINES)))
+    for word in FLAGS.retry:
+        choose("--retry", word, dict.fromkeys(RETRY))
+    members = plan.members(FLAGS.config, rows())
+    options = _options()
+    name = FLAGS.engine
+    if name == "auto":
+        name, options = _automatic(options)
+    if name == "slurm":
+        slurm.check(job())
+    if FLAGS.engine == "vmap":
+        vmap.check(members)
+    if FLAGS.dry_run:
+        preview(place, members, name)
+        return
+    workdir.check(place)
+    with folder.held(place), loop.signals() as stopped:
+        sweep = folder.open_(place, door.config(), members, _command())
+        todo = folder.unfinished(sweep, FLAGS.retry)
+        for member in todo:
+            if folder.standing(sweep.place(member.run)).status in FLAGS.retry:
+                folder.forget(sweep.place(member.run))
+        print(f"{len(members)} runs, {len(todo)} to train: {name}", file=sys.stderr)
+        try:
+            if name == "slurm":
+                slurm.train(sweep, todo, options, job())
+            elif todo:
+                (vmap if name == "vmap" else local).train(sweep, todo, options, stopped)
+        finally:
+            results.write(sweep)
+    if tell(sweep):
+        sys.exit(door.EXIT_MEMBERS)
+
+
+def _command() -> str:
+    from latentgen.training import provenance
+
+    return provenance.command("latentgen.sweep")
+
+
+def rows() -> list[vocabulary.Row]:
+    """What the flags ask for, a row a run.
+
+    Raises:
+        BadInput: nothing is asked for, or what cannot be.
+    """
+    asked = inline.series(FLAGS.grid, FLAGS.zip, FLAGS.draw, FLAGS.draws)
+    if FLAGS.sweep:
+        asked.insert(0, inline.described(FLAGS.sweep))
+    if FLAGS.seeds:
+        asked.append(inline.seeds(FLAGS.seeds))
+    if not asked:
+        raise BadInput("nothing is swept: give --sweep, --grid, --zip, --draw or --seeds.")
+    return vocabulary.product(asked).rows(FLAGS.draw_seed)
+
+
+def _options() -> Options:
+    return Options(
+        data_dir=FLAGS.data_dir,
+        manual_dir=FLAGS.manual_dir,
+        fail_fast=FLAGS.fail_fast,
+        at_once=FLAGS.at_once,
+        memory=FLAGS.memory and FLAGS.memory * 2**30,
+        jobs=FLAGS.jobs,
+        retries=FLAGS.retries,
+    )
+
+
+def job() -> slurm.Options:
+    """What the flags ask of Slurm for each run."""
+    names = [name for name in slurm.Options._fields if name != "extra"]
+    extra = {}
+    for text in FLAGS.sbatch:
+        key, _, value = text.lstrip("-").partition("=")
+        extra[key] = value or True
+    return slurm.Options(**{name: getattr(FLAGS, name) for name in names}, extra=extra)
+
+
+def define_job_flags() -> None:
+    """What a job asks of Slurm."""
+    text = {"partition": "Partition.", "account": "Account.", "qos": "Quality of service."}
+    text["mem"] = "Memory, in sbatch's words: 16G."
+    for name, help_string in text.items():
+        flags.DEFINE_string(name, None, f"slurm: {help_string}")
+    flags.DEFINE_integer("time", 60, "slurm: minutes, then a run is requeued.", lower_bound=1)
+    flags.DEFINE_integer("lead", 120, "slurm: seconds before that at which it is told to save.")
+    flags.DEFINE_integer("gpus", 0, "slurm: GPUs of a run.", lower_bound=0)
+    flags.DEFINE_integer("cpus", 1, "slurm: cores of a run.")
+    flags.DEFINE_integer("requeues", 1_000, "slurm: how often a run may be requeued.")
+    flags.DEFINE_multi_string("sbatch", [], "slurm: any other option of sbatch: constraint=a100.")
+
+
+def _automatic(options: Options) -> tuple[str, Options]:
+    if FLAGS.jobs or local.devices().number > 1:
+        return "local", options
+    return "vmap", options._replace(measure=True)
+
+
+def preview(place: Path, members: Sequence[Member], engine: str) -> None:
+    """Prints what would be trained, and how; writes nothing."""
+    sweep = Sweep(place, {}, tuple(members))
+    for member in members:
+        now = folder.standing(sweep.place(member.run)).status
+        print(f"{member.run}  {'' if now == status.PENDING else now}".rstrip())
+    skipped = sum(folder.standing(sweep.place(m.run)).status in folder.ENDED for m in members)
+    print(f"{len(members)} runs, {skipped} of them ended; engine {engine}")
+    if engine == "vmap":
+        for group in vmap.groups(members):
+            keys = f", tracing {', '.join(group.keys)}" if group.keys else ""
+            print(f"  one program for {len(group.members)}{keys}")
+    elif engine == "local":
+        found = local.devices()
+        print(f"  {FLAGS.jobs or found.number} at once on {found.number} x {found.platform}")
+
+
+def tell(sweep: Sweep) -> int:
+    """Writes the tables, prints where the runs stand; returns how many failed or diverged."""
+    found = results.write(sweep)
+    counts = Counter(row["status"] for row in found)
+    for row in found:
+        if row["status"] != status.DONE:
+            reason = f": {row['reason']}" if row["reason"] else ""
+            print(f"{row['run']}  {row['status']} after step {row['step']}{reason}")
+    print(f"{len(found)} runs: {', '.join(f'{n} {word}' for word, n in sorted(counts.items()))}")
+    print(f"figures: {sweep.folder / results.RESULTS}, {sweep.folder / results.SETTINGS}")
+    return sum(counts[word] for word in RETRY)
+
+
+def parse(argv: list[str]) -> None:
+    """Looks at --config as other commands do, where one is needed."""
+    if not any(word.lstrip("-").startswith("status") for word in argv[1:]):
+        door.check_config(argv)
+
+
+if __name__ == "__main__":
+    door.define_config_flag()
+    flags.DEFINE_string("workdir", None, "The folder of the sweep.")
+    flags.DEFINE_string("sweep", None, "A file with get_sweep(h): experiments/sweeps/lucic.py.")
+    flags.DEFINE_multi_string("grid", [], "'config.a.b=1,2': each value with each of the others.")
+    flags.DEFINE_multi_string("zip", [], "'config.a.b=1,2': the first values of all, the second...")
+    flags.DEFINE_multi_string("draw", [], "'config.a.b=loguniform(1e-5,1e-2)', uniform, discrete.")
+    flags.DEFINE_integer("draws", None, "How many times --draw draws.", lower_bound=1)
+    flags.DEFINE_integer("draw_seed", 0, "Of what is drawn.", lower_bound=0)
+    flags.DEFINE_string("seeds", None, "0:10 or 3,5: each run with each of these seeds.")
+    flags.DEFINE_string("engine", "auto", f"auto, {', '.join(ENGINES)}.")
+    flags.DEFINE_bool("dry_run", False, "Print the runs and how they would be trained.")
+    flags.DEFINE_bool("status", False, "Print where the runs stand; needs no --config.")
+    flags.DEFINE_list("retry", [], "Train again what has failed, or diverged.")
+    flags.DEFINE_bool("fail_fast", False, "The first run that fails ends the sweep.")
+    flags.DEFINE_integer(
+        "jobs", None, "local: processes at once (default: a device each).", lower_bound=1
+    )
+    flags.DEFINE_integer("at_once", None, "vmap, slurm: how many runs at the same time.", 1)
+    flags.DEFINE_integer("retries", 0, "local: new starts of a process that failed.", lower_bound=0)
+    flags.DEFINE_float("memory", None, "vmap: GiB that a program may use.", lower_bound=0.001)
+    define_job_flags()
+    door.define_data_flags()
+    flags.adopt_module_key_flags(door)
+    door.run(main, parse)

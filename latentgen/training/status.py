@@ -1,0 +1,105 @@
+"""Where a run stands, for whoever looks at its folder: status.json, replaced whole each time."""
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from latentgen.errors import BadInput
+from latentgen.training import workdir
+
+STATUS = "status.json"
+BEAT = 15.0  # seconds between two signs of life
+
+RUNNING, DONE, DIVERGED, FAILED = "running", "done", "diverged", "failed"
+PENDING, PREEMPTED = "pending", "preempted"
+
+
+class Status(NamedTuple):
+    """What status.json says.
+
+    status: running, done, diverged, failed, or preempted by a signal
+    reason: of what ended it, in a line
+    attempts: how often it was started
+    since, beat: when this attempt began, its last sign of life; seconds since 1970
+    """
+
+    status: str
+    reason: str | None
+    attempts: int
+    host: str
+    pid: int
+    job: str | None
+    since: float
+    beat: float
+
+
+def read(folder: Path) -> Status | None:
+    """What the folder says; None where it says nothing that can be read."""
+    try:
+        found = workdir.read_json(folder / STATUS)
+        return Status(**{name: found[name] for name in Status._fields})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def job() -> str | None:
+    """The batch job that this process belongs to, 'array_task' in an array."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}") for name in ("JOB_ID", "TASK_ID"))
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def blame(folder: Path, code: int, log: Path) -> None:
+    """Says that a run has failed whose process could not say so itself.
+
+    Nothing, where another process holds the folder: its run has not failed.
+
+    Args:
+        folder: the run's.
+        code: with which its process ended; -n where signal n killed it.
+        log: what it printed.
+    """
+    with contextlib.suppress(BadInput), workdir.lock(folder):
+        now = read(folder)
+        if now is None or now.status not in (DIVERGED, FAILED):
+            said = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            last = _last_line(log)
+            Heart(folder).end(FAILED, f"{said}: {last}" if last else said)
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1][:300] if lines else ""
+
+
+class Heart:
+    """Tells the folder that its run is alive, and how it ended; for who holds the folder."""
+
+    def __init__(self, folder: Path):
+        before, now = read(folder), time.time()
+        attempts = 1 + (before.attempts if before else 0)
+        host, pid = socket.gethostname(), os.getpid()
+        self._folder = folder
+        self._said = Status(RUNNING, None, attempts, host, pid, job(), now, now)
+        self._write()
+
+    def _write(self) -> None:
+        said: dict[str, Any] = self._said._asdict()
+        workdir.write_json(self._folder / STATUS, said)
+
+    def beat(self) -> None:
+        """A sign of life, at most one in BEAT seconds."""
+        if (now := time.time()) - self._said.beat >= BEAT:
+            self._said = self._said._replace(beat=now)
+            self._write()
+
+    def end(self, status: str, reason: str | None = None) -> None:
+        """How this attempt ended."""
+        self._said = self._said._replace(status=status, reason=reason, beat=time.time())
+        self._write()

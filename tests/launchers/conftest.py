@@ -1,0 +1,38 @@
+"""What the tests of the launchers share: a Slurm, once for all of them."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cluster
+import pytest
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]:
+    """A running Slurm of one node; where there can be none, a skip, or under CI a failure."""
+    why = cluster.missing()
+    if why is None and importlib.util.find_spec("submitit") is None:
+        why = "needs submitit"
+    if why is not None:
+        complain = pytest.fail if os.environ.get("LATENTGEN_CI") else pytest.skip
+        complain(why)
+    with cluster.start(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture
+def in_cluster(slurm_cluster: cluster.Cluster, monkeypatch: pytest.MonkeyPatch) -> cluster.Cluster:
+    """The same, where this process and what it starts talk to it."""
+    for key, value in slurm_cluster.env.items():
+        monkeypatch.setenv(key, value)
+    return slurm_cluster
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """An empty folder of a sweep."""
+    folder = tmp_path / "sweep, the first"  # a folder's name may be anything
+    (folder / "runs").mkdir(parents=True)
+    return folder

@@ -1,0 +1,72 @@
+"""Small sweeps, and what is compared of their runs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import gan
+from latentgen import runner
+from latentgen.launchers import folder, plan, vmap
+from latentgen.launchers.folder import Sweep
+from latentgen.launchers.options import Options
+from latentgen.training.log import read
+
+LR = "config.generator_optimizer.lr"
+STEPS = 40
+PLAIN = Options()
+
+
+def config(**changes: Any) -> ConfigDict:
+    """A GAN of a second: an MLP with batch norm and an average of the weights, on the digits."""
+    found = gan.get_config()
+    found.update(steps=STEPS, batch_size=16)
+    found.every.update(log=10, validate=20, sample=20, checkpoint=10)
+    found.method.update(ema_decay=0.9, ema_start=0)
+    for player in ("generator", "discriminator"):
+        found[player].hidden = (8,)
+    found.update_from_flattened_dict(changes)
+    return found
+
+
+def opened(place: Path, rows: Sequence[dict[str, Any]], base: ConfigDict | None = None) -> Sweep:
+    """The sweep of these rows in this folder."""
+    base = base or config()
+    return folder.open_(place, plan.changed(base, {}), plan.members(base, rows), "test")
+
+
+def trained(
+    sweep: Sweep,
+    options: Options = PLAIN,
+    stopped: Callable[[], int | None] = lambda: None,
+    retry: Sequence[str] = (),
+) -> None:
+    """All of it, as one program where it can be."""
+    vmap.train(sweep, folder.unfinished(sweep, retry), options, stopped)
+
+
+def figures(place: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without the time it took."""
+    return [
+        {k: v for k, v in line.items() if k != "seconds"} for line in read(place / "metrics.jsonl")
+    ]
+
+
+def state(place: Path) -> list[np.ndarray]:
+    """Every leaf at the end."""
+    _, found = runner.restore(runner.reopen(place, None, None), None)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
+
+
+def same(a: Path, b: Path) -> None:
+    """Bitwise: the state, the figures, the pictures."""
+    assert figures(a) == figures(b)
+    for x, y in zip(state(a), state(b), strict=True):
+        assert x.tobytes() == y.tobytes()
+    names = sorted(p.name for p in (a / "samples").iterdir())
+    assert names == sorted(p.name for p in (b / "samples").iterdir())
+    for name in names:
+        assert (a / "samples" / name).read_bytes() == (b / "samples" / name).read_bytes()

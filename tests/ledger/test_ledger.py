@@ -1,0 +1,227 @@
+"""The ledger: results, table and baselines agree, and what does not is found."""
+
+import copy
+import json
+from pathlib import Path
+
+import doors
+import pytest
+
+from latentgen import build
+from latentgen.errors import BadInput
+from latentgen.ledger import books, running, table
+from latentgen.ledger.accounts import claims, complaints
+from latentgen.ledger.types import BUDGETS, Baseline, Exact
+
+FOLDER = doors.ROOT / books.FOLDER
+BASELINES = books.every(FOLDER)
+RESULTS = books.results(FOLDER)
+KEYS = books.entries(FOLDER).keys()
+PAGE = (doors.ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_each_baseline_is_cited_and_its_result_is_todays(name: str) -> None:
+    assert complaints(name, BASELINES[name], RESULTS.get(name), KEYS) == []
+
+
+def test_each_result_has_a_baseline_and_the_page_says_what_the_files_say() -> None:
+    assert RESULTS.keys() <= BASELINES.keys()
+    assert table.differences(PAGE, table.render(BASELINES, RESULTS)) == []
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", BASELINES)
+def test_each_budget_describes_runs_or_settings(name: str, budget: str) -> None:
+    found = BASELINES[name]
+    assert found.minutes.keys() == set(BUDGETS)
+    assert all(set(claim.budgets) <= {"cpu", "paper"} for claim in found.claims)
+    json.dumps(books.identity(found, budget), allow_nan=False)
+    if isinstance(found.recipe, Exact):
+        return
+    for member in running.members(found.recipe, budget, 2).values():
+        build.experiment(member.config)
+    arms = {part.split(":")[0] for claim in found.claims for part in claim.of.split(" - ")}
+    assert arms <= found.recipe.arms.keys()
+
+
+@pytest.fixture
+def exact() -> tuple[Baseline, dict]:
+    """A baseline and its result, to be changed."""
+    return BASELINES["dirac_gan"], copy.deepcopy(RESULTS["dirac_gan"])
+
+
+def said(exact: tuple[Baseline, dict]) -> list[str]:
+    return complaints("dirac_gan", *exact, KEYS)
+
+
+def test_changed_results_are_found(exact: tuple[Baseline, dict]) -> None:
+    _, result = exact
+    assert said(exact) == []
+    for at, key, value in (
+        (result, "config_sha256", "0" * 16),
+        (result, "name", "linear_vae"),
+        (result, "budget", "smoke"),
+        (result["claims"][0], "value", 1.0),
+        (result["claims"][0], "verdict", "differs"),
+        (result["claims"][0], "margin", [0.0, 1.0]),
+        (result["claims"][0]["spread"], "mean", 0.5),
+        (result["measured"]["none:eigenvalues off by"], "0", 0.5),
+        (result["protocol"], "settings.gammas", [1.0]),
+    ):
+        before, at[key] = at[key], value
+        assert said(exact), key
+        at[key] = before
+    assert said(exact) == []
+
+
+def test_changed_baselines_are_found(exact: tuple[Baseline, dict]) -> None:
+    found, result = exact
+    for change, words in (
+        ({"key": "nobody1999"}, "references.bib lacks"),
+        ({"trust": "sure"}, "means nothing"),
+        ({"trust": "unverified"}, "must be 'not comparable'"),
+        ({"protocol": {"settings.gammas": (7.0,)}}, "must be 'not comparable'"),
+        ({"value": 3.0}, "must be 3.0"),
+    ):
+        changed = (found.claims[0]._replace(**change), *found.claims[1:])
+        wrong = said((found._replace(claims=changed), result))
+        assert any(words in line for line in wrong), change
+    other = Exact(lambda budget: {"gammas": (5.0,)}, found.recipe.compute)
+    assert any("config" in line for line in said((found._replace(recipe=other), result)))
+
+
+def test_a_changed_cell_of_the_page_is_found() -> None:
+    made = table.render(BASELINES, RESULTS)
+    page = table.placed(f"before\n{table.BEGIN}\nold\n{table.END}\nafter", made)
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter")
+    assert table.differences(page, made) == []
+    for old, new in ((table.NOT_RUN, "-126.73"), ("reproduced", "differs"), ("(seen)", "(exact)")):
+        assert old in made
+        wrong = table.differences(page.replace(old, new, 1), made)
+        assert len(wrong) == 1
+        assert repr(old)[1:-1] in wrong[0]
+    shorter = page.replace(made.splitlines()[-1] + "\n", "")
+    assert "lines in the page" in table.differences(shorter, made)[0]
+    with pytest.raises(BadInput, match="once each"):
+        table.differences("no comment", made)
+
+
+def test_smoke_makes_no_result_and_a_larger_budget_stays(
+    tmp_path: Path, exact: tuple[Baseline, dict]
+) -> None:
+    _, result = exact
+    with pytest.raises(BadInput, match="makes no result"):
+        books.keep(tmp_path, "dirac_gan", result | {"budget": "smoke"})
+    assert not list(tmp_path.iterdir())
+    books.keep(tmp_path, "dirac_gan", result | {"budget": "paper"})
+    with pytest.raises(BadInput, match="holds a result at budget 'paper'"):
+        books.keep(tmp_path, "dirac_gan", result)
+    assert books.results(tmp_path)["dirac_gan"]["budget"] == "paper"
+
+
+def test_an_exact_row_comes_back(tmp_path: Path, exact: tuple[Baseline, dict]) -> None:
+    found, kept = exact
+    again = running.result(
+        "dirac_gan", found, kept["budget"], len(kept["seeds"]), tmp_path, running.How()
+    )
+    books.keep(tmp_path, "dirac_gan", again)
+    read = books.results(tmp_path)["dirac_gan"]
+    assert complaints("dirac_gan", found, read, KEYS) == []
+    assert read["config_sha256"] == kept["config_sha256"]
+    for new, old in zip(read["claims"], kept["claims"], strict=True):
+        assert new["verdict"] == old["verdict"] == "reproduced"
+        assert new["values"] == pytest.approx(old["values"], abs=1e-12)
+
+
+def test_a_trained_row_runs_through_the_door_and_says_no_verdict(tmp_path: Path) -> None:
+    before = {file: file.read_bytes() for file in (FOLDER / books.RESULTS).iterdir()}
+    flags = ["pacgan_ring", "--budget=smoke", f"--workdir={tmp_path}", "--engine=vmap"]
+    done = doors.run("reproduce", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "pacgan2:modes/captured - gan:modes/captured" in done.stdout
+    assert "a smoke run says nothing of it" in done.stdout
+    assert "reproduced" not in done.stdout
+    assert {file: file.read_bytes() for file in (FOLDER / books.RESULTS).iterdir()} == before
+    assert len((tmp_path / running.SPENT).read_text().splitlines()) == 1
+    again = doors.run("reproduce", *flags)  # measured already: nothing is done twice
+    assert again.returncode == 0, again.stderr
+    assert "2 runs, 0 to train" not in again.stderr
+    assert "modes" not in again.stderr
+    assert again.stdout.splitlines()[:-1] == done.stdout.splitlines()[:-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["pacgan_rings"], "did you mean 'pacgan_ring'?"),
+        ([], "NAME is missing"),
+        (["pacgan_ring", "--budget=all"], "--budget='all' is unknown"),
+        (["pacgan_ring", "--engine=spark"], "--engine='spark' is unknown"),
+    ],
+)
+def test_bad_input_is_one_line(flags: list[str], words: str) -> None:
+    done = doors.run("reproduce", *flags)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_to_cite_is_printed() -> None:
+    done = doors.run("reproduce", "linear_vae", "--cite")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("@") == 2
+    assert "arXiv:1911.02469" in done.stdout
+
+
+def made_up(name: str, budget: str, measured: dict, protocol: dict) -> dict:
+    """A result as `running.result` would have it."""
+    return {
+        "name": name,
+        "budget": budget,
+        "config_sha256": books.config_hash(BASELINES[name], budget),
+        "measured": measured,
+        "protocol": protocol,
+        "claims": claims(BASELINES[name], budget, measured, protocol),
+    }
+
+
+def test_of_a_trained_row_only_what_has_the_claims_protocol_is_compared() -> None:
+    per_arm = {
+        "gan": {"captured": (6.0, 6.0, 7.0), "reverse_kl": (0.44, 0.45, 0.46)},
+        "pacgan2": {"captured": (8.0, 8.0, 8.0), "reverse_kl": (0.07, 0.07, 0.07)},
+    }
+    measured = {
+        f"{arm}:modes/{what}": {str(seed): value for seed, value in enumerate(values)}
+        for arm, found in per_arm.items()
+        for what, values in found.items()
+    }
+    said = "3 standard deviations"
+    protocol = {
+        "data.name": "ring",
+        "modes.synthetic": 2_500,
+        "modes.high_quality_within": said,
+    }
+    quarter = made_up("pacgan_ring", "cpu", measured, protocol)
+    assert [c["verdict"] for c in quarter["claims"]] == ["reproduced"] + 4 * ["not comparable"]
+    full = made_up("pacgan_ring", "paper", measured, protocol)
+    assert {c["verdict"] for c in full["claims"]} == {"reproduced"}
+    for result in (quarter, full):
+        assert complaints("pacgan_ring", BASELINES["pacgan_ring"], result, KEYS) == []
+        other = result | {"protocol": protocol | {"modes.synthetic": 100}}
+        wrong = complaints("pacgan_ring", BASELINES["pacgan_ring"], other, KEYS)
+        assert any("must be 'not comparable'" in line for line in wrong)
+
+
+def test_the_very_number_is_not_reproduced_while_nobody_has_read_it() -> None:
+    claim = BASELINES["uivi_fashion"].claims[0]
+    measured = {claim.of: {"0": claim.value, "1": claim.value + 0.01, "2": claim.value - 0.01}}
+    result = made_up("uivi_fashion", "paper", measured, dict(claim.protocol))
+    assert result["claims"][0]["verdict"] == "not comparable"
+    made = table.render(
+        BASELINES, RESULTS | {"uivi_fashion": result | {"cpu_seconds": 60.0, "not_done": []}}
+    )
+    (row,) = [line for line in made.splitlines() if "`uivi_fashion`" in line]
+    assert "not comparable: the claimed number is unverified" in row
+    assert "reproduced" not in row

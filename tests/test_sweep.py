@@ -1,0 +1,69 @@
+"""The door of sweeps: what it refuses, before anything is written."""
+
+from pathlib import Path
+
+import doors
+import pytest
+
+from experiments import gan
+from latentgen.errors import BadInput
+from latentgen.launchers import plan, vmap
+from latentgen.launchers.inline import described
+
+SWEEPS = sorted((doors.ROOT / "experiments" / "sweeps").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--engine=spark", "--seeds=0:2"], "--engine='spark' is unknown"),
+        ([], "nothing is swept: give --sweep, --grid, --zip, --draw or --seeds"),
+        (["--grid=config.generator_optimizer.rl=1,2"], "did you mean 'generator_optimizer.lr'"),
+        (["--grid=config.generator_optimizer.lr=fast,slow"], "must be of the kind float"),
+        (["--sweep=nowhere.py"], "there is no such file"),
+        (["--grid=config.batch_size=16,32", "--engine=vmap"], "config.batch_size makes each of"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_starts(
+    tmp_path: Path, flags: list[str], said: str
+) -> None:
+    place = tmp_path / "sweep"
+    done = doors.run(
+        "sweep", f"--config={doors.ROOT}/experiments/gan.py", f"--workdir={place}", *flags
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def get_sweep(h):\n    return h.sweep('config.a', [])", "swept over no value"),
+        ("def get_sweep(h):\n    return 3", "returns a int"),
+        ("def get_sweep(h):\n    return h.swap()", "fails with AttributeError"),
+        ("x = 1", "fails with KeyError"),
+    ],
+)
+def test_a_file_that_describes_no_sweep(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=said):
+        described(str(file))
+
+
+def test_a_list_of_dicts_is_a_sweep_too(tmp_path: Path) -> None:
+    file = tmp_path / "plain.py"
+    file.write_text("def get_sweep(h):\n    return [{'config.a': 1}, {'config.a': 2}]")
+    assert described(str(file)).rows(0) == [{"config.a": 1}, {"config.a": 2}]
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda p: p.stem)
+def test_shipped_sweeps_describe_runs(file: Path) -> None:
+    variant = {"lucic": "nsgan"}.get(file.stem, "nonsaturating")
+    members = plan.members(gan.get_config(variant), described(str(file)).rows(0))
+    assert len(members) > 1
+    vmap.check(members)
+    assert sum(len(group.members) for group in vmap.groups(members)) == len(members)
