@@ -15,8 +15,8 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 10.0, 36.0
 LOOKS = 8
 """How many colours with dashes the style knows; `GREY` is the ninth."""
 GREY = -1
-DECADES = 1.3
-"""A log axis is for positive values of which the largest is 10^DECADES of the smallest, or more."""
+SPAN = 10.0
+"""A log axis is for positive values, the largest this many times the smallest or more."""
 LEAST_CUT = 20  # values that an axis must hold to be cut
 OUTLIERS = 8.0
 """An axis is cut where values reach this many times beyond the central 96 % of them."""
@@ -112,7 +112,7 @@ def label(value: float) -> str:
     size = abs(value)
     if value == 0:
         return "0"
-    if size < 1e-3 or size >= 1e9:
+    if size < 1e-4 or size >= 1e9:
         mantissa, _, power = f"{value:.2e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}".replace("-", "\u2212")
     for unit, sign in ((1e6, "M"), (1e4, "k")):
@@ -124,7 +124,7 @@ def label(value: float) -> str:
 
 def spans_decades(values: Sequence[float]) -> bool:
     """Whether a log axis suits these values."""
-    return bool(values) and min(values) > 0 and max(values) >= 10**DECADES * min(values)
+    return bool(values) and min(values) > 0 and max(values) >= 0.999 * SPAN * min(values)
 
 
 def axis(values: Sequence[float], start: float, stop: float, count: int = 5) -> Axis:

@@ -80,6 +80,9 @@ def best(settings: Sequence[Setting], metric: str | None, lower: bool) -> list[M
 def choose_metric(members: Sequence[Member], asked: str | None) -> str | None:
     """What to rank by: what was asked for, else a sensible one; None where there is none at all.
 
+    The sensible one is a metric of every run that is done, if there is such a metric: one run that
+    was evaluated does not push the others out of the ranking.
+
     Raises:
         BadInput: no run has the metric that was asked for.
     """
@@ -89,6 +92,8 @@ def choose_metric(members: Sequence[Member], asked: str | None) -> str | None:
             valid = ", ".join(known) or "none yet"
             raise BadInput(f"--metric={asked!r} is no run's{nearest(asked, known)} Valid: {valid}.")
         return asked
+    done = [member.final for member in members if member.status == "done"]
+    known = [name for name in known if all(name in final for final in done)] or known
     validated = [name for name in known if name.startswith("validation/")]
     serious = [name for name in validated if name.partition("/")[2] not in GAME]
     for name in (*PREFERRED, *serious, *validated, *known):

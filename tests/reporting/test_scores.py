@@ -59,7 +59,11 @@ def test_the_default_prefers_pictures_to_losses(tmp_path: Path) -> None:
     game = member._replace(final={"validation/cost": 1.0, "validation/zeta": 2.0, "train/a": 0.0})
     judged = member._replace(final={**game.final, "frechet/frechet_distance": 3.0})
     assert scores.choose_metric([game], None) == "validation/zeta"
-    assert scores.choose_metric([game, judged], None) == "frechet/frechet_distance"
+    assert scores.choose_metric([judged, judged], None) == "frechet/frechet_distance"
+    assert scores.choose_metric([game, judged], None) == "validation/zeta"
+    assert scores.choose_metric([game, judged], "frechet/frechet_distance") is not None
+    failed = game._replace(status="failed")
+    assert scores.choose_metric([failed, judged], None) == "frechet/frechet_distance"
     assert scores.choose_metric([member._replace(final={})], None) is None
     assert scores.choose_metric([game], "validation/cost") == "validation/cost"
     with pytest.raises(BadInput, match="did you mean 'validation/cost'"):
