@@ -30,8 +30,8 @@ from latentgen.errors import BadInput
 from latentgen.training import loop
 
 WORKS = {
-    "vae": ("vae:fashion", 4_000),
-    "gan": ("gan:nonsaturating", 10_000),
+    "vae": ("vae:fashion", 12_000),
+    "gan": ("gan:nonsaturating", 15_000),
     "fashion": ("gan:fashion", 1_700),
 }
 
