@@ -4,9 +4,8 @@ Orbax writes the arrays and makes a step appear whole or not at all. It is given
 flat dict from key path to leaf, so that what is stored depends neither on how it treats
 NamedTuples and empty nodes nor on their classes; the tree comes back from the caller's `like`.
 It casts a wrong dtype in silence, does not notice a flipped bit, and leaves its last writes to the
-page cache. So a saved step is brought to the disk and gets a manifest, a digest of every file; a
-restore compares the files, shapes and dtypes before it asks Orbax, and a digest of every leaf after
-it.
+page cache. So a saved step gets a manifest, a digest of every file; a restore compares the files,
+shapes and dtypes before it asks Orbax, and a digest of every leaf after it.
 """
 
 import hashlib
@@ -60,21 +59,22 @@ def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _digest(file: Path, keep: bool = False) -> str:
-    """The SHA-256 of a file; with `keep` it is brought to the disk."""
+def _digest(file: Path) -> str:
     with open(file, "rb") as content:
-        if keep:
-            os.fsync(content.fileno())
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _seal(place: Path) -> None:
-    """Brings a checkpoint's files to the disk and leaves a manifest of them with it."""
+    """Leaves a manifest with a checkpoint: the digest of every file in it.
+
+    What Orbax did not bring to the disk is not brought there here either, as each file would cost
+    a flush of the disk: after a power failure the manifest tells, and the checkpoint before is used.
+    """
     files = sorted(p for p in place.rglob("*") if p.is_file())
-    digests = {str(file.relative_to(place)): _digest(file, keep=True) for file in files}
-    workdir.write_json(place / MANIFEST, digests)
-    for folder in (*(p for p in place.rglob("*") if p.is_dir()), place, place.parent):
-        workdir.sync_folder(folder)
+    workdir.write_json(
+        place / MANIFEST, {str(file.relative_to(place)): _digest(file) for file in files}
+    )
+    workdir.sync_folder(place.parent)
 
 
 def _inspect(step: int, place: Path) -> None:
