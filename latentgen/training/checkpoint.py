@@ -67,8 +67,8 @@ def _digest(file: Path) -> str:
 def _seal(place: Path) -> None:
     """Leaves a manifest with a checkpoint: the digest of every file in it.
 
-    What Orbax did not bring to the disk is not brought there here either, as each file would cost
-    a flush of the disk: after a power failure the manifest tells, and the checkpoint before is used.
+    What Orbax did not bring to the disk stays so, as each file would cost a flush of the disk:
+    after a power failure the manifest tells, and the checkpoint before is used.
     """
     files = sorted(p for p in place.rglob("*") if p.is_file())
     workdir.write_json(
