@@ -183,7 +183,9 @@ def crew(
         )
         for each, m in zip(runs, group.members, strict=True)
     ]
-    batches = runner.feed_of(run).batches
+    fed = runner.feed_of(run)
+    runner.check_memory(run, fed)
+    batches = fed.batches
 
     def step(hypers, seeds, state, steps, rows, resident, key):
         return _chunk(make, batches, hypers, seeds, state, steps, rows, resident, key)
