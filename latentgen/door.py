@@ -155,9 +155,11 @@ def parsed(
         rest = values(argv)
     except flags.Error as error:
         raise BadInput(next(iter(str(error).splitlines()), type(error).__name__)) from None
-    except Exception as error:  # as '((((...' makes a parser of literals fail: RecursionError, ...
-        longest = max(argv[1:], key=len, default="")
-        raise BadInput(f"{shortened(longest)} cannot be parsed ({type(error).__name__}).") from None
+    except Exception as error:  # of ml_collections' parsers: RecursionError, KeyError, ...
+        said = [shortened(word) for word in argv[1:] if word.startswith(("--config.", "-config."))]
+        raise BadInput(
+            f"{' '.join(said or argv[1:])} cannot be parsed ({type(error).__name__}: {error})."
+        ) from None
     if "config" in values and values["config"].value is not None:
         _check_config(values["config"].value.to_dict())
     return rest
