@@ -256,9 +256,49 @@ def diverged(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         record = None
-    if not isinstance(record, dict) or not {"first", "last", "tensors"} <= record.keys():
+    if not _tells_of_divergence(record):
         raise BadInput(f"{str(folder / DIVERGED)!r} is not readable; remove it to train again.")
     return record
+
+
+def _tells_of_divergence(record: Any) -> bool:
+    """Whether it is what `solo.leave` writes, as far as it is read again."""
+    if not isinstance(record, dict) or not isinstance(record.get("tensors"), dict):
+        return False
+    first, last, counts = record.get("first"), record.get("last"), record["tensors"].values()
+    return (
+        isinstance(first, int)
+        and isinstance(last, int)
+        and 0 <= first <= last < 2**31
+        and len(counts) > 0
+        and all(isinstance(n, dict) and {"not_finite", "values"} <= n.keys() for n in counts)
+        and isinstance(record.get("tensor"), str)
+    )
+
+
+def collapsed(folder: Path) -> int | None:
+    """The step after which the samples were all alike; None where they were not."""
+    try:
+        found = workdir.read_json(folder / COLLAPSED)
+    except (OSError, ValueError):
+        return None
+    step = found.get("step") if isinstance(found, dict) else None
+    return step if type(step) is int else None
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """The config of the run that a folder holds.
+
+    Raises:
+        BadInput: it holds none.
+    """
+    try:
+        found = workdir.read_json(folder / workdir.CONFIG)
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it.")
+    return found
 
 
 def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
@@ -267,13 +307,7 @@ def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
     Raises:
         BadInput: it holds none, or as for `load`.
     """
-    try:
-        config = workdir.read_json(folder / workdir.CONFIG)
-    except (OSError, ValueError):
-        raise BadInput(
-            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it."
-        ) from None
-    run = load(folder, config, data_dir, manual_dir)
+    run = load(folder, config(folder), data_dir, manual_dir)
     workdir.same_data(folder, identity(run))
     return run
 
