@@ -17,6 +17,7 @@ from latentgen.errors import BadInput
 CONFIG = "config.json"
 DATA = "data.json"
 CHECKPOINTS = "checkpoints"
+DEEPEST = 64  # lists and objects within each other, in a file that is read
 
 
 def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
@@ -216,9 +217,18 @@ def parsed(text: str) -> Any:
         ValueError: it is none, or too deep a nest.
     """
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if text.count("[") + text.count("{") > DEEPEST and _deeper(found, DEEPEST):
+        raise ValueError("nested too deeply")
+    return found
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects lie in each other more than so often."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _deeper(each, levels - 1) for each in inner)
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,10 +316,9 @@ def _read(path: Path, name: str) -> dict[str, Any] | None:
     """A signature, None where there is none."""
     try:
         found = read_json(path / name)
-        flatten(found)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, OSError, RecursionError, AttributeError):
+    except (ValueError, OSError):
         found = None
     if not isinstance(found, dict):
         raise BadInput(
