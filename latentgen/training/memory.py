@@ -78,7 +78,7 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
                     yield from _equations(inner)
 
 
-def shown(size: float) -> str:
+def shown(size: int | float) -> str:
     """Bytes in words."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
