@@ -231,7 +231,7 @@ def _deeper(value: Any, levels: int) -> bool:
     return any(levels == 1 or _deeper(each, levels - 1) for each in inner)
 
 
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+def flatten(config: Mapping[Any, Any]) -> dict[str, Any]:
     """`{'a': {'b': 1}}` as `{'a.b': 1}`; an empty mapping stays as a value of its own."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
