@@ -3,9 +3,10 @@
     python forks.py JOBS.json
 
 JOBS.json lists {"door", "flags", "cwd"}; each runs in a fork of its own, as `python -m
-latentgen.DOOR` would; prints a JSON list of {"code", "out", "err"}.
+latentgen.DOOR` would; prints a JSON list of {"code", "out", "err", "listens"}.
 """
 
+import contextlib
 import json
 import os
 import runpy
@@ -14,6 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+import listening
+
+BIND = "socket.bind"
 
 
 class Job(NamedTuple):
@@ -25,11 +30,12 @@ class Job(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How it ended, and all that it printed."""
+    """How it ended, all that it printed, and the sockets that it bound or was listening on."""
 
     code: int
     out: str
     err: str
+    listens: list[str]
 
 
 def run(*jobs: Job, **env: str) -> list[Ended]:
@@ -49,9 +55,11 @@ def run(*jobs: Job, **env: str) -> list[Ended]:
     return [Ended(**each) for each in json.loads(done.stdout.splitlines()[-1])]
 
 
-def _child(job: dict, out: int, err: int) -> None:
+def _child(job: dict, out: int, err: int, ports: int) -> None:
     os.dup2(out, 1)
     os.dup2(err, 2)
+    bound: list[str] = []
+    sys.addaudithook(lambda name, given: bound.append(f"{given}") if name == BIND else None)
     os.chdir(job["cwd"])
     sys.argv = [f"latentgen.{job['door']}", *job["flags"]]
     code = 1
@@ -65,19 +73,22 @@ def _child(job: dict, out: int, err: int) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        bound += map(str, listening.sockets(os.getpid()))
+        os.write(ports, json.dumps(bound).encode())
         os._exit(code)
 
 
 def _forked(job: dict) -> dict:
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
         if (child := os.fork()) == 0:
-            _child(job, out.fileno(), err.fileno())
+            _child(job, *(file.fileno() for file in files))
         _, ended = os.waitpid(child, 0)
-        texts = []
-        for file in (out, err):
+        for file in files:
             file.seek(0)
-            texts.append(file.read().decode(errors="replace"))
-    return {"code": os.waitstatus_to_exitcode(ended), "out": texts[0], "err": texts[1]}
+        out, err, ports = (file.read().decode(errors="replace") for file in files)
+    code = os.waitstatus_to_exitcode(ended)
+    return {"code": code, "out": out, "err": err, "listens": json.loads(ports)}
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ def _address(words: str) -> Address:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-def addresses(pid: int) -> set[Address]:
-    """The addresses of the TCP sockets on which this process listens."""
+def sockets(pid: int) -> set[tuple[Address, int]]:
+    """Address and port of the TCP sockets on which this process listens."""
     mine, found = _inodes(pid), set()
     for name in ("tcp", "tcp6"):
         table = Path(f"/proc/{pid}/net/{name}")
         for line in table.read_text().splitlines()[1:] if table.exists() else []:
             _, local, _, state, *rest = line.split()
             if state == LISTENING and rest[5] in mine:
-                found.add(_address(local.partition(":")[0]))
+                words, _, port = local.partition(":")
+                found.add((_address(words), int(port, 16)))
     return found

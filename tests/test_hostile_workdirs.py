@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import listening
 import pytest
 from doors import ROOT
 from forks import Ended, Job, run
@@ -21,13 +22,14 @@ from latentgen.launchers import folder, results, vmap
 from latentgen.launchers.plan import changed
 from latentgen.measures.results import evaluated
 from latentgen.record import Record
-from latentgen.training import log, status, workdir
+from latentgen.training import distributed, log, status, workdir
 
 LINKS = (
     *("samples", "metrics.jsonl", "checkpoints", "config.json", "lock", "status.json"),
     *("tensorboard", "evaluations.jsonl", "evaluations", "diverged", "data.json", "summary.json"),
     *("samples/step_00000040.png", "checkpoints/40", ".status.json.tmp", "of_no_door"),
 )
+SOCKETS: list[set] = []  # that were listened on, chunk after chunk
 MODULES = ("jax", "numpy", "absl", "config", "orbax", "run", "sitecustomize")
 DEEP = "[" * 100_000 + "]" * 100_000
 DEEP_ENOUGH = '{"a":' * 600 + "1" + "}" * 600
@@ -36,9 +38,19 @@ DEEP_ENOUGH = '{"a":' * 600 + "1" + "}" * 600
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> runner.Run:
     """A run that has ended well."""
-    place = tmp_path_factory.mktemp("trained") / "run"
+    place, here = tmp_path_factory.mktemp("trained") / "run", os.getpid()
     found = runner.load(place, changed(config(), {}), None, None)
-    solo.train(found)
+    before, watch = listening.sockets(here), distributed.signals
+
+    @contextlib.contextmanager
+    def signals() -> Iterator[Callable[[], None]]:
+        yield lambda: SOCKETS.append(listening.sockets(here) - before)
+
+    distributed.signals = signals
+    try:
+        solo.train(found)
+    finally:
+        distributed.signals = watch
     return found
 
 
@@ -47,6 +59,11 @@ def copy(trained: runner.Run, tmp_path: Path) -> runner.Run:
     """The same elsewhere."""
     shutil.copytree(trained.folder, tmp_path / "run")
     return trained._replace(folder=tmp_path / "run")
+
+
+def test_a_run_listens_on_no_port(trained: runner.Run) -> None:
+    assert len(SOCKETS) == 4
+    assert set().union(*SOCKETS) == set()
 
 
 def tree(place: Path) -> dict[str, tuple]:
@@ -211,7 +228,7 @@ def pickles(place: Path, mark: Path) -> None:
 
 def modules(place: Path, mark: Path) -> None:
     """Files that leave a mark when they are imported, named like what a door imports."""
-    for name in (*MODULES, "latentgen"):
+    for name in MODULES:
         (place / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')\n")
 
 
@@ -304,6 +321,7 @@ def test_every_door_says_one_line_or_gives_a_result(
         assert "Traceback" not in ended.err, (job.door, ended.err)
         errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
         assert len(errors) == (ended.code != 0), (job.door, ended)
+        assert ended.listens == [], (job.door, ended)
 
 
 def test_no_door_runs_anything_or_writes_elsewhere(
@@ -318,16 +336,13 @@ def test_no_door_runs_anything_or_writes_elsewhere(
     assert {path.name for path in (base / "work").iterdir()} == made
 
 
-@pytest.mark.parametrize("safe", [False, True])
-def test_modules_beside_a_run_are_not_imported(tmp_path: Path, safe: bool) -> None:
-    """Python itself would take a `latentgen.py` from there, unless told PYTHONSAFEPATH."""
+def test_modules_beside_a_run_are_not_imported(tmp_path: Path) -> None:
+    """But Python itself would take a `latentgen.py` from there, unless told PYTHONSAFEPATH=1."""
     modules(tmp_path, tmp_path / "mark")
-    if not safe:
-        (tmp_path / "latentgen.py").unlink()
     done = subprocess.run(
         [sys.executable, "-m", "latentgen.report", "."],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)} | ({"PYTHONSAFEPATH": "1"} if safe else {}),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
