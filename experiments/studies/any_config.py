@@ -231,14 +231,15 @@ def structure(config: dict[str, Any]) -> str:
     return json.dumps(plain | {"every.log": chunk}, sort_keys=True)
 
 
-def checked(config: dict[str, Any], known: set[str]) -> runner.Run:
+def checked(config: dict[str, Any], known: set[str], shapes: bool = True) -> runner.Run:
     """The run that a config describes: all that is checked before it begins, from shapes alone.
 
     Args:
         known: structures of runs whose shapes have been found to be right; this one is added.
+        shapes: whether they are looked at.
     """
     run = runner.load(Path("nowhere"), config, None, None)
-    if (key := structure(config)) in known:
+    if not shapes or (key := structure(config)) in known:
         return run
     runner.check_memory(run, runner.feed_of(run))
     if run.looks.reconstruct is not None:
@@ -279,18 +280,18 @@ def begun(run: runner.Run) -> None:
         shutil.rmtree(folder)
 
 
-def ended(case: Case, known: set[str], train: bool = False) -> Found:
+def ended(case: Case, known: set[str], train: bool = False, shapes: bool = True) -> Found:
     """How it ends.
 
     Args:
-        known: see `checked`.
+        known, shapes: see `checked`.
         train: also its first two chunks, if it passes and they are short.
     """
     quiet = io.StringIO()
     try:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             config = config_of(case)
-            run = checked(config, known)
+            run = checked(config, known, shapes)
             if not train or not short(run):
                 return Found("fits", "")
             begun(run)
