@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 
 KNOWN: set[str] = set()
 ENDS: Counter[str] = Counter()
-TRACED = 2  # of all cases, one of so many has its functions traced, if it comes so far
+TRACED = 3  # of all cases, one of so many has its functions traced, if it comes so far
 RUN = 20  # of the cases that pass, one of so many is trained
 
 

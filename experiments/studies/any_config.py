@@ -10,7 +10,7 @@ of those that pass, one of every `--run` trains its first two chunks in a folder
 must end well or diverge and say so. Anything else is printed with the words that bring it about.
 
 Data sets that would be downloaded are stood in for by noise of their shape; networks are narrow
-where no override says otherwise. About 0.3 s a case on a core: 10,000 cases take an hour.
+where no override says otherwise. 10,000 cases take three quarters of an hour of a core's time.
 tests/test_any_config.py does 200 of them in another way: always the same.
 """
 
