@@ -208,7 +208,9 @@ def _looked(run: Run, state: PyTree) -> list[Any]:
 
 
 def _traced(look: Any, *inputs: PyTree) -> Any:
-    return look.func.trace(*look.args, *inputs)
+    """What a look computes; the trace of one that `looks` has made is kept for its call."""
+    jitted, first = (look.func, look.args) if isinstance(look, partial) else (jax.jit(look), ())
+    return jitted.trace(*first, *inputs)
 
 
 def _largest_size(config: Mapping[str, Any]) -> str:
