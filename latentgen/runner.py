@@ -209,8 +209,8 @@ def _looked(run: Run, state: PyTree) -> list[Any]:
 
 def _traced(look: Any, *inputs: PyTree) -> Any:
     """What a look computes; the trace of one that `looks` has made is kept for its call."""
-    jitted, first = (look.func, look.args) if isinstance(look, partial) else (jax.jit(look), ())
-    return jitted.trace(*first, *inputs)
+    jitted: Any = look.func if isinstance(look, partial) else jax.jit(look)
+    return jitted.trace(*getattr(look, "args", ()), *inputs)
 
 
 def _largest_size(config: Mapping[str, Any]) -> str:
