@@ -81,9 +81,10 @@ class Watched:
     def _halves(self, now: Tree) -> Iterator[tuple[str, Tree]]:
         name, place, _ = self._last
         old, new = self._now.get(place), now.get(place)
-        if name.lstrip("p").startswith("write") and old is not None and new is not None:
-            if new.startswith(old) and len(new) > len(old) + 1:
-                yield f"{name} {place}", {**now, place: new[: (len(old) + len(new)) // 2]}
+        if not name.lstrip("p").startswith("write") or old is None or new is None:
+            return
+        if new.startswith(old) and len(new) > len(old) + 1:
+            yield f"{name} {place}", {**now, place: new[: (len(old) + len(new)) // 2]}
 
     def _add(self, crash: Crash) -> None:
         digest = hashlib.sha256()

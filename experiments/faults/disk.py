@@ -53,7 +53,9 @@ def start_over_preloaded(module: str, folder: Path | None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     env = {"LD_PRELOAD": str(build(folder)), "XDG_CACHE_HOME": str(folder / "cache")}
     env |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | env)
+    return os.execve(
+        sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | env
+    )
 
 
 class Disk:
