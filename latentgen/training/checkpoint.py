@@ -30,7 +30,9 @@ from latentgen.training import workdir
 from latentgen.training.distributed import several
 
 MANIFEST = Path("record", "manifest.json")
-OS_ERROR = re.compile(r"OS error (\d+)")  # tensorstore's words
+# tensorstore's words
+OS_ERROR = re.compile(r"os_error_code=\W*(\d+)|OS error (\d+)")
+LOCAL_FILE = re.compile(r'local file "([^"]+)"')
 
 ATTEMPTS = 5  # a reader beside a busy writer: how often the newest may vanish under its hands
 
@@ -353,7 +355,8 @@ def _os_error(error: BaseException) -> tuple[int, str | None] | None:
         if isinstance(now, OSError) and now.errno is not None:
             return now.errno, now.filename
         if told := OS_ERROR.search(str(now)):
-            return int(told[1]), None
+            file = LOCAL_FILE.search(str(now))
+            return int(told[1] or told[2]), file and file[1]
         ahead += [now.__cause__, now.__context__, *getattr(now, "exceptions", ())]
     return None
 
