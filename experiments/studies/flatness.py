@@ -1,0 +1,263 @@
+"""Whether a long run stays flat: a million steps of a tiny GAN, a thousand saves and validations.
+
+    python -m experiments.studies.flatness [--steps 1000000] [--every 1000] [--json FILE]
+
+`solo.train` trains the ring GAN with networks of 8 units and batches of 8, and every so many steps
+logs, validates, draws, and saves a checkpoint. After each save this measures the process: resident
+memory, live arrays, threads, open files, programs compiled, and the seconds the chunk took, of the
+clock and of the processor. The first tenth is warm-up. Of the rest,
+
+- counts must stay what they are: arrays, threads, files, programs,
+- memory: the slope of a line through the means of 20 blocks must lie within its 95 % interval of
+  zero. Neighbouring measurements are alike, means of blocks much less so,
+- speed: the median chunk of the last tenth may take at most 1.05 of the first one's. The clock's
+  own ratio is printed as well; on a busy machine the processor's seconds are what tells.
+
+Exit code 1 where one of them fails. `--leak NAME` loses something at every save of the second half,
+to see that it would be noticed. On one core of a busy machine a million steps take about XX minutes.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from experiments import gan
+from latentgen import runner, solo
+from latentgen.joint import Joint
+from latentgen.launchers.plan import changed
+from latentgen.training import provenance
+from latentgen.training.loop import Hook
+
+WARM_UP = 0.1  # of the samples
+BLOCKS = 20
+SLOWER = 1.05
+COMPILED = "/jax/core/compile/backend_compile_duration"
+COUNTS = ("arrays", "threads", "tasks", "files", "programs")
+MIB = 2**20
+
+
+class Sample(NamedTuple):
+    """The process after a save.
+
+    seconds, cpu: since the sample before, of the clock and of all its threads' work
+    memory: resident, in MiB
+    arrays: that JAX holds
+    threads, tasks: Python's, and all that the kernel knows of
+    files: open descriptors
+    programs: compiled so far, or read from the folder of compiled ones
+    """
+
+    step: int
+    seconds: float
+    cpu: float
+    memory: float
+    arrays: int
+    threads: int
+    tasks: int
+    files: int
+    programs: int
+
+
+class Verdict(NamedTuple):
+    """Whether a quantity stayed flat, and what was found, in words."""
+
+    flat: bool
+    found: str
+
+
+Call = Callable[[int, Any], None]
+
+
+def resident() -> float:
+    """MiB of this process that lie in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / MIB
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[Callable[[], int]]:
+    """Inside, the yielded function tells how many programs were compiled since."""
+    seen = [0]
+
+    def note(event: str, seconds: float, **_: Any) -> None:
+        seen[0] += event == COMPILED
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield lambda: seen[0]
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+def sampled(run: runner.Run, extra: Sequence[Call] = ()) -> list[Sample]:
+    """Trains the run and measures the process after each save.
+
+    Args:
+        extra: what else is called then, before the measurement.
+    """
+    found: list[Sample] = []
+    with compilations() as programs:
+        clock = [time.perf_counter(), time.process_time()]
+
+        def look(step: int, state: Any) -> None:
+            for call in extra:
+                call(step, state)
+            now = time.perf_counter(), time.process_time()
+            files = len(os.listdir("/proc/self/fd")) - 1  # the folder itself is open meanwhile
+            tasks = len(os.listdir("/proc/self/task"))
+            counts = len(jax.live_arrays()), threading.active_count(), tasks, files, programs()
+            found.append(
+                Sample(step, now[0] - clock[0], now[1] - clock[1], resident(), *counts)
+            )
+            clock[:] = time.perf_counter(), time.process_time()
+
+        opened = Joint.open
+
+        def open_(self: Joint, first: int, say: Callable[[str], None]) -> None:
+            opened(self, first, say)
+            self.hooks.append(Hook(run.experiment.every.checkpoint, look))
+
+        with mock.patch.object(Joint, "open", open_):
+            solo.train(run)
+    return found
+
+
+def config(steps: int, every: int, **changes: Any) -> dict[str, Any]:
+    """A tiny GAN that does everything every so many steps."""
+    found = gan.get_config("ring")
+    found.update(steps=steps, batch_size=8)
+    found.data.validation = 500
+    found.every.update(log=every, validate=every, sample=every, checkpoint=every)
+    for player in ("generator", "discriminator"):
+        found[player].hidden = (8,)
+    found.update_from_flattened_dict(changes)
+    return changed(found, {})
+
+
+def after_warm_up(samples: Sequence[Sample]) -> Sequence[Sample]:
+    return samples[int(WARM_UP * len(samples)) :]
+
+
+def constant(values: Sequence[int]) -> Verdict:
+    low, high = min(values), max(values)
+    return Verdict(low == high, f"{low}" if low == high else f"{low} to {high}")
+
+
+def slope(steps: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
+    """(slope, half the width of its 95 % interval) of a line through the means of blocks."""
+    x, y = (
+        np.array([block.mean() for block in np.array_split(np.asarray(v, np.float64), BLOCKS)])
+        for v in (steps, values)
+    )
+    line = stats.linregress(x, y)
+    return float(line.slope), float(stats.t.ppf(0.975, BLOCKS - 2) * line.stderr)
+
+
+def level(samples: Sequence[Sample]) -> Verdict:
+    """Of memory."""
+    memory = [s.memory for s in samples]
+    found, half = (1e6 * v for v in slope([s.step for s in samples], memory))
+    return Verdict(
+        abs(found) <= half,
+        f"{found:+.3f} +- {half:.3f} MiB a million steps; {memory[0]:.1f} MiB at the first, "
+        f"{memory[-1]:.1f} at the last, {min(memory):.1f} to {max(memory):.1f}",
+    )
+
+
+def steady(samples: Sequence[Sample]) -> tuple[Verdict, float]:
+    """Of speed, by the processor's seconds; also the ratio by the clock's."""
+    tenth = max(1, len(samples) // 10)
+
+    def ratio(values: Sequence[float]) -> float:
+        return float(np.median(values[-tenth:]) / np.median(values[:tenth]))
+
+    cpu, wall = (ratio([getattr(s, name) for s in samples]) for name in ("cpu", "seconds"))
+    # Noise: the same ratio of any two neighbouring tenths.
+    parts = np.array_split([s.cpu for s in samples], 10)
+    medians = np.array([np.median(part) for part in parts])
+    noise = float(np.abs(np.diff(np.log(medians))).max())
+    return Verdict(
+        cpu <= SLOWER,
+        f"last tenth over first: {cpu:.3f} of the processor, {wall:.3f} of the clock "
+        f"(neighbouring tenths differ by up to {100 * noise:.1f} %)",
+    ), wall
+
+
+def judged(samples: Sequence[Sample]) -> dict[str, Verdict]:
+    """The verdict on each quantity."""
+    rest = after_warm_up(samples)
+    counts = {name: constant([getattr(s, name) for s in rest]) for name in COUNTS}
+    return {"memory": level(rest), **counts, "speed": steady(rest)[0]}
+
+
+def leak(name: str, after: int) -> Call:
+    """Loses one of something at each call beyond step `after`."""
+    lost: list[Any] = []
+    makes: dict[str, Callable[[], Any]] = {
+        "array": lambda: jnp.zeros(1),
+        "file": lambda: os.open(os.devnull, os.O_RDONLY),
+        "program": lambda: jax.jit(lambda x: x + len(lost))(0.0),
+        "memory": lambda: bytearray(os.urandom(10_000)),
+        "thread": _sleeper,
+    }
+    make = makes[name]
+
+    def call(step: int, state: Any) -> None:
+        if step > after:
+            lost.append(make())
+
+    return call
+
+
+def _sleeper() -> threading.Thread:
+    thread = threading.Thread(target=threading.Event().wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    flags.add_argument("--steps", type=int, default=1_000_000)
+    flags.add_argument("--every", type=int, default=1_000, help="steps between two saves")
+    flags.add_argument("--leak", choices=["array", "file", "program", "memory", "thread"])
+    flags.add_argument("--json", type=Path)
+    options = flags.parse_args()
+    extra = [leak(options.leak, options.steps // 2)] if options.leak else []
+    plain = config(options.steps, options.every)
+    with tempfile.TemporaryDirectory() as folder:
+        run = runner.load(Path(folder, "run"), plain, None, None)
+        began = time.perf_counter()
+        samples = sampled(run, extra)
+        seconds = time.perf_counter() - began
+    verdicts = judged(samples)
+    print(f"{options.steps} steps, {len(samples)} saves in {seconds:.0f} s")
+    for name, verdict in verdicts.items():
+        print(f"{'flat' if verdict.flat else 'FAILS':6} {name:10} {verdict.found}")
+    if options.json:
+        result = {
+            "verdicts": {name: verdict._asdict() for name, verdict in verdicts.items()},
+            "seconds": seconds,
+            "samples": [sample._asdict() for sample in samples],
+            **provenance.stamp(plain, runner.identity(run), "experiments.studies.flatness"),
+        }
+        options.json.write_text(json.dumps(result) + "\n")
+    if not all(verdict.flat for verdict in verdicts.values()):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
