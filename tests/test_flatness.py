@@ -18,7 +18,7 @@ def test_what_a_run_holds_is_constant_and_a_leak_is_seen(tmp_path: Path) -> None
     run = runner.load(tmp_path / "run", flatness.config(SAVES * EVERY, EVERY), None, None)
     leaks = [flatness.Leak(name, SAVES * EVERY // 2) for name in LEAKS]
     try:
-        samples = flatness.sampled(run, leaks)
+        samples = flatness.sampled(run, leaks, collections=1)
     finally:
         for leak in leaks:
             leak.mend()
@@ -35,16 +35,18 @@ def test_what_a_run_holds_is_constant_and_a_leak_is_seen(tmp_path: Path) -> None
 
 
 def line(slope: float) -> list[flatness.Sample]:
-    """Memory that grows so fast a save, below noise of a tenth MiB that remembers."""
-    rng, noise, samples = np.random.default_rng(0), 0.0, []
+    """Memory that grows so fast a save, below a saw's teeth of garbage, with noise of 20 KiB."""
+    rng, samples = np.random.default_rng(0), []
     for i in range(900):
-        noise = 0.9 * noise + 0.1 * rng.standard_normal()
-        samples.append(flatness.Sample(i, 1.0, 1.0, 400 + slope * i + noise, 1, 1, 1, 1, 1))
+        collected = i % 25 == 0
+        garbage = 0.0 if collected else 0.05 * (i % 164)
+        memory = 400 + slope * i + 0.02 * rng.standard_normal() + garbage
+        samples.append(flatness.Sample(i, collected, 1.0, 1.0, memory, 1, 1, 1, 1, 1))
     return samples
 
 
-@pytest.mark.parametrize(("kib", "flat"), [(0, True), (3, False), (30, False)])
-def test_a_slope_of_kilobytes_a_save_is_told_from_noise(kib: float, flat: bool) -> None:
+@pytest.mark.parametrize(("kib", "flat"), [(0, True), (1, False), (-1, False), (30, False)])
+def test_a_slope_of_a_kilobyte_a_save_is_told_from_noise(kib: float, flat: bool) -> None:
     assert flatness.level(line(kib / 1024)).flat is flat
 
 

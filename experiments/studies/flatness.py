@@ -9,9 +9,10 @@ and of the processor. The first tenth is warm-up. Of the rest,
 
 - counts must stay what they are: arrays, threads, files, programs; of the kernel's tasks, some come
   and go with a pool, so that the second half may not have more than the first half and `POOL`,
-- memory: the slope of a line through the means of 20 blocks must lie within its 95 % interval of
-  zero. Neighbouring measurements are alike, means of blocks much less so. What is read from files,
-  such as programs and libraries, is not counted: the kernel takes it away and gives it back,
+- memory: measured 40 times, each after Python has collected its garbage, which it does by itself
+  only every 160 saves and which is 100 MiB after the first programs were compiled; the slope of a
+  line through these must lie within its 95 % interval of zero. What is read from files, such as
+  libraries, is not counted: the kernel takes it away and gives it back,
 - speed: the median chunk of the last tenth may take at most 1.05 of the first one's, in seconds of
   the processor. The clock's ratio is printed as well; on a busy machine it tells of the others.
 
@@ -25,6 +26,7 @@ save of every array: some hundred objects a save, about 30 KiB for a small GAN.
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -49,7 +51,7 @@ from latentgen.training import provenance
 from latentgen.training.loop import Hook
 
 WARM_UP = 0.1  # of the samples
-BLOCKS = 20
+COLLECTIONS = 40
 SLOWER = 1.05
 COMPILED = "/jax/core/compile/backend_compile_duration"
 COUNTS = ("arrays", "threads", "files", "programs")
@@ -59,6 +61,7 @@ POOL = 2  # tasks that a pool may start late
 class Sample(NamedTuple):
     """The process after a save.
 
+    collected: whether Python's garbage had been
     seconds, cpu: since the sample before, of the clock and of all its threads' work
     memory: resident and of no file, in MiB
     arrays: that JAX holds
@@ -68,6 +71,7 @@ class Sample(NamedTuple):
     """
 
     step: int
+    collected: bool
     seconds: float
     cpu: float
     memory: float
@@ -109,25 +113,32 @@ def compilations() -> Iterator[Callable[[], int]]:
         jax.monitoring.unregister_event_duration_listener(note)
 
 
-def sampled(run: runner.Run, extra: Sequence[Call] = ()) -> list[Sample]:
+def sampled(
+    run: runner.Run, extra: Sequence[Call] = (), collections: int = COLLECTIONS
+) -> list[Sample]:
     """Trains the run and measures the process after each save.
 
     Args:
         extra: what else is called then, before the measurement.
+        collections: how often Python's garbage is collected for it.
     """
     found: list[Sample] = []
+    between = max(1, run.experiment.steps // run.experiment.every.checkpoint // collections)
     with compilations() as programs:
         clock = [time.perf_counter(), time.process_time()]
 
         def look(step: int, state: Any) -> None:
             for call in extra:
                 call(step, state)
+            collected = len(found) % between == 0
             now = time.perf_counter(), time.process_time()
             files = len(os.listdir("/proc/self/fd")) - 1  # the folder itself is open meanwhile
             tasks = len(os.listdir("/proc/self/task"))
             counts = len(jax.live_arrays()), threading.active_count(), tasks, files, programs()
             took = now[0] - clock[0], now[1] - clock[1]
-            found.append(Sample(step, *took, resident(), *counts))
+            if collected:
+                gc.collect()
+            found.append(Sample(step, collected, *took, resident(), *counts))
             clock[:] = time.perf_counter(), time.process_time()
 
         opened = Joint.open
@@ -168,24 +179,15 @@ def bounded(values: Sequence[int]) -> Verdict:
     return Verdict(second <= first + POOL, f"at most {first}, then {second}")
 
 
-def slope(steps: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
-    """(slope, half the width of its 95 % interval) of a line through the means of blocks."""
-    x, y = (
-        np.array([block.mean() for block in np.array_split(np.asarray(v, np.float64), BLOCKS)])
-        for v in (steps, values)
-    )
-    line = stats.linregress(x, y)
-    return float(line.slope), float(stats.t.ppf(0.975, BLOCKS - 2) * line.stderr)
-
-
 def level(samples: Sequence[Sample]) -> Verdict:
     """Of memory."""
-    memory = [s.memory for s in samples]
-    found, half = (1024 * v for v in slope(range(len(samples)), memory))
+    at, memory = zip(*((i, s.memory) for i, s in enumerate(samples) if s.collected), strict=True)
+    line = stats.linregress(at, memory)
+    half = stats.t.ppf(0.975, len(at) - 2) * line.stderr
     return Verdict(
-        abs(found) <= half,
-        f"{found:+.2f} +- {half:.2f} KiB a save; {memory[0]:.1f} MiB at the first, "
-        f"{memory[-1]:.1f} at the last, {min(memory):.1f} to {max(memory):.1f}",
+        bool(abs(line.slope) <= half),
+        f"{1024 * line.slope:+.2f} +- {1024 * half:.2f} KiB a save; {memory[0]:.1f} MiB at the "
+        f"first, {memory[-1]:.1f} at the last of {len(memory)}",
     )
 
 
