@@ -13,6 +13,7 @@ compiler and Linux.
 
 import argparse
 import errno
+import faulthandler
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from experiments.faults import disk
 
@@ -54,6 +56,8 @@ def outcome(train) -> str:
 
     signal.signal(signal.SIGALRM, alarm)
     signal.alarm(LONGEST)
+    # Python's handler runs between two of its instructions; this ends what hangs in C.
+    faulthandler.dump_traceback_later(2 * LONGEST, exit=True)
     try:
         train()
     except BadInput as error:
@@ -66,7 +70,16 @@ def outcome(train) -> str:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     finally:
         signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
     return UNHARMED
+
+
+def broken(folder: Path, log: list[dict[str, Any]]) -> str | None:
+    """What the fault has left of the log that no undisturbed run has written there."""
+    from experiments.faults import small
+
+    there = small.figures(folder) if (folder / "metrics.jsonl").exists() else []
+    return None if there == log[: len(there)] else "its log had other lines"
 
 
 def settle(mine: disk.Disk) -> None:
@@ -100,8 +113,12 @@ def study(place: Path, method: str, most: int | None) -> int:
             settle(mine)
             kind = found.partition(":")[0]
             counts[kind if kind in (TOLD, UNHARMED) else "wrong"] += 1
+            between = broken(again.folder, undisturbed.log)
+            if found == UNHARMED:
+                between = between or small.difference(undisturbed, again)
             after = outcome(lambda: small.train(again))  # noqa: B023
             differs = small.difference(undisturbed, again) if after == UNHARMED else after
+            differs = between or differs
             if kind not in (TOLD, UNHARMED) or differs is not None:
                 wrong += 1
                 words = f"{errno.errorcode[error]} at call {n}, {HOWS[how]}"
