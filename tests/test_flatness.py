@@ -41,6 +41,7 @@ def line(slope: float) -> list[flatness.Sample]:
         collected = i % 25 == 0
         garbage = 0.0 if collected else 0.05 * (i % 164)
         memory = 400 + slope * i + 0.02 * rng.standard_normal() + garbage
+        memory -= 100 * (i > 70)  # given back once
         samples.append(flatness.Sample(i, collected, 1.0, 1.0, memory, 1, 1, 1, 1, 1))
     return samples
 
