@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import runpy
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from latentgen import runner
+from latentgen import runner, signals
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput, nearest
 from latentgen.runner import Run
@@ -64,7 +63,7 @@ def define_device_flags() -> None:
     flags.DEFINE_float(
         "stuck",
         distributed.STUCK,
-        "Seconds without a finished chunk, at least, after which one of several processes ends.",
+        "Seconds, at least, that a chunk may take before the process ends as stuck; inf: any.",
         lower_bound=0.1,
     )
 
@@ -117,11 +116,18 @@ def run(
             leave(str(error))
         except Stopped as stop:
             if distributed.first():
-                print(f"{stop}; the same command continues.", file=sys.stderr)
+                print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
             sys.exit(128 + stop.signum)
-        except KeyboardInterrupt:
-            print("interrupted; the same command continues.", file=sys.stderr)
-            sys.exit(128 + signal.SIGINT)
+
+    def interruptible(argv: Sequence[str]) -> None:
+        try:
+            with signals.raised():
+                guarded(argv)
+        except signals.Interrupted as stop:
+            signals.told()
+            if distributed.first():
+                print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
+            sys.exit(128 + stop.signum)
 
     def parse_flags(argv: list[str]) -> list[str]:
         try:
@@ -136,7 +142,7 @@ def run(
         except flags.Error as error:
             return _refuse(next(iter(str(error).splitlines()), type(error).__name__))
 
-    app.run(guarded, flags_parser=parse_flags)
+    app.run(interruptible, flags_parser=parse_flags)
 
 
 def _take_word(words: Sequence[str], flag: str | None) -> None:

@@ -36,7 +36,7 @@ def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) 
     feed = runner.feed_of(run, mesh)
     run = run._replace(method=spread(run.method, mesh))
     warn(run)
-    with Joint(run, mesh, stuck) as record, distributed.signals() as stopped:
+    with distributed.signals() as stopped, Joint(run, mesh, stuck) as record:
         try:
             _train(run, feed, record, stopped)
         except loop.Diverged as bad:

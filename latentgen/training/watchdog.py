@@ -1,5 +1,6 @@
-"""A process that waits for a dead peer would wait for ever: a thread that ends it instead."""
+"""What waits for a dead peer, disk or device would wait for ever: a thread ends it instead."""
 
+import contextlib
 import faulthandler
 import os
 import statistics
@@ -14,12 +15,26 @@ EXIT_STUCK = 75  # EX_TEMPFAIL: what it was about can be tried again
 TIMES = 10.0  # as long as usual: nothing regular takes so long
 FIRST = 15.0  # times the floor: what has not been done before may have to be compiled
 REMEMBERED = 100
+LAST_WORDS = 5.0
+"""Seconds that telling why may take: it may be the disk that is stuck."""
 
 
 def leave(line: str) -> None:
     """Ends the process now, with a line: nothing is waited for, no other thread is asked."""
     os.write(2, f"error: {' '.join(line.split())}\n".encode())
     os._exit(EXIT_STUCK)
+
+
+def tell(call: Callable[[], None]) -> None:
+    """call(), for at most LAST_WORDS seconds, whatever comes of it."""
+
+    def quietly() -> None:
+        with contextlib.suppress(Exception):
+            call()
+
+    teller = threading.Thread(target=quietly, name="last words", daemon=True)
+    teller.start()
+    teller.join(LAST_WORDS)
 
 
 class Watchdog:
@@ -31,13 +46,13 @@ class Watchdog:
     """
 
     def __init__(
-        self, floor: float, say: Callable[[float], str], end: Callable[[str], None] = leave
+        self, floor: float, say: Callable[[str, float], str], end: Callable[[str], None] = leave
     ):
         """Sets the bounds.
 
         Args:
-            floor: seconds.
-            say: seconds waited -> what to tell the user.
+            floor: seconds; inf: whatever takes time may take all of it.
+            say: (what took too long, seconds waited) -> what to tell the user.
             end: called with that, after the threads' stacks were written to stderr.
         """
         self._floor, self._say, self._end = floor, say, end
@@ -82,10 +97,11 @@ class Watchdog:
             with self._lock:
                 # A longer pause is not the peer's: this process was stopped, or starved.
                 self._waited += min(now - last, 4 * tick)
-                waited, late = self._waited, bool(self._what) and self._waited > self.bound
+                what, waited = self._what, self._waited
+                late = bool(what) and waited > self.bound
             last = now
             if late:
-                line = self._say(waited)
+                line = self._say(what, waited)
                 faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
                 self._end(line)
                 return
