@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PINNED ?=
+OLDEST ?=
 REFERENCE ?= $(LATENTGEN_CI)
 PYTEST_ARGS ?=
 WORKERS ?= 2
@@ -15,8 +16,8 @@ export PIP_REQUIRE_VIRTUALENV := 1
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-CONSTRAINTS := $(if $(PINNED),-c experiments/pinned.txt)
-KIND := $(if $(PINNED),pinned,free)
+KIND := $(if $(PINNED),pinned,$(if $(OLDEST),oldest,free))
+CONSTRAINTS := $(if $(filter-out free,$(KIND)),-c experiments/$(KIND).txt)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
@@ -28,6 +29,7 @@ help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PINNED=1 installs the exact versions of experiments/pinned.txt"
+	@echo "  OLDEST=1 installs the oldest versions that are supported, experiments/oldest.txt"
 	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer)"
 	@echo "  PYTEST_ARGS='-k kl' narrows make test; WORKERS=1 runs one test file at a time"
 	@echo "  REFERENCE=1 installs PyTorch and torch-fidelity too, which some tests compare with"
@@ -60,8 +62,8 @@ clean: ## Delete the virtual environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
 	find latentgen experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp says: this extra was installed from this pyproject.toml, pinned or free.
-$(VENV)/.stamp-base-%: $(VENV)/.stamp-venv pyproject.toml experiments/pinned.txt
+# A stamp says: this extra was installed from this pyproject.toml: free, pinned or oldest.
+$(VENV)/.stamp-base-%: $(VENV)/.stamp-venv pyproject.toml experiments/pinned.txt experiments/oldest.txt
 	$(INSTALL) -e .
 	@rm -f $(filter-out %-$*,$(wildcard $(VENV)/.stamp-*-*)); touch $@
 

@@ -1,8 +1,21 @@
 """Variational autoencoders and generative adversarial networks as games of pure functions."""
 
+import os
 import sys
 
 __version__ = "0.1.0"
+
+
+def _current_folder_last() -> None:
+    """`python -m` looks for modules in the current folder first, which may be anybody's workdir: a
+    jax.py in it would be run. So it comes last, unless this package itself lies there.
+    """
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if sys.argv[:1] == ["-m"] and sys.path[:1] == [os.getcwd()] and sys.path[0] != here:
+        sys.path.append(sys.path.pop(0))
+
+
+_current_folder_last()
 
 if sys.argv[:1] == ["-m"]:  # a command is about to be imported: a signal ends it in a line
     from latentgen import signals

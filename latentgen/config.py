@@ -8,6 +8,8 @@ from latentgen.errors import BadInput, choose, nearest
 
 T = TypeVar("T")
 LARGEST = 2**31 - 1  # what an int32 on a device holds
+WIDEST, DEEPEST = 2**20, 100  # of what arrays are made of, and how many layers
+HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps none below
 
 
 class Section:
@@ -51,16 +53,21 @@ class Section:
         """A whole number, at least `low`, or None."""
         return None if self._get(name) is None else self.integer(name, low)
 
+    def size(self, name: str, low: int = 1) -> int:
+        """A whole number that arrays get their shapes from, at least `low`."""
+        return self.integer(name, low, WIDEST)
+
     def number(self, name: str, low: float | None = None, high: float | None = None) -> Any:
-        """A finite number in [low, high]; a traced array in its place is passed through."""
+        """A number in [low, high] that float32 has; a traced array passes in its place."""
         value = self._get(name)
         if isinstance(value, bool | str | Mapping | list | tuple) or value is None:
             raise BadInput(f"{self.key(name)}={value!r} must be a number.")
         if not isinstance(value, int | float):
             return value
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{self.key(name)}={value} must be finite.")
-        return self._within(name, value, low, high)
+        low, high = -HUGE if low is None else low, HUGE if high is None else high
+        return float(self._within(name, value, low, high))
 
     def _within(self, name: str, value: Any, low: Any, high: Any) -> Any:
         if low is not None and value < low:
@@ -70,22 +77,24 @@ class Section:
         return value
 
     def positive(self, name: str) -> Any:
-        """A number above 0."""
+        """A number above 0, also to float32."""
         value = self.number(name)
-        if isinstance(value, int | float) and not value > 0:
-            raise BadInput(f"{self.key(name)}={value} must be above 0.")
+        if isinstance(value, float) and not value >= TINY:
+            raise BadInput(f"{self.key(name)}={value} must be above 0, at least {TINY:.2g}.")
         return value
 
     def sizes(self, name: str) -> tuple[int, ...]:
-        """A tuple of whole numbers, each at least 1; it may be empty."""
+        """A tuple of whole numbers, each in [1, WIDEST], at most DEEPEST; it may be empty."""
         value = self._get(name)
         if not isinstance(value, list | tuple) or not all(
-            isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST
+            isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= WIDEST
             for size in value
         ):
             raise BadInput(
-                f"{self.key(name)}={value!r} must be a tuple of whole numbers of at least 1."
+                f"{self.key(name)}={value!r} must be a tuple of whole numbers from 1 to {WIDEST}."
             )
+        if len(value) > DEEPEST:
+            raise BadInput(f"{self.key(name)} has {len(value)} sizes; at most {DEEPEST} fit.")
         return tuple(value)
 
     def word(self, name: str) -> str:

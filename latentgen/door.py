@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from latentgen import runner, signals
 from latentgen.core.types import PyTree
-from latentgen.errors import BadInput, nearest
+from latentgen.errors import BadInput, nearest, shortened, written
 from latentgen.runner import Run
 from latentgen.training import distributed, workdir
 from latentgen.training.checkpoint import Damaged
@@ -27,6 +27,7 @@ from latentgen.training.watchdog import leave
 
 FLAGS = flags.FLAGS
 EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED, EXIT_MEMBERS = 2, 3, 4, 5, 6
+LONGEST = 2_000  # characters of a mistake's line
 ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXIT_IO}
 
 
@@ -131,18 +132,43 @@ def run(
 
     def parse_flags(argv: list[str]) -> list[str]:
         try:
-            if parse is not None:
-                parse(argv)
-            rest = FLAGS(argv)
-            if not FLAGS["verbosity"].present:  # absl's own default chats
-                logging.set_verbosity(logging.WARNING)
-            return rest
+            rest = parsed(argv, parse)
         except BadInput as error:
             return _refuse(str(error))
-        except flags.Error as error:
-            return _refuse(next(iter(str(error).splitlines()), type(error).__name__))
+        if not FLAGS["verbosity"].present:  # absl's own default chats
+            logging.set_verbosity(logging.WARNING)
+        return rest
 
     app.run(interruptible, flags_parser=parse_flags)
+
+
+def parsed(
+    argv: list[str], parse: Callable[[list[str]], None] | None, values: flags.FlagValues = FLAGS
+) -> list[str]:
+    """Parses the flags; returns the arguments that are none.
+
+    Args:
+        argv: the command's name and its arguments.
+        parse: see `run`.
+        values: the flags.
+
+    Raises:
+        BadInput: an argument cannot be parsed, or an override is no plain data.
+    """
+    if parse is not None:
+        parse(argv)
+    try:
+        rest = values(argv)
+    except flags.Error as error:
+        raise BadInput(next(iter(str(error).splitlines()), type(error).__name__)) from None
+    except Exception as error:  # of ml_collections' parsers: RecursionError, KeyError, ...
+        said = [shortened(word) for word in argv[1:] if word.startswith(("--config.", "-config."))]
+        raise BadInput(
+            f"{' '.join(said or argv[1:])} cannot be parsed ({type(error).__name__}: {error})."
+        ) from None
+    if "config" in values and values["config"].value is not None:
+        _check_config(values["config"].value.to_dict())
+    return rest
 
 
 def _take_word(words: Sequence[str], flag: str | None) -> None:
@@ -162,7 +188,7 @@ def _take_word(words: Sequence[str], flag: str | None) -> None:
 
 def _refuse(line: str, code: int = EXIT_BAD_INPUT) -> Any:
     if distributed.first():
-        print(f"error: {' '.join(line.split())}", file=sys.stderr)
+        print(f"error: {shortened(' '.join(line.split()), LONGEST)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -196,10 +222,7 @@ def _load(name: str) -> dict[str, Any]:
         config = runpy.run_path(file)["get_config"](*variant)
         if not isinstance(config, ConfigDict):
             raise BadInput(f"get_config returns a {type(config).__name__}, not a ConfigDict.")
-        plain = dict(config.to_dict())
-        for key, value in workdir.flatten(plain).items():
-            _check_plain(key, value)
-        return plain
+        return _check_config(config.to_dict())
     except BadInput as error:
         raise BadInput(f"--config={name!r}: {error}") from None
     except Exception as error:  # a file of the user's: anything may be wrong with it
@@ -210,13 +233,16 @@ def _load(name: str) -> dict[str, Any]:
         ) from None
 
 
-def _check_plain(key: str, value: Any) -> None:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        raise BadInput(
-            f"config.{key}={value!r} must be plain data: a number, a word, or a tuple of these."
-        ) from None
+def _check_config(config: dict[str, Any]) -> dict[str, Any]:
+    for key, value in workdir.flatten(config).items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise BadInput(
+                f"config.{key}={written(value)} must be plain data: a finite number, a word, or a "
+                "tuple of these."
+            ) from None
+    return config
 
 
 def config() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -12,6 +12,19 @@ class BadInput(ValueError):
 
     Doors print it and exit with code 2; no traceback, nothing written.
     """
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """`text`, its middle left out where it is longer than `most`."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
+
+
+def written(value: Any) -> str:
+    """`value` as a line shows it."""
+    try:
+        return shortened(repr(value))
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"a {type(value).__name__} too long to be written"
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

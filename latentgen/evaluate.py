@@ -68,7 +68,7 @@ def standing(sweep: folder.Sweep, member: Member) -> str:
 def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None) -> None:
     """Takes the chosen measures of one run; see `door.trained` for `place`."""
     run, step, state = door.trained(place)
-    workdir.check(run.folder)  # before the work, not after it
+    workdir.own(workdir.check(run.folder))  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
     subject = Subject(run, step, state, FLAGS.split, {})
     for each in chosen.values():

@@ -14,11 +14,11 @@ from latentgen.core.keys import stream
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
 from latentgen.errors import BadInput
-from latentgen.runner import COLLAPSED, PAIRS, SUMMARY, Run, identity, sampler
+from latentgen.runner import COLLAPSED, PAIRS, SUMMARY, Run, collapsed, identity, sampler
 from latentgen.training import hooks, loop, provenance, status, workdir
-from latentgen.training.checkpoint import Checkpoints
+from latentgen.training.checkpoint import Checkpoints, Damaged
 from latentgen.training.distributed import PeerLost
-from latentgen.training.log import METRICS, Log, read
+from latentgen.training.log import METRICS, Log, figures
 from latentgen.training.pictures import pairs
 
 
@@ -39,7 +39,7 @@ class Record:
 
     def __enter__(self) -> "Record":
         run = self.run
-        workdir.prepare(run.folder)
+        workdir.own(workdir.prepare(run.folder))
         with contextlib.ExitStack() as stack:
             stack.enter_context(workdir.lock(run.folder))
             workdir.sign(run.folder, run.config, identity(run))
@@ -98,7 +98,10 @@ class Record:
         return self._from(*found)
 
     def _from(self, step: int, state: PyTree, meta: Mapping[str, Any]) -> tuple[int, PyTree]:
-        self._before, self._began = meta["seconds"], time.perf_counter()
+        seconds = meta.get("seconds")
+        if not isinstance(seconds, int | float):
+            raise Damaged(f"checkpoint {step} is damaged: it does not say how long it took")
+        self._before, self._began = seconds, time.perf_counter()
         return step, state
 
     def open(self, first: int, say: Callable[[str], None]) -> None:
@@ -108,7 +111,7 @@ class Record:
         _forget_collapse(run, first)
         self._pictures = _pictures(run, log, say)
         seconds = lambda: self.seconds  # noqa: E731
-        self.hooks = [loop.Hook(every.sample, picture, name="pictures") for picture in self._pictures]
+        self.hooks = [loop.Hook(every.sample, call, name="pictures") for call in self._pictures]
         if (split := run.dataset.splits.get("validation")) is not None:
             preprocess, terms = run.experiment.data.preprocess, run.looks.terms
             validate = hooks.validation(
@@ -153,9 +156,9 @@ def _verdict(error: BaseException | None) -> tuple[str, str | None]:
 
 def _forget_collapse(run: Run, first: int) -> None:
     """A collapse after step `first` is still to come: a run that was killed saw it."""
-    mark = run.folder / COLLAPSED
-    if mark.exists() and workdir.read_json(mark)["step"] > first:
-        mark.unlink()
+    step = collapsed(run.folder)
+    if step is None or step > first:
+        (run.folder / COLLAPSED).unlink(missing_ok=True)
 
 
 def _pictures(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks.Call]:
@@ -182,10 +185,9 @@ def _pictures(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks.Call
 
 def summary(run: Run, seconds: float) -> dict[str, Any]:
     """The final figures and all that they depend on."""
-    last = {line["split"]: line for line in read(run.folder / METRICS)}
+    last = {line["split"]: line for line in figures(run.folder / METRICS)}
     drop = ("step", "seconds", "split")
     state = jax.eval_shape(run.method.init, run.key)
-    mark = run.folder / COLLAPSED
     return {
         "final": {
             split: {k: v for k, v in line.items() if k not in drop} for split, line in last.items()
@@ -193,7 +195,7 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
         "steps": run.experiment.steps,
         "seed": run.experiment.seed,
         "seconds": round(seconds, 3),
-        "collapsed": workdir.read_json(mark)["step"] if mark.exists() else None,
+        "collapsed": collapsed(run.folder),
         "state_values": sum(leaf.size for leaf in jax.tree.leaves(state)),
         **provenance.stamp(run.config, identity(run), "latentgen.run"),
     }

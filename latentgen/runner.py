@@ -7,23 +7,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
 from latentgen import build, views
 from latentgen.build import Experiment
 from latentgen.core.keys import run_key, stream
-from latentgen.core.types import Method, PyTree, Terms
+from latentgen.core.types import Batch, Method, PyTree, Terms
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.errors import BadInput
-from latentgen.training import loop, workdir
+from latentgen.training import loop, memory, workdir
 from latentgen.training.checkpoint import Checkpoints
+from latentgen.training.hooks import AT_ONCE
 from latentgen.training.mesh import place
 
 SUMMARY = "summary.json"
 COLLAPSED = "collapsed.json"
 DIVERGED, DIVERGED_STATE = "diverged.json", "diverged"
+COUNTS = {
+    *("seed", "steps", "data.validation", "method.ema_start", "method.warmup_steps"),
+    *("every.validate", "every.sample", "every.checkpoint"),
+}
+"""Whole numbers in a config that shape no array."""
 IMAGES, POINTS, PAIRS = 64, 2_000, 32  # what a picture shows
 
 
@@ -111,6 +118,7 @@ def load(
     experiment = build.experiment(config)
     name, preprocess, validation, pad_to = experiment.data
     dataset = sources.load(name, validation=validation, data_dir=data_dir, manual_dir=manual_dir)
+    _check_padded(dataset, pad_to)
     dataset = sources.padded(dataset, pad_to)
     preprocess_for(preprocess.name, dataset.splits["train"].x.dtype)
     sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in dataset.splits.items())
@@ -131,6 +139,86 @@ def alike(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:
     experiment = build.experiment(config)
     method = experiment.plan.wire(run.dataset.shape)
     return run._replace(folder=folder, config=config, experiment=experiment, method=method)
+
+
+def _check_padded(dataset: sources.DataSet, side: int) -> None:
+    number = sum(len(examples.label) for examples in dataset.splits.values())
+    bytes_ = number * side**2 * dataset.shape[-1]
+    if bytes_ > (has := memory.machine()):
+        raise BadInput(
+            f"config.data.pad_to={side} would make {memory.shown(bytes_)} of {dataset.name}; this "
+            f"machine has {memory.shown(has)} of memory."
+        )
+
+
+def check_memory(run: Run, feed: pipeline.Feed, chunk: loop.Program | None = None) -> None:
+    """Refuses a run that cannot fit into memory, before anything is compiled or written.
+
+    What is traced here for its shapes is not traced again when it is called.
+
+    Args:
+        feed: its batches.
+        chunk: `loop.program` of it, where one is there already.
+
+    Raises:
+        BadInput: it holds more at once than there is; names the largest size in the config. Or
+            what is traced raises it.
+    """
+    has, state = memory.there(), jax.eval_shape(run.method.init, run.key)
+    steps = min(run.experiment.every.log, run.experiment.steps)
+    rows = _rows(run, feed, steps)
+    parts = {
+        "its state": memory.total(state),
+        f"the rows of {steps:,} steps": memory.total(rows),
+        "its data": memory.total(feed.resident),
+    }
+    if sum(parts.values()) <= has:
+        program: Any = chunk or loop.program(run.method, feed, donate=True)
+        numbers = jax.ShapeDtypeStruct((steps,), np.int32)
+        traced = [program.trace(state, numbers, rows, feed.resident, run.key), *_looked(run, state)]
+        found = max(map(memory.largest, traced), key=lambda array: array.bytes)
+        parts[f"an array {found.words}"] = found.bytes
+    if (needs := sum(parts.values())) > has:
+        words = ", ".join(f"{word} {memory.shown(size)}" for word, size in parts.items())
+        raise BadInput(
+            f"{_largest_size(run.config)} is the largest size in a config whose run needs "
+            f"{memory.shown(needs)} of memory at once ({words}); there are {memory.shown(has)}."
+        )
+
+
+def _rows(run: Run, feed: pipeline.Feed, steps: int) -> PyTree:
+    """The shapes of what these steps eat, see `Feed.rows`."""
+    shape = (steps, run.method.draws, run.experiment.batch_size)
+    index, x = jax.ShapeDtypeStruct(shape, np.int32), run.dataset.splits["train"].x
+    if feed.resident != ():
+        return index
+    images: Any = jax.ShapeDtypeStruct((*shape, *x.shape[1:]), x.dtype)
+    return sources.Examples(images, index)  # type: ignore[arg-type]
+
+
+def _looked(run: Run, state: PyTree) -> list[Any]:
+    """What pictures and validation compute, traced."""
+    look, number = run.looks, min(AT_ONCE, len(run.dataset.splits["train"].label))
+    x = jax.ShapeDtypeStruct((number, *run.dataset.shape), np.float32)
+    batch = Batch(x, jax.ShapeDtypeStruct((number,), np.int32))  # type: ignore[arg-type]
+    found = [_traced(look.terms, state, 0, batch, run.key)]
+    if look.sample is not None:
+        found.append(_traced(look.sample, state, run.key))
+    return found
+
+
+def _traced(look: Any, *inputs: PyTree) -> Any:
+    return look.func.trace(*look.args, *inputs)
+
+
+def _largest_size(config: Mapping[str, Any]) -> str:
+    found = {}
+    for key, value in workdir.flatten(config).items():
+        sizes = value if isinstance(value, list | tuple) else [value]
+        if key not in COUNTS and sizes and all(type(size) is int for size in sizes):
+            found[key] = max(sizes)
+    key = max(found, key=lambda name: found[name])
+    return f"config.{key}={workdir.flatten(config)[key]}"
 
 
 def _check_classes(classes: int, dataset: sources.DataSet) -> None:
@@ -168,9 +256,49 @@ def diverged(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         record = None
-    if not isinstance(record, dict) or not {"first", "last", "tensors"} <= record.keys():
+    if not _tells_of_divergence(record):
         raise BadInput(f"{str(folder / DIVERGED)!r} is not readable; remove it to train again.")
     return record
+
+
+def _tells_of_divergence(record: Any) -> bool:
+    """Whether it is what `solo.leave` writes, as far as it is read again."""
+    if not isinstance(record, dict) or not isinstance(record.get("tensors"), dict):
+        return False
+    first, last, counts = record.get("first"), record.get("last"), record["tensors"].values()
+    return (
+        isinstance(first, int)
+        and isinstance(last, int)
+        and 0 <= first <= last < 2**31
+        and len(counts) > 0
+        and all(isinstance(n, dict) and {"not_finite", "values"} <= n.keys() for n in counts)
+        and isinstance(record.get("tensor"), str)
+    )
+
+
+def collapsed(folder: Path) -> int | None:
+    """The step after which the samples were all alike; None where they were not."""
+    try:
+        found = workdir.read_json(folder / COLLAPSED)
+    except (OSError, ValueError):
+        return None
+    step = found.get("step") if isinstance(found, dict) else None
+    return step if type(step) is int else None
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """The config of the run that a folder holds.
+
+    Raises:
+        BadInput: it holds none.
+    """
+    try:
+        found = workdir.read_json(folder / workdir.CONFIG)
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it.")
+    return found
 
 
 def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
@@ -179,13 +307,7 @@ def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
     Raises:
         BadInput: it holds none, or as for `load`.
     """
-    try:
-        config = workdir.read_json(folder / workdir.CONFIG)
-    except (OSError, ValueError):
-        raise BadInput(
-            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it."
-        ) from None
-    run = load(folder, config, data_dir, manual_dir)
+    run = load(folder, config(folder), data_dir, manual_dir)
     workdir.same_data(folder, identity(run))
     return run
 

@@ -110,7 +110,9 @@ class Watch:
                 if signum in HEEDED:
                     self._hear(signum)
             if time.monotonic() > self._deadline:
-                self._leave(str(Interrupted(self._last)), self._last)
+                self._deadline = math.inf
+                if self.then is not Then.NOTE:  # never what training saves
+                    self._leave(str(Interrupted(self._last)), self._last)
 
     def _hear(self, signum: int) -> None:
         now = time.monotonic()

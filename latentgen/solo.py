@@ -28,7 +28,8 @@ def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) 
         stuck: see `Joint`.
 
     Raises:
-        BadInput: another process holds the folder, or another config owns it.
+        BadInput: another process holds the folder, or another config owns it; or the run needs
+            more memory than there is.
         Stopped: a signal came; a checkpoint has been saved.
         Damaged: the newest checkpoint is not what was saved.
         Diverged: something is not finite; says at which step, and what.
@@ -36,9 +37,11 @@ def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) 
     feed = runner.feed_of(run, mesh)
     run = run._replace(method=spread(run.method, mesh))
     warn(run)
+    steps = loop.program(run.method, feed, donate=True)
+    runner.check_memory(run, feed, steps)
     with distributed.signals() as stopped, Joint(run, mesh, stuck) as record:
         try:
-            _train(run, feed, record, stopped)
+            _train(run, feed, steps, record, stopped)
         except loop.Diverged as bad:
             reason = explain(run, feed, record, bad, stopped)
             raise loop.Diverged(bad.first, bad.last, reason) from None
@@ -54,7 +57,13 @@ def warn(run: Run) -> None:
         print("warning: config.compute='bfloat16' is slower than float32 on CPUs.", file=sys.stderr)
 
 
-def _train(run: Run, feed: pipeline.Feed, record: Joint, stopped: Callable[[], int | None]) -> None:
+def _train(
+    run: Run,
+    feed: pipeline.Feed,
+    steps: loop.Program,
+    record: Joint,
+    stopped: Callable[[], int | None],
+) -> None:
     first, state = record.resume()
     last, every = run.experiment.steps, run.experiment.every
     progress = Progress(last, first)
@@ -69,7 +78,6 @@ def _train(run: Run, feed: pipeline.Feed, record: Joint, stopped: Callable[[], i
             record.look(state)
         else:
             progress.say(f"continuing after step {first}")
-        steps = loop.program(run.method, feed, donate=True)
         loop.train(
             *(steps, feed, state, first, last, every.log, run.key, tell, record.hooks, stopped)
         )

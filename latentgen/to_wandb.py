@@ -14,9 +14,9 @@ from absl import flags
 from latentgen import door, runner
 from latentgen.errors import BadInput
 from latentgen.launchers import folder
-from latentgen.measures.results import EVALUATIONS
+from latentgen.measures.results import evaluated
 from latentgen.training import workdir
-from latentgen.training.log import METRICS, read
+from latentgen.training.log import METRICS, figures
 
 FLAGS = flags.FLAGS
 PICTURES = ("samples", "reconstructions")
@@ -39,6 +39,7 @@ def main() -> None:
     except ImportError:
         raise BadInput("this needs W&B: pip install 'latentgen[wandb]'.") from None
     runs = list(found(Path(FLAGS.workdir)))
+    workdir.own(FLAGS.workdir, depth=1)
     for run in runs:
         show(wandb, run, Path(FLAGS.workdir), FLAGS.project, FLAGS.online)
     print(f"{len(runs)} runs in the project {FLAGS.project!r}")
@@ -74,7 +75,7 @@ def show(wandb: Any, run: Shown, kept: Path, project: str, online: bool) -> None
         name=run.name,
         group=run.group,
         dir=str(kept),
-        config=workdir.read_json(run.place / workdir.CONFIG),
+        config=runner.config(run.place),
         mode="online" if online else "offline",
         reinit="finish_previous",
         settings=wandb.Settings(silent=True, console="off"),
@@ -88,21 +89,20 @@ def show(wandb: Any, run: Shown, kept: Path, project: str, online: bool) -> None
 def by_step(wandb: Any, place: Path) -> list[tuple[int, dict[str, Any]]]:
     """(step, figures and pictures of that step), in order: W&B takes no step back."""
     steps: dict[int, dict[str, Any]] = {}
-    for line in read(place / METRICS):
+    for line in figures(place / METRICS):
         values = {f"{line['split']}/{k}": v for k, v in line.items() if k not in ("step", "split")}
         steps.setdefault(int(line["step"]), {}).update(values)
     for name in PICTURES:
         for file in sorted((place / name).glob("step_*.png")):
-            step = int(file.stem.removeprefix("step_"))
+            step = int("".join(filter(str.isdecimal, file.stem)) or 0)
             steps.setdefault(step, {})[name] = wandb.Image(str(file))
     return sorted(steps.items())
 
 
 def _summary(place: Path) -> dict[str, Any]:
     told = {"done": (place / runner.SUMMARY).exists()}
-    if (place / EVALUATIONS).exists():
-        for line in read(place / EVALUATIONS):
-            told |= {f"{line['metric']}/{name}": value for name, value in line["values"].items()}
+    for line in evaluated(place):
+        told |= {f"{line['metric']}/{name}": value for name, value in line["values"].items()}
     return told
 
 

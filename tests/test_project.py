@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -192,3 +193,14 @@ def test_one_version() -> None:
     found = re.search(r"^version: (.+)$", citation, re.MULTILINE)
     assert found is not None
     assert found[1] == latentgen.__version__
+
+
+def test_the_oldest_versions_are_those_that_are_asked_for() -> None:
+    root = PACKAGE.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    asked = dict(each.split(">=") for each in project["dependencies"])
+    lines = (root / "experiments/oldest.txt").read_text().splitlines()
+    tried = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert asked.keys() == tried.keys()
+    for name, version in asked.items():
+        assert (tried[name] + ".").startswith(version + "."), name

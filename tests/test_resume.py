@@ -1,64 +1,137 @@
 """Stopped after any chunk and started again, a run is the undisturbed one to the bit."""
 
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from ml_collections import ConfigDict
-from small import config, same
+from small import one_program, same
 
-from experiments import vae
+from experiments import classifier, gan, hybrids, vae
 from latentgen import runner, solo
 from latentgen.launchers.plan import changed
 from latentgen.training import distributed, loop
 
 CHUNKS = 4
+BATCH_NORM, SPECTRAL, TANH = {"norm": "batch"}, {"norm": "spectral"}, {"activation": "tanh"}
 
 
-def vae_config() -> ConfigDict:
-    """A VAE of a second, with batch norm and an average of the weights."""
-    found = vae.get_config()
-    found.update(steps=40, batch_size=16)
-    found.every.update(log=10, validate=20, sample=20, checkpoint=40)
-    found.method.update(ema_decay=0.9, ema_start=0)
-    for net in ("encoder", "decoder"):
-        found[net].update(hidden=(8,), norm="batch")
-    return found
+class Row(NamedTuple):
+    """An experiment and what is changed in it; `nets` get a small hidden layer."""
+
+    config: ConfigDict
+    nets: dict[str, dict[str, Any]]
+    method: dict[str, Any]
 
 
-CONFIGS = {"vae": vae_config, "gan": config}
+ROWS: dict[str, Callable[[], Row]] = {
+    "vae": lambda: Row(
+        vae.get_config(),
+        {"encoder": BATCH_NORM, "decoder": BATCH_NORM},
+        {"ema_decay": 0.9, "ema_start": 0},
+    ),
+    "vae: two layers, a prior that learns, annealed": lambda: Row(
+        vae.get_config(),
+        {"encoder": TANH, "decoder": {"dropout": 0.2}, "middle": TANH},
+        {
+            "second_code_dim": 3,
+            "prior": "mixture",
+            "components": 4,
+            "kl": "sampled",
+            "warmup_steps": 25,
+        },
+    ),
+    "gan": lambda: Row(
+        gan.get_config(),
+        {"generator": BATCH_NORM, "discriminator": {"dropout": 0.3}},
+        {"ema_decay": 0.9, "ema_start": 0},
+    ),
+    "gan: two critic steps, a penalty, spectral norm": lambda: Row(
+        gan.get_config(),
+        {"generator": {}, "discriminator": SPECTRAL},
+        {"game": "wasserstein", "penalty": "wgan_gp", "discriminator_steps": 2},
+    ),
+    "gan: packs of points": lambda: Row(
+        gan.get_config("ring"), {"generator": BATCH_NORM, "discriminator": {}}, {"packing": 2}
+    ),
+    "aae": lambda: Row(
+        hybrids.get_config("aae"), {"encoder": {}, "decoder": BATCH_NORM, "discriminator": {}}, {}
+    ),
+    "vaegan": lambda: Row(
+        hybrids.get_config("vaegan"),
+        {"encoder": {}, "decoder": BATCH_NORM, "discriminator": {}},
+        {"features": 8},
+    ),
+    "bigan": lambda: Row(
+        hybrids.get_config("bigan"), {"generator": {}, "encoder": {}, "discriminator": {}}, {}
+    ),
+    "classifier": lambda: Row(
+        classifier.get_config("digits"), {"encoder": {"channels": (4, 8)}}, {}
+    ),
+}
 
 
-def train(folder: Path, plain: ConfigDict) -> None:
-    solo.train(runner.load(folder, changed(plain, {}), None, None))
+def config(row: Row) -> dict[str, Any]:
+    """A run of a second that logs, validates, draws and saves at different steps."""
+    found = row.config
+    found.update(steps=10 * CHUNKS, batch_size=16)
+    found.every.update(log=10, validate=20, sample=20, checkpoint=30)
+    found.method.update(row.method)
+    for net, changes in row.nets.items():
+        found[net].update({"hidden": (8,)} | changes)
+    return changed(found, {})
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
-def whole(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[ConfigDict, Path]:
-    folder = tmp_path_factory.mktemp(request.param) / "run"
-    train(folder, CONFIGS[request.param]())
-    return CONFIGS[request.param](), folder
+class Whole(NamedTuple):
+    """A run, and the folder in which it was trained undisturbed."""
+
+    run: runner.Run
+    folder: Path
+
+
+@pytest.fixture(scope="module", params=ROWS)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with one_program():
+        run = runner.load(folder, config(ROWS[request.param]()), None, None)
+        solo.train(run)
+        yield Whole(run, folder)
+
+
+def stopped_after(chunks: int, patch: pytest.MonkeyPatch) -> None:
+    """Of what trains from here on, a signal comes after so many chunks."""
+
+    @contextmanager
+    def signals():
+        polls = iter([None] * chunks)
+        yield lambda: next(polls, 15)
+
+    patch.setattr(distributed, "signals", signals)
+
+
+def trained_in_pieces(run: runner.Run, pieces: Sequence[int], patch: pytest.MonkeyPatch) -> None:
+    with patch.context() as context:
+        for chunks in pieces:
+            stopped_after(chunks, context)
+            with pytest.raises(loop.Stopped):
+                solo.train(run)
+    solo.train(run)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_the_rest_is_the_same_whatever_the_chunk(
-    whole: tuple[ConfigDict, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    plain, undisturbed = whole
-    polls = iter([None] * chunk + [15] + [None] * CHUNKS)
-    watch = distributed.signals
+    trained_in_pieces(whole.run._replace(folder=tmp_path / "run"), [chunk], monkeypatch)
+    same(whole.folder, tmp_path / "run")
 
-    class Polled:
-        def __enter__(self):
-            return lambda: next(polls)
 
-        def __exit__(self, *_):
-            return None
-
-    monkeypatch.setattr(distributed, "signals", Polled)
-    with pytest.raises(loop.Stopped):
-        train(tmp_path / "run", plain)
-    monkeypatch.setattr(distributed, "signals", watch)
-    train(tmp_path / "run", plain)
-    same(undisturbed, tmp_path / "run")
+def test_it_may_be_stopped_after_every_chunk(
+    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained_in_pieces(
+        whole.run._replace(folder=tmp_path / "run"), [0] + [1] * (CHUNKS - 1), monkeypatch
+    )
+    same(whole.folder, tmp_path / "run")

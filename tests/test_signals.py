@@ -104,8 +104,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("busy", ["for_ever", "asleep"])
 def test_while_it_evaluates(trained: Path, busy: str) -> None:
     """Also where XLA does not come back: then a thread ends the process after GRACE seconds."""
-    patch = f"from latentgen.measures import MEASURES as M; M['terms'] = M['terms']._replace({{}})"
-    patch = patch.format(f"take={busy}")
+    take = f"M['terms'] = M['terms']._replace(take={busy})"
+    patch = f"from latentgen.measures import MEASURES as M; {take}"
     process = driven("evaluate", patch, f"--workdir={trained}")
     process.send_signal(signal.SIGTERM)
     code, said = ended(process, 20)
@@ -146,8 +146,7 @@ def test_nothing_is_left_of_a_file_that_was_being_written(
 def test_one_that_something_swallows_is_not_lost() -> None:
     with signals.raised():
         with pytest.raises(signals.Interrupted):
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
+            signal.raise_signal(signal.SIGTERM)
         with signals.noted() as stopped:  # say, training begins
             assert stopped() == signal.SIGTERM
 

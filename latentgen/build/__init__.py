@@ -81,7 +81,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     found = Experiment(
         seed=root.integer("seed", low=0, high=2**32 - 1),
         steps=root.integer("steps", low=1),
-        batch_size=root.integer("batch_size", low=1),
+        batch_size=root.size("batch_size"),
         data=data,
         every=_every(root.section("every")),
         plan=method.choose("name", METHODS)(root, method, data.preprocess),

@@ -14,7 +14,7 @@ from latentgen.probability.priors import PRIORS
 def aae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The adversarial autoencoder that a config describes."""
     dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
-    dim = method.integer("code_dim", low=1)
+    dim = method.size("code_dim")
     prior, values = method.choose("prior", PRIORS)(dim), method.choose("game", GAMES)
     likelihood = likelihood_of(method, preprocess)
     autoencoder_tx = optimizer(root.section("autoencoder_optimizer"), steps)

@@ -17,7 +17,7 @@ FITTING = sorted(set(GAMES) - {"least_squares"})
 def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The BiGAN that a config describes; with a stochastic encoder, ALI."""
     dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
-    dim, width = method.integer("code_dim", low=1), method.integer("features", low=1)
+    dim, width = method.size("code_dim"), method.size("features")
     prior, values = method.choose("prior", PRIORS)(dim), _game(method)
     stochastic = method.choose("encoder", {"stochastic": True, "deterministic": False})
     posterior = diagonal(dim) if stochastic else None

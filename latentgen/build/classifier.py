@@ -11,7 +11,7 @@ from latentgen.networks import ENCODERS, mlp
 def classifier_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The classifier that a config describes."""
     dtype = root.choose("compute", DTYPES)
-    classes, width = method.integer("classes", low=2), method.integer("features", low=1)
+    classes, width = method.size("classes", low=2), method.size("features")
     tx = optimizer(root.section("optimizer"), root.integer("steps", low=1))
     encoder = network(root, "encoder", dtype, ENCODERS)
     averaged = average(method, ("features", "head"))

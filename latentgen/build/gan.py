@@ -5,7 +5,7 @@ from typing import Any
 import optax
 
 from latentgen.build.parts import DTYPES, Network, Plan, Shape, average, network, optimizer
-from latentgen.config import Section
+from latentgen.config import LARGEST, Section
 from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
 from latentgen.errors import BadInput
@@ -23,10 +23,10 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The GAN that a config describes."""
     dtype = root.choose("compute", DTYPES)
     prior, code_dim = _code(method)
-    classes = method.integer("classes", low=0)
-    condition, packing = method.word("condition"), method.integer("packing", low=1)
+    classes = method.size("classes", low=0)
+    condition, packing = method.word("condition"), method.size("packing")
     method.choose("condition", dict.fromkeys(CONDITIONS))
-    repeats = method.integer("discriminator_steps", low=1)
+    repeats = method.size("discriminator_steps")
     generator_tx, discriminator_tx = _optimizers(root, method, repeats)
     generator = network(root, "generator", dtype, DECODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)
@@ -37,7 +37,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             f"{method.key('condition')}='projection' needs {method.key('classes')} above 0 and "
             f"{method.key('packing')}=1."
         )
-    if (batch := root.integer("batch_size", low=1)) % packing:
+    if (batch := root.size("batch_size")) % packing:
         raise BadInput(
             f"{root.key('batch_size')}={batch} must be a multiple of "
             f"{method.key('packing')}={packing}."
@@ -63,7 +63,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
 
 def _code(method: Section) -> tuple[LearnedPrior, int]:
     """Where codes come from, and how many coordinates they have."""
-    dim, components = method.integer("code_dim", low=1), method.integer("components", low=1)
+    dim, components = method.size("code_dim"), method.size("components")
     method.choose("prior", dict.fromkeys(PRIORS))
     if method.word("prior") == "mixture":
         return priors.mixture(dim, components), dim
@@ -79,6 +79,11 @@ def _optimizers(
         repeats: turns of the discriminator in a step.
     """
     steps = root.integer("steps", low=1)
+    if steps * repeats > LARGEST:
+        raise BadInput(
+            f"{method.key('discriminator_steps')}={repeats} times {root.key('steps')}={steps} must "
+            f"be at most {LARGEST}, which is as far as its updates are counted."
+        )
     generator = optimizer(root.section("generator_optimizer"), steps)
     discriminator = optimizer(root.section("discriminator_optimizer"), steps * repeats)
     limit: Any = method.number("weight_clip", low=0.0)

@@ -52,6 +52,11 @@ class Network(NamedTuple):
 
     def encoder(self, shape: Shape, outputs: int) -> Net:
         """A network from x of this shape to (n, outputs)."""
+        if self.kind == "twin" and outputs % 2:
+            raise BadInput(
+                f"{self.section.key('network')}='twin' halves its outputs, of which there are "
+                f"{outputs} here. Valid: {', '.join(sorted(set(ENCODERS) - {'twin'}))}."
+            )
         return self._made(ENCODERS, shape)(outputs=outputs, **self.options)
 
     def decoder(self, shape: Shape) -> Net:

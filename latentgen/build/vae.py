@@ -96,15 +96,21 @@ PRIORS: dict[str, Callable[..., LearnedPrior]] = {
     "vamp": _vamp,
 }
 POSTERIORS = ("flow", *posteriors.POSTERIORS)
+FULLEST = 1024
 
 
 def _code(root: Section, method: Section, dtype: DTypeLike) -> _Code:
-    dim = method.integer("code_dim", low=1)
-    second = method.integer("second_code_dim", low=0)
-    classes = method.integer("classes", low=0)
-    components = method.integer("components", low=1)
-    steps = method.integer("flow_steps", low=1)
+    dim = method.size("code_dim")
+    second = method.size("second_code_dim", low=0)
+    classes = method.size("classes", low=0)
+    components = method.size("components")
+    steps = method.size("flow_steps")
     middle = network(root, "middle", dtype, {"mlp": mlp.encoder})
+    if method.word("posterior") == "full" and dim > FULLEST:
+        raise BadInput(
+            f"{method.key('code_dim')}={dim} must be at most {FULLEST} for "
+            f"{method.key('posterior')}='full', which has a number for each pair of coordinates."
+        )
     make_prior, prior_name = method.choose("prior", PRIORS), method.word("prior")
     posterior_name = method.word("posterior")
     method.choose("posterior", dict.fromkeys(POSTERIORS))
@@ -184,7 +190,7 @@ def _plain(middle: Network, norms: tuple[str, ...] = ("none", "layer")) -> None:
 
 
 def _objective(method: Section, code: _Code) -> Objective:
-    samples, group = method.integer("samples", low=1), method.integer("group", low=1)
+    samples, group = method.size("samples"), method.size("group")
     share = method.number("share", low=0.0, high=1.0)
     bound_name, estimator_name = method.word("bound"), method.word("estimator")
     bound = method.choose("bound", BOUNDS)(samples, group, share)

@@ -13,7 +13,7 @@ from latentgen.probability.posteriors import diagonal
 def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The VAE-GAN that a config describes."""
     dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
-    dim, width = method.integer("code_dim", low=1), method.integer("features", low=1)
+    dim, width = method.size("code_dim"), method.size("features")
     values, gamma = method.choose("game", GAMES), method.number("gamma", low=0.0)
     encoder_tx = optimizer(root.section("encoder_optimizer"), steps)
     decoder_tx = optimizer(root.section("decoder_optimizer"), steps)

@@ -10,7 +10,6 @@ runs/NAME/      each a run's folder like any other
 import contextlib
 import fcntl
 import hashlib
-import json
 import shutil
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from latentgen.errors import BadInput
 from latentgen.launchers import plan
 from latentgen.launchers.plan import Member
 from latentgen.training import provenance, status, workdir
+from latentgen.training.workdir import flatten
 
 SWEEP, MANIFEST, POPULATIONS = "sweep.json", "manifest.jsonl", "populations.json"
 RUNS, SOURCE, LOG = "runs", "src", "log.txt"
@@ -94,20 +94,37 @@ def load(folder: Path) -> Sweep:
     """
     try:
         said = workdir.read_json(folder / SWEEP)
-        lines = [json.loads(line) for line in (folder / MANIFEST).read_text().splitlines()]
-        base = said["config"]
-        members = [
-            Member(
-                **line,
-                config=plan.applied(base, {**line["changes"], "seed": line["seed"]}),
-            )
-            for line in lines
-        ]
+        lines = (folder / MANIFEST).read_text().splitlines()
+        members = [_member(said["config"], workdir.parsed(line)) for line in lines]
     except FileNotFoundError:
         raise BadInput(f"workdir={str(folder)!r} holds no sweep.") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"the sweep in {str(folder)!r} cannot be read: {error}.") from None
+    for member in members:
+        if not workdir.leads_into(folder / RUNS / member.run, folder):
+            raise BadInput(f"the sweep in {str(folder)!r} leads out of it: {RUNS}/{member.run}.")
     return Sweep(folder, said, tuple(members))
+
+
+def _member(base: Mapping[str, Any], line: Mapping[str, Any]) -> Member:
+    """The member of a line of the manifest.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is no such line.
+    """
+    seed, changes = line["seed"], dict(line["changes"])
+    for name in ("run", "setting"):
+        if not is_name(line[name]):
+            raise ValueError(f"{name}={line[name]!r} is no name of a folder")
+    if not isinstance(seed, int):
+        raise ValueError(f"seed={seed!r} is no whole number")
+    flatten(base)
+    return Member(**line, config=plan.applied(base, {**changes, "seed": seed}))
+
+
+def is_name(word: Any) -> bool:
+    """Whether it names an entry of a folder: no path that leads elsewhere."""
+    return isinstance(word, str) and word not in ("", ".", "..") and not {"/", "\0"} & set(word)
 
 
 def _origin() -> dict[str, Any]:
@@ -139,7 +156,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         BadInput: one is in.
     """
-    workdir.prepare(folder)
+    workdir.own(workdir.prepare(folder), depth=2)
     with workdir.lock(folder):
         yield
 
@@ -190,6 +207,15 @@ def forget(place: Path) -> None:
         (place / name).unlink(missing_ok=True)
 
 
+def _same(place: Path, package: Path, files: Sequence[Path]) -> bool:
+    """Whether this copy of the package holds these files as they are, and nothing else."""
+    known = {place / "latentgen" / file.relative_to(package): file for file in files}
+    there = {p for p in place.rglob("*") if not p.is_dir() and "__pycache__" not in p.parts}
+    return there == set(known) and all(
+        copy.read_bytes() == file.read_bytes() for copy, file in known.items()
+    )
+
+
 def snapshot(folder: Path) -> Path:
     """A copy of this package in the sweep's folder, the same one for the same source."""
     package = Path(latentgen.__file__).parent
@@ -198,7 +224,9 @@ def snapshot(folder: Path) -> Path:
     for file in files:
         digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
     place = folder / SOURCE / digest.hexdigest()[:16]
-    if not place.exists():
+    workdir.own(folder / SOURCE)
+    if not _same(place, package, files):  # it may be anybody's
+        shutil.rmtree(place, ignore_errors=True)
         half = place.with_name(f".{place.name}.half")
         shutil.rmtree(half, ignore_errors=True)
         for file in files:

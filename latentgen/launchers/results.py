@@ -10,10 +10,10 @@ from typing import Any
 
 from latentgen.launchers.folder import Sweep, standing
 from latentgen.launchers.plan import Member
-from latentgen.measures.results import EVALUATIONS
+from latentgen.measures.results import evaluated
 from latentgen.metrics.intervals import spread
 from latentgen.training import status, workdir
-from latentgen.training.log import METRICS, read
+from latentgen.training.log import METRICS, figures
 
 RESULTS, SETTINGS, SUMMARY = "results.csv", "summary.csv", "summary.json"
 COUNTED = (status.DONE, status.DIVERGED, status.FAILED)
@@ -26,7 +26,7 @@ def row(sweep: Sweep, member: Member) -> Row:
     """What is known of a member: where it stands, its last figures, what evaluations found."""
     place = sweep.place(member.run)
     now = standing(place)
-    lines = read(place / METRICS) if (place / METRICS).exists() else []
+    lines = figures(place / METRICS) if (place / METRICS).exists() else []
     last = {line["split"]: line for line in lines}
     found: Row = {
         **{"run": member.run, "setting": member.setting, "seed": member.seed},
@@ -43,11 +43,8 @@ def row(sweep: Sweep, member: Member) -> Row:
 
 def _evaluated(place: Path) -> Row:
     """Each measure's last values of the newest evaluations, by measure/name."""
-    if not (place / EVALUATIONS).exists():
-        return {}
     found: Row = {}
-    for text in (place / EVALUATIONS).read_text().splitlines():
-        line = json.loads(text)
+    for line in evaluated(place):
         for name, value in line["values"].items():
             value = value["mean"] if isinstance(value, Mapping) and "mean" in value else value
             if isinstance(value, int | float):

@@ -183,7 +183,9 @@ def crew(
         )
         for each, m in zip(runs, group.members, strict=True)
     ]
-    batches = runner.feed_of(run).batches
+    fed = runner.feed_of(run)
+    runner.check_memory(run, fed)
+    batches = fed.batches
 
     def step(hypers, seeds, state, steps, rows, resident, key):
         return _chunk(make, batches, hypers, seeds, state, steps, rows, resident, key)
@@ -484,10 +486,13 @@ def _recorded(sweep: Sweep) -> list[Group]:
     """The groups of an earlier start."""
     file = sweep.folder / POPULATIONS
     by_name = {member.run: member for member in sweep.members}
-    return [
-        Group(tuple(by_name[run] for run in each["runs"]), tuple(each["keys"]), each["size"])
-        for each in (workdir.read_json(file) if file.exists() else [])
-    ]
+    try:
+        return [
+            Group(tuple(by_name[run] for run in each["runs"]), tuple(each["keys"]), each["size"])
+            for each in (workdir.read_json(file) if file.exists() else [])
+        ]
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(f"{str(file)!r} cannot be read; remove it to have it made anew.") from None
 
 
 def _keep(sweep: Sweep, known: Sequence[Group]) -> None:

@@ -1,5 +1,6 @@
 """Results that were written, and whether they may stand side by side."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,37 @@ def shown(value: Any) -> str:
     """A figure in words: a mean with its standard error, a number, or a list of them."""
     if isinstance(value, dict):
         return f"{value['mean']:12.4f} +- {value['standard_error']:.4f}"
+    if isinstance(value, str):
+        return value
     if isinstance(value, list):
         return " ".join(f"{each:.3g}" for each in value)
     return f"{value:12d}" if isinstance(value, int) else f"{value:12.4f}"
+
+
+def evaluated(folder: Path) -> list[dict[str, Any]]:
+    """The results in the folder, oldest first; none where nothing was evaluated.
+
+    Raises:
+        BadInput: a line is none.
+    """
+    file = folder / EVALUATIONS
+    found = read(file) if file.exists() else []
+    for number, line in enumerate(found, 1):
+        values = line.get("values")
+        if not isinstance(line.get("metric"), str) or not isinstance(values, dict):
+            raise BadInput(f"{str(file)!r} line {number} is not what latentgen.evaluate writes.")
+        line["values"] = {name: _plain(value) for name, value in values.items()}
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A figure as `shown` takes it; what is none as its JSON."""
+    each = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    )
+    known = not isinstance(value, dict) or {"mean", "standard_error"} <= value.keys()
+    fits = known and all(isinstance(x, int | float) for x in each)
+    return value if fits else json.dumps(value)
 
 
 def last(folder: Path, metric: str) -> dict[str, Any]:
@@ -26,8 +55,7 @@ def last(folder: Path, metric: str) -> dict[str, Any]:
     Raises:
         BadInput: there is none.
     """
-    file = folder / EVALUATIONS
-    found = [line for line in read(file) if line["metric"] == metric] if file.exists() else []
+    found = [line for line in evaluated(folder) if line["metric"] == metric]
     if not found:
         raise BadInput(
             f"--workdirs: {str(folder)!r} has no result of {metric!r}; "
@@ -44,7 +72,7 @@ def compared(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """
     (first, reference), *others = results.items()
     for name, result in others:
-        old, new = ({key: each[key] for key in ALIKE} for each in (reference, result))
+        old, new = ({key: each.get(key) for key in ALIKE} for each in (reference, result))
         if unlike := differences(old, new):
             words = "; ".join(unlike).replace(" in the workdir", f" in {first}")
             raise BadInput(f"{name} cannot be compared with {first}: {words.replace(' now', '')}.")

@@ -28,10 +28,11 @@ class MaskedDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n i"], context: Float[Array, "n c"]) -> Float[Array, "n o"]:
-        mask = np.less_equal.outer(self.before, self.after).astype(np.float32)
+        before, after = (jnp.asarray(np.array(each)) for each in (self.before, self.after))
+        mask = before[:, None] <= after[None]  # a tracer: no array on the host, however large
         kernel = self.param("kernel", self.kernel_init, mask.shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, mask.shape[1:], jnp.float32)
-        y = x @ (kernel * mask) + bias[None]
+        y = x @ (kernel * mask.astype(jnp.float32)) + bias[None]
         if context.shape[1] == 0:
             return y
         shape = (context.shape[1], mask.shape[1])

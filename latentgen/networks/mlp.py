@@ -38,13 +38,22 @@ INITS: dict[str, Callable[..., Array]] = {
     "he": nn.initializers.he_normal(),
     "glorot": nn.initializers.glorot_uniform(),
     "normal02": nn.initializers.normal(0.02),  # DCGAN, arXiv:1511.06434, section 4
-    # N(0, 1 / fan-in); the last layer is another, below
-    "wide_end": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
+    # N(0, 1 / fan-out), biases too, and N(0, 1) in the last layer: see below
+    "wide_end": nn.initializers.variance_scaling(1.0, "fan_out", "normal"),
 }
 LAST_INITS: dict[str, Callable[..., Array]] = {
     "wide_end": nn.initializers.normal(1.0),  # the code of Titsias & Ruiz 2019, arXiv:1808.02078
 }
-"""Initializers of the last layer, where it has not that of the others."""
+"""Initializers of the last layer's kernel, where it has not that of the others."""
+
+
+def _as_wide_as_kernels(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
+    return nn.initializers.normal(shape[-1] ** -0.5)(key, shape, dtype)
+
+
+BIASES: dict[str, Callable[..., Array]] = {"wide_end": _as_wide_as_kernels}
+LAST_BIASES: dict[str, Callable[..., Array]] = {"wide_end": nn.initializers.normal(1.0)}
+"""Initializers of biases, where they do not begin at 0."""
 
 
 class Style(NamedTuple):
@@ -69,6 +78,16 @@ class Style(NamedTuple):
     def kernel(self) -> Callable[..., Array]:
         """The initializer of kernels."""
         return INITS[self.init]
+
+    @property
+    def biases(self) -> Callable[..., Array]:
+        """The initializer of biases."""
+        return BIASES.get(self.init, nn.initializers.zeros)
+
+    @property
+    def last_biases(self) -> Callable[..., Array]:
+        """The initializer of the last layer's biases."""
+        return LAST_BIASES.get(self.init, nn.initializers.zeros)
 
     @property
     def last_kernel(self) -> Callable[..., Array]:
@@ -128,6 +147,7 @@ class Hidden(nn.Module):
                 use_bias=self.style.bias,
                 dtype=self.style.dtype,
                 kernel_init=self.style.kernel,
+                bias_init=self.style.biases,
             )
             x = finish(linear(dense, self.style.norm, x, train), self.style, train)
         return x
@@ -142,7 +162,12 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], train: bool) -> Float[Array, "n {self.outputs}"]:
         how = self.style
-        dense = nn.Dense(self.outputs, dtype=how.linear, kernel_init=how.last_kernel)
+        dense = nn.Dense(
+            self.outputs,
+            dtype=how.linear,
+            kernel_init=how.last_kernel,
+            bias_init=how.last_biases,
+        )
         return linear(dense, how.norm, x, train)
 
 

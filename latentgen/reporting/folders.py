@@ -5,7 +5,6 @@ hide the other ninety-nine.
 """
 
 import csv
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput
-from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP
+from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP, is_name
 from latentgen.launchers.results import RESULTS
 from latentgen.measures.results import EVALUATIONS
 from latentgen.runner import COLLAPSED, DIVERGED, SUMMARY
@@ -77,6 +76,11 @@ class Folder(NamedTuple):
     notes: list[str]
 
 
+def section(value: Any) -> dict[str, Any]:
+    """`value` where it is an object, else an empty one: a folder's files may be anybody's."""
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
 def number(value: Any) -> float | None:
     """`value` as a float, from JSON or CSV, a mean with its error included; None for no number."""
     if isinstance(value, Mapping):
@@ -112,7 +116,7 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
     config = _json(path / workdir.CONFIG, notes)
     summary = _json(path / SUMMARY, notes)
     lines, evaluations = (_lines(path / name, notes) for name in (METRICS, EVALUATIONS))
-    lines = [line for line in lines if {"step", "split"} <= line.keys()]
+    lines = [line for line in lines if _is_figure(line)]
     word = _json(path / STATUS, notes)
     diverged = _json(path / DIVERGED, notes)
     status, reason = _status(path, word, summary, diverged)
@@ -122,7 +126,7 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
         name=name,
         setting=str(entry.get("setting", name)),
         seed=entry.get("seed", config.get("seed")),
-        changes=dict(entry.get("changes") or {}),
+        changes=section(entry.get("changes")),
         config=config,
         status=status,
         reason=reason,
@@ -139,6 +143,13 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
     )
 
 
+def _is_figure(line: Mapping[str, Any]) -> bool:
+    """Whether a line of metrics.jsonl says of which step and split it is."""
+    step = line.get("step")
+    known = isinstance(step, int | float) and math.isfinite(step) and abs(step) < 2**53
+    return known and isinstance(line.get("split"), str)
+
+
 def final_metrics(
     lines: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
@@ -149,7 +160,7 @@ def final_metrics(
             if term not in ("step", "seconds", "split") and (x := number(value)) is not None:
                 found[f"{line['split']}/{term}"] = x
     for line in evaluations:
-        for term, value in dict(line.get("values") or {}).items():
+        for term, value in section(line.get("values")).items():
             if (x := number(value)) is not None:
                 found[f"{line.get('metric')}/{term}"] = x
     return found
@@ -164,7 +175,7 @@ def _status(
         found = "pending"
     status, reason = str(word.get("status", found)), word.get("reason")
     if status == "diverged" and not reason and diverged:
-        counts = dict(diverged.get("tensors") or {}).get(diverged.get("tensor"), {})
+        counts = section(section(diverged.get("tensors")).get(str(diverged.get("tensor"))))
         some = f" ({counts.get('not_finite')} of {counts.get('values')} values)" if counts else ""
         reason = f"{diverged.get('tensor')} is not finite{some} at step {diverged.get('step')}"
     if status == "running" and not reason and word.get("beat"):
@@ -175,7 +186,10 @@ def _status(
 def _sweep(path: Path) -> Folder:
     notes: list[str] = []
     origin = _json(path / SWEEP, notes)
-    entries = [line for line in _lines(path / MANIFEST, notes) if "run" in line]
+    lines = _lines(path / MANIFEST, notes)
+    entries = [line for line in lines if is_name(line.get("run"))]
+    if len(entries) < len(lines):
+        notes.append(f"{MANIFEST} names {len(lines) - len(entries)} runs that are no folder's.")
     if not entries:
         notes.append(f"{MANIFEST} names no runs.")
     rows = _results(path / RESULTS, notes)
@@ -186,7 +200,7 @@ def _sweep(path: Path) -> Folder:
     for member in members:
         notes += [f"{member.name}: {note}" for note in member.notes]
     varied = sorted({key for member in members for key in member.changes})
-    config, summary = dict(origin.get("config") or {}), _json(path / SUMMARY, notes)
+    config, summary = section(origin.get("config")), _json(path / SUMMARY, notes)
     return Folder(path, True, config, varied, members, origin, summary, notes)
 
 
@@ -224,7 +238,7 @@ def _results(path: Path, notes: list[str]) -> dict[str, dict[str, str]]:
 def _json(path: Path, notes: list[str]) -> dict[str, Any]:
     """A file's object; an empty one where there is none, which is told where it should be read."""
     try:
-        found = json.loads(path.read_text(errors="replace"))
+        found = workdir.parsed(path.read_text(errors="replace"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, OSError):

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from latentgen.reporting import charts, images, opened, scores, sections
-from latentgen.reporting.folders import KINDS, Folder, Member
+from latentgen.reporting.folders import KINDS, Folder, Member, section
 from latentgen.reporting.images import Selection, Series, Shown
 from latentgen.reporting.opened import Opened
 from latentgen.reporting.scores import Setting
@@ -126,8 +126,8 @@ def _context(
 
 
 def _lead(folder: Folder) -> str:
-    method = dict(folder.config.get("method") or {}).get("name", "method unknown")
-    data = dict(folder.config.get("data") or {}).get("name", "data unknown")
+    method = section(folder.config.get("method")).get("name", "method unknown")
+    data = section(folder.config.get("data")).get("name", "data unknown")
     what = f"{str(method).upper()} on {data}"
     if folder.is_sweep:
         keys = ", ".join(folder.varied) or "nothing but the seed"
@@ -149,8 +149,8 @@ def _facts(folder: Folder) -> list[tuple[str, str]]:
             ("training, all runs", f"{seconds:,.0f} s"),
         ]
     member = folder.members[0]
-    data = dict(member.summary.get("data") or {})
-    splits = ", ".join(f"{shown(n)} {name}" for name, n in dict(data.get("splits") or {}).items())
+    data = section(member.summary.get("data"))
+    splits = ", ".join(f"{shown(n)} {name}" for name, n in section(data.get("splits")).items())
     facts = [
         ("status", member.status),
         ("steps", f"{shown(member.step)} of {shown(folder.config.get('steps'))}"),
@@ -323,9 +323,9 @@ def _config(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
     """Tables: the keys of each section; those that lie in none first."""
     alone = [(key, plain(v)) for key, v in config.items() if not isinstance(v, Mapping)]
     tables = [("run", alone)] if alone else []
-    for name, section in config.items():
-        if isinstance(section, Mapping):
-            rows = [(key, plain(value)) for key, value in flatten(section).items()]
+    for name, part in config.items():
+        if isinstance(part, Mapping):
+            rows = [(key, plain(value)) for key, value in flatten(part).items()]
             tables.append((name, rows))
     return tables
 

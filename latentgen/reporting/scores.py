@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput, nearest
 from latentgen.metrics.intervals import Spread, spread
-from latentgen.reporting.folders import Member
+from latentgen.reporting.folders import Member, number, section
 
 # What to rank by where nobody says: the pictures' quality first, then bounds of log p(x), then
 # whatever was validated. The losses of players in a game come last: they rank no generators.
@@ -117,13 +117,15 @@ def is_a_players_loss(metric: str | None) -> bool:
 
 def stale(settings: Sequence[Setting], metric: str | None, summary: Mapping[str, Any]) -> list[str]:
     """Settings of which a sweep's summary.json says something else than its runs now do."""
-    written = {str(each.get("setting")): each for each in summary.get("settings") or ()}
+    there = summary.get("settings")
+    each_written = map(section, there if isinstance(there, list) else ())
+    written = {str(each.get("setting")): section(each.get("metrics")) for each in each_written}
     wrong = []
     for setting in settings:
-        says = dict(written.get(setting.name, {}).get("metrics") or {}).get(metric)
+        says = section(written.get(setting.name, {}).get(metric or ""))
         if not says or setting.score is None:
             continue
-        same_n = says.get("n") == setting.score.n
-        if not (same_n and math.isclose(says.get("mean", 0.0), setting.score.mean, rel_tol=1e-6)):
+        same_n, mean = says.get("n") == setting.score.n, number(says.get("mean")) or 0.0
+        if not (same_n and math.isclose(mean, setting.score.mean, rel_tol=1e-6)):
             wrong.append(setting.name)
     return wrong

@@ -305,8 +305,8 @@ def evaluations(members: Sequence[Member]) -> list[Evaluation]:
 
 def _how(line: Mapping[str, Any]) -> str:
     """A result's protocol in words: what it must share with another to stand beside it."""
-    data = dict(line.get("data") or {})
-    how = {"split": line.get("split"), **dict(line.get("protocol") or {})}
+    data = folders.section(line.get("data"))
+    how = {"split": line.get("split"), **folders.section(line.get("protocol"))}
     how |= {"data": f"{data.get('name')} {data.get('sha256')}"} if data else {}
     return ", ".join(f"{key.replace('_', ' ')}: {plain(value)}" for key, value in how.items())
 
@@ -314,7 +314,7 @@ def _how(line: Mapping[str, Any]) -> str:
 def _evaluation(
     metric: str, how: str, found: Sequence[tuple[Member, dict[str, Any]]], alone: bool
 ) -> Evaluation:
-    values = [(member, line, dict(line.get("values") or {})) for member, line in found]
+    values = [(member, line, folders.section(line.get("values"))) for member, line in found]
     names = list(dict.fromkeys(name for _, _, each in values for name in each))
     rows = [
         [member.name, shown(line.get("step")), *(shown(each.get(name)) for name in names)]

@@ -3,8 +3,9 @@
 Orbax writes the arrays and makes a step appear whole or not at all. It is given the state as a
 flat dict from key path to leaf, so that what is stored depends neither on how it treats
 NamedTuples and empty nodes nor on their classes; the tree comes back from the caller's `like`.
-It casts a wrong dtype in silence and does not notice a flipped bit, so shapes and dtypes are
-compared before a restore and a digest of every leaf after it.
+It casts a wrong dtype in silence, does not notice a flipped bit, and leaves its last writes to the
+page cache. So a saved step gets a manifest, a digest of every file; a restore compares the files,
+shapes and dtypes before it asks Orbax, and a digest of every leaf after it.
 """
 
 import hashlib
@@ -23,8 +24,10 @@ import numpy as np
 
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput
+from latentgen.training import workdir
 from latentgen.training.distributed import several
 
+MANIFEST = Path("record", "manifest.json")
 ATTEMPTS = 5  # a reader beside a busy writer: how often the newest may vanish under its hands
 
 
@@ -54,6 +57,46 @@ def describe(state: PyTree) -> dict[str, dict[str, Any]]:
 
 def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _seal(place: Path) -> None:
+    """Leaves a manifest with a checkpoint: the digest of every file in it.
+
+    What Orbax did not bring to the disk stays so, as each file would cost a flush of the disk:
+    after a power failure the manifest tells, and the checkpoint before is used.
+    """
+    files = sorted(p for p in place.rglob("*") if p.is_file())
+    workdir.write_json(
+        place / MANIFEST, {str(file.relative_to(place)): _digest(file) for file in files}
+    )
+    workdir.sync_folder(place.parent)
+
+
+def _inspect(step: int, place: Path) -> None:
+    """Compares a checkpoint's files with its manifest, if it has one: a writer that is killed
+    before may leave none.
+
+    Raises:
+        Damaged: names the first file that is not what was saved.
+    """
+    if not (place / MANIFEST).exists():
+        return
+    try:
+        digests = dict(workdir.read_json(place / MANIFEST))
+    except (ValueError, TypeError):
+        raise Damaged(f"checkpoint {step} is damaged: {MANIFEST} is not readable") from None
+    for name, digest in digests.items():
+        try:
+            found = _digest(place / name)
+        except FileNotFoundError:
+            raise Damaged(f"checkpoint {step} is damaged: {name} is missing") from None
+        if found != digest:
+            raise Damaged(f"checkpoint {step} is damaged: {name} is not what was saved")
 
 
 class Checkpoints:
@@ -144,6 +187,7 @@ class Checkpoints:
             ),
             force=True,  # without it Orbax skips a step below the newest in silence
         )
+        _seal(self._path / str(step))
 
     def restore(self, step: int | None, like: PyTree) -> tuple[int, PyTree, dict[str, Any]]:
         """Reads checkpoint `step`, or the newest, bitwise as it was saved.
@@ -234,6 +278,7 @@ class Checkpoints:
         return f", and is now {place.name}"
 
     def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        _inspect(step, self._path / str(step))
         record = self._manager.restore(
             step, args=self._args.Composite(record=self._args.JsonRestore())
         ).record

@@ -6,6 +6,7 @@ all learn the outcome of: none may wait for a peer that has given up.
 
 import contextlib
 import ctypes
+import ipaddress
 import itertools
 import json
 import os
@@ -79,9 +80,23 @@ def join(crew: Crew) -> None:
         crew.coordinator,
         crew.num_processes,
         crew.process_id,
+        coordinator_bind_address=_listens(crew.coordinator),
         heartbeat_timeout_seconds=crew.heartbeat,
         shutdown_timeout_seconds=crew.heartbeat,
     )
+
+
+def _listens(coordinator: str | None) -> str | None:
+    """Where the first process listens, if others than this machine need not reach it.
+
+    JAX would else listen on every interface, also for processes that are all on this machine.
+    """
+    host = str(coordinator).rpartition(":")[0].strip("[]")
+    try:
+        near = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        near = False
+    return coordinator if near else None
 
 
 def _check(crew: Crew) -> None:

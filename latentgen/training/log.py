@@ -27,9 +27,28 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
 
 
+def figures(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl, all of which tell a step, seconds and a split.
+
+    Raises:
+        BadInput: one does not.
+    """
+    lines = read(path)
+    for number, line in enumerate(lines, 1):
+        _check(path, number, line)
+    return lines
+
+
+def _check(path: str | os.PathLike[str], number: int, line: Mapping[str, Any]) -> None:
+    kinds: dict[str, Any] = {"step": int, "seconds": int | float, "split": str}
+    for name, kind in kinds.items():
+        if not isinstance(line.get(name), kind):
+            raise BadInput(f"{str(path)!r} line {number} has no {name!r} as a run writes it.")
+
+
 def _parse(path: str | os.PathLike[str], number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = workdir.parsed(line)
         return {k: float(v) if v in ("nan", "inf", "-inf") else v for k, v in row.items()}
     except (ValueError, AttributeError):
         raise BadInput(f"{str(path)!r} line {number} is not a JSON object.") from None
@@ -63,7 +82,7 @@ class Log:
         kept = []
         if resume_step and file.exists():
             lines = file.read_text(errors="replace").split("\n")[:-1]
-            steps = [_parse(file, number, line)["step"] for number, line in enumerate(lines, 1)]
+            steps = [line["step"] for line in figures(file)]
             kept = [line + "\n" for line, n in zip(lines, steps, strict=True) if n <= resume_step]
         workdir.write_bytes(file, "".join(kept).encode())
         self._file = open(file, "a")  # noqa: SIM115

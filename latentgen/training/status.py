@@ -37,13 +37,21 @@ class Status(NamedTuple):
     beat: float
 
 
+KINDS: tuple[tuple[str, Any], ...] = (
+    *(("status", str), ("reason", str | None), ("attempts", int), ("host", str), ("pid", int)),
+    *(("job", str | None), ("since", int | float), ("beat", int | float)),
+)
+"""What status.json holds by name: it may be anybody's."""
+
+
 def read(folder: Path) -> Status | None:
     """What the folder says; None where it says nothing that can be read."""
     try:
         found = workdir.read_json(folder / STATUS)
-        return Status(**{name: found[name] for name in Status._fields})
+        read = Status(**{name: found[name] for name in Status._fields})
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return read if all(isinstance(getattr(read, name), kind) for name, kind in KINDS) else None
 
 
 def job() -> str | None:

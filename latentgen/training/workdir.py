@@ -17,6 +17,7 @@ from latentgen.errors import BadInput
 CONFIG = "config.json"
 DATA = "data.json"
 CHECKPOINTS = "checkpoints"
+DEEPEST = 64  # lists and objects within each other, in a file that is read
 
 
 def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
@@ -58,6 +59,50 @@ def prepare(path: str | os.PathLike[str], key: str = "workdir") -> Path:
     return path
 
 
+def own(path: str | os.PathLike[str], depth: int | None = None) -> None:
+    """Refuses a folder in which a link leads out of it: a run writes into its own folder only.
+
+    The folder itself may be a link, or lie behind one: the user has named it so.
+
+    Args:
+        depth: how many levels of folders are looked into; None for all.
+
+    Raises:
+        BadInput: names the link and where it leads.
+    """
+    root = os.path.realpath(path)
+    for link in _links(root, depth):
+        if not leads_into(link, root):
+            raise BadInput(
+                f"workdir={str(path)!r}: {os.path.relpath(link, root)!r} in it is a link to "
+                f"{os.path.realpath(link)!r}, out of it, where nothing shall be written; remove "
+                "the link, or name a folder without one."
+            )
+
+
+def leads_into(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> bool:
+    """Whether `path`, all links followed, lies in `root` or is it."""
+    real, inside = os.path.realpath(path), os.path.realpath(root)
+    return os.path.commonpath([real, inside]) == inside
+
+
+def _links(folder: str, depth: int | None) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_symlink():
+            yield entry.path
+        elif entry.is_dir(follow_symlinks=False) and (depth is None or depth > 1):
+            yield from _links(entry.path, None if depth is None else depth - 1)
+
+
+def _no_link(path: str, how: int) -> int:
+    """For `open`: the file itself, never what a link in its place leads to."""
+    return os.open(path, how | os.O_NOFOLLOW, 0o666)
+
+
 def _unwritable(path: Path, key: str, error: OSError) -> BadInput:
     return BadInput(
         f"{key}={str(path)!r} cannot be written ({error.strerror}); name a writable folder."
@@ -73,7 +118,7 @@ def lock(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         BadInput: another process holds it; names pid, host and since when.
     """
-    with open(Path(path) / "lock", "a+") as file:
+    with open(Path(path) / "lock", "a+", opener=_no_link) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -110,7 +155,9 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        if temporary.is_symlink():
+            temporary.unlink()
+        with open(temporary, "wb", opener=_no_link) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -118,7 +165,12 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Brings a folder's list of names to the disk."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -145,7 +197,7 @@ def append_json(path: str | os.PathLike[str], value: Any) -> None:
     A torn last line, which a crash leaves, goes. Two writers wait for each other.
     """
     line = json.dumps(words(value), allow_nan=False).encode() + b"\n"
-    with open(path, "a+b") as file:
+    with open(path, "a+b", opener=_no_link) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
@@ -155,11 +207,36 @@ def append_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """What `write_json` wrote."""
-    return json.loads(Path(path).read_text())
+    """What `write_json` wrote.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    return parsed(Path(path).read_text())
 
 
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+def parsed(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or too deep a nest.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if text.count("[") + text.count("{") > DEEPEST and _deeper(found, DEEPEST):
+        raise ValueError("nested too deeply")
+    return found
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects lie in each other more than so often."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _deeper(each, levels - 1) for each in inner)
+
+
+def flatten(config: Mapping[Any, Any]) -> dict[str, Any]:
     """`{'a': {'b': 1}}` as `{'a.b': 1}`; an empty mapping stays as a value of its own."""
     flat: dict[str, Any] = {}
     for key, value in config.items():

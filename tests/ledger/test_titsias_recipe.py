@@ -43,9 +43,11 @@ def test_the_rate_falls_by_a_tenth_every_15000_steps() -> None:
     np.testing.assert_allclose(found, [1, 1, 0.9, 0.81, 0.9**26], rtol=1e-6)
 
 
-def test_weights_begin_with_the_variance_of_their_layer() -> None:
-    net = mlp.decoder((28, 28, 1), (200, 200), init="wide_end")
+def test_weights_and_biases_begin_with_the_variance_of_their_layer() -> None:
+    net = mlp.decoder((28, 28, 1), (200, 300), init="wide_end")
     params, _ = net.init(jax.random.key(0), jnp.zeros((1, 10)))
-    kernels = {leaf.shape: leaf for leaf in jax.tree.leaves(params) if leaf.ndim == 2}
-    for shape, std in (((10, 200), 10**-0.5), ((200, 200), 200**-0.5), ((200, 784), 1.0)):
-        np.testing.assert_allclose(kernels[shape].std(), std, rtol=0.1)
+    leaves = {leaf.shape: leaf for leaf in jax.tree.leaves(params)}
+    assert len(leaves) == 6
+    for fan_in, fan_out, std in ((10, 200, 200**-0.5), (200, 300, 300**-0.5), (300, 784, 1.0)):
+        np.testing.assert_allclose(leaves[fan_in, fan_out].std(), std, rtol=0.1)
+        np.testing.assert_allclose(leaves[(fan_out,)].std(), std, rtol=0.15)

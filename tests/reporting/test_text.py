@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -240,3 +241,64 @@ def test_a_sweep_without_any_runs_yet_is_a_page(tmp_path: Path) -> None:
 )
 def test_values_are_shown_in_few_characters(value: object, text: str) -> None:
     assert page.shown(value) == text
+
+
+def test_names_splits_stamps_and_hosts_are_escaped_too(tmp_path: Path) -> None:
+    """What a folder, and not its config, says: its name may hold anything but a slash."""
+    evil = EVIL.replace("/", "")
+    members = made_up.learning_rates({0.1: [1.0, 2.0]})
+    members[0]["run"] = evil
+    status = {"status": "running", "beat": EVIL, "host": EVIL}
+    sweep = made_up.sweep(tmp_path / evil, members)
+    run = sweep / "runs" / evil
+    (run / "status.json").write_text(json.dumps(status))
+    stamp = {"data": {EVIL: EVIL, "splits": {EVIL: EVIL}}, "device": {EVIL: EVIL}}
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, **stamp, "command": EVIL}))
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": 1000, "seconds": 1, "split": EVIL, EVIL: 1.0}) + "\n")
+    for path in (sweep, run):
+        read = Reader(written(path))
+        assert list(read.scripts) == ["data", "pictures", "code"]
+        assert evil in read.text
+        assert EVIL in read.text
+        assert not any(name.startswith("on") for _, found in read.elements for name in found)
+        assert all((each["src"] or "").startswith("data:image/webp") for each in read.all("img"))
+
+
+ODD = (None, 3, "x", [], {}, [1], {"a": 1}, True, float("nan"), -1, 10**400, {"b": {"c": []}})
+
+
+def keys_of(value: object, place: tuple = ()) -> Iterator[tuple]:
+    yield place
+    for key in value if isinstance(value, dict) else ():
+        yield from keys_of(value[key], (*place, key))
+
+
+def changed(value: object, place: tuple, new: object) -> object:
+    if not place:
+        return new
+    return {**value, place[0]: changed(value[place[0]], place[1:], new)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "status.json", "diverged.json", "summary.json"),
+        *("metrics.jsonl", "evaluations.jsonl"),
+    ],
+)
+def test_whatever_a_file_holds_a_page_is_written(tmp_path: Path, name: str) -> None:
+    """Each value of a run's file in turn is another than anyone would write."""
+    run = made_up.run(tmp_path / "run", steps=(0,), each=500)
+    (run / "status.json").write_text('{"status": "diverged", "beat": 2.0, "host": "x"}')
+    (run / "diverged.json").write_text('{"tensor": "x", "tensors": {"x": {"not_finite": 1}}}')
+    protocol, data = {"images": 3}, {"name": "digits", "sha256": "x"}
+    line = {"metric": "is", "split": "test", "step": 3, "values": {"x": {"mean": 1.0}}}
+    made_up.lines(run / "evaluations.jsonl", [line | {"protocol": protocol, "data": data}])
+    first, *rest = (run / name).read_text().splitlines() if name[-1] == "l" else ["", ""]
+    whole = json.loads(first or (run / name).read_text())
+    for i, place in enumerate(keys_of(whole)):
+        new = ODD[i % len(ODD)]
+        (run / name).write_text("\n".join([json.dumps(changed(whole, place, new)), *rest]) + "\n")
+        assert "</html>" in written(run)

@@ -8,13 +8,23 @@ import subprocess
 import time
 from pathlib import Path
 
+import listening
 import numpy as np
 import pytest
 from doors import run, start, tiny
 
 from latentgen.errors import BadInput
 from latentgen.training import log
-from latentgen.training.distributed import Crew, agree, everywhere, first, join, once, several
+from latentgen.training.distributed import (
+    Crew,
+    _listens,
+    agree,
+    everywhere,
+    first,
+    join,
+    once,
+    several,
+)
 
 STEPS, MIDDLE, CHUNK = 200, 100, 10
 TOLERANCE = 1e-5  # of a loss, against one device, over STEPS steps; 7e-8 is what was seen
@@ -149,11 +159,17 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_the_same_command_cont
     words = [*flags(name), f"--workdir={workdir}"]
     processes = crew(*words, cache=cache)
     wait_for(workdir, 2, processes)
+    found = {process.pid: listening.sockets(process.pid) for process in processes}
     processes[1].send_signal(signal.SIGTERM)
     (code, _, err), (other, _, silent) = ends(processes)
     assert (code, other) == (143, 143), err + silent
     step = newest(workdir)
     assert f"stopped by SIGTERM after step {step}" in err
+    addresses = [address for each in found.values() for address, _ in each]
+    assert not any(address.is_unspecified for address in addresses)
+    (coordinator,) = [word for word in processes[0].args if word.startswith("--coordinator=")]
+    port = int(coordinator.rpartition(":")[2])
+    assert [a.is_loopback for a, at in found[processes[0].pid] if at == port] == [True]
     assert step == log.read(workdir / "metrics.jsonl")[-1]["step"] < STEPS
     assert status(workdir)["status"] == "preempted"
 
@@ -264,3 +280,16 @@ def test_a_divergence_is_found_by_all_and_told_by_the_first(tmp_path: Path, cach
     assert "diverged" not in silent
     assert (workdir / "diverged.json").exists()
     assert status(workdir)["status"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "near"),
+    [
+        *(("localhost:1", True), ("127.0.0.1:1", True), ("127.3.2.1:1", True), ("[::1]:1", True)),
+        *(("node-3:1", False), ("10.0.0.1:1", False), ("0.0.0.0:1", False), (None, False)),
+    ],
+)
+def test_a_coordinator_that_only_this_machine_reaches_listens_on_loopback(
+    coordinator: str | None, near: bool
+) -> None:
+    assert _listens(coordinator) == (coordinator if near else None)

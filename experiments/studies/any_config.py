@@ -1,0 +1,393 @@
+"""Any override of any config is refused in one line, or the run takes its first steps.
+
+    python -m experiments.studies.any_config [--cases 10000] [--run 50] [--seed N] [--json FILE]
+
+Draws a variant of experiments/{vae,gan,hybrids,classifier}.py and one to three overrides for it:
+neighbours of its values, limits, words where numbers belong, names right and misspelt. Each goes
+the way that it goes on the command line, through the flags, the builder and what is checked before
+a run begins (shapes of all functions included). It must end in one line of `BadInput`, or pass;
+of those that pass, one of every `--run` trains its first two chunks in a folder of its own, and
+must end well or diverge and say so. Anything else is printed with the words that bring it about.
+
+Data sets that would be downloaded are stood in for by noise of their shape; networks are narrow
+where no override says otherwise. 10,000 cases take three quarters of an hour of a core's time.
+tests/test_any_config.py does 200 of them in another way: always the same.
+"""
+
+import argparse
+import contextlib
+import functools
+import io
+import json
+import re
+import runpy
+import secrets
+import shutil
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
+from ml_collections import config_flags
+
+from latentgen import build, door, runner, solo
+from latentgen.build import gan as gan_build
+from latentgen.build import parts
+from latentgen.build import vae as vae_build
+from latentgen.core.types import Batch
+from latentgen.data import originals, sources
+from latentgen.data.preprocess import PREPROCESS
+from latentgen.data.sources import DataSet, Examples
+from latentgen.errors import BadInput
+from latentgen.methods.gan import CONDITIONS
+from latentgen.networks import DECODERS, ENCODERS
+from latentgen.networks.mlp import ACTIVATIONS, INITS
+from latentgen.networks.norms import NORMS
+from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.bounds import BOUNDS
+from latentgen.objectives.estimators import ESTIMATORS
+from latentgen.objectives.penalties import PENALTIES
+from latentgen.training import distributed, loop, memory
+from latentgen.training.workdir import flatten
+
+ROOT = Path(__file__).parents[2]
+FILES = ("vae", "gan", "hybrids", "classifier")
+LONGEST_CHUNK = 20  # steps that a case which is run may take at a time
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "method.name": tuple(build.METHODS),
+    "data.name": (*sources.BUILT_IN, "cifar10"),
+    "preprocess": tuple(PREPROCESS),
+    "compute": tuple(parts.DTYPES),
+    "network": tuple(ENCODERS | DECODERS),
+    "activation": tuple(ACTIVATIONS),
+    "norm": tuple(NORMS),
+    "init": tuple(INITS),
+    "schedule": tuple(parts.SCHEDULES),
+    "name": tuple(parts.OPTIMIZERS),
+    "prior": tuple(vae_build.PRIORS | dict.fromkeys(gan_build.PRIORS)),
+    "posterior": vae_build.POSTERIORS,
+    "likelihood": (
+        *("bernoulli", "normal", "normal_learned", "normal_per_pixel"),
+        *("discretized_logistic", "categorical"),
+    ),
+    "bound": tuple(BOUNDS),
+    "estimator": tuple(ESTIMATORS),
+    "kl": ("closed", "sampled"),
+    "game": tuple(GAMES),
+    "penalty": ("none", *PENALTIES),
+    "condition": CONDITIONS,
+    "encoder": ("deterministic", "stochastic"),
+}
+"""What may stand at a key, by its last words."""
+
+NARROW = {"hidden": "4,", "components": "3", "features": "4"}
+
+NOISE = ("", " ", "abc", "None", "none", "true", "nan", "-", "()", "(1,)", "[]", "{}", "é☃", "0x10")
+NOISE += (
+    "\uff11\uff12",
+    "1_000",
+    " 3 ",
+    "1e3",
+    "1.5",
+    "\n",
+    "\x00",
+    "\udc80",
+    "'",
+    "(" * 300,
+    "-" * 9_999,
+)
+WHOLE = ("0", "-1", "1", "2", "3", "5", "8", "64", "1000", str(2**20), str(2**20 + 1), str(10**9))
+WHOLE += (str(2**31 - 1), str(2**31), str(2**32 - 1), str(2**32), str(10**12), str(2**63))
+WHOLE += (str(10**30), f"-{10**30}", "9" * 5_000, "0x" + "f" * 5_000)
+REAL = ("0", "-0.0", "1", "-1", "0.5", "0.9999", "0.99999", "0.999999999", "2", "1e-30", "1e30")
+REAL += ("1e-300", "5e-324", "1e300", "3.4e38", "3.5e38", "nan", "inf", "-inf", "1e400", "1e-8")
+REAL += (str(10**40), "1e8", "1e-45", "1.7e38")
+SIZES = ("()", "4,", "4,4", "0,", "-1,", "4,0", "1.5,", "4,abc", "'4',", "4,(4,)", "{4}", "{4: 4}")
+SIZES += ("True,", "None,", "1e3,", "1e999,", "1j,", "b'4',", "...", "[4, 4]", "4", "1,2,3,4,5")
+SIZES += (*(f"{size}," for size in WHOLE), f"{10**6},{10**6}", "4," * 101, "4," * 99)
+SECTIONS = ("{}", "{'hidden': 3}", "{'name': 'gan'}", "3", "", "None", "{", "{1: 2}", "[]")
+
+
+class Case(NamedTuple):
+    """A config, as `--config` names it, and the overrides on its command line."""
+
+    config: str
+    words: tuple[str, ...]
+
+
+class Found(NamedTuple):
+    """How a case ended: in a word, and what was said."""
+
+    end: str
+    said: str
+
+
+@functools.cache
+def variants() -> dict[str, dict[str, Any]]:
+    """'vae.py:iwae' -> its values by key, sections among them."""
+    found = {}
+    for file in FILES:
+        module = runpy.run_path(str(ROOT / "experiments" / f"{file}.py"))
+        for name in module["VARIANTS"]:
+            config = module["get_config"](name).to_dict()
+            sections = {key: value for key, value in config.items() if isinstance(value, dict)}
+            found[f"{file}.py:{name}"] = flatten(config) | sections
+    return found
+
+
+def misspelt(word: str) -> st.SearchStrategy[str]:
+    """The word with a letter lost, doubled or in the wrong case."""
+    places = st.integers(0, max(len(word) - 1, 0))
+    lost = places.map(lambda i: word[:i] + word[i + 1 :])
+    twice = places.map(lambda i: word[: i + 1] + word[i:])
+    return st.one_of(lost, twice, st.just(word.upper()), st.just(f"{word} "))
+
+
+def texts(key: str, value: Any) -> st.SearchStrategy[str]:
+    """What may follow `--config.KEY=`; more often of the value's own kind."""
+    noise = st.sampled_from(NOISE)
+    if isinstance(value, dict):
+        return st.sampled_from(SECTIONS)
+
+    def mostly(near: st.SearchStrategy[str], *others: st.SearchStrategy[str]) -> Any:
+        return st.one_of(near, near, *others)
+
+    if isinstance(value, str):
+        *_, last = key.split(".")
+        known = NAMES.get(key) or NAMES[last]
+        right = st.sampled_from(known)
+        return mostly(right, right.flatmap(misspelt), noise)
+    if isinstance(value, tuple | list):
+        near = st.lists(st.integers(1, 6), max_size=3).map(lambda sizes: f"{tuple(sizes)}")
+        return mostly(near, st.sampled_from(SIZES), st.sampled_from(SIZES), noise)
+    if isinstance(value, float):
+        near = st.sampled_from([value * 2, value / 2, value * 1.01]).map(str)
+        drawn = st.floats(allow_nan=True, allow_infinity=True).map(str)
+        return mostly(near, st.sampled_from(REAL), st.sampled_from(REAL), drawn, noise)
+    near = st.integers(max((value or 0) - 3, 0), (value or 10) + 3).map(str)
+    if key.startswith("every."):  # multiples of every.log, most of the time
+        near = st.sampled_from(["1", "2"] if key == "every.log" else ["2", "4", "6"])
+    drawn = st.integers(-(2**70), 2**70).map(str)
+    return mostly(near, st.sampled_from(WHOLE), st.sampled_from(WHOLE), drawn, noise)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Any variant with one to three overrides of any of its keys."""
+    name = draw(st.sampled_from(sorted(variants())))
+    values = variants()[name]
+    keys = draw(st.lists(st.sampled_from(sorted(values)), min_size=1, max_size=3, unique=True))
+    said = {key: draw(texts(key, values[key])) for key in keys}
+    if draw(st.sampled_from([False] * 29 + [True])):
+        key = draw(st.sampled_from(sorted(values)).flatmap(misspelt))
+        said[key] = "1"
+    narrow = {"batch_size": "8", "method.code_dim": "4", "method.samples": "8", "method.group": "4"}
+    narrow |= {"steps": "4", **{key: "2" for key in values if key.startswith("every.")}}
+    for key, value in values.items():
+        last = key.rpartition(".")[2]
+        if last == "channels":
+            narrow[key] = "2,"
+        elif last in NARROW and value:
+            narrow[key] = NARROW[last]
+    replaced = {key.partition(".")[0] for key in said if isinstance(values.get(key), dict)}
+    rest = {
+        key: text
+        for key, text in narrow.items()
+        if key in values and key not in said and key.partition(".")[0] not in replaced
+    }
+    words = [f"--config.{key}={text}" for key, text in (rest | said).items()]
+    return Case(name, tuple(words))
+
+
+def config_of(case: Case) -> dict[str, Any]:
+    """What the command line makes of it, as `latentgen.run` does.
+
+    Raises:
+        BadInput: it cannot be parsed.
+    """
+    argv = ["run", f"--config={ROOT}/experiments/{case.config}", *case.words]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    door.parsed(argv, door.check_config, values)
+    return dict(json.loads(json.dumps(values.config.to_dict())))
+
+
+def structure(config: dict[str, Any]) -> str:
+    """What the shapes of a run's functions follow from: no number with a fraction, unless 0."""
+    flat = {k: v for k, v in flatten(config).items() if k not in runner.COUNTS}
+    chunk = min(config["every"]["log"], config["steps"])
+    plain = {k: v != 0 if isinstance(v, float) else v for k, v in flat.items()}
+    return json.dumps(plain | {"every.log": chunk}, sort_keys=True)
+
+
+def checked(config: dict[str, Any], known: set[str], shapes: bool = True) -> runner.Run:
+    """The run that a config describes: all that is checked before it begins, from shapes alone.
+
+    Args:
+        known: structures of runs whose shapes have been found to be right; this one is added.
+        shapes: whether they are looked at.
+    """
+    run = runner.load(Path("nowhere"), config, None, None)
+    if not shapes or (key := structure(config)) in known:
+        return run
+    runner.check_memory(run, runner.feed_of(run))
+    if run.looks.reconstruct is not None:
+        state = jax.eval_shape(run.method.init, run.key)
+        batch = Batch(jnp.zeros((4, *run.dataset.shape)), jnp.zeros(4, jnp.int32))
+        jax.eval_shape(run.looks.reconstruct, state, batch)
+    known.add(key)
+    return run
+
+
+def short(run: runner.Run) -> bool:
+    """Whether its first chunks take no time to speak of."""
+    chunk = min(run.experiment.every.log, run.experiment.steps)
+    values = memory.total(jax.eval_shape(run.method.init, run.key)) / 4
+    return chunk <= LONGEST_CHUNK and run.method.draws <= LONGEST_CHUNK and values < 2**22
+
+
+def begun(run: runner.Run) -> None:
+    """Trains the first two chunks in a folder of its own.
+
+    Raises:
+        Diverged: they are not finite.
+    """
+    polls = iter([None, None])
+
+    @contextlib.contextmanager
+    def signals() -> Iterator[Any]:
+        yield lambda: next(polls, 15)
+
+    watch, distributed.signals = distributed.signals, signals
+    folder = Path(tempfile.mkdtemp())
+    try:
+        solo.train(run._replace(folder=folder / "run"))
+    except loop.Stopped:
+        pass
+    finally:
+        distributed.signals = watch
+        shutil.rmtree(folder)
+
+
+def ended(case: Case, known: set[str], train: bool = False, shapes: bool = True) -> Found:
+    """How it ends.
+
+    Args:
+        known, shapes: see `checked`.
+        train: also its first two chunks, if it passes and they are short.
+    """
+    quiet = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            config = config_of(case)
+            run = checked(config, known, shapes)
+            if not train or not short(run):
+                return Found("fits", "")
+            begun(run)
+            return Found("begun", "")
+    except BadInput as error:
+        line = " ".join(str(error).split())
+        named = re.search(r"config\b|--", line) is not None
+        return Found("refused" if named else "refused, no key named", line)
+    except loop.Diverged as error:
+        return Found("diverged", str(error))
+    except BaseException as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        ours = [f for f in traceback.extract_tb(error.__traceback__) if "latentgen/" in f.filename]
+        place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else last.filename
+        return Found(f"{type(error).__name__} at {place}", " ".join(str(error).split())[:200])
+
+
+def _noise(name: str, data_dir: Path, manual_dir: Any) -> DataSet:
+    """In place of sets that come out of files, with few examples; other names as ever."""
+    if name not in originals.ORIGINALS:
+        return _from_tfds(name, data_dir, manual_dir)
+    random = np.random.default_rng(0)
+
+    def split(n: int) -> Examples:
+        x = random.integers(0, 256, (n, 28, 28, 1), np.uint8)
+        return Examples(x, np.arange(n, dtype=np.int32) % 10)
+
+    return DataSet(name, "0.0.0", "noise", {"train": split(6_000), "test": split(1_000)})
+
+
+_from_tfds, _load = sources._from_tfds, sources.load
+
+
+@contextlib.contextmanager
+def stand_ins() -> Iterator[None]:
+    """Inside, data sets are at hand: each is made once, and none is downloaded."""
+    stacked, kept = sources.TRAIN, functools.lru_cache(maxsize=32)(_load)
+    sources._from_tfds, sources.TRAIN, sources.load = _noise, 6_000, kept
+    try:
+        yield
+    finally:
+        sources._from_tfds, sources.TRAIN, sources.load = _from_tfds, stacked, _load
+
+
+def study(number: int, every: int, start: int) -> tuple[Counter[str], list[tuple[Case, Found]]]:
+    """How many cases ended in which way, and those that ended in none of the good ones."""
+    counts: Counter[str] = Counter()
+    known: set[str] = set()
+    bad: list[tuple[Case, Found]] = []
+
+    @settings(
+        max_examples=number,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @seed(start)
+    @given(cases())
+    def each(case: Case) -> None:
+        found = ended(case, known)
+        counts[found.end] += 1
+        if found.end == "fits" and counts["fits"] % every == 0:
+            found = ended(case, known, train=True)
+            counts[f"of which run: {found.end}"] += 1
+        if found.end not in ("refused", "fits", "begun", "diverged"):
+            bad.append((case, found))
+            print(json.dumps({"config": case.config, "words": case.words, **found._asdict()}))
+        if counts.total() % 200 == 0:
+            jax.clear_caches()  # thousands of programs, none of which comes again
+            print(dict(counts), len(known), flush=True)
+
+    each()
+    return counts, bad
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--cases", type=int, default=10_000)
+    options.add_argument("--run", type=int, default=50, help="of those that pass, one of so many")
+    options.add_argument("--seed", type=int, default=None)
+    options.add_argument("--json", type=Path)
+    asked = options.parse_args()
+    start = secrets.randbits(32) if asked.seed is None else asked.seed
+    warnings.filterwarnings("error", category=RuntimeWarning)
+    with stand_ins(), tempfile.TemporaryDirectory() as place:
+        set_hypothesis_home_dir(place)  # else a folder is left where this was started
+        counts, bad = study(asked.cases, asked.run, start)
+    print(f"seed {start}")
+    for end, count in counts.most_common():
+        print(f"{count:7,} {end}")
+    if asked.json:
+        lines = [{"case": case._asdict(), **found._asdict()} for case, found in bad]
+        told = {"seed": start, "counts": counts, "bad": lines}
+        asked.json.write_text(json.dumps(told, indent=1))
+
+
+if __name__ == "__main__":
+    main()

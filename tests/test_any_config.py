@@ -1,0 +1,183 @@
+"""Any override of any config is refused in one line that names a key, or the run begins well.
+
+Here 200 cases, always the same; `python -m experiments.studies.any_config` draws thousands anew.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from absl import flags
+from doors import ROOT
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+from ml_collections import config_flags
+from small import config
+from test_config import config_of
+
+from experiments.studies.any_config import Case, cases, ended, stand_ins
+from latentgen import build, door, runner
+from latentgen.core.types import Method
+from latentgen.errors import BadInput
+from latentgen.launchers.plan import changed
+from latentgen.training import loop, memory
+
+set_hypothesis_home_dir(
+    Path(tempfile.gettempdir(), "latentgen-hypothesis")
+)  # not into the checkout
+
+# ml_collections' own way to load a file.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+KNOWN: set[str] = set()
+ENDS: Counter[str] = Counter()
+TRACED = 3  # of all cases, one of so many has its functions traced, if it comes so far
+RUN = 20  # of the cases that pass, one of so many is trained
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _data_at_hand() -> Iterator[None]:
+    with stand_ins():
+        yield
+
+
+@settings(
+    max_examples=200,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(cases())
+def test_any_override_is_refused_in_one_line_or_the_run_begins(case: Case) -> None:
+    found = ended(case, KNOWN, shapes=ENDS.total() % TRACED == 0)
+    ENDS[found.end] += 1
+    if found.end == "fits" and ENDS["fits"] % RUN == 0:
+        found = ended(case, KNOWN, train=True)
+        ENDS[f"of which run: {found.end}"] += 1
+    assert found.end in ("refused", "fits", "begun", "diverged"), (case, found)
+
+
+def test_there_were_enough_of_each() -> None:
+    assert ENDS["refused"] >= 50
+    assert ENDS["fits"] >= 40
+    assert ENDS["of which run: begun"] >= 2
+
+
+def flagged(*words: str) -> dict:
+    argv = ["run", f"--config={ROOT}/experiments/vae.py", *words]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    door.parsed(argv, door.check_config, values)
+    return values.config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--config.steps=abc", "config.steps=abc"),
+        ("--config.steps=0x" + "f" * 5_000, "cannot be parsed|too long to be written"),
+        ("--config.encoder.hidden=" + "-" * 100_000 + "1", "cannot be parsed"),
+        ("--config.encoder.hidden=b'a',", r"config.encoder.hidden=\(b'a',\) must be plain data"),
+        ("--config.encoder.hidden=0x" + "f" * 5_000 + ",", "config.encoder.hidden"),
+        ("--config.encoder.hidden=1e999,", r"config.encoder.hidden=\(inf,\) must be plain data"),
+        ("--config.=3", "--config.=3 cannot be parsed|--config. is not a key"),
+        ("--config.encoder=3", "config.encoder=3"),
+    ],
+    ids=range(8),
+)
+def test_what_the_flags_cannot_take_is_told(word: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as error:
+        flagged(word)
+    assert len(str(error.value)) < 110_000
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("vae", {"optimizer.lr": 1e39}, "optimizer.lr=1e\\+39 must be at most 1.7"),
+        ("vae", {"optimizer.lr": 1e-39}, "optimizer.lr=1e-39 must be above 0"),
+        ("vae", {"method.beta": 10**400}, "method.beta=10*0 must be at most"),
+        ("vae", {"method.samples": 2**21}, "samples=2097152 must be at most 1048576"),
+        ("vae", {"encoder.hidden": (2**63,)}, "must be a tuple of whole numbers from 1 to 1048576"),
+        ("vae", {"encoder.hidden": (4,) * 101}, "encoder.hidden has 101 sizes; at most 100 fit"),
+        ("vae", {"method.code_dim": 2**16, "method.posterior": "full"}, "code_dim=65536 .*1024"),
+        ("gan", {"discriminator.network": "twin"}, "discriminator.network='twin' halves"),
+        (
+            "gan",
+            {"steps": 2**30, "method.discriminator_steps": 4},
+            "discriminator_steps=4 times config.steps=1073741824 must be at most 2147483647",
+        ),
+    ],
+)
+def test_a_size_or_number_out_of_bounds_is_named(file: str, changes: dict, said: str) -> None:
+    found = config_of(file)
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        part = found
+        for name in path:
+            part = part[name]
+        part[last] = value
+    with pytest.raises(BadInput, match=said):
+        build.experiment(found).plan.wire((8, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"generator.hidden": (2**20, 2**20)}, r"config.generator.hidden=\[1048576, 1048576\] is"),
+        ({"steps": 2**31 - 1, "every.log": 2**31 - 1}, "config.every.log=2147483647 is"),
+        ({"method.discriminator_steps": 2**20, "batch_size": 512}, "discriminator_steps=1048576 "),
+        ({"data.pad_to": 4096}, r"config.data.pad_to=4096 would make .* of digits"),
+    ],
+)
+def test_what_cannot_fit_into_memory_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, said: str
+) -> None:
+    monkeypatch.setattr(memory, "machine", lambda: 16 * 2**30)
+    every = {f"every.{name}": changes.get("every.log", 10) for name in build.Every._fields}
+    plain = changed(config(), {**every, **changes})
+
+    def checked() -> None:
+        run = runner.load(tmp_path / "run", plain, None, None)
+        runner.check_memory(run, runner.feed_of(run))
+
+    with pytest.raises(BadInput, match=said):
+        checked()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_array_of_a_step_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner.load(tmp_path / "run", changed(config(), {}), None, None)
+    feed = runner.feed_of(run)
+    state = memory.total(jax.eval_shape(run.method.init, run.key))
+    data = memory.total(feed.resident)
+    monkeypatch.setattr(memory, "machine", lambda: 8 * (state + data))
+    runner.check_memory(run, feed)
+    monkeypatch.setattr(memory, "machine", lambda: state + data + 1_000)
+    with pytest.raises(BadInput, match=r"an array float32 \d+x\d+"):
+        runner.check_memory(run, feed)
+
+
+def test_what_is_traced_to_be_checked_is_not_traced_again(tmp_path: Path) -> None:
+    run = runner.load(tmp_path / "run", changed(config(), {}), None, None)
+    feed, traces = runner.feed_of(run), []
+
+    def step(*inputs):
+        traces.append(1)
+        return run.method.step(*inputs)
+
+    method: Method = run.method._replace(step=step)
+    chunk = loop.program(method, feed, donate=True)
+    runner.check_memory(run._replace(method=method), feed, chunk)
+    before = len(traces)
+    assert before > 0
+    steps = loop.train(
+        *(chunk, feed, run.looks.init(run.key), 0, 10, 10, run.key, lambda step, said: None, ())
+    )
+    assert jax.tree.leaves(steps)
+    assert len(traces) == before
