@@ -44,7 +44,13 @@ class Record:
             stack.enter_context(workdir.lock(run.folder))
             workdir.sign(run.folder, run.config, identity(run))
             self._heart = status.Heart(run.folder)
-            self.checkpoints = stack.enter_context(Checkpoints(run.folder / workdir.CHECKPOINTS))
+            try:
+                saved = Checkpoints(run.folder / workdir.CHECKPOINTS)
+            except Exception as error:
+                with contextlib.suppress(OSError):
+                    self._heart.end(*_verdict(error))
+                raise
+            self.checkpoints = stack.enter_context(saved)
             self._held = stack.pop_all()
         return self
 
@@ -55,15 +61,22 @@ class Record:
         trace: TracebackType | None,
     ) -> None:
         with self._held:
-            if not self._ended:
+            if self._ended:
+                return
+            # What has ended the run is told, not that the same disk takes no last words either.
+            calm = contextlib.suppress(OSError) if error else contextlib.nullcontext()
+            if error and self._log is not None:
+                with calm:
+                    self._log.close()
+            with calm:
                 self.end(*_verdict(error))
 
     def end(self, verdict: str, reason: str | None = None) -> None:
         """Closes the log and tells how the run ended; the folder stays held."""
-        self._ended = True
         if self._log is not None:
             self._log.close()
         self._heart.end(verdict, reason)
+        self._ended = True
 
     def give_up(self, reason: str) -> None:
         """Tells only why, where the process is about to end whatever it is doing."""
@@ -139,7 +152,9 @@ class Record:
             more: what else the summary should say.
         """
         self.end(status.DONE)
+        self._ended = False  # until it has its figures it may still fail
         workdir.write_json(self.run.folder / SUMMARY, summary(self.run, self.seconds) | more)
+        self._ended = True
 
 
 def _verdict(error: BaseException | None) -> tuple[str, str | None]:

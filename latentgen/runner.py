@@ -208,7 +208,9 @@ def _looked(run: Run, state: PyTree) -> list[Any]:
 
 
 def _traced(look: Any, *inputs: PyTree) -> Any:
-    return look.func.trace(*look.args, *inputs)
+    """What a look computes; the trace of one that `looks` has made is kept for its call."""
+    jitted: Any = look.func if isinstance(look, partial) else jax.jit(look)
+    return jitted.trace(*getattr(look, "args", ()), *inputs)
 
 
 def _largest_size(config: Mapping[str, Any]) -> str:

@@ -225,7 +225,7 @@ BAD = {
     "batch larger than the split": (["--config.batch_size=1398"], ["batch_size=1398", "1397"]),
     "no steps": (["--config.steps=0"], ["config.steps=0", "at least 1"]),
     "negative size": (["--config.method.code_dim=-2"], ["code_dim=-2", "at least 1"]),
-    "zero width": (["--config.encoder.hidden=(8,0)"], ["encoder.hidden", "at least 1"]),
+    "zero width": (["--config.encoder.hidden=(8,0)"], ["encoder.hidden", "from 1 to"]),
     "dropout": (["--config.encoder.dropout=1.5"], ["encoder.dropout=1.5"]),
     "learning rate": (["--config.optimizer.lr=-1"], ["optimizer.lr=-1.0", "above 0"]),
     "nan": (["--config.optimizer.lr=nan"], ["optimizer.lr=nan"]),

@@ -5,43 +5,43 @@ Their names begin with latentgen_, so that both may live in one data_dir.
 """
 
 import contextlib
+import hashlib
+import http.client
 import io
 import os
-import tempfile
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download.checksums import UrlInfo
 
-from latentgen.data import originals
+from latentgen.data import folders, originals
+from latentgen.data.originals import Original
 from latentgen.errors import BadInput
 
-REACH_SECONDS = 15.0
+SILENT = 30.0
+"""Seconds without a byte after which a download is given up."""
+SLOWEST = 10_000
+"""Bytes a second, over a whole file: a slower download is given up."""
+BLOCK = 2**16
+
+Arrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""split -> its images and labels."""
 
 
 class _FromOriginals(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A set made of original files: those in `files`, else downloaded."""
+    """A set made of the arrays of its original files."""
 
     VERSION = tfds.core.Version(originals.VERSION)
     source = ""
 
-    def __init__(self, *, files: originals.Files | None = None, **kwargs: Any) -> None:
-        self._files = files
+    def __init__(self, *, arrays: Arrays | None = None, **kwargs: Any) -> None:
+        self._arrays = arrays or {}
         super().__init__(**kwargs)
-
-    @property
-    def url_infos(self) -> dict[str, UrlInfo]:
-        """Sizes and checksums that the download manager insists on."""
-        return {
-            o.url: UrlInfo(size=tfds.core.utils.Size(o.size), checksum=o.sha256, filename=o.file)
-            for split in originals.ORIGINALS[self.source].values()
-            for o in split
-        }
 
     def _info(self) -> tfds.core.DatasetInfo:
         image = tfds.features.Tensor(shape=(28, 28, 1), dtype=np.uint8, encoding="bytes")
@@ -56,12 +56,7 @@ class _FromOriginals(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        files = self._files or dl_manager.download(
-            {s: [o.url for o in split] for s, split in originals.ORIGINALS[self.source].items()}
-        )
-        # All is verified before the first example is written.
-        splits = {s: originals.arrays(self.source, s, list(map(Path, f))) for s, f in files.items()}
-        return {split: self._generate_examples(*xs) for split, xs in splits.items()}
+        return {split: self._generate_examples(*xs) for split, xs in self._arrays.items()}
 
     def _generate_examples(
         self, images: np.ndarray, labels: np.ndarray
@@ -125,19 +120,18 @@ def prepare(name: str, data_dir: Path, files: originals.Files | None) -> Path:
             f"config.data.data_dir={str(data_dir)!r} must be a folder one can write to: {error}."
         ) from None
     try:
-        with tempfile.TemporaryDirectory(prefix=".latentgen_", dir=data_dir) as scratch:
-            builder = BUILDERS[name](data_dir=scratch, files=files)
+        with folders.scratch(data_dir) as scratch:
+            files = files or _download(name, scratch)
+            # All is verified before the first example is written.
+            arrays = {s: originals.arrays(name, s, list(map(Path, f))) for s, f in files.items()}
+            builder = BUILDERS[name](data_dir=scratch, arrays=arrays)
             with contextlib.redirect_stdout(io.StringIO()):
-                _run(builder, name, files is None)
+                builder.download_and_prepare(file_format="array_record")
             done = Path(builder.data_dir)
+            folders.write_digests(done, _digests(arrays))
             final = data_dir / done.relative_to(scratch)
             final.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.rename(done, final)
-            except OSError:
-                # Another process may have been faster; its set is as good.
-                if not (final / "dataset_info.json").is_file():
-                    raise
+            _arrive(done, final)
     except BaseException:
         if new:
             with contextlib.suppress(OSError):
@@ -146,32 +140,74 @@ def prepare(name: str, data_dir: Path, files: originals.Files | None) -> Path:
     return final
 
 
-def _run(builder: tfds.core.DatasetBuilder, name: str, downloads: bool) -> None:
-    first, *rest = (o for split in originals.ORIGINALS[name].values() for o in split)
-    config = tfds.download.DownloadConfig(force_checksums_validation=True)
+def _digests(arrays: Arrays) -> dict[str, str]:
+    return {
+        f"{split}_{kind}": folders.digest(rows)
+        for split, both in arrays.items()
+        for kind, rows in zip(("x", "label"), both, strict=True)
+    }
+
+
+def _arrive(done: Path, final: Path) -> None:
+    """Renames a whole set to its place, where another process's may be already."""
     try:
-        if downloads:
-            _reach(first.url)
-        builder.download_and_prepare(download_config=config, file_format="array_record")
-    except BadInput:
+        os.rename(done, final)
+    except OSError:
+        if (final / "dataset_info.json").is_file():  # it was faster; its set is as good
+            return
+        if final.exists():
+            raise BadInput(
+                f"{final} is there but is no prepared set: dataset_info.json is missing; remove "
+                "it to have the set prepared anew."
+            ) from None
         raise
-    except Exception as error:
-        if not downloads:
-            raise
+
+
+def _download(name: str, folder: Path) -> dict[str, list[Path]]:
+    """The original files of a set, in a folder.
+
+    Raises:
+        BadInput: one of them did not come, or is not the original.
+    """
+    every = originals.ORIGINALS[name]
+    try:
+        return {split: [_fetch(o, folder) for o in split_] for split, split_ in every.items()}
+    except (OSError, http.client.HTTPException) as error:
+        names = ", ".join(o.file for split in every.values() for o in split)
         raise BadInput(
-            f"config.data.name={name!r}: the download of {first.url} and {len(rest)} more failed "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Put the files "
-            f"{', '.join(o.file for o in (first, *rest))} into a folder and name it in "
-            "--manual_dir."
+            f"config.data.name={name!r}: the download failed ({' '.join(str(error).split())}). "
+            f"Try again, or put the files {names} into a folder and name it in --manual_dir."
         ) from error
 
 
-def _reach(url: str) -> None:
-    """Fails within seconds where there is no network; TFDS would try for minutes."""
-    request = urllib.request.Request(url, method="HEAD")
-    # A server that answers at all is left to the download itself.
-    with (
-        contextlib.suppress(urllib.error.HTTPError),
-        urllib.request.urlopen(request, timeout=REACH_SECONDS),
-    ):
-        pass
+def _fetch(original: Original, folder: Path) -> Path:
+    """Downloads a file, in bounded time.
+
+    Raises:
+        OSError: it did not come, or what came is not the original; says which file and why.
+    """
+    path, began, size = folder / original.file, time.monotonic(), 0
+    found = hashlib.sha256()
+    wanted = f"wanted {original.size} bytes of sha256 {original.sha256}"
+    try:
+        with urllib.request.urlopen(original.url, timeout=SILENT) as answer, open(path, "wb") as to:
+            while size <= original.size and (block := answer.read1(BLOCK)):
+                size += len(block)
+                found.update(block)
+                to.write(block)
+                if time.monotonic() - began > SILENT + size / SLOWEST:
+                    raise TimeoutError(f"slower than {SLOWEST} bytes a second")
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.filename == str(path):  # the disk, not the network
+            raise
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise OSError(f"{original.url}: {why} after {size} bytes; {wanted}") from error
+    if size > original.size:
+        raise OSError(f"{original.url}: more than {original.size} bytes came; {wanted}")
+    if size < original.size:
+        raise OSError(f"{original.url}: the connection ended after {size} bytes; {wanted}")
+    if found.hexdigest() != original.sha256:
+        raise OSError(f"{original.url}: wrong checksum: sha256 {found.hexdigest()}; {wanted}")
+    return path

@@ -155,12 +155,30 @@ def read(original: Original, path: Path) -> bytes:
         content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (EOFError, OSError, zlib.error) as error:
         raise BadInput(
-            f"{path} is truncated or damaged ({error}): sha256 {found}, {wanted}."
+            f"{path} is truncated or damaged ({error}): sha256 {found}, {wanted}. "
+            f"Get it anew from {original.url}."
         ) from None
     inside = hashlib.sha256(content).hexdigest()
     if found != original.sha256 and inside != original.content:
-        raise BadInput(f"{path} has the wrong checksum: sha256 {inside} inside, {wanted}.")
+        raise BadInput(
+            f"{path} has the wrong checksum: sha256 {inside} inside, {wanted}. It is "
+            f"{_kind(found, inside, content)}. Get it anew from {original.url}."
+        )
     return content
+
+
+def _kind(found: str, inside: str, content: bytes) -> str:
+    """What a file that is not the wanted one is, in words."""
+    for name, splits in ORIGINALS.items():
+        for original in (o for split in splits.values() for o in split):
+            if found == original.sha256 or inside == original.content:
+                return f"the {original.file} of {name}"
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or content[3] not in (1, 3):
+        return f"no IDX file of bytes (it begins with {content[:4].hex() or 'nothing'})"
+    rank = content[3]
+    sizes = [int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(1, rank + 1)]
+    there = len(content) - 4 - 4 * rank
+    return f"an IDX file of {'x'.join(map(str, sizes))} bytes, of which {max(there, 0)} are there"
 
 
 def _parse_idx(content: bytes) -> UInt8[np.ndarray, "..."]:

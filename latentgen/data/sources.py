@@ -28,7 +28,6 @@ import math
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from latentgen.data import originals, toys
+from latentgen.data import folders, originals, toys
 from latentgen.data.stacked import PREFIX, TRAIN, stacked
 from latentgen.errors import BadInput, choose
 
@@ -56,11 +55,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LazyRows:
-    """uint8 images, of which `read` decodes those at the positions it is given."""
+    """uint8 images, of which `read` decodes those at the positions it is given.
+
+    digest: sha256 of the files they are in.
+    """
 
     read: Callable[[Sequence[int]], np.ndarray]
     positions: range
     example: tuple[int, ...]
+    digest: str
 
     @property
     def dtype(self) -> np.dtype:
@@ -154,16 +157,19 @@ def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
     """What a result must say about its data, as plain JSON.
 
     The sha256 is of all labels and images in the order train, validation, test, thus the same
-    however many are held out; of splits that stay in their files, of 1,000 images spread evenly.
+    however many are held out; of splits that stay in their files, of these files.
     """
     digest = hashlib.sha256()
+    files = set()
     for examples in dataset.splits.values():
         digest.update(np.ascontiguousarray(examples.label).data)
     for examples in dataset.splits.values():
         x = examples.x
-        if not isinstance(x, np.ndarray):
-            x = x.take(np.linspace(0, len(x) - 1, 1_000).astype(int), axis=0)
-        digest.update(np.ascontiguousarray(x).data)
+        if isinstance(x, np.ndarray):
+            digest.update(np.ascontiguousarray(x).data)
+        elif x.digest not in files:  # train and validation may lie in the same
+            files.add(x.digest)
+            digest.update(x.digest.encode())
     return {
         "name": dataset.name,
         "version": dataset.version,
@@ -283,9 +289,14 @@ def prepared(data_dir: Path) -> dict[str, Path]:
 
 
 def _is_array_record(folder: Path) -> bool:
-    return (
-        json.loads((folder / "dataset_info.json").read_text()).get("fileFormat") == "array_record"
-    )
+    path = folder / "dataset_info.json"
+    try:
+        return json.loads(path.read_text()).get("fileFormat") == "array_record"
+    except (ValueError, AttributeError) as error:
+        raise BadInput(
+            f"{path} is damaged ({' '.join(str(error).split())[:200]}); remove {folder} to have it "
+            "prepared anew."
+        ) from None
 
 
 def _from_tfds(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | None) -> DataSet:
@@ -334,16 +345,13 @@ def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
     files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir())
     key = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     cache = data_dir / "latentgen_arrays" / name / folder.name / key
-    try:
-        arrays = {p.stem: np.load(p, mmap_mode="r") for p in cache.glob("*.npy")}
-    except (OSError, ValueError, EOFError) as error:
-        _log.warning("the decoded arrays in %s are damaged (%s); decoding anew", cache, error)
-        shutil.rmtree(cache, ignore_errors=True)
-        arrays = {}
+    arrays, digests = _cached(cache)
     splits = _splits(arrays)
     if not splits or not all("x" in examples for examples in splits.values()):
         try:
-            splits = _decode(name, folder, splits)
+            splits = _decode(name, folder, splits, digests)
+            found = _digests(splits)
+            _compare(folders.read_digests(folder), found)
         except BadInput:
             raise
         except Exception as error:
@@ -353,8 +361,45 @@ def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
                 f"({type(error).__name__}: {why}); remove it to have it prepared anew."
             ) from error
         if not arrays:
-            _save_arrays(cache, splits)
+            _save_arrays(cache, splits, found)
     return DataSet(name, folder.name, origin, {s: Examples(**e) for s, e in splits.items()})
+
+
+def _cached(cache: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays in a cache and the digests it is signed with; none where they do not agree."""
+    if not cache.is_dir():
+        return {}, {}
+    try:
+        digests = folders.read_digests(cache)
+        if digests is None:
+            raise ValueError(f"{folders.DIGESTS} is missing")
+        arrays = {p.stem: np.load(p, mmap_mode="r") for p in cache.glob("*.npy")}
+        found = {name: folders.digest(rows) for name, rows in arrays.items()}
+        _compare({n: d for n, d in digests.items() if not n.endswith("_files")}, found)
+        return arrays, digests
+    except (OSError, ValueError, EOFError) as error:
+        _log.warning("the decoded arrays in %s are damaged (%s); decoding anew", cache, error)
+        shutil.rmtree(cache, ignore_errors=True)
+        return {}, {}
+
+
+def _digests(splits: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Of all arrays, 'train_x', ..., and of the files that others are in, 'train_files'."""
+    found = {}
+    for split, examples in splits.items():
+        for kind, rows in examples.items():
+            if isinstance(rows, np.ndarray):
+                found[f"{split}_{kind}"] = folders.digest(rows)
+            else:
+                found[f"{split}_files"] = rows.digest
+    return found
+
+
+def _compare(signed: dict[str, str] | None, found: dict[str, str]) -> None:
+    """Raises ValueError where arrays are not those that were signed."""
+    if signed is not None and signed != found:
+        names = sorted(n for n in signed.keys() | found if signed.get(n) != found.get(n))
+        raise ValueError(f"{', '.join(names)}: not what was written")
 
 
 def _splits(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -366,27 +411,43 @@ def _splits(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _save_arrays(cache: Path, splits: dict[str, dict[str, Any]]) -> None:
+def _save_arrays(cache: Path, splits: dict[str, dict[str, Any]], digests: dict[str, str]) -> None:
     """All or nothing, harmless when several processes do it at once; without it all works too."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=cache.parent) as scratch:
-            done = Path(scratch, "arrays")
+        with folders.scratch(cache.parent) as scratch:
+            done = scratch / "arrays"
             done.mkdir()
             for split, examples in splits.items():
                 for kind, rows in examples.items():
                     if isinstance(rows, np.ndarray):
                         np.save(done / f"{split}_{kind}.npy", rows)
+            folders.write_digests(done, digests)
             os.rename(done, cache)
     except OSError as error:
         if not cache.is_dir():
             _log.warning("decoded arrays are not cached: %s", error)
 
 
+def _check_files(split: str, paths: Sequence[Path], examples: int) -> None:
+    """Raises ValueError where a split's files do not hold as many records as they should."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    found = 0
+    for path in paths:
+        reader = ArrayRecordReader(str(path))
+        try:
+            found += reader.num_records()
+        finally:
+            reader.close()
+    if found != examples:
+        raise ValueError(f"{split} has {found} records, dataset_info.json says {examples}")
+
+
 def _decode(
-    name: str, folder: Path, known: dict[str, dict[str, np.ndarray]]
+    name: str, folder: Path, known: dict[str, dict[str, np.ndarray]], digests: dict[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """A prepared set's splits, from its records but for the labels that are known already.
+    """A prepared set's splits, from its records but for what is known already.
 
     The images of splits above `LAZY_ABOVE` stay in their files.
     """
@@ -404,6 +465,9 @@ def _decode(
         )
     if "train" not in builder.info.splits:
         raise BadInput(f"config.data.name={name!r}: {folder} has no split 'train'.")
+    paths = {s: [Path(p) for p in i.filepaths] for s, i in builder.info.splits.items()}
+    for s, info in builder.info.splits.items():
+        _check_files(s, paths[s], info.num_examples)
     labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
     # TFDS's own binarized MNIST counts 0 and 1; here white is 255 everywhere.
     white = np.uint8(255 if folder.parent.name == "binarized_mnist" else 1)
@@ -423,7 +487,8 @@ def _decode(
                 skip = {"image": tfds.decode.SkipDecoding()}
                 records = builder.as_data_source(which, decoders=skip)
                 label = np.fromiter((r["label"] for r in records), np.int32, n)
-            return {"x": LazyRows(read, range(n), tuple(shape)), "label": label}
+            digest = digests.get(f"{which}_files") or folders.digest_files(paths[which])
+            return {"x": LazyRows(read, range(n), tuple(shape), digest), "label": label}
         x = np.empty((n, *shape), np.uint8)
         for start in range(0, n, 1_000):
             at = range(start, min(start + 1_000, n))

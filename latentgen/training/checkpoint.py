@@ -8,12 +8,14 @@ page cache. So a saved step gets a manifest, a digest of every file; a restore c
 shapes and dtypes before it asks Orbax, and a digest of every leaf after it.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +30,10 @@ from latentgen.training import workdir
 from latentgen.training.distributed import several
 
 MANIFEST = Path("record", "manifest.json")
+# tensorstore's words
+OS_ERROR = re.compile(r"os_error_code=\W*(\d+)|OS error (\d+)")
+LOCAL_FILE = re.compile(r'local file "([^"]+)"')
+
 ATTEMPTS = 5  # a reader beside a busy writer: how often the newest may vanish under its hands
 
 
@@ -113,20 +119,21 @@ class Checkpoints:
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._args = ocp.args
-        if not read_only:
-            self._path.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(
-            self._path,
-            item_names=("state", "record"),
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=None if read_only else keep,
-                create=False,
-                read_only=read_only,
-                cleanup_tmp_directories=not read_only,
-                enable_async_checkpointing=False,
-                **_alone(ocp),
-            ),
-        )
+        with _written(self._path):
+            if not read_only:
+                self._path.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(
+                self._path,
+                item_names=("state", "record"),
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=None if read_only else keep,
+                    create=False,
+                    read_only=read_only,
+                    cleanup_tmp_directories=not read_only,
+                    enable_async_checkpointing=False,
+                    **_alone(ocp),
+                ),
+            )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -137,7 +144,9 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        # Orbax says once more what has ended the run, in other words.
+        with contextlib.suppress(Exception) if error else _written(self._path):
+            self.close()
 
     def close(self) -> None:
         """Lets go of Orbax's threads."""
@@ -160,7 +169,8 @@ class Checkpoints:
         """Deletes the checkpoints of later steps, which a run that goes on from here saves anew."""
         for later in self.steps():
             if later > step:
-                self._manager.delete(later)
+                with _written(self._path / str(later)):
+                    self._manager.delete(later)
 
     def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
         """Writes checkpoint `step`; when it returns, the checkpoint is complete.
@@ -169,6 +179,9 @@ class Checkpoints:
             step: updates done.
             state: a tree of arrays.
             meta: what else belongs to it, as JSON.
+
+        Raises:
+            OSError: it cannot be written; names a path.
         """
         leaves = describe(state)
         record = json.loads(json.dumps({"step": step, "meta": meta, "leaves": leaves}))
@@ -176,18 +189,19 @@ class Checkpoints:
             raise RuntimeError(f"{str(self._path)!r} was opened for reading only")
         # Of several processes Orbax expects that each saves its part of a device's array.
         as_array = np.asarray if several() else jnp.asarray
-        self._manager.save(
-            step,
-            args=self._args.Composite(
-                state=self._args.StandardSave(
-                    # Orbax refuses arrays without elements: their shape is all there is to know.
-                    {path: as_array(x) for path, x in by_path(state).items() if np.size(x)}
+        with _written(self._path / str(step)):
+            self._manager.save(
+                step,
+                args=self._args.Composite(
+                    state=self._args.StandardSave(
+                        # Orbax refuses arrays without elements, of which the shape is all there is.
+                        {path: as_array(x) for path, x in by_path(state).items() if np.size(x)}
+                    ),
+                    record=self._args.JsonSave(record | {"sha256": _sha256(record)}),
                 ),
-                record=self._args.JsonSave(record | {"sha256": _sha256(record)}),
-            ),
-            force=True,  # without it Orbax skips a step below the newest in silence
-        )
-        _seal(self._path / str(step))
+                force=True,  # without it Orbax skips a step below the newest in silence
+            )
+            _seal(self._path / str(step))
 
     def restore(self, step: int | None, like: PyTree) -> tuple[int, PyTree, dict[str, Any]]:
         """Reads checkpoint `step`, or the newest, bitwise as it was saved.
@@ -311,6 +325,40 @@ class Checkpoints:
                 raise Damaged(f"checkpoint {step} is damaged: {path} is not what was saved")
         leaves = [flat[path] for path in targets]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), record["meta"]
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Inside, what Orbax and tensorstore say of a failed write, in many types, is an OSError.
+
+    It names the file where one is told, else `path`.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = _os_error(error)
+        if found is None:
+            raise
+        number, name = found
+        raise OSError(number, os.strerror(number), name or str(path)) from error
+
+
+def _os_error(error: BaseException) -> tuple[int, str | None] | None:
+    """(errno, file) of what the system refused somewhere below this error."""
+    ahead: list[BaseException | None] = [error]
+    seen: list[BaseException] = []
+    while ahead:
+        now = ahead.pop(0)
+        if now is None or any(now is other for other in seen):
+            continue
+        seen.append(now)
+        if isinstance(now, OSError) and now.errno is not None:
+            return now.errno, now.filename
+        if told := OS_ERROR.search(str(now)):
+            file = LOCAL_FILE.search(str(now))
+            return int(told[1] or told[2]), file and file[1]
+        ahead += [now.__cause__, now.__context__, *getattr(now, "exceptions", ())]
+    return None
 
 
 def _alone(ocp: Any) -> dict[str, Any]:

@@ -4,9 +4,11 @@ import contextlib
 import io
 import json
 import os
+import socket
+import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat, TextIO
 
@@ -15,6 +17,7 @@ from latentgen.training import workdir
 
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
+START = {"status": 1}  # SessionLog.START
 
 
 def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -85,8 +88,8 @@ class Log:
             steps = [line["step"] for line in figures(file)]
             kept = [line + "\n" for line, n in zip(lines, steps, strict=True) if n <= resume_step]
         workdir.write_bytes(file, "".join(kept).encode())
-        self._file = open(file, "a")  # noqa: SIM115
-        self._events: Any = None
+        self._file = _Appended(file)
+        self._events: _Appended | None = None
 
     def write(
         self, step: int, seconds: float, split: str, values: Mapping[str, SupportsFloat]
@@ -101,10 +104,9 @@ class Log:
         """
         row: dict[str, Any] = {"step": int(step), "seconds": float(seconds), "split": split}
         row |= {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps(workdir.words(row), allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._tensorboard().add_scalar(f"{split}/{name}", float(value), step)
+        self._file.write(json.dumps(workdir.words(row), allow_nan=False).encode() + b"\n")
+        shown = [{"tag": f"{split}/{name}", "simple_value": float(v)} for name, v in values.items()]
+        self._show(step, shown)
 
     def image(self, step: int, name: str, png: bytes, shape: tuple[int, ...]) -> None:
         """Shows a picture in TensorBoard.
@@ -113,39 +115,86 @@ class Log:
             png: the picture's file: encoding it takes longer than all the rest.
             shape: (height, width, channels)
         """
-        events = self._tensorboard()
-        from tensorboardX.proto.summary_pb2 import Summary
-
         height, width, channels = shape
-        shown = Summary.Image(
-            height=height, width=width, colorspace=channels, encoded_image_string=png
-        )
-        summary = Summary(value=[Summary.Value(tag=name, image=shown)])
-        events.file_writer.add_summary(summary, step)
+        image = {"height": height, "width": width, "colorspace": channels}
+        self._show(step, [{"tag": name, "image": image | {"encoded_image_string": png}}])
 
     def flush(self) -> None:
-        """Brings the record to the disk; TensorBoard's writer has a queue, and follows soon."""
-        os.fsync(self._file.fileno())
+        """Brings the record and the view to the disk."""
+        self._file.flush()
         if self._events is not None:
             self._events.flush()
 
     def close(self) -> None:
-        """Writes what is left and closes the files."""
-        self.flush()
-        self._file.close()
-        if self._events is not None:
-            self._events.close()
+        """Closes the files, which the disk has then; also after an error, and more than once."""
+        with contextlib.ExitStack() as stack:
+            for file in (self._file, self._events):
+                if file is not None:
+                    stack.callback(file.close)
 
-    def _tensorboard(self) -> Any:
+    def _show(self, step: int, values: Sequence[Mapping[str, Any]]) -> None:
+        """Writes an event for each value, in this thread: a failed write ends the run.
+
+        tensorboardX's own writer has a thread, which would die of it; who then writes more waits
+        for its queue for ever.
+        """
         if self._events is None:
-            with unfound("torch"):  # imported wherever it is installed, which takes a second
-                from tensorboardX import SummaryWriter
-
             # TensorBoard then hides what a killed run wrote beyond the checkpoint.
-            self._events = SummaryWriter(
-                str(self._folder / EVENTS), purge_step=self._resume_step + 1
-            )
-        return self._events
+            purge = _event(step=self._resume_step + 1, session_log=START)
+            self._events = _events_file(self._folder / EVENTS)
+            self._events.write(_event(file_version="brain.Event:2") + purge)
+        events = [_event(step=int(step), summary={"value": [value]}) for value in values]
+        self._events.write(b"".join(events))
+
+
+class _Appended:
+    """A file that grows by whole pieces, each of which is handed to the system at once."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+
+    def write(self, piece: bytes) -> None:
+        """Adds all of a piece; none of it where that fails and the file can still be cut."""
+        end = self._file.tell()
+        try:
+            with workdir.naming(self._path):
+                workdir.write_all(self._file, piece)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            raise
+
+    def flush(self) -> None:
+        """Brings it to the disk."""
+        with workdir.naming(self._path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """The same, and ends it."""
+        if not self._file.closed:
+            with self._file:
+                self.flush()
+
+
+def _events_file(folder: Path) -> _Appended:
+    """A new file of events; several may begin in a second."""
+    folder.mkdir(exist_ok=True)
+    now = time.time()
+    name = f"events.out.tfevents.{int(now)}.{socket.gethostname()}"
+    return _Appended(folder / f"{name}.{os.getpid()}.{int(now % 1 * 1e6):06d}")
+
+
+def _event(**what: Any) -> bytes:
+    """An event as TensorBoard's files have it: length, its checksum, bytes, their checksum."""
+    with unfound("torch"):  # imported wherever it is installed, which takes a second
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import masked_crc32c
+
+    content = Event(wall_time=time.time(), **what).SerializeToString()
+    length = struct.pack("<Q", len(content))
+    sums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
+    return length + next(sums) + content + next(sums)
 
 
 class Progress:

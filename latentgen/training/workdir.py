@@ -1,7 +1,9 @@
 """A run's folder: one writer at a time, whole files only, one config for life."""
 
 import contextlib
+import errno
 import fcntl
+import io
 import json
 import math
 import os
@@ -18,6 +20,18 @@ CONFIG = "config.json"
 DATA = "data.json"
 CHECKPOINTS = "checkpoints"
 DEEPEST = 64  # lists and objects within each other, in a file that is read
+AGAIN, PATIENCE = 0.1, 2.0  # seconds: between asking for a taken folder, and in all
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Inside, an OSError that names no file, as those of write and fsync, names this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
@@ -28,6 +42,7 @@ def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
 
     Raises:
         BadInput: it is a file, lies in one, or its nearest existing parent cannot be written.
+        OSError: its disk is full or fails.
     """
     path = Path(path)
     try:
@@ -49,7 +64,7 @@ def prepare(path: str | os.PathLike[str], key: str = "workdir") -> Path:
     """Makes the folder where it is missing.
 
     Raises:
-        BadInput: as for `check`; then nothing has been written.
+        BadInput, OSError: as for `check`; then nothing has been written.
     """
     path = check(path, key)
     try:
@@ -103,7 +118,9 @@ def _no_link(path: str, how: int) -> int:
     return os.open(path, how | os.O_NOFOLLOW, 0o666)
 
 
-def _unwritable(path: Path, key: str, error: OSError) -> BadInput:
+def _unwritable(path: Path, key: str, error: OSError) -> BadInput | OSError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):  # no mistake of the user's
+        return OSError(error.errno, error.strerror, str(path))
     return BadInput(
         f"{key}={str(path)!r} cannot be written ({error.strerror}); name a writable folder."
     )
@@ -118,33 +135,61 @@ def lock(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         BadInput: another process holds it; names pid, host and since when.
     """
-    with open(Path(path) / "lock", "a+", opener=_no_link) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(
-                f"workdir={str(path)!r} is in use by {_holder(Path(path) / 'lock')}; "
-                "stop it or name another workdir."
-            ) from None
-        owner = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "job": os.environ.get("SLURM_JOB_ID"),
-            "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
-        file.truncate(0)
-        file.write(json.dumps(owner))
-        file.flush()
+    place = Path(path) / "lock"
+    with open(place, "ab", buffering=0, opener=_no_link) as file:
+        with naming(place):
+            _take(file.fileno(), Path(path))
+            owner = {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "job": os.environ.get("SLURM_JOB_ID"),
+                "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            }
+            file.truncate(0)
+            write_all(file, json.dumps(owner).encode())
         yield
 
 
-def _holder(path: Path) -> str:
+def _take(file: int, path: Path) -> None:
+    """Locks, or tells who holds the folder.
+
+    Not at the first refusal: whoever looks whether the folder is held has it for a moment, and who
+    holds it may not have signed yet.
+    """
+    last, asked = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            holder = _holder(path / "lock")
+        if (asked and holder) or time.monotonic() > last:
+            raise BadInput(
+                f"workdir={str(path)!r} is in use by {holder or 'another process'}; "
+                "stop it or name another workdir."
+            )
+        asked = True
+        time.sleep(AGAIN)
+
+
+def _holder(path: Path) -> str | None:
+    """Who has signed the lock; None where that is nobody, or a process that is no more."""
     try:
         owner = json.loads(path.read_text())
         job = f" (job {owner['job']})" if owner["job"] else ""
+        if owner["host"] == socket.gethostname():
+            with contextlib.suppress(PermissionError):  # it lives, and is another user's
+                os.kill(owner["pid"], 0)
         return f"pid {owner['pid']}{job} on host {owner['host']} since {owner['since']}"
-    except (ValueError, KeyError, TypeError):  # it has locked the file but not yet signed it
-        return "another process"
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+        return None
+
+
+def write_all(file: io.FileIO, content: bytes) -> None:
+    """Writes all of it to an unbuffered file, which may take less at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -154,18 +199,20 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        if temporary.is_symlink():
-            temporary.unlink()
-        with open(temporary, "wb", opener=_no_link) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with naming(path):
+        try:
+            if temporary.is_symlink():
+                temporary.unlink()
+            with open(temporary, "wb", opener=_no_link) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
@@ -197,7 +244,7 @@ def append_json(path: str | os.PathLike[str], value: Any) -> None:
     A torn last line, which a crash leaves, goes. Two writers wait for each other.
     """
     line = json.dumps(words(value), allow_nan=False).encode() + b"\n"
-    with open(path, "a+b", opener=_no_link) as file:
+    with naming(path), open(path, "a+b", opener=_no_link) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)

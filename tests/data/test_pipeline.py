@@ -82,7 +82,7 @@ def runner(f):
 
 def lazy(examples: Examples) -> Examples:
     x = examples.x
-    rows = LazyRows(lambda i: x[np.asarray(i)], range(len(x)), x.shape[1:])
+    rows = LazyRows(lambda i: x[np.asarray(i)], range(len(x)), x.shape[1:], "")
     return Examples(rows, examples.label)
 
 

@@ -1,6 +1,5 @@
 import functools
 import gzip
-import hashlib
 import http.server
 import json
 import logging
@@ -12,49 +11,11 @@ import urllib.error
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tiny_set import everything, sha256
 
-from latentgen.data import builders, originals, sources
+from latentgen.data import builders, folders, originals, sources
 from latentgen.data.originals import Original
 from latentgen.errors import BadInput
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def idx(array: np.ndarray) -> bytes:
-    """The IDX format, from its definition."""
-    sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
-
-
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """Fashion-MNIST shrunk to 60 and 10 examples: (folder of its originals, arrays)."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "originals"
-    folder.mkdir()
-    known, data = {}, {}
-    for split, prefix, n in (("train", "train", 60), ("test", "t10k", 10)):
-        x = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        label = rng.integers(0, 10, n, dtype=np.uint8)
-        data[split] = (x[..., None], label)
-        files = []
-        for kind, array in (("images-idx3", x), ("labels-idx1", label)):
-            content = idx(array)
-            packed = gzip.compress(content)
-            name = f"{prefix}-{kind}-ubyte.gz"
-            (folder / name).write_bytes(packed)
-            url = f"http://example.invalid/{name}"
-            files.append(Original(url, len(packed), sha256(packed), sha256(content)))
-        known[split] = tuple(files)
-    monkeypatch.setitem(originals.ORIGINALS, "fashion_mnist", known)
-    monkeypatch.setattr(originals, "DEBIAN", {})
-    return folder, data
-
-
-def everything(folder) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
 
 
 def check(dataset, data, validation):
@@ -202,6 +163,8 @@ def test_the_cache_follows_the_prepared_set(tiny, tmp_path):
     (cached,) = (tmp_path / "data").glob("latentgen_arrays/*/*/*/train_x.npy")
     x = np.load(cached)
     np.save(cached, 255 - x)
+    signed = folders.read_digests(cached.parent)
+    folders.write_digests(cached.parent, signed | {"train_x": folders.digest(255 - x)})
     marked = sources.load("fashion_mnist", **where)
     np.testing.assert_array_equal(marked.splits["train"].x, 255 - data["train"][0][:40])
     # another set of the same name and version: its files differ, and the cache is not used
@@ -351,7 +314,7 @@ def test_the_download_is_checked(served, tmp_path):
     other = folder / "train-labels-idx1-ubyte.gz"
     other.write_bytes(gzip.compress(gzip.decompress(other.read_bytes()), 1, mtime=1))
     before = everything(tmp_path)
-    with pytest.raises(BadInput, match="NonMatchingChecksumError"):
+    with pytest.raises(BadInput, match="wrong checksum"):
         sources.load("fashion_mnist", data_dir=tmp_path / "data")
     assert everything(tmp_path) == before
 
@@ -521,6 +484,26 @@ def test_a_large_set_stays_in_its_files(tmp_path, monkeypatch):
     images = list(tmp_path.glob("latentgen_arrays/tiny_colours/*/*/*_x.npy"))
     assert len(images) == 2  # of the small one alone
     assert sources.identity(large, "unit")["splits"] == {"train": 26, "validation": 4, "test": 30}
+
+
+def test_one_pixel_of_a_large_set_changes_its_identity(tmp_path, monkeypatch):
+    build(TinyColours, tmp_path / "a", size=3_000)
+    plain = colours
+
+    def one_pixel(seed, n=30):
+        x, label = plain(seed, n)
+        x[2, 3, 3, 0] ^= 1  # an image that no thousand of 3,000 evenly spread has
+        return x, label
+
+    monkeypatch.setitem(globals(), "colours", one_pixel)
+    build(TinyColours, tmp_path / "b", size=3_000)
+    monkeypatch.setattr(sources, "LAZY_ABOVE", 1000)
+    found = []
+    for folder in ("a", "a", "b"):  # the second time from the cache
+        dataset = sources.load("tiny_colours", data_dir=tmp_path / folder, validation=4)
+        assert isinstance(dataset.splits["train"].x, sources.LazyRows)
+        found.append(sources.identity(dataset, "unit")["sha256"])
+    assert found[0] == found[1] != found[2]
 
 
 def test_what_counts_as_prepared(tmp_path):

@@ -19,18 +19,26 @@ with workdir.lock(sys.argv[1]):
     time.sleep(60)
 """
 
-RACE = """
-import sys
+RACERS = 50
+RACE = f"""
+import os, sys, time
 from latentgen.errors import BadInput
 from latentgen.training import workdir
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    with workdir.lock(sys.argv[1]):
-        print("won", flush=True)
-        sys.stdin.readline()
-except BadInput:
-    print("lost", flush=True)
+wait, go = os.pipe()
+for _ in range({RACERS}):
+    if os.fork() == 0:
+        os.close(go)
+        os.read(wait, 1)  # until all ends of the pipe that could be written to are closed
+        try:
+            with workdir.lock(sys.argv[1]):
+                os.write(1, f"won by {{os.getpid()}}\\n".encode())
+                time.sleep(60)
+        except BadInput as error:
+            os.write(1, f"lost: {{error}}\\n".encode())
+        os._exit(0)
+os.close(go)
+for _ in range({RACERS}):
+    os.wait()
 """
 
 
@@ -47,12 +55,6 @@ def start(program: str, folder: Path) -> subprocess.Popen[str]:
 def line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
-
-
-def tell(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
 
 
 def test_lock_names_its_holder_and_outlives_no_killed_process(tmp_path):
@@ -80,17 +82,24 @@ def test_lock_names_the_job(tmp_path, monkeypatch):
         pass
 
 
-def test_of_eight_racing_processes_one_holds_the_lock(tmp_path):
-    racers = [start(RACE, tmp_path) for _ in range(8)]
-    try:
-        assert [line(racer) for racer in racers] == ["ready"] * 8
-        for racer in racers:
-            tell(racer)
-        assert sorted(line(racer) for racer in racers) == ["lost"] * 7 + ["won"]
-    finally:
-        for racer in racers:
-            racer.kill()
-            racer.communicate()
+def test_of_fifty_racing_processes_one_holds_the_lock_and_the_others_name_it(tmp_path):
+    with start(RACE, tmp_path) as racers:
+        try:
+            lines = sorted(line(racers) for _ in range(RACERS))
+            *lost, won = lines
+            pid = int(won.removeprefix("won by "))
+            assert all(f"is in use by pid {pid} on host" in loser for loser in lost)
+            (file,) = tmp_path.iterdir()
+            before = (file.stat().st_mtime_ns, file.read_bytes())
+            assert json.loads(before[1])["pid"] == pid
+            with pytest.raises(BadInput, match=f"pid {pid}"), workdir.lock(tmp_path):
+                pass
+            assert (file.stat().st_mtime_ns, file.read_bytes()) == before
+        finally:
+            os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    with workdir.lock(tmp_path):
+        assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize("inside", ["", "a/b"])

@@ -1,0 +1,102 @@
+"""A small run, trained many times over in one process, and what must be the same at its end."""
+
+import contextlib
+import io
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from latentgen import runner, solo
+from latentgen.launchers.plan import changed
+from latentgen.runner import Run
+from latentgen.training import loop
+from latentgen.training.log import METRICS, read
+
+EXPERIMENTS = Path(__file__).parents[1]
+BATCH, LOG = 16, 10
+
+
+def config(method: str, steps: int) -> ConfigDict:
+    """'gan', 'vae', 'gan:minimax', ...: the experiment's, with tiny networks and `steps` steps."""
+    name, *variant = method.split(":", 1)
+    found = runpy.run_path(str(EXPERIMENTS / f"{name}.py"))["get_config"](*variant)
+    found.update(steps=steps, batch_size=BATCH)
+    found.every.update(log=LOG, validate=2 * LOG, sample=2 * LOG, checkpoint=LOG)
+    for part in found.values():
+        if isinstance(part, ConfigDict) and "hidden" in part:
+            part.hidden = (8,)
+    return found
+
+
+def loaded(folder: Path, method: str, steps: int) -> Run:
+    """The run that this folder is to hold."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return runner.load(folder, changed(config(method, steps), {}), None, None)
+
+
+@contextlib.contextmanager
+def compiled_once() -> Iterator[None]:
+    """Inside, `loop.program` gives what it gave before: all runs must be of one config."""
+    make = loop.program
+    programs: dict[bool, loop.Program] = {}
+
+    def once(method, feed, donate):
+        return programs.setdefault(donate, make(method, feed, donate))
+
+    loop.program = once
+    try:
+        yield
+    finally:
+        loop.program = make
+
+
+def train(run: Run) -> None:
+    """Trains in silence, to the end or an error."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        solo.train(run)
+
+
+def figures(folder: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without the time it took."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read(folder / METRICS)]
+
+
+def state(run: Run) -> list[tuple[str, bytes]]:
+    """Every leaf of the newest checkpoint: dtype and bytes."""
+    leaves = jax.tree.leaves(runner.restore(run, None)[1])
+    return [(str(leaf.dtype), np.asarray(leaf).tobytes()) for leaf in leaves]
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    """Every picture, by its path in the folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.glob("*/*.png")}
+
+
+class End(NamedTuple):
+    """What of a finished run must be the same bitwise, whatever has happened to it."""
+
+    log: list[dict[str, Any]]
+    state: list[tuple[str, bytes]]
+    pictures: dict[str, bytes]
+
+
+def end(run: Run) -> End:
+    """How the run has ended."""
+    return End(figures(run.folder), state(run), pictures(run.folder))
+
+
+def difference(undisturbed: End, run: Run) -> str | None:
+    """In what a run has not ended as the undisturbed one; None where it is bitwise the same."""
+    if not (run.folder / runner.SUMMARY).exists():
+        return "it has no summary"
+    found = end(run)
+    steps = [row["step"] for row in found.log if row["split"] == "train"]
+    if steps != list(range(LOG, run.experiment.steps + 1, LOG)):
+        return f"its log has the steps {steps}"
+    wrong = [k for k in End._fields if getattr(found, k) != getattr(undisturbed, k)]
+    return f"its {' and '.join(wrong)} differ" if wrong else None

@@ -1,0 +1,35 @@
+"""A run killed at a system call, or whose disk fails at one, goes on bitwise as an undisturbed one.
+
+The studies in short; they start themselves again with a library preloaded, which cc compiles.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from doors import ROOT
+
+
+def study(name: str, folder: Path, *flags: str) -> str:
+    """Its last line, after it has ended well."""
+    if sys.platform != "linux" or shutil.which("cc") is None:
+        complain = pytest.fail if os.environ.get("LATENTGEN_CI") else pytest.skip
+        complain("needs Linux and a C compiler, cc")
+    command = [sys.executable, "-m", f"experiments.studies.{name}", f"--folder={folder}", *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_killed_at_system_calls_and_moments(tmp_path: Path) -> None:
+    assert study("kill_sweep", tmp_path, "--most=16", "--kills=2") == "all the same bitwise"
+
+
+def test_a_disk_that_fails(tmp_path: Path) -> None:
+    """With each error, once and from there on: at calls of the start, of saves and of the end."""
+    last = study("failing_writes", tmp_path, "--most=24")
+    assert last.startswith("24 faults: ")
+    assert last.endswith("; 0 wrong")
