@@ -88,7 +88,8 @@ def run(
     """Runs a command: its mistakes and its end are told in one line.
 
     Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
-    written, 5 for a run that diverged, 75 where another process is lost, 128 + n after signal n.
+    written, 5 for a run that diverged, 75 where another process is lost or
+    this one is stuck, 128 + n after signal n.
 
     Args:
         main: the command; its flags are defined.

@@ -16,7 +16,7 @@ from latentgen.training import distributed, loop, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.distributed import PeerLost, once
 from latentgen.training.mesh import local, put_state
-from latentgen.training.watchdog import Watchdog, leave, tell
+from latentgen.training.watchdog import Watchdog, leave, soon
 
 
 class Joint:
@@ -78,7 +78,7 @@ class Joint:
 
     def _give_up(self, line: str) -> None:
         if self._record is not None:
-            tell(partial(self._record.give_up, line))
+            soon(partial(self._record.give_up, line))
         leave(line)
 
     def _continues(self, what: str) -> str:

@@ -9,7 +9,9 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
+from typing import Any
 
 EXIT_STUCK = 75  # EX_TEMPFAIL: what it was about can be tried again
 TIMES = 10.0  # as long as usual: nothing regular takes so long
@@ -25,16 +27,18 @@ def leave(line: str) -> None:
     os._exit(EXIT_STUCK)
 
 
-def tell(call: Callable[[], None]) -> None:
-    """call(), for at most LAST_WORDS seconds, whatever comes of it."""
+def soon(call: Callable[[], Any]) -> Any:
+    """call(), within LAST_WORDS seconds; None where it takes longer or fails."""
+    said: list[Any] = []
 
     def quietly() -> None:
         with contextlib.suppress(Exception):
-            call()
+            said.append(call())
 
     teller = threading.Thread(target=quietly, name="last words", daemon=True)
     teller.start()
     teller.join(LAST_WORDS)
+    return said[0] if said else None
 
 
 class Watchdog:
@@ -101,7 +105,7 @@ class Watchdog:
                 late = bool(what) and waited > self.bound
             last = now
             if late:
-                line = self._say(what, waited)
                 faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
-                self._end(line)
+                line = soon(partial(self._say, what, waited))
+                self._end(line or f"stuck: {what} has not ended for {waited:.0f} s.")
                 return
