@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from enum import Enum
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 HEEDED = (signal.SIGTERM, signal.SIGINT)
 TWICE = 1.0
@@ -47,7 +47,7 @@ class Then(Enum):
     END, RAISE, NOTE = range(3)
 
 
-def leave(line: str, signum: int) -> NoReturn:
+def leave(line: str, signum: int) -> None:
     """Ends the process now, with a line, as after this signal: nothing is waited for."""
     if line:
         os.write(2, f"{line}\n".encode())
@@ -125,7 +125,7 @@ class Watch:
         elif now - self._heard > TWICE:
             self._leave(f"ended by a second signal, {signal.Signals(signum).name}", signum)
 
-    def _leave(self, line: str, signum: int) -> NoReturn:
+    def _leave(self, line: str, signum: int) -> None:
         leave("" if self.told else f"{line}; {AGAIN}", signum)
 
 

@@ -3,7 +3,7 @@
 What is busy is made to wait for the signal, or to send it to itself: no test hopes to be in time.
 """
 
-import functools
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from doors import ROOT
 from ml_collections import ConfigDict
-from small import config, same
+from small import config, one_program, same
 
 from latentgen import record, runner, signals, solo
 from latentgen.launchers.plan import changed
-from latentgen.training import hooks, loop, workdir
+from latentgen.training import hooks, loop, status, watchdog, workdir
 from latentgen.training.checkpoint import Checkpoints
 
 DRIVER = """if True:
@@ -114,8 +114,18 @@ def test_while_it_evaluates(trained: Path, busy: str) -> None:
     assert not (trained / "evaluations.jsonl").exists()
 
 
+def test_while_it_samples(trained: Path, tmp_path: Path) -> None:
+    patch = "from latentgen.training import workdir; workdir.write_bytes = asleep"
+    process = driven("sample", patch, f"--workdir={trained}", f"--out={tmp_path}/out.png")
+    process.send_signal(signal.SIGINT)
+    code, said = ended(process, 10)
+    assert (code, said) == (130, f"stopped by SIGINT; {signals.AGAIN}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_second_signal_ends_a_chunk_and_the_same_one_said_twice_does_not(tmp_path: Path) -> None:
-    patch = "from latentgen.training import loop; loop.program = lambda *_, **__: for_ever"
+    patch = "from latentgen import runner, solo; from latentgen.training import loop;"
+    patch += "runner.check_memory = lambda *_: None; loop.program = lambda *_, **__: for_ever"
     flags = [f"--config={ROOT}/experiments/gan.py", f"--workdir={tmp_path}/run"]
     process = driven("run", patch, *flags)
     for _ in range(2):  # Slurm's way
@@ -164,10 +174,28 @@ def before(owner: object, name: str) -> Callable[[pytest.MonkeyPatch], None]:
     return lambda patch: patch.setattr(owner, name, called)
 
 
+def compiling(patch: pytest.MonkeyPatch) -> None:
+    """The signal comes in the first call of the steps."""
+    plain = loop.program
+
+    def program(*args, **named):
+        made = plain(*args, **named)
+
+        def call(*args):
+            patch.undo()
+            signal.raise_signal(signal.SIGTERM)
+            return made(*args)
+
+        call.trace = made.trace  # type: ignore[attr-defined]
+        return call
+
+    patch.setattr(loop, "program", program)
+
+
 BUSY = [  # what training does when the signal comes: how, and the step at which it stops
     (before(workdir, "sign"), 0),
     (before(hooks, "draw"), 0),  # its first samples
-    (before(loop, "checked_chunk"), 10),  # as it compiles
+    (compiling, 10),
     (before(record.Record, "resume"), 10),
     (before(hooks, "evaluate"), 20),
     (before(Checkpoints, "save"), 40),
@@ -179,17 +207,75 @@ def test_training_saves_whatever_it_was_at_and_goes_on_from_there(
 ) -> None:
     plain = tiny(steps=50, **{"every.checkpoint": 20})
     run = load(tmp_path / "stopped", plain)
-    program = functools.cache(loop.program)
-    monkeypatch.setattr(loop, "program", lambda *_, **named: program(run.method, feed, **named))
-    feed = runner.feed_of(run)
-    for how, step in BUSY:
-        with monkeypatch.context() as patch:
-            how(patch)
-            with pytest.raises(loop.Stopped) as caught:
-                solo.train(run)
-        assert (caught.value.signum, caught.value.step) == (signal.SIGTERM, step)
-        with Checkpoints(run.folder / "checkpoints", read_only=True) as saved:
-            assert saved.latest() == (step or None)
-    solo.train(run)
-    solo.train(run._replace(folder=tmp_path / "undisturbed"))
+    with one_program():
+        for how, step in BUSY:
+            with monkeypatch.context() as patch:
+                how(patch)
+                with pytest.raises(loop.Stopped) as caught:
+                    solo.train(run)
+            assert (caught.value.signum, caught.value.step) == (signal.SIGTERM, step)
+            with Checkpoints(run.folder / workdir.CHECKPOINTS, read_only=True) as saved:
+                assert saved.latest() == (step or None)
+        solo.train(run)
+        solo.train(run._replace(folder=tmp_path / "undisturbed"))
     same(tmp_path / "undisturbed", tmp_path / "stopped")
+
+
+def test_what_training_saves_is_given_more_than_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that ends what does not come back in time leaves training alone."""
+    left: list[str] = []
+    monkeypatch.setattr(signals, "GRACE", 0.1)
+    monkeypatch.setattr(signals, "leave", lambda line, signum: left.append(line))
+    with signals.raised(), contextlib.suppress(signals.Interrupted):
+        with signals.noted() as stopped:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert stopped() == signal.SIGTERM
+        assert not left
+    with contextlib.suppress(signals.Interrupted), signals.raised():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            time.sleep(0.5)  # what was interrupted hangs as it clears away
+    assert left == [f"stopped by SIGTERM; {signals.AGAIN}"]
+
+
+STUCK = """if True:
+    import sys, time
+    from pathlib import Path
+    from small import config
+    from latentgen import runner, solo
+    from latentgen.launchers.plan import changed
+    from latentgen.training import hooks, watchdog
+
+    def stuck_here(*_):
+        print("ready", flush=True)
+        time.sleep(600)
+
+    watchdog.FIRST = 3.0  # times the floor, for what has not been done before
+    if sys.argv[2:]:
+        hooks.evaluate = stuck_here
+    plain = config(steps=30, **{"every.sample": 30})
+    solo.train(runner.load(Path(sys.argv[1]), changed(plain, {}), None, None), stuck=3.0)
+"""
+
+
+def test_a_stuck_run_ends_with_its_stacks_and_continues(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    paths = os.pathsep.join(map(str, [ROOT, ROOT / "tests", ROOT / "tests/launchers"]))
+    process = start(["-c", STUCK, str(place), "stuck"], PYTHONPATH=paths)
+    _, err = process.communicate(timeout=60)
+    said = err.splitlines()[-1]
+    assert process.returncode == watchdog.EXIT_STUCK
+    assert "in stuck_here" in err  # where
+    line = "stuck: validation has not ended for 9 s; the same command continues from step 10."
+    assert said == f"error: {line}"
+    now = status.read(place)
+    assert now is not None
+    assert (now.status, now.reason) == (status.PREEMPTED, line)
+    plain = config(steps=30, **{"every.sample": 30})
+    with one_program():
+        run = load(place, plain)
+        solo.train(run)
+        solo.train(run._replace(folder=tmp_path / "undisturbed"))
+    same(tmp_path / "undisturbed", place)
