@@ -24,14 +24,13 @@ from latentgen.training import hooks, loop, status, watchdog, workdir
 from latentgen.training.checkpoint import Checkpoints
 
 DRIVER = """if True:
-    import runpy, sys, jax
-    from jax import lax
+    import hashlib, runpy, sys
     from latentgen import signals
     signals.GRACE = 1.0
 
-    def for_ever(*_, **__):  # in XLA, where no handler of Python's can run
+    def in_c(*_, **__):  # as XLA's compiler: for minutes no handler of Python's can run
         print("ready", flush=True)
-        lax.while_loop(lambda x: x >= 0, lambda x: (5 * x + 1) & 1023, 0).block_until_ready()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**30)
 
     def asleep(*_, **__):
         import time
@@ -64,13 +63,18 @@ def driven(door: str, patch: str, *flags: str) -> subprocess.Popen:
     return start(["-c", DRIVER.format(door=door, patch=patch), *flags])
 
 
-def ended(process: subprocess.Popen, within: float) -> tuple[int, str]:
-    """(exit code, what it said last), when it has ended by itself."""
+def stderr(process: subprocess.Popen, within: float) -> str:
+    """What it said, when it has ended by itself."""
     try:
-        _, err = process.communicate(timeout=within)
+        return process.communicate(timeout=within)[1]
     except subprocess.TimeoutExpired:
         process.kill()
         raise
+
+
+def ended(process: subprocess.Popen, within: float) -> tuple[int, str]:
+    """(exit code, what it said last), when it has ended by itself."""
+    err = stderr(process, within)
     assert "Traceback" not in err
     assert err.count("the same command continues.") == 1
     return process.returncode, err.splitlines()[-1]
@@ -101,9 +105,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("busy", ["for_ever", "asleep"])
+@pytest.mark.parametrize("busy", ["in_c", "asleep"])
 def test_while_it_evaluates(trained: Path, busy: str) -> None:
-    """Also where XLA does not come back: then a thread ends the process after GRACE seconds."""
+    """Also where C does not come back: then a thread ends the process after GRACE seconds."""
     take = f"M['terms'] = M['terms']._replace(take={busy})"
     patch = f"from latentgen.measures import MEASURES as M; {take}"
     process = driven("evaluate", patch, f"--workdir={trained}")
@@ -124,8 +128,8 @@ def test_while_it_samples(trained: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_a_chunk_and_the_same_one_said_twice_does_not(tmp_path: Path) -> None:
-    patch = "from latentgen import runner, solo; from latentgen.training import loop;"
-    patch += "runner.check_memory = lambda *_: None; loop.program = lambda *_, **__: for_ever"
+    patch = "from latentgen import runner; from latentgen.training import loop;"
+    patch += "runner.check_memory = lambda *_: None; loop.program = lambda *_, **__: in_c"
     flags = [f"--config={ROOT}/experiments/gan.py", f"--workdir={tmp_path}/run"]
     process = driven("run", patch, *flags)
     for _ in range(2):  # Slurm's way
@@ -264,7 +268,7 @@ def test_a_stuck_run_ends_with_its_stacks_and_continues(tmp_path: Path) -> None:
     place = tmp_path / "run"
     paths = os.pathsep.join(map(str, [ROOT, ROOT / "tests", ROOT / "tests/launchers"]))
     process = start(["-c", STUCK, str(place), "stuck"], PYTHONPATH=paths)
-    _, err = process.communicate(timeout=60)
+    err = stderr(process, 60)
     said = err.splitlines()[-1]
     assert process.returncode == watchdog.EXIT_STUCK
     assert "in stuck_here" in err  # where
