@@ -6,8 +6,8 @@
 | at work (`raised`) | raises `Interrupted` in the main thread, which clears away as it leaves |
 | training (`noted`) | is noted; training asks between chunks, saves and stops |
 
-Python runs a handler in the main thread between two of its own instructions: not while XLA
-compiles or computes there. So a thread listens too. C's part of the handler tells it of each
+Python runs a handler in the main thread between two of its own instructions: not while C++, such as
+XLA's compiler, is busy there. So a thread listens too. C's part of the handler tells it of each
 signal through a pipe, whatever the main thread does (signal.set_wakeup_fd), and where the process
 has to end at once it ends it. SIG_DFL after the first signal would do so as well, but not know a
 second one from the same one said twice.
@@ -30,7 +30,7 @@ TWICE = 1.0
 """Seconds within which a second signal says nothing new: Slurm sends SIGTERM twice in 7 ms. A later
 one ends the process at once, whatever it is doing."""
 GRACE = 5.0
-"""Seconds that a command has to clear away, or to come back from what XLA computes for it."""
+"""Seconds that a command has to clear away, or to come back from C++."""
 
 
 class Interrupted(KeyboardInterrupt):
