@@ -16,3 +16,8 @@ def _current_folder_last() -> None:
 
 
 _current_folder_last()
+
+if sys.argv[:1] == ["-m"]:  # a command is about to be imported: a signal ends it in a line
+    from latentgen import signals
+
+    signals.install()

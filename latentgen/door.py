@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import runpy
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from latentgen import runner
+from latentgen import runner, signals
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput, nearest, shortened, written
 from latentgen.runner import Run
@@ -65,7 +64,7 @@ def define_device_flags() -> None:
     flags.DEFINE_float(
         "stuck",
         distributed.STUCK,
-        "Seconds without a finished chunk, at least, after which one of several processes ends.",
+        "Seconds, at least, that a chunk may take before the process ends as stuck; inf: any.",
         lower_bound=0.1,
     )
 
@@ -89,7 +88,8 @@ def run(
     """Runs a command: its mistakes and its end are told in one line.
 
     Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
-    written, 5 for a run that diverged, 75 where another process is lost, 128 + n after signal n.
+    written, 5 for a run that diverged, 75 where another process is lost or
+    this one is stuck, 128 + n after signal n.
 
     Args:
         main: the command; its flags are defined.
@@ -118,11 +118,18 @@ def run(
             leave(str(error))
         except Stopped as stop:
             if distributed.first():
-                print(f"{stop}; the same command continues.", file=sys.stderr)
+                print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
             sys.exit(128 + stop.signum)
-        except KeyboardInterrupt:
-            print("interrupted; the same command continues.", file=sys.stderr)
-            sys.exit(128 + signal.SIGINT)
+
+    def interruptible(argv: Sequence[str]) -> None:
+        try:
+            with signals.raised():
+                guarded(argv)
+        except signals.Interrupted as stop:
+            signals.told()
+            if distributed.first():
+                print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
+            sys.exit(128 + stop.signum)
 
     def parse_flags(argv: list[str]) -> list[str]:
         try:
@@ -133,7 +140,7 @@ def run(
             logging.set_verbosity(logging.WARNING)
         return rest
 
-    app.run(guarded, flags_parser=parse_flags)
+    app.run(interruptible, flags_parser=parse_flags)
 
 
 def parsed(

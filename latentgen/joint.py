@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,7 @@ from latentgen.training import distributed, loop, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.distributed import PeerLost, once
 from latentgen.training.mesh import local, put_state
-from latentgen.training.watchdog import Watchdog
+from latentgen.training.watchdog import Watchdog, leave, soon
 
 
 class Joint:
@@ -23,7 +24,8 @@ class Joint:
 
     The first process alone reads and writes the folder, but for restoring, and shows the run; a
     mistake it meets there is everyone's. Its hooks see the whole state, as on a single device.
-    With several processes a watchdog ends each that hears of no finished chunk for too long.
+    A watchdog ends a process that hears of no finished chunk for too long: something is stuck, in
+    it or in a peer.
 
     Raises:
         PeerLost: at the end, in place of the error by which JAX told.
@@ -40,7 +42,7 @@ class Joint:
         self.run, self._mesh = run, mesh
         self.hooks: list[loop.Hook] = []
         self._record: Record | None = None
-        self._dog = Watchdog(stuck, lambda waited: self._continues(f"no step for {waited:.0f} s"))
+        self._dog = Watchdog(stuck, self._stuck, self._give_up)
 
     def __enter__(self) -> "Joint":
         self._record = once(lambda: Record(self.run).__enter__())
@@ -48,7 +50,7 @@ class Joint:
             distributed.tell_before_abort(
                 lambda: self._continues("JAX has lost a peer or the coordinator")
             )
-            self._dog.__enter__()
+        self._dog.__enter__()
         return self
 
     def __exit__(
@@ -62,24 +64,36 @@ class Joint:
             said = f"a collective failed ({distributed.reason(error)})"  # type: ignore[arg-type]
             error = PeerLost(self._continues(said))
         with contextlib.ExitStack() as stack:
-            if distributed.several():
-                stack.push(self._dog)
+            stack.push(self._dog)
             if self._record is not None:
                 self._record.__exit__(type(error) if error else None, error, trace)
         if gone:
             assert error is not None
             raise error
 
+    def _stuck(self, what: str, waited: float) -> str:
+        if distributed.several():
+            return self._continues(f"no step for {waited:.0f} s ({what})")
+        return f"stuck: {what} has not ended for {waited:.0f} s; {self._from()}"
+
+    def _give_up(self, line: str) -> None:
+        if self._record is not None:
+            soon(partial(self._record.give_up, line))
+        leave(line)
+
     def _continues(self, what: str) -> str:
+        return (
+            f"process {jax.process_index()} of {jax.process_count()}: {what}; a peer may have "
+            f"died; {self._from()}"
+        )
+
+    def _from(self) -> str:
         steps = [
             int(entry.name)
             for entry in (self.run.folder / workdir.CHECKPOINTS).glob("*")
             if entry.name.isdecimal()
         ]
-        return (
-            f"process {jax.process_index()} of {jax.process_count()}: {what}; a peer may have "
-            f"died; the same command continues from step {max(steps, default=0)}."
-        )
+        return f"the same command continues from step {max(steps, default=0)}."
 
     @property
     def _kept(self) -> Record:
@@ -98,7 +112,7 @@ class Joint:
         Raises:
             Damaged: the newest checkpoint is not what was saved.
         """
-        self._dog.begin("")
+        self.begin("restore")
         if self._mesh is None:
             return self._kept.resume()
         found = once(lambda: self._kept.resume())
@@ -117,25 +131,26 @@ class Joint:
     def open(self, first: int, say: Callable[[str], None]) -> None:
         """See `Record.open`."""
         once(lambda: self._kept.open(first, say))
-        if self._mesh is None:  # what they look at is here already
-            self.hooks = self._kept.hooks
-            return
         own = self._record.hooks if self._record is not None else []
-        plan = [(hook.every, hook.on_signal) for hook in own]
+        plan = [(hook.every, hook.on_signal, hook.name) for hook in own]
         self.hooks = [
-            loop.Hook(every, self._hook(i), on_signal)
-            for i, (every, on_signal) in enumerate(distributed.agree(plan))
+            loop.Hook(every, self._hook(i, name), on_signal, name)
+            for i, (every, on_signal, name) in enumerate(distributed.agree(plan))
         ]
-        self._dog.begin("start")
+        self.begin("start")
 
-    def _hook(self, i: int) -> Callable[[int, PyTree], None]:
+    def _hook(self, i: int, name: str) -> Callable[[int, PyTree], None]:
         def call(step: int, state: PyTree) -> None:
-            self._dog.begin(f"hook {i}")
-            whole = local(state)
+            self.begin(name)
+            whole = state if self._mesh is None else local(state)
             once(lambda: self._kept.hooks[i].call(step, whole))
-            self._dog.begin("chunk")
+            self.begin("chunk")
 
         return call
+
+    def begin(self, what: str) -> None:
+        """From here on it is `what` that takes time; see `Watchdog`."""
+        self._dog.begin(what)
 
     def look(self, state: PyTree) -> None:
         """Pictures of a run that has not begun."""
@@ -146,9 +161,9 @@ class Joint:
         """Logs what training says of a chunk that ends at `step`."""
         if self._record is not None:
             self._record.tell(step, metrics)
-        self._dog.begin("chunk")
+        self.begin("chunk")
 
     def finish(self, **more: Any) -> None:
         """See `Record.finish`."""
-        self._dog.begin("")
+        self.begin("finish")
         once(lambda: self._kept.finish(**more))

@@ -78,6 +78,10 @@ class Record:
         self._heart.end(verdict, reason)
         self._ended = True
 
+    def give_up(self, reason: str) -> None:
+        """Tells only why, where the process is about to end whatever it is doing."""
+        self._heart.end(status.PREEMPTED, reason)
+
     @property
     def seconds(self) -> float:
         """That the run has taken, over all attempts."""
@@ -120,15 +124,15 @@ class Record:
         _forget_collapse(run, first)
         self._pictures = _pictures(run, log, say)
         seconds = lambda: self.seconds  # noqa: E731
-        self.hooks = [loop.Hook(every.sample, picture) for picture in self._pictures]
+        self.hooks = [loop.Hook(every.sample, call, name="pictures") for call in self._pictures]
         if (split := run.dataset.splits.get("validation")) is not None:
             preprocess, terms = run.experiment.data.preprocess, run.looks.terms
             validate = hooks.validation(
                 hooks.split_terms(terms, preprocess, split, run.key), log, seconds
             )
-            self.hooks.append(loop.Hook(every.validate, validate))
+            self.hooks.append(loop.Hook(every.validate, validate, name="validation"))
         save = hooks.checkpoint(self.checkpoints, log, seconds)
-        self.hooks.append(loop.Hook(every.checkpoint, save, on_signal=True))
+        self.hooks.append(loop.Hook(every.checkpoint, save, on_signal=True, name="checkpoint"))
 
     def look(self, state: PyTree) -> None:
         """Pictures of a run that has not begun."""

@@ -39,11 +39,11 @@ def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) 
     warn(run)
     steps = loop.program(run.method, feed, donate=True)
     runner.check_memory(run, feed, steps)
-    with Joint(run, mesh, stuck) as record, distributed.signals() as stopped:
+    with distributed.signals() as stopped, Joint(run, mesh, stuck) as record:
         try:
             _train(run, feed, steps, record, stopped)
         except loop.Diverged as bad:
-            reason = explain(run, feed, record, bad, stopped)
+            reason = explain(run, feed, record, bad, stopped, record.begin)
             raise loop.Diverged(bad.first, bad.last, reason) from None
         record.finish()
     print(f"{run.folder}: {run.experiment.steps} steps in {record.seconds:.0f} s.")
@@ -91,8 +91,12 @@ def explain(
     record: Record | Joint,
     bad: loop.Diverged,
     stopped: Callable[[], int | None],
+    begin: Callable[[str], None] = lambda what: None,
 ) -> str:
     """Finds the step and the tensor, from the newest checkpoint on; leaves a record; says it.
+
+    Args:
+        begin: told what is done next, see `Watchdog.begin`.
 
     Raises:
         Stopped: a signal came; the same command finds them again.
@@ -100,16 +104,16 @@ def explain(
     at, state = record.resume()
     every = run.experiment.every.log
     try:
-        nothing = lambda step, metrics: None  # noqa: E731
+        again = lambda step, metrics: begin("a chunk done again")  # noqa: E731
         steps = loop.program(run.method, feed, donate=True)
-        state = loop.train(
-            *(steps, feed, state, at, bad.first, every, run.key, nothing, (), stopped)
-        )
+        state = loop.train(*(steps, feed, state, at, bad.first, every, run.key, again, (), stopped))
         if bad.first == bad.last:
             tensors = divergence.count({"samples": sampler(run)(state)})
             found = divergence.Found(bad.first, bad.last, tensors, state) if tensors else None
         else:
-            found = divergence.find(run.method, feed, state, bad.first, bad.last, run.key, stopped)
+            found = divergence.find(
+                *(run.method, feed, state, bad.first, bad.last, run.key, stopped, begin)
+            )
     except loop.Diverged:  # earlier than before
         found = None
     if found is None:

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from absl import flags
 
-from latentgen import door
+from latentgen import door, signals
 from latentgen.errors import BadInput, choose
 from latentgen.launchers import folder, inline, local, plan, results, slurm, vmap, vocabulary
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.options import Options
 from latentgen.launchers.plan import Member
-from latentgen.training import loop, status, workdir
+from latentgen.training import status, workdir
 
 FLAGS = flags.FLAGS
 ENGINES = ("vmap", "local", "slurm")
@@ -58,7 +58,7 @@ def main() -> None:
         preview(place, members, name)
         return
     workdir.check(place)
-    with folder.held(place), loop.signals() as stopped:
+    with folder.held(place), signals.noted() as stopped:
         sweep = folder.open_(place, door.config(), members, _command())
         todo = folder.unfinished(sweep, FLAGS.retry)
         for member in todo:

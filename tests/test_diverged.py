@@ -15,7 +15,7 @@ from doors import ROOT, run, tiny
 
 from latentgen import replay, runner, solo
 from latentgen.errors import BadInput
-from latentgen.training import hooks, log, loop
+from latentgen.training import distributed, hooks, log, loop
 from latentgen.training.checkpoint import Checkpoints
 
 HOSTILE = [  # nothing bounds this game's value, and each step is larger than the one before
@@ -202,7 +202,7 @@ def test_samples_that_are_all_alike_are_told_once_and_in_the_summary(
         yield lambda: next(polls, signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "signals", soon)
+        patch.setattr(distributed, "signals", soon)
         with pytest.raises(loop.Stopped):
             solo.train(small(tmp_path, **DEAF))
     assert not (tmp_path / "summary.json").exists()

@@ -91,7 +91,7 @@ class Queue:
             while self._waiting or self._running or self._elsewhere:
                 if signum := stopped():
                     self._stop()
-                    raise loop.Stopped(signum, 0)
+                    raise loop.Stopped(signum, None)
                 self._look()
                 if self.failed and self._options.fail_fast:
                     self._stop()

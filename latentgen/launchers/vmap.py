@@ -439,6 +439,8 @@ def train(
             group = _sized(team, options)
             known.append(group)
             _keep(sweep, known)
+        if signum := stopped():  # measuring may have taken minutes
+            raise loop.Stopped(signum, None)
         say(f"group {number + 1}: {_said(group)}")
         for places in group.populations():
             ended = {i for i in places if group.members[i].run not in waiting}

@@ -1,16 +1,16 @@
 """Trains and measures a baseline through a sweep's folder, or computes what is exact."""
 
-import os
+import contextlib
 import resource
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from latentgen import signals
 from latentgen.errors import BadInput
 from latentgen.launchers import folder, local, plan, slurm, vmap
 from latentgen.launchers import results as tables
@@ -84,7 +84,7 @@ def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> F
     base = recipe.config(budget)
     base.seed = 0
     command = provenance.command("latentgen.reproduce")
-    with folder.held(place), spending(place), loop.signals() as stopped:
+    with folder.held(place), spending(place), signals.noted() as stopped:
         sweep = folder.open_(place, plan.changed(base, {}), list(runs.values()), command)
         todo = folder.unfinished(sweep, ())
         try:
@@ -92,7 +92,7 @@ def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> F
                 _train(sweep, todo, how, stopped)
             for member in sweep.members:
                 if _standing(sweep, member) == status.DONE:
-                    _measure(sweep.place(member.run), recipe.measures(budget), how)
+                    _measure(sweep.place(member.run), recipe.measures(budget), how, stopped)
         finally:
             tables.write(sweep)
     return _collected(sweep, runs)
@@ -116,7 +116,7 @@ def _standing(sweep: Sweep, member: Member) -> str:
     return folder.standing(sweep.place(member.run)).status
 
 
-@contextmanager
+@contextlib.contextmanager
 def spending(place: Path) -> Iterator[None]:
     """Adds the CPU seconds spent inside, of this process and its children, to the folder's."""
     began, before = time.perf_counter(), _cpu_seconds()
@@ -141,8 +141,17 @@ def spent(place: Path) -> dict[str, float]:
     return {key: round(sum(line[key] for line in lines), 1) for key in ("cpu_seconds", "seconds")}
 
 
-def _measure(place: Path, measures: Mapping[str, Mapping[str, Any]], how: How) -> None:
-    """Takes each measure that the run's evaluations lack, as a process of its own."""
+def _measure(
+    place: Path,
+    measures: Mapping[str, Mapping[str, Any]],
+    how: How,
+    stopped: Callable[[], int | None],
+) -> None:
+    """Takes each measure that the run's evaluations lack, as a process of its own.
+
+    Raises:
+        Stopped: a signal came.
+    """
     known = log.read(place / EVALUATIONS) if (place / EVALUATIONS).exists() else []
     done = {(line["metric"], line["command"]) for line in known}
     for name, flags in measures.items():
@@ -151,11 +160,20 @@ def _measure(place: Path, measures: Mapping[str, Mapping[str, Any]], how: How) -
         if (name, shlex.join(["python", "-m", EVALUATE, *words])) in done:
             continue
         print(f"{place.name}: {name}", file=sys.stderr, flush=True)
-        done_now = subprocess.run(
-            [sys.executable, "-m", EVALUATE, *words], stdout=subprocess.DEVNULL, env=os.environ
-        )
-        if done_now.returncode:
+        if _exit_code([sys.executable, "-m", EVALUATE, *words], stopped):
             raise BadInput(f"{place}: measuring {name!r} failed; its reason stands above.")
+
+
+def _exit_code(command: Sequence[str], stopped: Callable[[], int | None]) -> int:
+    """Of the command, once it has ended; a signal ends it."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while True:
+            if signum := stopped():
+                process.terminate()
+                process.wait()
+                raise loop.Stopped(signum, None)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(local.POLL)
 
 
 def _where(flags: Mapping[str, Any], how: How) -> Iterator[tuple[str, str]]:

@@ -19,10 +19,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from latentgen.errors import BadInput
-from latentgen.training import loop, watchdog
+from latentgen.signals import noted
+from latentgen.training import watchdog
 from latentgen.training.loop import Diverged
 
-HEARTBEAT, STUCK = 30, 120.0  # seconds
+HEARTBEAT, STUCK = 30, 300.0  # seconds
 LONGEST = 2_000  # bytes of what processes tell each other at a time
 
 
@@ -203,13 +204,13 @@ def agree(word: Any) -> Any:
 
 @contextlib.contextmanager
 def signals() -> Iterator[Callable[[], int | None]]:
-    """`loop.signals`; for several processes, SIGTERM to one stops all at the same step.
+    """`signals.noted`; for several processes, SIGTERM to one stops all at the same step.
 
     JAX then catches SIGTERM, and agrees with the others on a call to come, counted from the
     first: so all must call what this yields equally often.
     """
     if not several():
-        with loop.signals() as stopped:
+        with noted() as stopped:
             yield stopped
         return
     calls = itertools.count(1)

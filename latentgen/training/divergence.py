@@ -113,6 +113,7 @@ def find(
     last: int,
     key: Key[Array, ""],
     stopped: Callable[[], int | None] = lambda: None,
+    begin: Callable[[str], None] = lambda what: None,
 ) -> Found | None:
     """The first of the steps first+1 .. last that gives something not finite, and what.
 
@@ -124,6 +125,7 @@ def find(
         first, last: the chunk that diverged.
         key: the run's key.
         stopped: polled before each step.
+        begin: told what is done next, see `Watchdog.begin`.
 
     Returns:
         None where neither diverges this time: the device does not repeat itself.
@@ -135,13 +137,17 @@ def find(
     for step in range(first, last):
         if signum := stopped():
             raise Stopped(signum, first)
+        begin("a step done again")
         done = do(at, step, step + 1)
         if not done.fine:
+            begin("the search for the first tensor")
             return Found(step, step + 1, bad(method, feed, at, step, key, done), at)
         at = done.after
+    begin("the chunk done again")
     done = do(state, first, last)
     if done.fine:
         return None
+    begin("the search for the first tensor")
     return Found(first, last, bad(method, feed, state, first, key, done), state)
 
 

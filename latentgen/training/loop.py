@@ -6,10 +6,8 @@ run resumes from, so that a resumed run does bitwise what an undisturbed one doe
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +42,7 @@ COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
 class Hook(NamedTuple):
     """What happens every so many steps, and after the last one: call(step, state).
 
+    name: what it does, in a word.
     on_signal: also when a signal ends the run between two of its steps: only for what leaves no
         trace in the record, or a resumed run would differ from an undisturbed one.
     """
@@ -51,6 +50,7 @@ class Hook(NamedTuple):
     every: int
     call: Callable[[int, PyTree], None]
     on_signal: bool = False
+    name: str = "hook"
 
 
 class Sent(NamedTuple):
@@ -63,10 +63,11 @@ class Sent(NamedTuple):
 
 
 class Stopped(Exception):
-    """A signal ended the run at a chunk's end, after a checkpoint."""
+    """A signal ended the run at a chunk's end, after a checkpoint; or many, at no one step."""
 
-    def __init__(self, signum: int, step: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
+    def __init__(self, signum: int, step: int | None):
+        after = "" if step is None else f" after step {step}"
+        super().__init__(f"stopped by {signal.Signals(signum).name}{after}")
         self.signum, self.step = signum, step
 
 
@@ -80,30 +81,6 @@ class Diverged(Exception):
     def __init__(self, first: int, last: int, said: str | None = None):
         super().__init__(said or f"diverged between step {first} and step {last}")
         self.first, self.last = first, last
-
-
-@contextmanager
-def signals() -> Iterator[Callable[[], int | None]]:
-    """Catches SIGTERM and SIGINT while inside; yields a function that tells which came, if any.
-
-    A second SIGINT ends the process at once. A second SIGTERM says nothing new: batch systems send
-    several, milliseconds apart, and what is being saved shall be saved.
-    """
-    seen: list[int] = []
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        seen.append(signum)
-        if signum == signal.SIGINT:
-            signal.signal(signum, old[signum])
-
-    old: dict[int, Any] = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        for signum in old:
-            signal.signal(signum, note)
-        yield lambda: seen[0] if seen else None
-    finally:
-        for signum, handler in old.items():
-            signal.signal(signum, handler)
 
 
 def finite(tree: PyTree) -> Bool[Array, ""]:

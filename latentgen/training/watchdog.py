@@ -1,5 +1,6 @@
-"""A process that waits for a dead peer would wait for ever: a thread that ends it instead."""
+"""What waits for a dead peer, disk or device would wait for ever: a thread ends it instead."""
 
+import contextlib
 import faulthandler
 import os
 import statistics
@@ -8,18 +9,36 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
+from typing import Any
 
 EXIT_STUCK = 75  # EX_TEMPFAIL: what it was about can be tried again
 TIMES = 10.0  # as long as usual: nothing regular takes so long
 FIRST = 15.0  # times the floor: what has not been done before may have to be compiled
 REMEMBERED = 100
+LAST_WORDS = 5.0
+"""Seconds that telling why may take: it may be the disk that is stuck."""
 
 
 def leave(line: str) -> None:
     """Ends the process now, with a line: nothing is waited for, no other thread is asked."""
     os.write(2, f"error: {' '.join(line.split())}\n".encode())
     os._exit(EXIT_STUCK)
+
+
+def soon(call: Callable[[], Any]) -> Any:
+    """call(), within LAST_WORDS seconds; None where it takes longer or fails."""
+    said: list[Any] = []
+
+    def quietly() -> None:
+        with contextlib.suppress(Exception):
+            said.append(call())
+
+    teller = threading.Thread(target=quietly, name="last words", daemon=True)
+    teller.start()
+    teller.join(LAST_WORDS)
+    return said[0] if said else None
 
 
 class Watchdog:
@@ -31,13 +50,13 @@ class Watchdog:
     """
 
     def __init__(
-        self, floor: float, say: Callable[[float], str], end: Callable[[str], None] = leave
+        self, floor: float, say: Callable[[str, float], str], end: Callable[[str], None] = leave
     ):
         """Sets the bounds.
 
         Args:
-            floor: seconds.
-            say: seconds waited -> what to tell the user.
+            floor: seconds; inf: whatever takes time may take all of it.
+            say: (what took too long, seconds waited) -> what to tell the user.
             end: called with that, after the threads' stacks were written to stderr.
         """
         self._floor, self._say, self._end = floor, say, end
@@ -82,10 +101,11 @@ class Watchdog:
             with self._lock:
                 # A longer pause is not the peer's: this process was stopped, or starved.
                 self._waited += min(now - last, 4 * tick)
-                waited, late = self._waited, bool(self._what) and self._waited > self.bound
+                what, waited = self._what, self._waited
+                late = bool(what) and waited > self.bound
             last = now
             if late:
-                line = self._say(waited)
                 faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
-                self._end(line)
+                line = soon(partial(self._say, what, waited))
+                self._end(line or f"stuck: {what} has not ended for {waited:.0f} s.")
                 return

@@ -82,7 +82,7 @@ def test_stopped_and_continued_members_are_bitwise_undisturbed(
     undisturbed: folder.Sweep, tmp_path: Path, chunks: int
 ) -> None:
     sweep = opened(tmp_path / "sweep", ROWS)
-    calls = iter([None] * chunks + [signal.SIGTERM])
+    calls = iter([None] * (1 + chunks) + [signal.SIGTERM])  # before the first, too
     with pytest.raises(loop.Stopped):
         trained(sweep, stopped=lambda: next(calls))
     place = sweep.place(sweep.members[0].run)

@@ -211,6 +211,14 @@ def test_a_signal_ends_the_search() -> None:
     assert caught.value.signum == signal.SIGTERM
 
 
+def test_a_watchdog_hears_of_each_step_of_the_search() -> None:
+    method, feed = poisoned(3, "heavy")
+    heard: list[str] = []
+    state = method.init(KEY)
+    divergence.find(method, feed, state, 0, 8, KEY, begin=heard.append)
+    assert heard == ["a step done again"] * 3 + ["the search for the first tensor"]
+
+
 def test_what_only_the_whole_chunk_shows_is_found_as_a_chunk() -> None:
     """A step compiled alone may round otherwise; here it even eats other data."""
     method, feed = poisoned(0, None)

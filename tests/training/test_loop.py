@@ -1,6 +1,5 @@
 """The loop: chunks, the order of log and hooks, signals."""
 
-import os
 import signal
 
 import jax
@@ -11,7 +10,7 @@ import pytest
 from latentgen.core.types import Batch, Method
 from latentgen.data.pipeline import Feed
 from latentgen.training import loop
-from latentgen.training.loop import Hook, Stopped, program, signals, train
+from latentgen.training.loop import Hook, Stopped, program, train
 
 
 def counting() -> tuple[Method, Feed]:
@@ -101,28 +100,6 @@ def test_a_signal_ends_the_run_at_a_chunk_with_the_hooks_that_answer_to_it() -> 
 def test_a_signal_before_the_first_chunk_trains_nothing() -> None:
     said, _ = run(4, 10, 2, [("save", 8, True)], lambda: signal.SIGINT)
     assert said == [("stopped", 4, signal.SIGINT)]
-
-
-def test_signals_are_noted_once_then_act_and_handlers_come_back() -> None:
-    # A shell starts what it sends to the background with SIGINT ignored.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with signals() as seen:
-        assert seen() is None
-        os.kill(os.getpid(), signal.SIGINT)
-        assert seen() == signal.SIGINT
-        assert signal.getsignal(signal.SIGINT) == before[1]  # a second one would end the process
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    signal.signal(signal.SIGINT, inherited)
-
-
-def test_a_second_sigterm_does_not_end_what_is_being_saved() -> None:
-    with signals() as seen:
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert seen() == signal.SIGTERM
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def watched(floor: float) -> tuple[Watchdog, threading.Event, list[str]]:
         said.append(line)
         ended.set()
 
-    return Watchdog(floor, lambda waited: f"waited {waited:.2f}", end), ended, said
+    return Watchdog(floor, lambda what, waited: f"{what} {waited:.2f}", end), ended, said
 
 
 def test_what_took_long_before_may_take_long_again() -> None:
@@ -46,7 +46,7 @@ def test_it_barks_once_the_bound_is_over_and_not_before() -> None:
         assert ended.wait(timeout=10)
         assert time.monotonic() - began > 0.15
     assert len(said) == 1
-    assert float(said[0].removeprefix("waited ")) >= 0.2
+    assert float(said[0].removeprefix("chunk ")) >= 0.2
 
 
 def test_nothing_is_too_long_for_what_has_no_bound() -> None:
@@ -62,7 +62,7 @@ def test_the_time_in_which_the_process_itself_was_stopped_does_not_count() -> No
     code = """if True:
         import time
         from latentgen.training.watchdog import Watchdog
-        with Watchdog(1.0, lambda waited: "stuck") as dog:
+        with Watchdog(1.0, lambda what, waited: "stuck") as dog:
             for _ in range(2):
                 dog.begin("chunk")
             print("ready", flush=True)
@@ -86,7 +86,7 @@ def test_it_ends_a_process_whose_main_thread_is_stuck_with_stacks_and_a_line() -
         from latentgen.training.watchdog import Watchdog
         def stuck_here():
             threading.Lock().acquire() and threading.Event().wait()
-        with Watchdog(0.1, lambda waited: "no step, it seems") as dog:
+        with Watchdog(0.1, lambda what, waited: f"no {what}, it seems") as dog:
             dog.begin("chunk")
             dog.begin("chunk")
             stuck_here()
@@ -94,4 +94,4 @@ def test_it_ends_a_process_whose_main_thread_is_stuck_with_stacks_and_a_line() -
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == EXIT_STUCK
     assert "stuck_here" in done.stderr
-    assert done.stderr.endswith("error: no step, it seems\n")
+    assert done.stderr.endswith("error: no chunk, it seems\n")
