@@ -50,7 +50,7 @@ ALLOWED = {
     "ledger": {"metrics", "training", "launchers", "measures"},
     "reporting": {
         *("core", "data", "metrics", "training", "views", "runner"),
-        *("launchers", "measures"),
+        *("launchers", "ledger", "measures"),
     },
 }
 # What only one part of latentgen may know of.
