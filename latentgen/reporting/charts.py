@@ -325,10 +325,10 @@ def _held_axis(held: Held, start: float, stop: float) -> Axis:
     some = [held.mean, held.low, held.high, held.least, held.most, held.paper]
     known = [v for v in (*(v for _, v in held.values), *some) if v is not None]
     low, high = min(known), max(known)
-    room = 0.15 * (high - low) or abs(high) or 1.0
-    low = low if held.least is not None else low - room
-    high = high if held.most is not None else high + room
-    return axis([low, high], start, stop)
+    size = high - low if high > low else abs(high) or 1.0
+    low -= size * (0.05 if held.least is not None else 0.15)
+    high += size * (0.05 if held.most is not None else 0.15)
+    return Axis(low, high, start, stop, [(t, label(t)) for t in ticks(low, high)])
 
 
 def claim_chart(told: str, held: Held, x_name: str) -> Drawn:

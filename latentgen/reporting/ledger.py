@@ -1,6 +1,7 @@
 """The ledger as a page: what papers claim, what was found, and a figure of each claim."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,12 @@ from latentgen.reporting.sections import Chart, counted, shown
 
 PICTURES = 3_000_000
 """Characters of all pictures of a page."""
-HEADER = ("quantity", "paper", "where", "here", "agrees within", "verdict", "why")
+HEADER = (
+    *("quantity", "verdict", "paper", "here: mean [95\u00a0% interval], seeds"),
+    *("agrees within", "where", "why"),
+)
+DASH = "\u2013"
+_MINUS = re.compile(r"(?<![\w\d])-(?=\d)|(?<=\de)-(?=\d)")
 
 Result = Mapping[str, Any]
 
@@ -86,7 +92,7 @@ def page(ledger: Ledger, runs: Path, command: str) -> str:
 def _facts(ledger: Ledger) -> list[tuple[str, str]]:
     held = [claim["verdict"] for each in ledger.results.values() for claim in each["claims"]]
     words = {word: held.count(word) for word in dict.fromkeys(held)}
-    spent = sum(each["cpu_seconds"] for each in ledger.results.values())
+    spent = sum((each["cpu_seconds"] for each in ledger.results.values()), 0.0)
     return [
         ("baselines", shown(len(ledger.baselines))),
         (table.NOT_RUN, shown(len(ledger.baselines) - len(ledger.results))),
@@ -108,13 +114,17 @@ def _verdicts(result: Result | None) -> str:
 
 def _overview(name: str, ledger: Ledger) -> dict[str, str]:
     result = ledger.results.get(name)
-    spent = f"{result['budget']}, {table.cpu(result['cpu_seconds'])}" if result else "\u2013"
+    spent = f"{result['budget']}, {table.cpu(result['cpu_seconds'])}" if result else DASH
     title = ledger.baselines[name].title
     return {"name": name, "title": title, "verdicts": _verdicts(result), "spent": spent}
 
 
 def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]:
     found, result = ledger.baselines[name], ledger.results.get(name)
+    pictures = _pictures(name, selection)
+    notes = [] if result is None else list(result["not_done"])
+    if result is None and pictures:
+        notes.append("There are runs of it here, but the ledger holds no result of them yet.")
     claims = found.claims
     held = [None] * len(claims) if result is None else result["claims"]
     keys = dict.fromkeys(claim.key for claim in claims)
@@ -125,36 +135,42 @@ def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]
         "header": HEADER,
         "rows": [_row(claim, each) for claim, each in zip(claims, held, strict=True)],
         "charts": [] if result is None else _charts(found, result),
-        "not_done": [] if result is None else result["not_done"],
+        "notes": notes,
+        "has_result": result is not None,
         "deviations": found.recipe.deviations,
         "facts": _run_again(name, found) if result is None else _provenance(result),
         "bibtex": "\n\n".join(ledger.entries[key] for key in keys),
-        "pictures": _pictures(name, selection),
+        "pictures": pictures,
     }
 
 
 def _row(claim: Claim, held: Mapping[str, Any] | None) -> list[str]:
-    here, verdict, why = table.NOT_RUN, table.NOT_RUN, ""
+    here, verdict, why = DASH, table.NOT_RUN, DASH
     if held is not None:
         here, verdict, why = table.found(held["spread"]), held["verdict"], held["why"]
     return [
         f"{claim.of}: {claim.metric}",
-        table.claimed(claim),
-        f"{claim.where} [{claim.key}]",
-        here,
-        table.within(claim),
         verdict,
-        why,
+        typeset(table.claimed(claim)),
+        typeset(here),
+        typeset(table.within(claim)),
+        f"{claim.where} [{claim.key}]",
+        typeset(why),
     ]
+
+
+def typeset(text: str) -> str:
+    """With the signs of minus, at which no line breaks, and of plus or minus."""
+    return _MINUS.sub("\u2212", text).replace("+-", "\u00b1")
 
 
 def _run_again(name: str, found: Baseline) -> list[tuple[str, str]]:
     lines = []
     for budget in REAL:
         minutes = found.minutes[budget]
-        expected = "nobody has measured how long" if minutes is None else f"about {minutes:g} min"
+        expected = "time unknown" if minutes is None else f"about {minutes:g} min on two cores"
         command = f"python -m latentgen.reproduce {name} --budget {budget}"
-        lines += [("command", command), ("", f"{expected}, on two cores")]
+        lines.append((f"{budget}, {expected}", command))
     return lines
 
 
@@ -166,7 +182,8 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
         ("commit", result["commit"]),
         ("config", result["config_sha256"]),
         ("budget", f"{result['budget']}, {counted(len(result['seeds']), 'seed')}"),
-        ("CPU time", f"{table.cpu(result['cpu_seconds'])}, in {table.cpu(result['seconds'])}"),
+        ("CPU time", table.cpu(result["cpu_seconds"])),
+        ("elapsed", table.cpu(result["seconds"])),
         ("device", device),
         ("versions", versions),
     ]
@@ -195,10 +212,13 @@ def _chart(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, fl
         ),
         claim.metric,
     )
-    rows = [[seed, table.number(value)] for seed, value in values]
-    rows += [["mean", table.number(spread["mean"])]]
-    rows += [[f"95\u00a0% interval, {end}", table.number(spread[end])] for end in ("low", "high")]
-    rows += [["paper", table.claimed(claim)], ["margin", table.within(claim)]]
+    rows = [[seed, typeset(table.number(value))] for seed, value in values]
+    rows += [["mean", typeset(table.number(spread["mean"]))]]
+    rows += [
+        [f"95\u00a0% interval, {end}", typeset(table.number(spread[end]))]
+        for end in ("low", "high")
+    ]
+    rows += [["paper", typeset(table.claimed(claim))], ["margin", typeset(table.within(claim))]]
     note = held["verdict"] if spread["low"] is not None else f"{held['verdict']}; no interval"
     return Chart(claim.of, drawn.svg, note, ["", "value"], rows, claim.metric)
 
