@@ -3,6 +3,9 @@
 The page makes no request, works without JavaScript and from a file. Of a sweep it ranks the
 settings by `--metric`; the `--best` runs' checkpoints are opened for traversals, nearest training
 images and, in the plane, the discriminator's field.
+
+Where DIR is experiments/baselines, the page is the ledger's: each claim with a figure, and samples
+of the runs that are in `--runs`.
 """
 
 from pathlib import Path
@@ -11,19 +14,26 @@ from absl import flags
 
 from latentgen import door
 from latentgen.errors import BadInput
-from latentgen.reporting import folders, opened, scores
+from latentgen.reporting import folders, ledger, opened, scores
 from latentgen.reporting.page import page
 from latentgen.training import provenance, workdir
 
 FLAGS = flags.FLAGS
-PAGE = "report.html"
+PAGE, LEDGER = "report.html", "ledger.html"
+RUNS = Path("runs", "baselines")
 
 
 def main() -> None:
     """Writes the page that the flags say."""
     if FLAGS.workdir is None:
         raise BadInput("DIR is missing: name the folder of a run or of a sweep.")
-    folder = folders.open_folder(Path(FLAGS.workdir))
+    place = Path(FLAGS.workdir)
+    if ledger.is_ledger(place):
+        write_ledger(place)
+        return
+    if FLAGS.runs is not None:
+        raise BadInput(f"--runs is for a folder of baselines, which {str(place)!r} is not.")
+    folder = folders.open_folder(place)
     out = Path(FLAGS.out or folder.path / PAGE)
     workdir.check(out.parent, "folder of --out")
     metric = scores.choose_metric(folder.members, FLAGS.metric)
@@ -40,6 +50,21 @@ def main() -> None:
     ]
     command = provenance.command("latentgen.report")
     text = page(folder, looked_at, metric, lower, FLAGS.metric is not None, command)
+    write(out, text)
+
+
+def write_ledger(place: Path) -> None:
+    """Writes the page of a folder of baselines."""
+    runs = Path(FLAGS.runs or RUNS)
+    if FLAGS.runs is not None and not runs.is_dir():
+        raise BadInput(f"--runs={FLAGS.runs!r} is no folder.")
+    out = Path(FLAGS.out or LEDGER)
+    workdir.check(out.parent, "folder of --out")
+    write(out, ledger.page(ledger.read(place), runs, provenance.command("latentgen.report")))
+
+
+def write(out: Path, text: str) -> None:
+    """Writes a page and tells of it."""
     workdir.prepare(out.parent, "folder of --out")
     workdir.write_bytes(out, text.encode())
     print(f"{out}: {len(text.encode()) / 1e6:.2f} MB")
@@ -47,7 +72,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "The folder of a run or a sweep; the same as DIR.")
-    flags.DEFINE_string("out", None, f"The file to write (default: {PAGE} in DIR).")
+    flags.DEFINE_string(
+        "out", None, f"The file to write (default: {PAGE} in DIR, of baselines {LEDGER} here)."
+    )
     flags.DEFINE_string(
         "metric", None, "What settings are ranked by: validation/loss, frechet/frechet_distance."
     )
@@ -56,6 +83,9 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer(
         "best", 3, "How many of the best runs have their checkpoints opened.", lower_bound=0
+    )
+    flags.DEFINE_string(
+        "runs", None, f"Of baselines: where their runs are, for pictures (default: {RUNS})."
     )
     door.define_data_flags()
     flags.adopt_module_key_flags(door)

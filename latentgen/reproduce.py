@@ -24,7 +24,7 @@ from latentgen import door, sweep
 from latentgen.errors import BadInput, choose
 from latentgen.launchers import slurm
 from latentgen.launchers.options import Options
-from latentgen.ledger import books, running, table
+from latentgen.ledger import accounts, books, running, table
 from latentgen.ledger.types import BUDGETS, REAL, Baseline
 from latentgen.training import workdir
 
@@ -113,8 +113,14 @@ def cite(found: Baseline) -> None:
 
 
 def write_ledger(page: Path) -> None:
-    """Writes the table into the page."""
-    text = table.placed(page.read_text(), table.render(books.every(), books.results()))
+    """Writes the table into the page.
+
+    Raises:
+        BadInput: a baseline, a citation or a result is not as it must be.
+    """
+    baselines, results = books.every(), books.results()
+    accounts.refuse(baselines, results, books.entries())
+    text = table.placed(page.read_text(), table.render(baselines, results))
     workdir.write_bytes(page, text.encode())
     print(page)
 

@@ -23,7 +23,17 @@ from absl import flags
 
 from latentgen import door, signals
 from latentgen.errors import BadInput, choose
-from latentgen.launchers import folder, inline, local, plan, results, slurm, vmap, vocabulary
+from latentgen.launchers import (
+    automatic,
+    folder,
+    inline,
+    local,
+    plan,
+    results,
+    slurm,
+    vmap,
+    vocabulary,
+)
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.options import Options
 from latentgen.launchers.plan import Member
@@ -42,14 +52,11 @@ def main() -> None:
     if FLAGS.status:
         tell(folder.load(place))
         return
-    choose("--engine", FLAGS.engine, dict.fromkeys(("auto", *ENGINES)))
+    choose("--engine", FLAGS.engine, dict.fromkeys((automatic.AUTO, *ENGINES)))
     for word in FLAGS.retry:
         choose("--retry", word, dict.fromkeys(RETRY))
     members = plan.members(FLAGS.config, rows())
-    options = _options()
-    name = FLAGS.engine
-    if name == "auto":
-        name, options = _automatic(options)
+    name, options = automatic.settled(FLAGS.engine, _options())
     if name == "slurm":
         slurm.check(job())
     if FLAGS.engine == "vmap":
@@ -132,12 +139,6 @@ def define_job_flags() -> None:
     flags.DEFINE_integer("cpus", 1, "slurm: cores of a run.")
     flags.DEFINE_integer("requeues", 1_000, "slurm: how often a run may be requeued.")
     flags.DEFINE_multi_string("sbatch", [], "slurm: any other option of sbatch: constraint=a100.")
-
-
-def _automatic(options: Options) -> tuple[str, Options]:
-    if FLAGS.jobs or local.devices().number > 1:
-        return "local", options
-    return "vmap", options._replace(measure=True)
 
 
 def preview(place: Path, members: Sequence[Member], engine: str) -> None:

@@ -51,7 +51,7 @@ ALLOWED = {
     "ledger": {"metrics", "signals", "training", "launchers", "measures"},
     "reporting": {
         *("core", "data", "metrics", "training", "views", "runner"),
-        *("launchers", "measures"),
+        *("launchers", "ledger", "measures"),
     },
 }
 # What only one part of latentgen may know of.

@@ -4,9 +4,13 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from latentgen.errors import BadInput
 from latentgen.ledger import books
 from latentgen.ledger.types import REAL, TRUST, Baseline, Claim
 from latentgen.ledger.verdicts import quantity, unlike, verdict
+
+NEEDED = ("name", "budget", "config_sha256", "measured", "protocol", "claims")
+"""What a result's file must hold to be held against anything."""
 
 Measured = Mapping[str, Mapping[str, float | None]]
 
@@ -61,7 +65,26 @@ def complaints(
     return wrong if result is None else wrong + _result_complaints(name, found, result)
 
 
+def refuse(
+    baselines: Mapping[str, Baseline],
+    results: Mapping[str, Mapping[str, Any]],
+    keys: Collection[str],
+) -> None:
+    """Lets only baselines and results pass of which nothing is wrong.
+
+    Raises:
+        BadInput: something is; says all of it.
+    """
+    wrong = [f"{name}: a result without a baseline" for name in results if name not in baselines]
+    for name, found in baselines.items():
+        wrong += complaints(name, found, results.get(name), keys)
+    if wrong:
+        raise BadInput(f"the ledger is not sound: {'; '.join(wrong)}.")
+
+
 def _result_complaints(name: str, found: Baseline, result: Mapping[str, Any]) -> list[str]:
+    if missing := [key for key in NEEDED if key not in result]:
+        return [f"{name}: the result's file lacks {', '.join(missing)}"]
     budget = result["budget"]
     if budget not in REAL:
         return [f"{name}: a result at budget {budget!r} is none"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from latentgen import signals
 from latentgen.errors import BadInput
-from latentgen.launchers import folder, local, plan, slurm, vmap
+from latentgen.launchers import automatic, folder, local, plan, slurm, vmap
 from latentgen.launchers import results as tables
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.options import Options
@@ -101,15 +101,14 @@ def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> F
 def _train(
     sweep: Sweep, todo: Sequence[Member], how: How, stopped: Callable[[], int | None]
 ) -> None:
-    options, engine = how.options, how.engine
-    print(f"{len(sweep.members)} runs, {len(todo)} to train", file=sys.stderr)
-    many = engine == "auto" and (options.jobs or local.devices().number > 1)
+    engine, options = automatic.settled(how.engine, how.options)
+    print(f"{len(sweep.members)} runs, {len(todo)} to train: {engine}", file=sys.stderr)
     if engine == "slurm" and how.job is not None:
         slurm.train(sweep, todo, options, how.job)
-    elif engine == "local" or many:
+    elif engine == "local":
         local.train(sweep, todo, options, stopped)
     else:
-        vmap.train(sweep, todo, options._replace(measure=engine == "auto"), stopped)
+        vmap.train(sweep, todo, options, stopped)
 
 
 def _standing(sweep: Sweep, member: Member) -> str:

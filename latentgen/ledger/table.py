@@ -26,7 +26,8 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5g}"
 
 
-def _claimed(claim: Claim) -> str:
+def claimed(claim: Claim) -> str:
+    """What the paper says, and how far that is trusted."""
     if claim.trust == "exact":
         return f"{number(claim.value)} (exact)"
     value = "an order" if claim.value is None else number(claim.value)
@@ -34,7 +35,8 @@ def _claimed(claim: Claim) -> str:
     return f"{value}{spread} ({claim.trust})"
 
 
-def _within(claim: Claim) -> str:
+def within(claim: Claim) -> str:
+    """The margin in words."""
     low, high = claim.margin
     if low is None and high is None:
         return "-"
@@ -45,7 +47,8 @@ def _within(claim: Claim) -> str:
     return f"{number(low)} to {number(high)}"
 
 
-def _found(spread: Mapping[str, Any] | None) -> str:
+def found(spread: Mapping[str, Any] | None) -> str:
+    """The mean of all seeds, its interval and their number."""
     if spread is None:
         return "-"
     interval = (
@@ -67,18 +70,18 @@ def cpu(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3_600 else f"{seconds / 3_600:.1f} h"
 
 
-def rows(name: str, found: Baseline, result: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
+def rows(name: str, baseline: Baseline, result: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
     """A row for each claim of a baseline."""
     made: list[tuple[str, ...]] = []
-    for i, claim in enumerate(found.claims):
+    for i, claim in enumerate(baseline.claims):
         head = (f"`{name}`" if i == 0 else "", f"{claim.of}, {claim.metric}; {claim.where}")
-        fixed = (*head, f"{_claimed(claim)} [{claim.key}]")
+        fixed = (*head, f"{claimed(claim)} [{claim.key}]")
         if result is None:
-            made.append((*fixed, NOT_RUN, _within(claim), "", ""))
+            made.append((*fixed, NOT_RUN, within(claim), "", ""))
             continue
         held = result["claims"][i]
         spent = f"{result['budget']}, {cpu(result['cpu_seconds'])}" if i == 0 else ""
-        made.append((*fixed, _found(held["spread"]), _within(claim), _word(held), spent))
+        made.append((*fixed, found(held["spread"]), within(claim), _word(held), spent))
         if i == 0 and result["not_done"]:
             made[-1] = (*made[-1][:-1], f"{spent}; {len(result['not_done'])} runs not done")
     return made
@@ -87,8 +90,8 @@ def rows(name: str, found: Baseline, result: Mapping[str, Any] | None) -> list[t
 def render(baselines: Mapping[str, Baseline], results: Mapping[str, Mapping[str, Any]]) -> str:
     """The whole table, in Markdown."""
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
-    for name, found in baselines.items():
-        lines += rows(name, found, results.get(name))
+    for name, baseline in baselines.items():
+        lines += rows(name, baseline, results.get(name))
     return "\n".join(
         "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines
     )

@@ -62,7 +62,12 @@ def _placed(low: float, high: float, margin: Margin) -> tuple[str, str]:
 
 
 def quantity(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> list[float]:
-    """The values of a quantity, a seed each; a seed or an arm without results has none.
+    """The values of a quantity, a seed each; see `by_seed`."""
+    return list(by_seed(of, measured).values())
+
+
+def by_seed(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    """The values of a quantity by seed; a seed or an arm without results has none.
 
     Args:
         of: see `ledger.types`.
@@ -74,17 +79,17 @@ def quantity(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> lis
     names = of.split(" - ")
     with_results = {name.split(":")[0] for name in measured}
     if any(name.split(":")[0] not in with_results for name in names):
-        return []
+        return {}
     for name in names:
         if name not in measured:
             raise BadInput(f"{name!r} was not measured; there are {', '.join(measured)}.")
     first, *others = (measured[name] for name in names)
-    found = []
+    found = {}
     for seed, value in first.items():
         parts = [value, *(each.get(seed) for each in others)]
         numbers = [part for part in parts if part is not None]
         if len(numbers) == len(parts):
-            found.append(numbers[0] - sum(numbers[1:]))
+            found[seed] = numbers[0] - sum(numbers[1:])
     return found
 
 

@@ -302,6 +302,90 @@ def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
     return Drawn(_svg(parts, told, height, width))
 
 
+class Held(NamedTuple):
+    """A claim and what was found for it.
+
+    values: a seed's name and its value
+    mean, low, high: of the values; no interval where low or high is None
+    least, most: the margin; None: open on that side
+    paper: the paper's number; None where it claims an order
+    """
+
+    values: Sequence[tuple[str, float]]
+    mean: float
+    low: float | None
+    high: float | None
+    least: float | None
+    most: float | None
+    paper: float | None
+
+
+def _held_axis(held: Held, start: float, stop: float) -> Axis:
+    """Holds all of it; beyond an open bound there is room for the band to be seen."""
+    some = [held.mean, held.low, held.high, held.least, held.most, held.paper]
+    known = [v for v in (*(v for _, v in held.values), *some) if v is not None]
+    low, high = min(known), max(known)
+    size = high - low if high > low else abs(high) or 1.0
+    low -= size * (0.05 if held.least is not None else 0.15)
+    high += size * (0.05 if held.most is not None else 0.15)
+    return Axis(low, high, start, stop, [(t, label(t)) for t in ticks(low, high)])
+
+
+def claim_chart(told: str, held: Held, x_name: str) -> Drawn:
+    """On one axis: the paper's number, each seed's value, their mean with its interval.
+
+    The margin is a band behind all of them, open to the edge where it has no bound.
+    """
+    left, each = LEFT + 8, 26.0
+    names = [*(["paper"] if held.paper is not None else []), "seeds", "mean"]
+    bottom = TOP + each * len(names)
+    height = bottom + BOTTOM
+    across = _held_axis(held, left, WIDTH - RIGHT)
+    a, b = (
+        edge if bound is None else across.at(bound)
+        for bound, edge in ((held.least, left), (held.most, WIDTH - RIGHT))
+    )
+    parts = [
+        f'<rect class="band" x="{a:.1f}" y="{TOP}" width="{b - a:.1f}" height="{bottom - TOP}"/>'
+    ]
+    for value, text in across.ticks:
+        x = across.at(value)
+        parts.append(f'<path class="a" d="M{x:.1f} {bottom}v4"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" class="m">{escape(text)}</text>')
+    parts.append(f'<path class="a" d="M{left} {bottom}H{WIDTH - RIGHT}"/>')
+    for bound in (held.least, held.most):
+        if bound is not None:
+            parts.append(f'<path class="bound" d="M{across.at(bound):.1f} {TOP}V{bottom}"/>')
+    middle = (left + WIDTH - RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{height - 4}" class="m n">{escape(x_name)}</text>')
+    for i, name in enumerate(names):
+        y = TOP + each * (i + 0.5)
+        parts.append(f'<text x="{left - 10}" y="{y + 3.5}" class="e">{name}</text>')
+        parts += _held_row(name, held, across, y)
+    return Drawn(_svg(parts, told, height))
+
+
+def _held_row(name: str, held: Held, across: Axis, y: float) -> list[str]:
+    if name == "paper" and held.paper is not None:
+        x = across.at(held.paper)
+        return [f'<path class="l1 mark" d="M{x:.1f} {y - 6}l6 6l-6 6l-6 -6z"/>']
+    if name == "mean":
+        parts = [f'<path class="l0 s w" d="M{across.at(held.mean):.1f} {y - 7}v14"/>']
+        if held.low is not None and held.high is not None:
+            a, b = across.at(held.low), across.at(held.high)
+            parts.append(f'<path class="l0 s" d="M{a:.1f} {y}H{b:.1f}M{a:.1f} {y - 4}v8"/>')
+            parts.append(f'<path class="l0 s" d="M{b:.1f} {y - 4}v8"/>')
+        return parts
+    # Equal values would hide each other: seeds lie below one another, within their row.
+    step = min(6.0, 16.0 / max(len(held.values) - 1, 1))
+    top = y - step * (len(held.values) - 1) / 2
+    return [
+        f'<circle class="l0 f" cx="{across.at(value):.1f}" cy="{top + i * step:.1f}" r="3.5">'
+        f"<title>{escape(seed)}: {value:.5g}</title></circle>"
+        for i, (seed, value) in enumerate(held.values)
+    ]
+
+
 def swatch(look: int) -> str:
     """The line of a legend."""
     name = "g" if look == GREY else look % LOOKS

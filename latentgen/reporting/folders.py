@@ -138,7 +138,7 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
         summary=summary,
         evaluations=evaluations,
         final=final_metrics(lines, evaluations),
-        pictures={kind: _pictures(path / kind) for kind in KINDS},
+        pictures={kind: pictures(path / kind) for kind in KINDS},
         notes=notes,
     )
 
@@ -260,7 +260,8 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
         return []
 
 
-def _pictures(path: Path) -> dict[int, Path]:
+def pictures(path: Path) -> dict[int, Path]:
+    """The pictures that a folder such as `samples` holds, by step, the newest last."""
     if not path.is_dir():
         return {}
     found = {int(m[1]): p for p in path.iterdir() if (m := _STEP.fullmatch(p.name))}

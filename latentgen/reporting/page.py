@@ -71,7 +71,7 @@ def page(
     return render(context | _pictures(folder, selection))
 
 
-def render(context: Mapping[str, Any]) -> str:
+def render(context: Mapping[str, Any], template: str = "page.html") -> str:
     """The template, everything in it escaped."""
     style, script = ((HERE / name).read_text() for name in ("style.css", "script.js"))
     loader = jinja2.FileSystemLoader(HERE)
@@ -79,7 +79,7 @@ def render(context: Mapping[str, Any]) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         **context, **hashes, style=style, script=script
     )
 

@@ -2,12 +2,13 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import doors
 import pytest
 
-from latentgen import build
+from latentgen import build, reproduce
 from latentgen.errors import BadInput
 from latentgen.ledger import books, running, table
 from latentgen.ledger.accounts import claims, complaints
@@ -89,6 +90,38 @@ def test_changed_baselines_are_found(exact: tuple[Baseline, dict]) -> None:
         assert any(words in line for line in wrong), change
     other = Exact(lambda budget: {"gammas": (5.0,)}, found.recipe.compute)
     assert any("config" in line for line in said((found._replace(recipe=other), result)))
+
+
+def test_no_table_is_written_from_files_that_are_not_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / books.FOLDER
+    shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("__pycache__"))
+    page = tmp_path / "page.md"
+    empty = f"{table.BEGIN}\nold\n{table.END}"
+    page.write_text(empty)
+    monkeypatch.chdir(tmp_path)
+    file = here / books.RESULTS / "dirac_gan.json"
+    sound = file.read_text()
+    changed = json.loads(sound)
+    changed["claims"][0]["verdict"] = "differs"
+    for text, name, words in (
+        (json.dumps(changed), "dirac_gan", "verdict is 'differs', must be 'reproduced'"),
+        (sound.replace("config_sha256", "config_md5"), "dirac_gan", "lacks config_sha256"),
+        (sound, "nobody", "nobody: a result without a baseline"),
+    ):
+        other = file.with_stem(name)
+        other.write_text(text)
+        with pytest.raises(BadInput, match="the ledger is not sound") as refused:
+            reproduce.write_ledger(page)
+        assert words in str(refused.value)
+        assert "\n" not in str(refused.value)
+        assert page.read_text() == empty
+        other.unlink()
+        file.write_text(sound)
+    reproduce.write_ledger(page)
+    assert capsys.readouterr().out == f"{page}\n"
+    assert table.differences(page.read_text(), table.render(BASELINES, RESULTS)) == []
 
 
 def test_a_changed_cell_of_the_page_is_found() -> None:

@@ -122,12 +122,61 @@ def test_an_interval_is_drawn_only_where_there_is_one() -> None:
     assert len(horizontal) == 1
 
 
+HELD = charts.Held([("seed 0", 1.0), ("seed 1", 3.0)], 2.0, -10.7, 14.7, 0.0, 4.0, 3.5)
+
+
+def placed(svg: str, kind: str) -> list[dict[str, str]]:
+    tree = ElementTree.fromstring(svg)
+    return [e.attrib for e in tree.iter() if kind in e.attrib.get("class", "").split()]
+
+
+def test_a_claim_is_drawn_on_one_axis() -> None:
+    svg = charts.claim_chart("told", HELD, "nats").svg
+    across = charts._held_axis(HELD, charts.LEFT + 8, charts.WIDTH - charts.RIGHT)
+    at = lambda value: pytest.approx(across.at(value), abs=0.06)  # noqa: E731
+    (band,) = placed(svg, "band")
+    assert float(band["x"]) == at(0.0)
+    assert float(band["x"]) + float(band["width"]) == pytest.approx(across.at(4.0), abs=0.11)
+    assert [float(dot["cx"]) for dot in placed(svg, "f")] == [at(1.0), at(3.0)]
+    (mark,) = placed(svg, "mark")
+    assert float(mark["d"][1:].split()[0]) == at(3.5)
+    (mean,) = placed(svg, "w")
+    assert float(mean["d"][1:].split()[0]) == at(2.0)
+    interval = next(path["d"] for path in placed(svg, "s") if "H" in path["d"])
+    assert [float(x) for x in re.findall(r"M([\d.]+) [\d.]+H([\d.]+)", interval)[0]] == [
+        *(at(-10.7), at(14.7))
+    ]
+    assert across.low < -10.7
+    assert across.high > 14.7
+
+
+@pytest.mark.parametrize(("least", "most"), [(0.0, None), (None, 4.0), (None, None)])
+def test_an_open_margin_reaches_the_edge(least: float | None, most: float | None) -> None:
+    held = HELD._replace(least=least, most=most, low=None, high=None, paper=None)
+    svg = charts.claim_chart("told", held, "nats").svg
+    (band,) = placed(svg, "band")
+    left, right = float(band["x"]), float(band["x"]) + float(band["width"])
+    assert (left == charts.LEFT + 8) == (least is None)
+    assert (right == charts.WIDTH - charts.RIGHT) == (most is None)
+    assert right > left
+    assert placed(svg, "mark") == []  # the paper claims an order
+    assert not any("H" in path["d"] for path in placed(svg, "s"))  # one seed has no interval
+
+
+@pytest.mark.parametrize("value", [0.0, 8.0, -3e-12])
+def test_a_claim_of_one_value_has_a_place(value: float) -> None:
+    held = charts.Held([("seed 0", value)], value, None, None, value, None, value)
+    (dot,) = placed(charts.claim_chart("told", held, "nats").svg, "f")
+    assert charts.LEFT + 8 < float(dot["cx"]) < charts.WIDTH - charts.RIGHT
+
+
 @pytest.mark.parametrize("name", ["</svg><script>alert(1)</script>", '"><b>', "a&b"])
 def test_names_stay_text(name: str) -> None:
     drawn = [
         charts.line_chart(name, [Line(name, [(0.0, 1.0), (1.0, 2.0)], 0)], name, name),
         charts.scatter_chart(name, [Dot(name, name, 1.0), Dot("o", "o", None)], name, name),
         charts.interval_chart(name, [Row(name, 1.0, 0.5, 1.5, [1.0])], name),
+        charts.claim_chart(name, HELD._replace(values=[(name, 1.0)]), name),
     ]
     for each in drawn:
         tree = ElementTree.fromstring(each.svg)

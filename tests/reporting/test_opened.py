@@ -101,6 +101,7 @@ def test_a_run_whose_data_are_missing_still_has_a_page(runs: dict[str, Path]) ->
         (["a", "--workdir=b"], "say the same"),
         (["RUN", "--metric=validation/losses"], "--metric='validation/losses' is no run's"),
         (["RUN", "--best=-1"], "--best"),
+        (["RUN", "--runs=."], "--runs is for a folder of baselines"),
         (["RUN", "--out=/dev/null/x.html"], "folder of --out"),
     ],
 )

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import doors
 import made_up
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from latentgen.reporting import folders, opened, page, scores
+from latentgen.ledger import books, running
+from latentgen.reporting import folders, ledger, opened, page, scores
+from latentgen.training import pictures
 
 FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars")
 LOGS = {"browser": "ALL", "performance": "ALL"}
@@ -81,7 +84,20 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     why = opened.Opened(long, None, *3 * (f"{long} cannot be opened.",))
     file = folder / "bare.html"
     file.write_text(page.page(bare, [why], None, True, False, long))
-    return {**found, "bare": file.as_uri()}
+    (folder / "ledger.html").write_text(of_baselines(folder / "baselines"))
+    return {**found, "bare": file.as_uri(), "ledger": (folder / "ledger.html").as_uri()}
+
+
+def of_baselines(runs: Path) -> str:
+    """The page of three baselines: computed, trained, not yet run but with a picture."""
+    source = doors.ROOT / books.FOLDER
+    some = {name: books.baseline(name, source) for name in ("dirac_gan", "pacgan_ring", "wu_order")}
+    results = {k: v for k, v in books.results(source).items() if k in some}
+    member = next(iter(running.members(some["wu_order"].recipe, "paper", 1).values()))
+    samples = runs / "wu_order-paper" / "runs" / member.run / "samples"
+    samples.mkdir(parents=True)
+    pictures.save_png(samples / "step_00000010.png", made_up.digits(0))
+    return ledger.page(ledger.Ledger(some, results, books.entries(source)), runs, "the command")
 
 
 def show(browser: webdriver.Chrome, url: str, scheme: str = LIGHT, width: int = 1200) -> None:
@@ -101,7 +117,7 @@ def sources(browser: webdriver.Chrome) -> list[str]:
     return [str(image.get_attribute("src")) for image in images]
 
 
-@pytest.mark.parametrize("name", ["run", "sweep", "bare"])
+@pytest.mark.parametrize("name", ["run", "sweep", "bare", "ledger"])
 def test_a_page_makes_no_request_and_no_error(
     browser: webdriver.Chrome, pages: dict[str, str], name: str
 ) -> None:
@@ -156,7 +172,7 @@ def test_one_slider_moves_all_pictures(
 
 @pytest.mark.parametrize("width", [1200, 390])
 @pytest.mark.parametrize("scheme", [LIGHT, DARK])
-@pytest.mark.parametrize("name", ["run", "sweep", "bare"])
+@pytest.mark.parametrize("name", ["run", "sweep", "bare", "ledger"])
 def test_a_page_is_accessible_and_fits(
     browser: webdriver.Chrome, pages: dict[str, str], name: str, scheme: str, width: int
 ) -> None:
@@ -192,7 +208,7 @@ def test_without_javascript_nothing_is_lost(
         browser.execute_cdp_cmd(disable, {"value": False})
 
 
-@pytest.mark.parametrize("name", ["run", "sweep", "bare"])
+@pytest.mark.parametrize("name", ["run", "sweep", "bare", "ledger"])
 def test_on_paper_it_is_dark_on_white_and_within_the_page(
     browser: webdriver.Chrome, pages: dict[str, str], name: str
 ) -> None:

@@ -1,0 +1,274 @@
+"""The ledger as a page: what papers claim, what was found, and a figure of each claim."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from latentgen.errors import BadInput
+from latentgen.launchers import folder as sweeps
+from latentgen.ledger import accounts, books, running, table
+from latentgen.ledger.types import REAL, TRUST, Baseline, Claim, Exact
+from latentgen.ledger.verdicts import by_seed
+from latentgen.reporting import charts, folders, images
+from latentgen.reporting.images import Selection, Series
+from latentgen.reporting.page import TARGET, render
+from latentgen.reporting.sections import Chart, counted, shown
+
+PICTURES = 3_000_000
+"""Characters of all pictures of a page."""
+HEADER = (
+    *("quantity", "verdict", "paper", "here: mean [95\u00a0% interval], seeds"),
+    *("agrees within", "where", "why"),
+)
+DASH = "\u2013"
+_MINUS = re.compile(r"(?<![\w\d])-(?=\d)|(?<=\de)-(?=\d)")
+
+Result = Mapping[str, Any]
+
+
+class Ledger(NamedTuple):
+    """What the files say.
+
+    results: by the baseline's name, as in their files; not every baseline has one
+    entries: BibTeX by key
+    """
+
+    baselines: Mapping[str, Baseline]
+    results: Mapping[str, Result]
+    entries: Mapping[str, str]
+
+
+def is_ledger(path: Path) -> bool:
+    """Whether a folder is one of baselines."""
+    return (path / books.RESULTS).is_dir() and (path / books.REFERENCES).is_file()
+
+
+def read(path: Path) -> Ledger:
+    """The ledger in a folder.
+
+    Raises:
+        BadInput: its baselines cannot be imported from here, or something in it is wrong.
+    """
+    if path.resolve() != books.FOLDER.resolve():
+        raise BadInput(
+            f"DIR={str(path)!r}: run this from the root of the checkout that holds it, with "
+            f"DIR={books.FOLDER}."
+        )
+    found = Ledger(books.every(), books.results(), books.entries())
+    accounts.refuse(*found)
+    return found
+
+
+def page(ledger: Ledger, runs: Path, command: str) -> str:
+    """The page as text.
+
+    Args:
+        runs: where the folders NAME-BUDGET of trained baselines are, if anywhere.
+        command: what wrote the page.
+    """
+    series = [
+        each
+        for name, found in ledger.baselines.items()
+        for each in _series(name, found, ledger.results.get(name), runs)
+    ]
+    selection = images.select(series, PICTURES)
+    done = [name for name in ledger.baselines if name in ledger.results]
+    context = {
+        "title": "Ledger of baselines",
+        "lead": "What papers claim, and what was found when their recipes were run again.",
+        "contents": [("overview", "Overview"), *((name, name) for name in done)],
+        "facts": _facts(ledger),
+        "trust": list(TRUST.items()),
+        "overview": [_overview(name, ledger) for name in ledger.baselines],
+        "baselines": [_baseline(name, ledger, selection) for name in ledger.baselines],
+        "left_out": selection.left_out,
+        "command": command,
+    }
+    return render(context, "ledger.html")
+
+
+def _facts(ledger: Ledger) -> list[tuple[str, str]]:
+    held = [claim["verdict"] for each in ledger.results.values() for claim in each["claims"]]
+    words = {word: held.count(word) for word in dict.fromkeys(held)}
+    spent = sum((each["cpu_seconds"] for each in ledger.results.values()), 0.0)
+    return [
+        ("baselines", shown(len(ledger.baselines))),
+        (table.NOT_RUN, shown(len(ledger.baselines) - len(ledger.results))),
+        *((f"claims {word}", shown(count)) for word, count in words.items()),
+        ("CPU time", table.cpu(spent)),
+    ]
+
+
+def _verdicts(result: Result | None) -> str:
+    """How many claims of each verdict, in words."""
+    if result is None:
+        return table.NOT_RUN
+    held = [claim["verdict"] for claim in result["claims"]]
+    counts = {word: held.count(word) for word in dict.fromkeys(held)}
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def _overview(name: str, ledger: Ledger) -> dict[str, str]:
+    result = ledger.results.get(name)
+    spent = f"{result['budget']}, {table.cpu(result['cpu_seconds'])}" if result else DASH
+    title = ledger.baselines[name].title
+    return {"name": name, "title": title, "verdicts": _verdicts(result), "spent": spent}
+
+
+def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]:
+    found, result = ledger.baselines[name], ledger.results.get(name)
+    pictures = _pictures(name, selection)
+    notes = [] if result is None else list(result["not_done"])
+    if result is None and pictures:
+        notes.append("There are runs of it here, but the ledger holds no result of them yet.")
+    claims = found.claims
+    held = [None] * len(claims) if result is None else result["claims"]
+    keys = dict.fromkeys(claim.key for claim in claims)
+    return {
+        "name": name,
+        "title": found.title,
+        "verdicts": _verdicts(result),
+        "header": HEADER,
+        "rows": [_row(claim, each) for claim, each in zip(claims, held, strict=True)],
+        "charts": [] if result is None else _charts(found, result),
+        "notes": notes,
+        "has_result": result is not None,
+        "deviations": found.recipe.deviations,
+        "facts": _run_again(name, found) if result is None else _provenance(result),
+        "bibtex": "\n\n".join(ledger.entries[key] for key in keys),
+        "pictures": pictures,
+    }
+
+
+def _row(claim: Claim, held: Mapping[str, Any] | None) -> list[str]:
+    here, verdict, why = DASH, table.NOT_RUN, DASH
+    if held is not None:
+        here, verdict, why = table.found(held["spread"]), held["verdict"], held["why"]
+    return [
+        f"{claim.of}: {claim.metric}",
+        verdict,
+        typeset(table.claimed(claim)),
+        typeset(here),
+        typeset(table.within(claim)),
+        f"{claim.where} [{claim.key}]",
+        typeset(why),
+    ]
+
+
+def typeset(text: str) -> str:
+    """With the signs of minus, at which no line breaks, and of plus or minus."""
+    return _MINUS.sub("\u2212", text).replace("+-", "\u00b1")
+
+
+def _run_again(name: str, found: Baseline) -> list[tuple[str, str]]:
+    lines = []
+    for budget in REAL:
+        minutes = found.minutes[budget]
+        expected = "time unknown" if minutes is None else f"about {minutes:g} min on two cores"
+        command = f"python -m latentgen.reproduce {name} --budget {budget}"
+        lines.append((f"{budget}, {expected}", command))
+    return lines
+
+
+def _provenance(result: Result) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    device = ", ".join(f"{key} {value}" for key, value in result["device"].items() if value)
+    return [
+        ("command", result["command"]),
+        ("commit", result["commit"]),
+        ("config", result["config_sha256"]),
+        ("budget", f"{result['budget']}, {counted(len(result['seeds']), 'seed')}"),
+        ("CPU time", table.cpu(result["cpu_seconds"])),
+        ("elapsed", table.cpu(result["seconds"])),
+        ("device", device),
+        ("versions", versions),
+    ]
+
+
+def _charts(found: Baseline, result: Result) -> list[Chart]:
+    """A figure for each claim of which there are values."""
+    made = []
+    for claim, held in zip(found.claims, result["claims"], strict=True):
+        values = {
+            f"seed {seed}": value
+            for seed, value in by_seed(claim.of, result["measured"]).items()
+            if math.isfinite(value)
+        }
+        if values and held["spread"] is not None:
+            made.append(_chart(claim, held, list(values.items())))
+    return made
+
+
+def _chart(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> Chart:
+    spread = held["spread"]
+    drawn = charts.claim_chart(
+        _told(claim, held, values),
+        charts.Held(
+            values, spread["mean"], spread["low"], spread["high"], *claim.margin, claim.value
+        ),
+        claim.metric,
+    )
+    rows = [[seed, typeset(table.number(value))] for seed, value in values]
+    rows += [["mean", typeset(table.number(spread["mean"]))]]
+    rows += [
+        [f"95\u00a0% interval, {end}", typeset(table.number(spread[end]))]
+        for end in ("low", "high")
+    ]
+    rows += [["paper", typeset(table.claimed(claim))], ["margin", typeset(table.within(claim))]]
+    note = held["verdict"] if spread["low"] is not None else f"{held['verdict']}; no interval"
+    return Chart(claim.of, drawn.svg, note, ["", "value"], rows, claim.metric)
+
+
+def _told(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> str:
+    """The figure in a sentence, for who does not see it."""
+    each = ", ".join(f"{seed} {table.number(value)}" for seed, value in values)
+    return (
+        f"{claim.of}: {each}; mean and interval {table.found(held['spread'])} in all; the paper "
+        f"{table.claimed(claim)}; agrees within {table.within(claim)}; {held['verdict']}."
+    )
+
+
+def _series(name: str, found: Baseline, result: Result | None, runs: Path) -> list[Series]:
+    """The newest samples of each arm's first seed, where its run is there."""
+    if isinstance(found.recipe, Exact):
+        return []
+    budgets = [result["budget"]] if result is not None else list(reversed(REAL))
+    seeds = len(result["seeds"]) if result is not None else found.seeds
+    for budget in budgets:
+        place = runs / f"{name}-{budget}" / sweeps.RUNS
+        if not place.is_dir():
+            continue
+        members = running.members(found.recipe, budget, seeds)
+        made = []
+        for arm in found.recipe.arms:
+            samples = folders.pictures(place / members[arm, 0].run / "samples")
+            if samples:
+                step = max(samples)
+                made.append(Series(f"{name}:{budget}:{arm}", "samples", {step: samples[step]}))
+        return made
+    return []
+
+
+def _pictures(name: str, selection: Selection) -> list[dict[str, Any]]:
+    made = []
+    for each in selection.series:
+        baseline, budget, arm = each.name.split(":", 2)
+        if baseline != name:
+            continue
+        factor = max(1, TARGET[True] // each.width)
+        caption = f"{arm}, seed 0, budget {budget}, after step {shown(each.steps[-1])}"
+        made.append(
+            {
+                "uri": each.uris[-1],
+                "width": each.width * factor,
+                "height": each.height * factor,
+                "smooth": each.width > TARGET[True],
+                "alt": f"Samples of {name}: {caption}",
+                "caption": caption,
+            }
+        )
+    return made
