@@ -51,6 +51,7 @@ def fashion_mnist():
                 momentum=0.9,
                 clip_norm=0.0,
             ),
+            skip_diverged=0,
             every=dict(log=100, validate=500, sample=8_600, checkpoint=500),
         )
     )

@@ -110,6 +110,7 @@ def nonsaturating():
             discriminator=network(activation="leaky_relu", dropout=0.3),
             generator_optimizer=optimizer(),
             discriminator_optimizer=optimizer(),
+            skip_diverged=0,
             every=dict(log=250, validate=1_000, sample=1_000, checkpoint=5_000),
         )
     )

@@ -66,6 +66,7 @@ def digits(steps, **parts):
             batch_size=64,
             compute="float32",
             data=dict(name="digits", preprocess="unit", validation=placeholder(int), pad_to=0),
+            skip_diverged=0,
             every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
             **parts,
         )

@@ -95,6 +95,7 @@ def digits():
                 momentum=0.9,
                 clip_norm=0.0,
             ),
+            skip_diverged=0,
             every=dict(log=250, validate=1_000, sample=1_000, checkpoint=3_000),
         )
     )

@@ -1,5 +1,6 @@
 """Reading a config: each value is checked where it is read, and what nobody reads is refused."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -10,6 +11,19 @@ T = TypeVar("T")
 LARGEST = 2**31 - 1  # what an int32 on a device holds
 WIDEST, DEEPEST = 2**20, 100  # of what arrays are made of, and how many layers
 HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps none below
+
+LATER = {"skip_diverged": 0}
+"""Keys that came after the first release, each with the value that means what was before."""
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as plain JSON data, as it is written down, compared and hashed.
+
+    A later key that changes nothing is left out: a workdir or a result from before it came stays
+    one of the same config.
+    """
+    found = json.loads(json.dumps(config))
+    return {k: v for k, v in found.items() if k not in LATER or v != LATER[k]}
 
 
 class Section:

@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from latentgen import runner, signals
+from latentgen.config import plain
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput, nearest, shortened, written
 from latentgen.runner import Run
@@ -248,7 +249,7 @@ def _check_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def config() -> dict[str, Any]:
     """The config that the flags make, as plain JSON data."""
-    return dict(json.loads(json.dumps(FLAGS.config.to_dict())))
+    return plain(FLAGS.config.to_dict())
 
 
 def default_workdir() -> str:

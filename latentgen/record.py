@@ -14,7 +14,17 @@ from latentgen.core.keys import stream
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
 from latentgen.errors import BadInput
-from latentgen.runner import COLLAPSED, PAIRS, SUMMARY, Run, collapsed, identity, sampler
+from latentgen.runner import (
+    COLLAPSED,
+    PAIRS,
+    SUMMARY,
+    Run,
+    collapsed,
+    identity,
+    sampler,
+    skipped,
+    skips,
+)
 from latentgen.training import hooks, loop, provenance, status, workdir
 from latentgen.training.checkpoint import Checkpoints, Damaged
 from latentgen.training.distributed import PeerLost
@@ -120,6 +130,8 @@ class Record:
     def open(self, first: int, say: Callable[[str], None]) -> None:
         """Makes the hooks of a run that goes on after `first` updates; what it said later goes."""
         run, every = self.run, self.run.experiment.every
+        if self._log is not None:  # of the steps that diverged, and that are left out now
+            self._log.close()
         self._log = log = Log(run.folder, first)
         _forget_collapse(run, first)
         self._pictures = _pictures(run, log, say)
@@ -211,6 +223,7 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
         "seed": run.experiment.seed,
         "seconds": round(seconds, 3),
         "collapsed": collapsed(run.folder),
+        "skipped": [number + 1 for steps in skipped(skips(run.folder)) for number in steps],
         "state_values": sum(leaf.size for leaf in jax.tree.leaves(state)),
         **provenance.stamp(run.config, identity(run), "latentgen.run"),
     }

@@ -1,6 +1,7 @@
 """Repeats the step at which a run diverged: `python -m latentgen.replay --workdir DIR`.
 
-DIR/diverged holds the state before it. Prints the first tensor that is not finite, and of each
+DIR/diverged holds the state before it; --step names another than the last one, where the run has
+left out several. Prints whose turn it is, the first tensor that is not finite, and of each
 metric and parameter, before and after the step: min, max and mean |x| of the finite values, and
 the share of those that are not finite.
 """
@@ -22,41 +23,65 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Repeats what the workdir's diverged.json tells of."""
+    """Repeats what the workdir's diverged.json, or its skipped.jsonl, tells of."""
     if FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of a run.")
     folder = Path(FLAGS.workdir)
-    record = runner.diverged(folder)
-    if record is None:
-        raise BadInput(f"workdir={str(folder)!r} has not diverged: no {runner.DIVERGED} in it.")
+    record = chosen(folder, FLAGS.step)
     run = runner.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir)
     first, state = runner.restore(run, record["first"], runner.DIVERGED_STATE)
-    found, tables = repeat(run, state, first, record["last"])
+    blame, tables = repeat(run, state, first, record["last"])
     print(f"step {record['last']}, from the state after {first} updates")
-    if found:
-        name, (count, values) = next(iter(found.items()))
+    if blame.bad:
+        name, (count, values) = next(iter(blame.bad.items()))
         print(f"first tensor that is not finite: {name} ({count} of {values} values)")
+        if blame.turn is not None:
+            print(f"computed in the turn of {blame.turn}")
     else:
         name = None
         print("everything is finite")
     if name != record["tensor"]:
-        print(f"{folder / runner.DIVERGED} names {record['tensor']}: another device or version?")
+        print(f"the run's own record names {record['tensor']}: another device or version?")
     for title, tensors in tables.items():
         show(title, tensors)
 
 
+def chosen(folder: Path, step: int | None) -> dict[str, Any]:
+    """What the folder's run says of how it diverged at `step`, or at last.
+
+    Raises:
+        BadInput: it did not.
+    """
+    last = runner.diverged(folder)
+    records = [*runner.skips(folder), *([] if last is None else [last])]
+    if not records:
+        raise BadInput(
+            f"workdir={str(folder)!r} has not diverged: neither {runner.DIVERGED} nor "
+            f"{runner.SKIPPED} is in it."
+        )
+    for record in reversed(records):
+        if step is None or record["first"] < step <= record["last"]:
+            return record
+    valid = ", ".join(str(record["last"]) for record in records)
+    raise BadInput(f"--step={step} is not one at which the run diverged. Valid: {valid}.")
+
+
 def repeat(
     run: Run, state: PyTree, first: int, last: int
-) -> tuple[dict[str, divergence.Bad], dict[str, Mapping[str, Any]]]:
-    """What is not finite, the first of it first, and the tensors to show, by title."""
+) -> tuple[divergence.Blame, dict[str, Mapping[str, Any]]]:
+    """What is not finite, and the tensors to show, by title."""
     before = _parameters(state)
     if first == last:  # the state is finite; what it generates is not
         samples = {"samples": runner.sampler(run)(state)}
-        return divergence.count(samples), {"samples": samples, "state": before}
+        return divergence.Blame(divergence.count(samples), None), {
+            "samples": samples,
+            "state": before,
+        }
     feed = runner.feed_of(run)
-    done = divergence.again(run.method, feed, run.key)(state, first, last)
-    found = divergence.bad(run.method, feed, state, first, run.key, done)
-    return found, {
+    skipped = [r for r in runner.skipped(runner.skips(run.folder)) if r != range(first, last)]
+    done = divergence.again(run.method, feed, run.key, skipped)(state, first, last)
+    blame = divergence.blamed(run.method, feed, state, first, run.key, done)
+    return blame, {
         "metrics": done.metrics,
         "state before": before,
         "state after": _parameters(done.after),
@@ -81,6 +106,9 @@ def show(title: str, tensors: Mapping[str, Any]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "The folder of a run that diverged.")
+    flags.DEFINE_integer(
+        "step", None, "Which of the steps at which it did (default: the last).", lower_bound=0
+    )
     door.define_data_flags()
     flags.adopt_module_key_flags(door)
     door.run(main)

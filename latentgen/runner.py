@@ -1,7 +1,7 @@
 """One run in its folder: made from a config, read back."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,16 +18,23 @@ from latentgen.core.types import Batch, Method, PyTree, Terms
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.errors import BadInput
-from latentgen.training import loop, memory, workdir
+from latentgen.training import log, loop, memory, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.hooks import AT_ONCE
 from latentgen.training.mesh import place
 
 SUMMARY = "summary.json"
 COLLAPSED = "collapsed.json"
-DIVERGED, DIVERGED_STATE = "diverged.json", "diverged"
+DIVERGED, DIVERGED_STATE, SKIPPED = "diverged.json", "diverged", "skipped.jsonl"
 COUNTS = {
-    *("seed", "steps", "data.validation", "method.ema_start", "method.warmup_steps"),
+    *(
+        "seed",
+        "steps",
+        "skip_diverged",
+        "data.validation",
+        "method.ema_start",
+        "method.warmup_steps",
+    ),
     *("every.validate", "every.sample", "every.checkpoint"),
 }
 """Whole numbers in a config that shape no array."""
@@ -278,6 +285,24 @@ def _tells_of_divergence(record: Any) -> bool:
     )
 
 
+def skips(folder: Path) -> list[dict[str, Any]]:
+    """What the folder's run says of each divergence that it has gone on from, in order.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
+    file = folder / SKIPPED
+    found = log.read(file) if file.exists() else []
+    if not all(map(_tells_of_divergence, found)):
+        raise BadInput(f"{str(file)!r} is not readable; which steps the run left out is not known.")
+    return found
+
+
+def skipped(records: Sequence[Mapping[str, Any]]) -> list[range]:
+    """The steps left out, by the numbers of updates before them, as `loop.leaving_out` has them."""
+    return [range(record["first"], record["last"]) for record in records]
+
+
 def collapsed(folder: Path) -> int | None:
     """The step after which the samples were all alike; None where they were not."""
     try:
@@ -380,10 +405,12 @@ def said(folder: Path, record: Mapping[str, Any]) -> str:
     """What `diverged` found, in a line."""
     first, last = record["first"], record["last"]
     place = f"in steps {first + 1} to {last}" if last > first + 1 else f"at step {last}"
+    turn = record.get("turn")
+    whose = f", turn of {turn}" if turn else ""
     name, counts = next(iter(record["tensors"].items()))
     return (
-        f"diverged {place}: {name} is not finite ({counts['not_finite']} of {counts['values']} "
-        f"values); the state before it is in {folder / DIVERGED_STATE}"
+        f"diverged {place}{whose}: {name} is not finite ({counts['not_finite']} of "
+        f"{counts['values']} values); the state before it is in {folder / DIVERGED_STATE}"
     )
 
 

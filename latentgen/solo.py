@@ -1,17 +1,18 @@
 """Trains one run, from where its folder stands to its end; where it diverges, finds where."""
 
-import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from latentgen import runner
+from latentgen.build import MOST_SKIPPED
 from latentgen.data import pipeline
 from latentgen.joint import Joint
 from latentgen.record import Record
-from latentgen.runner import DIVERGED, DIVERGED_STATE, Run, identity, said, sampler
+from latentgen.runner import DIVERGED, DIVERGED_STATE, SKIPPED, Run, identity, said, sampler
 from latentgen.training import distributed, divergence, loop, provenance, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.log import Progress
@@ -21,7 +22,8 @@ from latentgen.training.mesh import local, spread
 def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) -> None:
     """Trains to the end, in a folder that no other process trains in.
 
-    A run that diverges leaves what it takes to see the step again: see `replay.py`.
+    A run that diverges leaves what it takes to see the step again: see `replay.py`. As often as its
+    config allows, it then goes on from the newest checkpoint without that step.
 
     Args:
         mesh: of the devices that train, all of all processes; None for one device.
@@ -40,11 +42,8 @@ def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) 
     steps = loop.program(run.method, feed, donate=True)
     runner.check_memory(run, feed, steps)
     with distributed.signals() as stopped, Joint(run, mesh, stuck) as record:
-        try:
-            _train(run, feed, steps, record, stopped)
-        except loop.Diverged as bad:
-            reason = explain(run, feed, record, bad, stopped, record.begin)
-            raise loop.Diverged(bad.first, bad.last, reason) from None
+        while not _trained(run, feed, steps, record, stopped):
+            pass
         record.finish()
     print(f"{run.folder}: {run.experiment.steps} steps in {record.seconds:.0f} s.")
     if run.method.sample is not None:
@@ -55,6 +54,40 @@ def warn(run: Run) -> None:
     """Says what is known to be slow here."""
     if run.experiment.plan.compute == "bfloat16" and jax.default_backend() == "cpu":
         print("warning: config.compute='bfloat16' is slower than float32 on CPUs.", file=sys.stderr)
+
+
+def _trained(
+    run: Run,
+    feed: pipeline.Feed,
+    steps: loop.Program,
+    record: Joint,
+    stopped: Callable[[], int | None],
+) -> bool:
+    """Whether the run has come to its end; else a step at which it diverges is now left out.
+
+    Raises:
+        Stopped, Damaged, Diverged: as for `train`.
+    """
+    skipped = _skipped(run)
+    try:
+        _train(run, feed, loop.leaving_out(steps, skipped), record, stopped)
+        return True
+    except loop.Diverged as bad:
+        found, at = search(run, feed, record, bad, stopped, skipped, record.begin)
+        if found is None:
+            raise loop.Diverged(bad.first, bad.last, unrepeated(bad, at)) from None
+        if not distributed.agree(_may_skip(run, found)):
+            reason = distributed.once(lambda: leave(run, found))
+            raise loop.Diverged(bad.first, bad.last, reason) from None
+        distributed.once(lambda: skip(run, found))
+        return False
+
+
+def _skipped(run: Run) -> list[range]:
+    """See `runner.skipped`; the first process has read it for all."""
+    found = distributed.once(lambda: runner.skipped(runner.skips(run.folder)))
+    ends = [(steps.start, steps.stop) for steps in found or ()]
+    return [range(*each) for each in distributed.agree(ends)]
 
 
 def _train(
@@ -85,18 +118,23 @@ def _train(
         progress.close()
 
 
-def explain(
+def search(
     run: Run,
     feed: pipeline.Feed,
     record: Record | Joint,
     bad: loop.Diverged,
     stopped: Callable[[], int | None],
+    skipped: Sequence[range] = (),
     begin: Callable[[str], None] = lambda what: None,
-) -> str:
-    """Finds the step and the tensor, from the newest checkpoint on; leaves a record; says it.
+) -> tuple[divergence.Found | None, int]:
+    """Finds the step and the tensor, from the newest checkpoint on; tells that one's step too.
 
     Args:
+        skipped: the steps that the run leaves out.
         begin: told what is done next, see `Watchdog.begin`.
+
+    Returns:
+        None for what is found where the device does not repeat itself.
 
     Raises:
         Stopped: a signal came; the same command finds them again.
@@ -105,33 +143,59 @@ def explain(
     every = run.experiment.every.log
     try:
         again = lambda step, metrics: begin("a chunk done again")  # noqa: E731
-        steps = loop.program(run.method, feed, donate=True)
+        steps = loop.leaving_out(loop.program(run.method, feed, donate=True), skipped)
         state = loop.train(*(steps, feed, state, at, bad.first, every, run.key, again, (), stopped))
         if bad.first == bad.last:
             tensors = divergence.count({"samples": sampler(run)(state)})
             found = divergence.Found(bad.first, bad.last, tensors, state) if tensors else None
         else:
             found = divergence.find(
-                *(run.method, feed, state, bad.first, bad.last, run.key, stopped, begin)
+                *(run.method, feed, state, bad.first, bad.last, run.key, stopped, begin, skipped)
             )
     except loop.Diverged:  # earlier than before
         found = None
-    if found is None:
-        return (
-            f"{bad}, but not when these steps were done again: this device does not repeat "
-            f"itself. The same command goes on from step {at}."
-        )
-    found = found._replace(state_before=local(found.state_before))
-    return distributed.once(lambda: leave(run, found))
+    if found is not None:
+        found = found._replace(state_before=local(found.state_before))
+    return found, at
+
+
+def unrepeated(bad: loop.Diverged, at: int) -> str:
+    """What there is to say where nothing was found."""
+    return (
+        f"{bad}, but not when these steps were done again: this device does not repeat itself. "
+        f"The same command goes on from step {at}."
+    )
+
+
+def _may_skip(run: Run, found: divergence.Found) -> bool:
+    """Samples alone that are not finite come from no step that could be left out."""
+    so_far = len(runner.skips(run.folder)) if distributed.first() else 0
+    return found.first < found.last and so_far < run.experiment.skip_diverged
 
 
 def leave(run: Run, found: divergence.Found) -> str:
     """Writes what it takes to see the divergence again: now the run has diverged; says so."""
-    shutil.rmtree(run.folder / DIVERGED_STATE, ignore_errors=True)  # of a record taken away
-    with Checkpoints(run.folder / DIVERGED_STATE, keep=1) as before:
+    told = _evidence(run, found)
+    workdir.write_json(run.folder / DIVERGED, told)  # last: with it the run has diverged
+    return said(run.folder, told)
+
+
+def skip(run: Run, found: divergence.Found) -> None:
+    """Writes the same; now the run goes on without these steps. Says so."""
+    told = _evidence(run, found)
+    workdir.append_json(run.folder / SKIPPED, told)
+    number, most = len(runner.skips(run.folder)), run.experiment.skip_diverged
+    print(f"{said(run.folder, told)}; left out, {number} of at most {most} times.", file=sys.stderr)
+
+
+def _evidence(run: Run, found: divergence.Found) -> dict[str, Any]:
+    """Keeps the state before the divergence; tells what is to be written of it."""
+    with Checkpoints(run.folder / DIVERGED_STATE, keep=MOST_SKIPPED + 1) as before:
+        before.forget_after(found.first - 1)  # of a record taken away, or not yet written
         before.save(found.first, found.state_before, {})
-    told = {
+    return {
         "step": found.last,
+        "turn": found.turn,
         "tensor": next(iter(found.bad)),
         "first": found.first,
         "last": found.last,
@@ -139,5 +203,3 @@ def leave(run: Run, found: divergence.Found) -> str:
         "seed": run.experiment.seed,
         **provenance.stamp(run.config, identity(run), "latentgen.run"),
     }
-    workdir.write_json(run.folder / DIVERGED, told)  # last: with it the run has diverged
-    return said(run.folder, told)

@@ -56,7 +56,7 @@ def main() -> None:
     for word in FLAGS.retry:
         choose("--retry", word, dict.fromkeys(RETRY))
     members = plan.members(FLAGS.config, rows())
-    name, options = automatic.settled(FLAGS.engine, _options())
+    name, options = automatic.settled(FLAGS.engine, _options(), members)
     if name == "slurm":
         slurm.check(job())
     if FLAGS.engine == "vmap":

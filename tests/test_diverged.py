@@ -241,7 +241,7 @@ def test_samples_of_a_finite_state_that_are_not_finite_are_a_divergence(tmp_path
     step, state = runner.restore(unsound, None, "diverged")
     assert step == 20
     found, tables = replay.repeat(unsound, state, 20, 20)
-    assert found == {"samples": (1, 4096)}
+    assert found == ({"samples": (1, 4096)}, None)
     assert np.isinf(tables["samples"]["samples"][0, 0, 0, 0])
     assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [
         f"step_{step:08d}.png" for step in (0, 10)

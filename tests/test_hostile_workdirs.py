@@ -148,6 +148,8 @@ ODD = (
     '{"status": 1, "reason": {}, "attempts": "x", "host": 1, "pid": [], "job": 0, "since": "", '
     '"beat": "now"}',
     '{"first": 1, "last": 0, "tensors": {}}',
+    '{"first": 1, "last": 2000000000, "tensors": {"x": {"not_finite": 1, "values": 1}}, '
+    '"tensor": "x"}',
     '{"first": 1, "last": 2, "tensors": {"x": 3}, "tensor": "x"}',
     '[{"runs": ["x"], "keys": 3}]',
 )
@@ -157,6 +159,7 @@ def _unread(place: Path) -> Iterator[Callable[[], object]]:
     yield lambda: status.read(place)
     yield lambda: runner.collapsed(place)
     yield lambda: runner.diverged(place)
+    yield lambda: runner.skipped(runner.skips(place))
     yield lambda: runner.config(place)
     yield lambda: runner.reopen(place, None, None)
     yield lambda: log.figures(place / log.METRICS)
@@ -171,7 +174,7 @@ def _unread(place: Path) -> Iterator[Callable[[], object]]:
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
 def test_odd_files_raise_nothing_but_bad_input(tmp_path: Path, text: str) -> None:
     names = ("config.json", "data.json", "status.json", "collapsed.json", "diverged.json")
-    names += ("metrics.jsonl", "evaluations.jsonl", "sweep.json", "manifest.jsonl")
+    names += ("metrics.jsonl", "skipped.jsonl", "evaluations.jsonl", "sweep.json", "manifest.jsonl")
     for name in (*names, "populations.json"):
         (tmp_path / name).write_text(f"{text}\n", encoding="latin-1")
     for read in _unread(tmp_path):

@@ -38,9 +38,9 @@ ALLOWED = {
     "runner": {"core", "data", "training", "views", "build"},
     "record": {"core", "data", "training", "runner"},
     "joint": {"core", "training", "runner", "record"},
-    "solo": {"core", "data", "training", "runner", "record", "joint"},
+    "solo": {"core", "data", "training", "build", "runner", "record", "joint"},
     "launchers": {
-        *("core", "data", "metrics", "training", "build"),
+        *("config", "core", "data", "metrics", "training", "build"),
         *("runner", "record", "solo", "measures"),
     },
     "features": {"core", "networks", "data", "training", "build"},
@@ -48,7 +48,7 @@ ALLOWED = {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
-    "ledger": {"metrics", "signals", "training", "launchers", "measures"},
+    "ledger": {"config", "metrics", "signals", "training", "launchers", "measures"},
     "reporting": {
         *("core", "data", "metrics", "training", "views", "runner"),
         *("launchers", "ledger", "measures"),

@@ -17,7 +17,7 @@ from latentgen.build.gan import gan_of
 from latentgen.build.parts import Plan, Shape
 from latentgen.build.vae import vae_of
 from latentgen.build.vaegan import vaegan_of
-from latentgen.config import Section
+from latentgen.config import LATER, Section
 from latentgen.core.types import Method
 from latentgen.data.preprocess import PREPROCESS, Preprocess
 from latentgen.errors import BadInput
@@ -31,6 +31,9 @@ METHODS: dict[str, Callable[[Section, Section, Preprocess], Plan]] = {
     "vaegan": vaegan_of,
 }
 """(the config, its section `method`, the preprocessing) -> a plan of the method."""
+
+MOST_SKIPPED = 100
+"""Times: a run that diverges more often is no run of its config any more."""
 
 
 class Data(NamedTuple):
@@ -59,6 +62,7 @@ class Experiment(NamedTuple):
     """What a config describes.
 
     plan: makes the method for data of a given shape.
+    skip_diverged: how often a run that diverges may go on without the steps at which it does.
     """
 
     seed: int
@@ -67,6 +71,7 @@ class Experiment(NamedTuple):
     data: Data
     every: Every
     plan: Plan
+    skip_diverged: int
 
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
@@ -75,7 +80,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
         BadInput: a key is missing, unknown, or holds what it cannot.
     """
-    root = Section("config", config)
+    root = Section("config", {**LATER, **config})
     data = _data(root.section("data"))
     method = root.section("method")
     found = Experiment(
@@ -85,6 +90,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         data=data,
         every=_every(root.section("every")),
         plan=method.choose("name", METHODS)(root, method, data.preprocess),
+        skip_diverged=root.integer("skip_diverged", low=0, high=MOST_SKIPPED),
     )
     root.finish()
     return found

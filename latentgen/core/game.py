@@ -14,7 +14,7 @@ from jaxtyping import Array, Int, Key
 
 from latentgen.core.keys import stream
 from latentgen.core.split import by_example, whole
-from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
+from latentgen.core.types import TURN, Batch, Method, Net, Params, Phase, PyTree, State, Terms
 
 
 def ascend(tx: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -126,9 +126,10 @@ def game(
         opts = list(state.opt)
         metrics: dict[str, Array] = {}
         for i, phase in enumerate(phases):
-            state, opts[i], found = turns(
-                phase, state, opts[i], batches, jax.random.fold_in(key, i), step
-            )
+            with jax.named_scope(TURN + _said(phase, state)):
+                state, opts[i], found = turns(
+                    phase, state, opts[i], batches, jax.random.fold_in(key, i), step
+                )
             metrics = _join(metrics, found)
         return state._replace(opt=tuple(opts)), metrics
 
@@ -141,6 +142,11 @@ def game(
         return found
 
     return Method(init_state, step, terms, sample, probes, draws)
+
+
+def _said(phase: Phase, state: State) -> str:
+    """The players that have something to train; a fixed prior has not."""
+    return " and ".join(name for name in phase.trains if jax.tree.leaves(state.params[name]))
 
 
 def _join(terms: Terms, more: Terms) -> Terms:

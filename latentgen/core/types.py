@@ -42,6 +42,11 @@ class Net(NamedTuple):
     apply: Callable[..., tuple[Array, PyTree]]
 
 
+TURN = "turn of "
+"""What a turn computes is in a scope of this name and the players that it trains: for whoever
+reads a program, as profilers do."""
+
+
 class Phase(NamedTuple):
     """One player's turn: a loss, what it trains, and how.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from latentgen import build
+from latentgen.config import LATER, plain
 from latentgen.errors import BadInput, nearest
 from latentgen.launchers.vocabulary import Row
 from latentgen.training.workdir import flatten
@@ -87,7 +88,7 @@ def changed(base: ConfigDict, row: Mapping[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError):
             kind = type(valid[key]).__name__
             raise BadInput(f"config.{key}={value!r} must be of the kind {kind}.") from None
-    return dict(json.loads(json.dumps(config.to_dict())))
+    return plain(config.to_dict())
 
 
 def applied(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def applied(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
         for name in path:
             section = section[name]
         section[last] = value
-    return dict(config)
+    return plain(config)
 
 
 def shortened(keys: Sequence[str]) -> dict[str, str]:
@@ -140,5 +141,6 @@ def named(
     more = [f"+{len(words) - shown}"] if shown < len(words) else []
     said = ",".join([*words[:shown], *more]) or "base"
     rest = {key: value for key, value in config.items() if key != "seed"}
-    plain = {key: flatten(config)[key] for key in changes}  # as JSON has it
-    return Member(f"{said},s={seed}-{_hash(config)}", f"{said}-{_hash(rest)}", seed, plain, config)
+    flat = LATER | flatten(config)
+    told = {key: flat[key] for key in changes}  # as JSON has it
+    return Member(f"{said},s={seed}-{_hash(config)}", f"{said}-{_hash(rest)}", seed, told, config)

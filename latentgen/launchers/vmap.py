@@ -118,12 +118,23 @@ def _traceable(member: Member, keys: set[str]) -> bool:
     return not unknown
 
 
+def skipping(members: Sequence[Member]) -> int:
+    """How often one of them may leave out steps."""
+    return max((member.config.get("skip_diverged", 0) for member in members), default=0)
+
+
 def check(members: Sequence[Member]) -> None:
     """Refuses to train together what would not.
 
     Raises:
-        BadInput: no two runs have one structure; names the keys that part them.
+        BadInput: no two runs have one structure; names the keys that part them. Or one may leave
+            out steps, which a program of many has no way to do for one.
     """
+    if steps := skipping(members):
+        raise BadInput(
+            f"--engine=vmap trains runs as one program, in which none can leave out a step that "
+            f"others do; config.skip_diverged={steps} must be 0 there. Valid: --engine=local."
+        )
     if len(members) < 2:
         return
     found = groups(members)
@@ -359,8 +370,8 @@ class Population:
     def _explain(self, slot: int, bad: loop.Diverged, stopped: Callable[[], int | None]) -> None:
         """Alone, the member may round otherwise; then there is no more to say than when it was."""
         run, record = self._runs[slot], self._records[slot]
-        said = solo.explain(run, runner.feed_of(run), record, bad, stopped)
-        record.end(status.DIVERGED, said if runner.diverged(run.folder) else str(bad))
+        found, _ = solo.search(run, runner.feed_of(run), record, bad, stopped)
+        record.end(status.DIVERGED, solo.leave(run, found) if found else str(bad))
 
 
 def _named(say: Say, run: Run, line: str) -> None:

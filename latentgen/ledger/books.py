@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from latentgen.config import plain
 from latentgen.errors import BadInput, nearest
 from latentgen.ledger.types import BUDGETS, REAL, Baseline, Exact
 from latentgen.training import provenance, workdir
@@ -47,7 +48,7 @@ def identity(found: Baseline, budget: str) -> dict[str, Any]:
     recipe = found.recipe
     if isinstance(recipe, Exact):
         return {"budget": budget, "settings": dict(recipe.settings(budget))}
-    config = {k: v for k, v in recipe.config(budget).to_dict().items() if k != "seed"}
+    config = {k: v for k, v in plain(recipe.config(budget).to_dict()).items() if k != "seed"}
     arms = {arm: dict(changes) for arm, changes in recipe.arms.items()}
     measures = {name: dict(flags) for name, flags in recipe.measures(budget).items()}
     return {"budget": budget, "config": config, "arms": arms, "measures": measures}

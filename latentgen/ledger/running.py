@@ -101,7 +101,7 @@ def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> F
 def _train(
     sweep: Sweep, todo: Sequence[Member], how: How, stopped: Callable[[], int | None]
 ) -> None:
-    engine, options = automatic.settled(how.engine, how.options)
+    engine, options = automatic.settled(how.engine, how.options, todo)
     print(f"{len(sweep.members)} runs, {len(todo)} to train: {engine}", file=sys.stderr)
     if engine == "slurm" and how.job is not None:
         slurm.train(sweep, todo, options, how.job)

@@ -15,7 +15,7 @@ from latentgen.errors import BadInput
 from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP, is_name
 from latentgen.launchers.results import RESULTS
 from latentgen.measures.results import EVALUATIONS
-from latentgen.runner import COLLAPSED, DIVERGED, SUMMARY
+from latentgen.runner import COLLAPSED, DIVERGED, SKIPPED, SUMMARY
 from latentgen.training import workdir
 from latentgen.training.log import METRICS, read
 from latentgen.training.status import STATUS
@@ -34,6 +34,7 @@ class Member(NamedTuple):
     status: running, done, diverged, failed, preempted, timed_out, pending, or unfinished where
         the folder does not say more.
     lines: of metrics.jsonl.
+    skipped: the steps at which it diverged, and that it left out.
     final: the last value of each metric, by 'split/term' or 'metric/value'.
     pictures: for each of KINDS, the files by step.
     notes: what could not be read.
@@ -49,6 +50,7 @@ class Member(NamedTuple):
     reason: str | None
     attempts: int | None
     collapsed: int | None
+    skipped: list[Any]
     step: int
     seconds: float
     lines: list[dict[str, Any]]
@@ -132,6 +134,7 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
         reason=reason,
         attempts=word.get("attempts"),
         collapsed=_json(path / COLLAPSED, notes).get("step"),
+        skipped=[line.get("step") for line in _lines(path / SKIPPED, notes)],
         step=max((int(line["step"]) for line in lines), default=0),
         seconds=max((number(line.get("seconds")) or 0.0 for line in lines), default=0.0),
         lines=lines,

@@ -176,6 +176,9 @@ def _trouble(folder: Folder) -> list[str]:
             lines.append(
                 f"{member.name} collapsed at step {shown(member.collapsed)}: all samples are alike."
             )
+        if member.skipped:
+            steps = ", ".join(shown(step) for step in member.skipped)
+            lines.append(f"{member.name} left out where it diverged: step {steps}.")
     return lines if len(lines) <= 20 else [*lines[:20], f"And {len(lines) - 20} more such notes."]
 
 

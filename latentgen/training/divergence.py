@@ -4,7 +4,7 @@ A step is a function of (state, step number, the run's key), so that the state b
 and its number are all that it takes to see it happen again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,14 +13,17 @@ import numpy as np
 from jax.extend.core import Literal
 from jaxtyping import Array, Key
 
-from latentgen.core.types import Method, PyTree
+from latentgen.core.types import TURN, Batch, Method, PyTree
 from latentgen.data.pipeline import Feed
 from latentgen.training.checkpoint import by_path
-from latentgen.training.loop import Stopped, program
+from latentgen.training.loop import Stopped, leaving_out, program
 from latentgen.training.mesh import local
 
 Tensors = dict[str, Array]
-"""What a step gives, by name: metrics.NAME, then the new state's leaves by key path."""
+"""What a step gives, by name: metrics.NAME, then the new state's leaves by key path.
+
+What it takes comes before: before.PATH, the old state's leaves, and batch.x.
+"""
 
 
 class Bad(NamedTuple):
@@ -40,13 +43,23 @@ class Done(NamedTuple):
     fine: bool
 
 
+class Blame(NamedTuple):
+    """The tensors that are not finite, the first of them first, and whose turn computed that one.
+
+    turn: the players that it trains; None for what is there before any turn.
+    """
+
+    bad: dict[str, Bad]
+    turn: str | None
+
+
 class Found(NamedTuple):
     """The steps first+1 .. last give something that is not finite.
 
     That is one step; the chunk in which it happens, where only all of that shows it again; or
     none (first == last), where the state is finite and its samples are not.
 
-    bad: the tensors that are not finite, the first of them first.
+    bad, turn: see `Blame`.
     state_before: after `first` updates; finite, unless the run began otherwise.
     """
 
@@ -54,6 +67,14 @@ class Found(NamedTuple):
     last: int
     bad: dict[str, Bad]
     state_before: PyTree
+    turn: str | None = None
+
+
+class Origin(NamedTuple):
+    """Where a step's tensor comes from: the others that it is computed from, and whose turn."""
+
+    names: set[str]
+    turn: str | None
 
 
 class Statistics(NamedTuple):
@@ -93,13 +114,21 @@ def named(metrics: Mapping[str, Array], state: PyTree) -> Tensors:
     return {f"metrics.{name}": x for name, x in metrics.items()} | by_path(state)
 
 
-def again(method: Method, feed: Feed, key: Key[Array, ""]) -> Callable[[PyTree, int, int], Done]:
-    """(state, first, last) -> the steps first+1 .. last done in one chunk; the state stays."""
-    run = program(method, feed, donate=False)
+def again(
+    method: Method, feed: Feed, key: Key[Array, ""], skipped: Sequence[range] = ()
+) -> Callable[[PyTree, int, int], Done]:
+    """(state, first, last) -> the steps first+1 .. last done in one chunk; the state stays.
+
+    Args:
+        skipped: the steps that the run has left out, see `loop.leaving_out`.
+    """
+    run = leaving_out(program(method, feed, donate=False), skipped)
 
     def do(state: PyTree, first: int, last: int) -> Done:
         rows = feed.rows(first, last - first)
-        after, metrics, fine = run(state, jnp.arange(first, last), rows, feed.resident, key)
+        after, metrics, fine = run(
+            state, np.arange(first, last, dtype=np.int32), rows, feed.resident, key
+        )
         return Done(after, metrics, bool(fine))
 
     return do
@@ -114,6 +143,7 @@ def find(
     key: Key[Array, ""],
     stopped: Callable[[], int | None] = lambda: None,
     begin: Callable[[str], None] = lambda what: None,
+    skipped: Sequence[range] = (),
 ) -> Found | None:
     """The first of the steps first+1 .. last that gives something not finite, and what.
 
@@ -126,6 +156,7 @@ def find(
         key: the run's key.
         stopped: polled before each step.
         begin: told what is done next, see `Watchdog.begin`.
+        skipped: see `again`.
 
     Returns:
         None where neither diverges this time: the device does not repeat itself.
@@ -133,7 +164,7 @@ def find(
     Raises:
         Stopped: a signal came.
     """
-    do, at = again(method, feed, key), state
+    do, at = again(method, feed, key, skipped), state
     for step in range(first, last):
         if signum := stopped():
             raise Stopped(signum, first)
@@ -141,49 +172,58 @@ def find(
         done = do(at, step, step + 1)
         if not done.fine:
             begin("the search for the first tensor")
-            return Found(step, step + 1, bad(method, feed, at, step, key, done), at)
+            blame = blamed(method, feed, at, step, key, done)
+            return Found(step, step + 1, blame.bad, at, blame.turn)
         at = done.after
     begin("the chunk done again")
     done = do(state, first, last)
     if done.fine:
         return None
     begin("the search for the first tensor")
-    return Found(first, last, bad(method, feed, state, first, key, done), state)
+    blame = blamed(method, feed, state, first, key, done)
+    return Found(first, last, blame.bad, state, blame.turn)
 
 
-def bad(
+def blamed(
     method: Method, feed: Feed, state: PyTree, first: int, key: Key[Array, ""], done: Done
-) -> dict[str, Bad]:
-    """What is not finite in what the step after `first` updates gave, the first of it first.
+) -> Blame:
+    """What is not finite in what the step after `first` updates takes and gives, first of it first.
 
     A tensor is first if the step computes it from no other that is not finite: a discriminator's
-    weights come before the loss of the generator that met them. Among those that are, metrics
-    come before the state, in the order in which the players report them.
+    weights come before the loss of the generator that met them. Among those that are, the old
+    state comes before the batch, that before metrics, in the order in which the players report
+    them, and those before the new state.
     """
-    origins = _origins(method, feed, state, first, key)
-    given = named(done.metrics, done.after)
+    row = jax.tree.map(lambda rows: rows[0], feed.rows(first, 1))
+    origins = _origins(method, feed, state, row, first, key)
+    batch = jax.jit(feed.batches)(feed.resident, row, key, jnp.int32(first))
+    given = _taken(state, batch) | named(done.metrics, done.after)
     found = count({name: given[name] for name in origins})
-    begins = [name for name in found if not origins[name] & found.keys()]
-    return {name: found[name] for name in dict.fromkeys([*begins, *found])}
+    begins = [name for name in found if not origins[name].names & found.keys()]
+    order = list(dict.fromkeys([*begins, *found]))
+    return Blame({name: found[name] for name in order}, origins[order[0]].turn if order else None)
+
+
+def _taken(state: PyTree, batch: Batch) -> Tensors:
+    return {f"before.{path}": x for path, x in by_path(state).items()} | {"batch.x": batch.x}
 
 
 def _origins(
-    method: Method, feed: Feed, state: PyTree, first: int, key: Key[Array, ""]
-) -> dict[str, set[str]]:
-    """Each tensor that a step gives, as reported -> the others that it is computed from.
+    method: Method, feed: Feed, state: PyTree, row: PyTree, first: int, key: Key[Array, ""]
+) -> dict[str, Origin]:
+    """Each tensor that a step takes or gives, as reported -> where it comes from.
 
     Read from the step's jaxpr; what one equation computes, as a loop does, has no order in itself.
     """
     names: list[str] = []
 
     def step(state, number, row, resident, key):
-        batches = feed.batches(resident, row, key, number)
-        state, metrics = method.step(state, number, batches, key)
-        tensors = named(metrics, state)
+        batch = feed.batches(resident, row, key, number)
+        after, metrics = method.step(state, number, batch, key)
+        tensors = _taken(state, batch) | named(metrics, after)
         names[:] = tensors  # here, since what JAX returns is sorted by name
         return list(tensors.values())
 
-    row = jax.tree.map(lambda rows: rows[0], feed.rows(first, 1))
     jaxpr = jax.make_jaxpr(step)(state, jnp.int32(first), row, feed.resident, key).jaxpr
     makers = {out: eqn for eqn in jaxpr.eqns for out in eqn.outvars}
     outs = [None if isinstance(out, Literal) else out for out in jaxpr.outvars]
@@ -201,5 +241,21 @@ def _origins(
     found = {}
     for name, out in zip(names, outs, strict=True):
         above = ancestors(out)
-        found[name] = {n for n, other in zip(names, outs, strict=True) if other in above}
+        above_it = {n for n, other in zip(names, outs, strict=True) if other in above}
+        found[name] = Origin(above_it, _turn(out, makers))
     return found
+
+
+def _turn(out: Any, makers: Mapping[Any, Any]) -> str | None:
+    """In whose turn a variable is computed, by the scope of the equation that makes it.
+
+    One outside all turns that takes a single computed variable, as what says where a device keeps
+    it does, hands on whose turn that was.
+    """
+    while (maker := makers.get(out)) is not None:
+        scopes = [str(scope.name) for scope in maker.source_info.name_stack.stack]
+        if turns := [s.removeprefix(TURN) for s in scopes if s.startswith(TURN)]:
+            return turns[0]
+        taken = [v for v in maker.invars if not isinstance(v, Literal) and v in makers]
+        out = taken[0] if len(taken) == 1 else None
+    return None

@@ -125,6 +125,34 @@ def program(method: Method, feed: Feed, donate: bool) -> Program:
     return compiled(partial(checked_chunk, method, feed.batches), 0 if donate else None)
 
 
+def leaving_out(run: Program, skipped: Sequence[range]) -> Program:
+    """`run` without some steps: the state stays as it was, and the next step follows.
+
+    Args:
+        skipped: the numbers of these steps, that is of the updates before each.
+    """
+
+    def others(
+        state: PyTree, steps: Int[np.ndarray, " s"], rows: PyTree, *more: PyTree
+    ) -> tuple[PyTree, dict[str, Array], Any]:
+        if not skipped:
+            return run(state, steps, rows, *more)
+        left_out = [any(int(step) in some for some in skipped) for step in steps]
+        kept = np.flatnonzero(~np.array(left_out))
+        if len(kept) == len(steps):
+            return run(state, steps, rows, *more)
+        if not len(kept):
+            return state, {}, np.True_
+        return run(state, steps[kept], _chosen(rows, kept), *more)
+
+    return others
+
+
+@jax.jit
+def _chosen(rows: PyTree, places: Int[Array, " n"]) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[places], rows)
+
+
 def alone(start: int, step: int, fine: np.ndarray) -> None:
     """Judges the steps start+1 .. step of one run.
 

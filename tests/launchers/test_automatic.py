@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from latentgen.launchers import automatic, local
+from latentgen.errors import BadInput
+from latentgen.launchers import automatic, local, vmap
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.local import Devices
 from latentgen.launchers.options import Options
+from latentgen.launchers.plan import Member
 from latentgen.ledger import running
 
 
@@ -33,7 +35,19 @@ def test_auto_follows_devices_and_jobs_and_other_engines_stay(
 ) -> None:
     monkeypatch.setattr(local, "devices", lambda: Devices("gpu", devices))
     options = Options(data_dir="data", jobs=jobs)
-    assert automatic.settled(engine, options) == (found, options._replace(measure=measure))
+    expected = (found, options._replace(measure=measure))
+    assert automatic.settled(engine, options, [member()]) == expected
+
+
+def member(**changes: int) -> Member:
+    return Member("run", "setting", 0, {}, changes)
+
+
+def test_a_run_that_may_leave_out_steps_is_not_one_of_many() -> None:
+    members = [member(), member(skip_diverged=2)]
+    assert automatic.settled("auto", Options(), members)[0] == "local"
+    with pytest.raises(BadInput, match=r"config\.skip_diverged=2 must be 0"):
+        vmap.check(members)
 
 
 @pytest.mark.parametrize(("name", "measure"), [("local", False), ("vmap", True)])

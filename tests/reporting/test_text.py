@@ -71,6 +71,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
     sweep = made_up.sweep(tmp_path / "sweep", members)
     origin = {"config": config, "spec": EVIL, "command": EVIL, "commit": EVIL}
     (sweep / "sweep.json").write_text(json.dumps(origin))
+    made_up.lines(sweep / "runs" / "lr=0.1,s=1" / "skipped.jsonl", [{"step": EVIL}, {"step": 7}])
     evaluation = {"metric": EVIL, "split": EVIL, "values": {EVIL: 1.0}, "protocol": {EVIL: EVIL}}
     made_up.lines(sweep / "runs" / "lr=0.1,s=1" / "evaluations.jsonl", [evaluation])
     opened = (Opened(EVIL, 1, EVIL, EVIL, EVIL),)
@@ -78,6 +79,8 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
         read = Reader(written(path, looked_at=opened))
         assert list(read.scripts) == ["data", "pictures", "code"]
         assert EVIL in read.text
+        left_out = f"lr=0.1,s=1 left out where it diverged: step {EVIL}, 7."
+        assert (left_out in read.text) == (path == sweep)
         assert json.loads(read.scripts["data"])["config"] == config
         for tag, attributes in read.elements:
             assert not any(name.startswith("on") for name in attributes), tag

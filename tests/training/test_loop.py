@@ -1,6 +1,7 @@
 """The loop: chunks, the order of log and hooks, signals."""
 
 import signal
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from latentgen.core.types import Batch, Method
 from latentgen.data.pipeline import Feed
 from latentgen.training import loop
-from latentgen.training.loop import Hook, Stopped, program, train
+from latentgen.training.loop import Hook, Stopped, leaving_out, program, train
 
 
 def counting() -> tuple[Method, Feed]:
@@ -100,6 +101,30 @@ def test_a_signal_ends_the_run_at_a_chunk_with_the_hooks_that_answer_to_it() -> 
 def test_a_signal_before_the_first_chunk_trains_nothing() -> None:
     said, _ = run(4, 10, 2, [("save", 8, True)], lambda: signal.SIGINT)
     assert said == [("stopped", 4, signal.SIGINT)]
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 100])
+@pytest.mark.parametrize("skipped", [[0], [4, 5], [0, 1, 2, 3], [9], range(10), [11], []])
+def test_steps_that_are_left_out_change_nothing_and_the_others_do_what_they_did(
+    chunk: int, skipped: Sequence[int]
+) -> None:
+    method, feed = counting()
+    logged: dict[int, dict] = {}
+    state = train(
+        *(
+            leaving_out(program(method, feed, donate=True), [range(n, n + 1) for n in skipped]),
+            feed,
+            method.init(None),
+        ),
+        *(0, 10, chunk, jax.random.key(0), logged.__setitem__, []),
+    )
+    done = set(range(10)) - set(skipped)
+    assert (int(state["n"]), float(state["sum"])) == (len(done), sum(done))
+    assert list(logged) == sorted({min(n // chunk * chunk + chunk, 10) for n in range(10)})
+    for last, metrics in logged.items():
+        first = (last - 1) // chunk * chunk
+        numbers = [n for n in range(first, last) if n in done]
+        assert metrics == ({"step": np.mean(numbers)} if numbers else {})
 
 
 @pytest.mark.parametrize(
