@@ -70,7 +70,8 @@ def test_the_step_and_the_tensor_are_told_and_kept(diverged: tuple[Path, str]) -
     assert step > 1
     counts = record["tensors"][name]
     assert 0 < counts["not_finite"] <= counts["values"]
-    assert f"diverged at step {step}: {name} is not finite" in line
+    whose = f", turn of {record['turn']}"
+    assert f"diverged at step {step}{whose}: {name} is not finite" in line
     assert f"({counts['not_finite']} of {counts['values']} values)" in line
     assert str(workdir / "diverged") in line
     assert {"seed", "command", "versions", "device", "data", "config_sha256"} <= record.keys()
