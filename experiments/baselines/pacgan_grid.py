@@ -7,5 +7,8 @@ their 400,000 steps: there the order is the claim.
 from experiments.baselines._pacgan import GRID, baseline
 
 BASELINE = baseline(
-    "grid", GRID, {"gan": (17.3, 0.8, 0.70, 0.07), "pacgan2": (23.8, 0.7, 0.13, 0.04)}
+    "grid",
+    GRID,
+    {"gan": (17.3, 0.8, 0.70, 0.07), "pacgan2": (23.8, 0.7, 0.13, 0.04)},
+    {"smoke": 0.5, "cpu": 80, "paper": 300},
 )

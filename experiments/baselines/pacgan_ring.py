@@ -7,5 +7,8 @@ pacgan_ring`. The `cpu` budget is a quarter of their 400,000 steps: there the or
 from experiments.baselines._pacgan import RING, baseline
 
 BASELINE = baseline(
-    "ring", RING, {"gan": (6.3, 0.5, 0.45, 0.09), "pacgan2": (7.9, 0.1, 0.07, 0.03)}
+    "ring",
+    RING,
+    {"gan": (6.3, 0.5, 0.45, 0.09), "pacgan2": (7.9, 0.1, 0.07, 0.03)},
+    {"smoke": 0.5, "cpu": 80, "paper": 300},
 )
