@@ -288,7 +288,6 @@ def test_after_a_killed_launcher_each_member_runs_once(in_cluster, sweep, source
     # What it left is held: nobody but the next launcher sets it going.
     ended = end(launch(sweep, source, "none", *runs))
     assert ended == ([] if stage == "before the release" else runs)
-    assert slurm.queued(sweep).keys() == set(runs)
     wait_for_all(sweep, *runs)
     assert [len(attempts(sweep, run)) for run in runs] == [1, 1, 1]
     assert cluster.call(in_cluster, "squeue", "--noheader") == ""
