@@ -19,9 +19,8 @@ and of the processor. The first tenth is warm-up. Of the rest,
 Exit code 1 where one of them fails. `--leak NAME` loses something at every save of the second half,
 to see that it would be noticed. A million steps take 5 minutes on one core.
 
-Known: TensorStore 0.1.86 never lets go of the words that it hands to Python as JSON
-(`ts.KvStore.Spec(...).to_json()`: four objects a call), and Orbax 0.12.8 asks for some at every
-save of every array: 400 objects or 30 KiB a save of this GAN, so that memory FAILS by that much.
+TensorStore never lets go of what it hands to Python as JSON, which would be 30 KiB a save of this
+GAN: see `latentgen/training/leaks.py`, without which memory FAILS by that much.
 """
 
 import argparse

@@ -26,7 +26,7 @@ import numpy as np
 
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput
-from latentgen.training import workdir
+from latentgen.training import leaks, workdir
 from latentgen.training.distributed import several
 
 MANIFEST = Path("record", "manifest.json")
@@ -116,6 +116,7 @@ class Checkpoints:
         logging.getLogger("absl").addFilter(_quiet)
         import orbax.checkpoint as ocp
 
+        leaks.stop()
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._args = ocp.args
