@@ -85,11 +85,13 @@ def round_step(low: float, high: float, count: int = 5) -> float:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round values (1, 2, 5 times a power of ten) from low to high."""
+    """About `count` round values (1, 2, 5 times a power of ten) from low to high; at least 3."""
     if not high > low:
         return [low]
     step = round_step(low, high, count)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    if last - first < 2:  # a step of 5 times a power may leave one
+        return ticks(low, high, 2 * count)
     digits = max(0, 1 - math.floor(math.log10(step)))
     return [round(i * step, digits) + 0.0 for i in range(first, last + 1)]
 

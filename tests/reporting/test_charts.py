@@ -17,6 +17,7 @@ from latentgen.reporting.charts import Axis, Dot, Line, Row
         (-1.31, -0.94, [-1.3, -1.2, -1.1, -1.0]),
         (0.9999, 1.0001, [0.9999, 0.99995, 1.0, 1.00005, 1.0001]),
         (3, 3, [3]),
+        (-129.8, -121.6, [-129, -128, -127, -126, -125, -124, -123, -122]),
     ],
 )
 def test_ticks_are_round(low: float, high: float, found: list[float]) -> None:
