@@ -115,7 +115,7 @@ def by_hand(run: runner.Run, without: set[int]) -> list[np.ndarray]:
 TWICE = Poison("gradient", "generator", (17, 23))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runner.Run]:
     """A GAN whose generator's gradient is spoiled at two steps, which it may leave out."""
     run = loaded(tmp_path_factory.mktemp("skipping") / "run", "gan", skip=2)
@@ -124,80 +124,80 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runner.Run
         yield run
 
 
-def test_it_ends_as_if_these_steps_had_never_been(undisturbed: runner.Run) -> None:
-    _, state = runner.restore(undisturbed, None)
-    assert bool(loop.finite(state))
-    # Rounded otherwise by another program.
-    for a, b in zip(jax.tree.leaves(state), by_hand(undisturbed, {17, 23}), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-    counts = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == np.int32]
-    assert {int(n) for n in counts} == {STEPS - 2}
+class TestSkipping:
+    """While a class lasts, so does the poison of its run."""
 
+    def test_it_ends_as_if_these_steps_had_never_been(self, undisturbed: runner.Run) -> None:
+        _, state = runner.restore(undisturbed, None)
+        assert bool(loop.finite(state))
+        # Rounded otherwise by another program.
+        for a, b in zip(jax.tree.leaves(state), by_hand(undisturbed, {17, 23}), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+        counts = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == np.int32]
+        assert {int(n) for n in counts} == {STEPS - 2}
 
-def test_each_is_told_of_once_and_each_chunk_logged_once(undisturbed: runner.Run) -> None:
-    told = records(undisturbed.folder)
-    assert [(r["step"], r["turn"]) for r in told] == [(17, "generator"), (23, "generator")]
-    assert not (undisturbed.folder / "diverged.json").exists()
-    summary = json.loads((undisturbed.folder / "summary.json").read_text())
-    assert summary["skipped"] == [17, 23]
-    rows = log.read(undisturbed.folder / "metrics.jsonl")
-    assert [r["step"] for r in rows if r["split"] == "train"] == [10, 20, 30]
-    assert all(np.isfinite(v) for row in rows for k, v in row.items() if k != "split")
+    def test_each_is_told_of_once_and_each_chunk_logged_once(self, undisturbed: runner.Run) -> None:
+        told = records(undisturbed.folder)
+        assert [(r["step"], r["turn"]) for r in told] == [(17, "generator"), (23, "generator")]
+        assert not (undisturbed.folder / "diverged.json").exists()
+        summary = json.loads((undisturbed.folder / "summary.json").read_text())
+        assert summary["skipped"] == [17, 23]
+        rows = log.read(undisturbed.folder / "metrics.jsonl")
+        assert [r["step"] for r in rows if r["split"] == "train"] == [10, 20, 30]
+        assert all(np.isfinite(v) for row in rows for k, v in row.items() if k != "split")
 
+    def test_each_can_be_seen_again(self, undisturbed: runner.Run) -> None:
+        for told in records(undisturbed.folder):
+            record = replay.chosen(undisturbed.folder, told["step"])
+            assert record == told
+            run = undisturbed
+            _, state = runner.restore(run, record["first"], runner.DIVERGED_STATE)
+            blame, _ = replay.repeat(run, state, record["first"], record["last"])
+            assert (next(iter(blame.bad)), blame.turn) == (record["tensor"], "generator")
+        assert replay.chosen(undisturbed.folder, None)["step"] == 23
+        with pytest.raises(BadInput, match=r"--step=18 .* Valid: 17, 23"):
+            replay.chosen(undisturbed.folder, 18)
 
-def test_each_can_be_seen_again(undisturbed: runner.Run) -> None:
-    for told in records(undisturbed.folder):
-        record = replay.chosen(undisturbed.folder, told["step"])
-        assert record == told
-        run = undisturbed
-        _, state = runner.restore(run, record["first"], runner.DIVERGED_STATE)
-        blame, _ = replay.repeat(run, state, record["first"], record["last"])
-        assert (next(iter(blame.bad)), blame.turn) == (record["tensor"], "generator")
-    assert replay.chosen(undisturbed.folder, None)["step"] == 23
-    with pytest.raises(BadInput, match=r"--step=18 .* Valid: 17, 23"):
-        replay.chosen(undisturbed.folder, 18)
+    @pytest.mark.parametrize("polls", [1, 5, 8])
+    def test_stopped_anywhere_and_continued_it_is_the_same(
+        self, undisturbed: runner.Run, polls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between chunks, and between the steps that are done again one by one."""
 
+        @contextlib.contextmanager
+        def signals():
+            left = iter([None] * polls)
+            yield lambda: next(left, 15)
 
-@pytest.mark.parametrize("polls", [1, 3, 5, 8, 11])
-def test_stopped_anywhere_and_continued_it_is_the_same(
-    undisturbed: runner.Run, polls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between chunks, and between the steps that are done again one by one."""
-
-    @contextlib.contextmanager
-    def signals():
-        left = iter([None] * polls)
-        yield lambda: next(left, 15)
-
-    run = undisturbed._replace(folder=tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(distributed, "signals", signals)
-        with pytest.raises(loop.Stopped):
-            solo.train(run)
-    solo.train(run)
-    assert small.difference(small.end(undisturbed), run) is None
-    assert [r["step"] for r in records(run.folder)] == [17, 23]
-
-
-def test_killed_before_the_step_is_left_out_for_good(
-    undisturbed: runner.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = undisturbed._replace(folder=tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(workdir, "append_json", lambda *_: exec("raise KeyboardInterrupt"))
-        with pytest.raises(KeyboardInterrupt):
-            solo.train(run)
-    assert not (run.folder / "skipped.jsonl").exists()
-    solo.train(run)
-    assert small.difference(small.end(undisturbed), run) is None
-    assert [r["step"] for r in records(run.folder)] == [17, 23]
-
-
-def test_a_list_that_cannot_be_read_is_refused(undisturbed: runner.Run, tmp_path: Path) -> None:
-    run = undisturbed._replace(folder=tmp_path)
-    (tmp_path / "skipped.jsonl").write_text('{"step": 3}\n')
-    with pytest.raises(BadInput, match=r"skipped\.jsonl"):
+        run = undisturbed._replace(folder=tmp_path / "run")
+        with monkeypatch.context() as patch:
+            patch.setattr(distributed, "signals", signals)
+            with pytest.raises(loop.Stopped):
+                solo.train(run)
         solo.train(run)
+        assert small.difference(small.end(undisturbed), run) is None
+        assert [r["step"] for r in records(run.folder)] == [17, 23]
+
+    def test_killed_before_the_step_is_left_out_for_good(
+        self, undisturbed: runner.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = undisturbed._replace(folder=tmp_path / "run")
+        with monkeypatch.context() as patch:
+            patch.setattr(workdir, "append_json", lambda *_: exec("raise KeyboardInterrupt"))
+            with pytest.raises(KeyboardInterrupt):
+                solo.train(run)
+        assert not (run.folder / "skipped.jsonl").exists()
+        solo.train(run)
+        assert small.difference(small.end(undisturbed), run) is None
+        assert [r["step"] for r in records(run.folder)] == [17, 23]
+
+    def test_a_list_that_cannot_be_read_is_refused(
+        self, undisturbed: runner.Run, tmp_path: Path
+    ) -> None:
+        run = undisturbed._replace(folder=tmp_path)
+        (tmp_path / "skipped.jsonl").write_text('{"step": 3}\n')
+        with pytest.raises(BadInput, match=r"skipped\.jsonl"):
+            solo.train(run)
 
 
 def test_beyond_what_its_config_allows_the_run_stops(
