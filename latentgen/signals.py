@@ -5,6 +5,7 @@
 | starting, reading its flags | ends the process at once: there is nothing to clear away |
 | at work (`raised`) | raises `Interrupted` in the main thread, which clears away as it leaves |
 | training (`noted`) | is noted; training asks between chunks, saves and stops |
+| there, but has done no step yet (`brief`) | is noted; it has GRACE seconds to come to the first |
 
 Python runs a handler in the main thread between two of its own instructions: not while C++, such as
 XLA's compiler, is busy there. So a thread listens too. C's part of the handler tells it of each
@@ -59,12 +60,13 @@ class Watch:
 
     first: the first that came
     then: what it does, or would do
+    brief: what is going on may be ended after GRACE seconds, though signals are only noted
     told: the user knows of it
     """
 
     def __init__(self) -> None:
         self.first: int | None = None
-        self.then, self.told = Then.END, False
+        self.then, self.brief, self.told = Then.END, False, False
         self._heard, self._last = math.nan, 0
         self._deadline = math.inf
         self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -111,7 +113,7 @@ class Watch:
                     self._hear(signum)
             if time.monotonic() > self._deadline:
                 self._deadline = math.inf
-                if self.then is not Then.NOTE:  # never what training saves
+                if self.then is not Then.NOTE or self.brief:  # never what training saves
                     self._leave(str(Interrupted(self._last)), self._last)
 
     def _hear(self, signum: int) -> None:
@@ -120,7 +122,7 @@ class Watch:
             self._heard, self._last = now, signum
             if self.then is Then.END:
                 self._leave(str(Interrupted(signum)), signum)
-            if self.then is Then.RAISE:
+            if self.then is Then.RAISE or self.brief:
                 self._deadline = now + GRACE
         elif now - self._heard > TWICE:
             self._leave(f"ended by a second signal, {signal.Signals(signum).name}", signum)
@@ -182,6 +184,23 @@ def noted() -> Iterator[Callable[[], int | None]]:
     with _watched(Then.NOTE) as watch:
         watch.patient()
         yield lambda: watch.first
+
+
+@contextlib.contextmanager
+def brief() -> Iterator[None]:
+    """Inside `noted`, while a program is compiled, say: a noted signal has GRACE seconds there.
+
+    An end there costs nothing that is not on the disk.
+    """
+    if _watch is not None:
+        _watch.brief = True
+    try:
+        yield
+    finally:
+        if _watch is not None:
+            _watch.brief = False
+            if _watch.then is Then.NOTE:
+                _watch.patient()
 
 
 def told() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from latentgen import runner
+from latentgen import runner, signals
 from latentgen.build import MOST_SKIPPED
 from latentgen.data import pipeline
 from latentgen.joint import Joint
@@ -97,7 +97,8 @@ def _train(
     record: Joint,
     stopped: Callable[[], int | None],
 ) -> None:
-    first, state = record.resume()
+    with signals.brief():
+        first, state = record.resume()
     last, every = run.experiment.steps, run.experiment.every
     progress = Progress(last, first)
 
@@ -108,7 +109,8 @@ def _train(
     record.open(first, progress.say)
     try:
         if first == 0:
-            record.look(state)
+            with signals.brief():
+                record.look(state)
         else:
             progress.say(f"continuing after step {first}")
         loop.train(

@@ -38,7 +38,7 @@ ALLOWED = {
     "runner": {"core", "data", "training", "views", "build"},
     "record": {"core", "data", "training", "runner"},
     "joint": {"core", "training", "runner", "record"},
-    "solo": {"core", "data", "training", "build", "runner", "record", "joint"},
+    "solo": {"core", "data", "training", "build", "signals", "runner", "record", "joint"},
     "launchers": {
         *("config", "core", "data", "metrics", "training", "build"),
         *("runner", "record", "solo", "measures"),

@@ -127,11 +127,29 @@ def test_while_it_samples(trained: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+SLOW = """from latentgen import runner; from latentgen.training import loop
+    runner.check_memory = lambda *_: None
+    quick = [{quick}]
+    def chunk(state, *_):
+        return (state, dict(), True) if quick.pop() else in_c()
+    loop.program = lambda *_, **__: chunk"""
+
+
+def slow(place: Path, quick: str) -> subprocess.Popen:
+    """A run whose chunks are said to be quick or slow, the last first."""
+    flags = [f"--config={ROOT}/experiments/gan.py", f"--workdir={place}/run"]
+    return driven("run", SLOW.format(quick=quick), *flags)
+
+
+def test_while_it_compiles_before_its_first_step(tmp_path: Path) -> None:
+    process = slow(tmp_path, "False")
+    process.send_signal(signal.SIGTERM)
+    code, said = ended(process, 10)
+    assert (code, said) == (143, f"stopped by SIGTERM; {signals.AGAIN}")
+
+
 def test_a_second_signal_ends_a_chunk_and_the_same_one_said_twice_does_not(tmp_path: Path) -> None:
-    patch = "from latentgen import runner; from latentgen.training import loop;"
-    patch += "runner.check_memory = lambda *_: None; loop.program = lambda *_, **__: in_c"
-    flags = [f"--config={ROOT}/experiments/gan.py", f"--workdir={tmp_path}/run"]
-    process = driven("run", patch, *flags)
+    process = slow(tmp_path, "False, True")
     for _ in range(2):  # Slurm's way
         process.send_signal(signal.SIGTERM)
         time.sleep(0.01)
@@ -209,6 +227,7 @@ BUSY = [  # what training does when the signal comes: how, and the step at which
 def test_training_saves_whatever_it_was_at_and_goes_on_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(signals, "GRACE", 600.0)  # or a slow compiler would end the tests
     plain = tiny(steps=50, **{"every.checkpoint": 20})
     run = load(tmp_path / "stopped", plain)
     with one_program():

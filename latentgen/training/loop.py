@@ -4,6 +4,7 @@ It never asks which method it trains. Chunks end at multiples of their length, w
 run resumes from, so that a resumed run does bitwise what an undisturbed one does.
 """
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
+from latentgen import signals
 from latentgen.core.game import run_chunk
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.data.pipeline import Feed
@@ -230,7 +232,8 @@ def train(
                     hook.call(start, state)
             raise Stopped(signum, start)
         numbers = np.arange(start, start + steps, dtype=np.int32)
-        state, metrics, fine = run(state, numbers, rows, feed.resident, key)
+        with signals.brief() if start == first else contextlib.nullcontext():  # it is compiled
+            state, metrics, fine = run(state, numbers, rows, feed.resident, key)
         step = start + steps
         telling.sent.append(Sent(start, step, metrics, fine))
         telling.tell(keep=1)  # of the chunk before, while the device works on this one
