@@ -22,10 +22,8 @@ from latentgen.runner import (
     collapsed,
     identity,
     sampler,
-    skipped,
-    skips,
 )
-from latentgen.training import hooks, loop, provenance, status, workdir
+from latentgen.training import evidence, hooks, loop, provenance, status, workdir
 from latentgen.training.checkpoint import Checkpoints, Damaged
 from latentgen.training.distributed import PeerLost
 from latentgen.training.log import METRICS, Log, figures
@@ -223,7 +221,9 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
         "seed": run.experiment.seed,
         "seconds": round(seconds, 3),
         "collapsed": collapsed(run.folder),
-        "skipped": [number + 1 for steps in skipped(skips(run.folder)) for number in steps],
+        "skipped": [
+            number + 1 for steps in evidence.skipped(evidence.skips(run.folder)) for number in steps
+        ],
         "state_values": sum(leaf.size for leaf in jax.tree.leaves(state)),
         **provenance.stamp(run.config, identity(run), "latentgen.run"),
     }

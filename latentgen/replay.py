@@ -16,7 +16,7 @@ from latentgen import door, runner
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput
 from latentgen.runner import Run
-from latentgen.training import divergence
+from latentgen.training import divergence, evidence
 from latentgen.training.checkpoint import by_path
 
 FLAGS = flags.FLAGS
@@ -29,7 +29,7 @@ def main() -> None:
     folder = Path(FLAGS.workdir)
     record = chosen(folder, FLAGS.step)
     run = runner.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir)
-    first, state = runner.restore(run, record["first"], runner.DIVERGED_STATE)
+    first, state = runner.restore(run, record["first"], evidence.STATE)
     blame, tables = repeat(run, state, first, record["last"])
     print(f"step {record['last']}, from the state after {first} updates")
     if blame.bad:
@@ -52,12 +52,12 @@ def chosen(folder: Path, step: int | None) -> dict[str, Any]:
     Raises:
         BadInput: it did not.
     """
-    last = runner.diverged(folder)
-    records = [*runner.skips(folder), *([] if last is None else [last])]
+    last = evidence.diverged(folder)
+    records = [*evidence.skips(folder), *([] if last is None else [last])]
     if not records:
         raise BadInput(
-            f"workdir={str(folder)!r} has not diverged: neither {runner.DIVERGED} nor "
-            f"{runner.SKIPPED} is in it."
+            f"workdir={str(folder)!r} has not diverged: neither {evidence.DIVERGED} nor "
+            f"{evidence.SKIPPED} is in it."
         )
     for record in reversed(records):
         if step is None or record["first"] < step <= record["last"]:
@@ -78,7 +78,7 @@ def repeat(
             "state": before,
         }
     feed = runner.feed_of(run)
-    skipped = [r for r in runner.skipped(runner.skips(run.folder)) if r != range(first, last)]
+    skipped = [r for r in evidence.skipped(evidence.skips(run.folder)) if r != range(first, last)]
     done = divergence.again(run.method, feed, run.key, skipped)(state, first, last)
     blame = divergence.blamed(run.method, feed, state, first, run.key, done)
     return blame, {

@@ -1,7 +1,7 @@
 """One run in its folder: made from a config, read back."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +18,13 @@ from latentgen.core.types import Batch, Method, PyTree, Terms
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.errors import BadInput
-from latentgen.training import log, loop, memory, workdir
+from latentgen.training import evidence, loop, memory, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.hooks import AT_ONCE
 from latentgen.training.mesh import place
 
 SUMMARY = "summary.json"
 COLLAPSED = "collapsed.json"
-DIVERGED, DIVERGED_STATE, SKIPPED = "diverged.json", "diverged", "skipped.jsonl"
 COUNTS = {
     *(
         "seed",
@@ -248,59 +247,9 @@ def finished(folder: Path, config: Mapping[str, Any]) -> bool:
     """
     if not workdir.look(folder, config):
         return False
-    if (record := diverged(folder)) is not None:
-        raise loop.Diverged(record["first"], record["last"], said(folder, record))
+    if (record := evidence.diverged(folder)) is not None:
+        raise loop.Diverged(record["first"], record["last"], evidence.said(folder, record))
     return (folder / SUMMARY).exists()
-
-
-def diverged(folder: Path) -> dict[str, Any] | None:
-    """What the folder's run says of how it diverged; None where it has not.
-
-    Raises:
-        BadInput: the file cannot be read.
-    """
-    try:
-        record = workdir.read_json(folder / DIVERGED)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError:
-        record = None
-    if not _tells_of_divergence(record):
-        raise BadInput(f"{str(folder / DIVERGED)!r} is not readable; remove it to train again.")
-    return record
-
-
-def _tells_of_divergence(record: Any) -> bool:
-    """Whether it is what `solo.leave` writes, as far as it is read again."""
-    if not isinstance(record, dict) or not isinstance(record.get("tensors"), dict):
-        return False
-    first, last, counts = record.get("first"), record.get("last"), record["tensors"].values()
-    return (
-        isinstance(first, int)
-        and isinstance(last, int)
-        and 0 <= first <= last < 2**31
-        and len(counts) > 0
-        and all(isinstance(n, dict) and {"not_finite", "values"} <= n.keys() for n in counts)
-        and isinstance(record.get("tensor"), str)
-    )
-
-
-def skips(folder: Path) -> list[dict[str, Any]]:
-    """What the folder's run says of each divergence that it has gone on from, in order.
-
-    Raises:
-        BadInput: the file cannot be read.
-    """
-    file = folder / SKIPPED
-    found = log.read(file) if file.exists() else []
-    if not all(map(_tells_of_divergence, found)):
-        raise BadInput(f"{str(file)!r} is not readable; which steps the run left out is not known.")
-    return found
-
-
-def skipped(records: Sequence[Mapping[str, Any]]) -> list[range]:
-    """The steps left out, by the numbers of updates before them, as `loop.leaving_out` has them."""
-    return [range(record["first"], record["last"]) for record in records]
 
 
 def collapsed(folder: Path) -> int | None:
@@ -399,19 +348,6 @@ def sampler(run: Run) -> Callable[[PyTree], Array]:
     if draw is None:
         raise BadInput("this method generates nothing.")
     return lambda state: draw(state, key)
-
-
-def said(folder: Path, record: Mapping[str, Any]) -> str:
-    """What `diverged` found, in a line."""
-    first, last = record["first"], record["last"]
-    place = f"in steps {first + 1} to {last}" if last > first + 1 else f"at step {last}"
-    turn = record.get("turn")
-    whose = f", turn of {turn}" if turn else ""
-    name, counts = next(iter(record["tensors"].items()))
-    return (
-        f"diverged {place}{whose}: {name} is not finite ({counts['not_finite']} of "
-        f"{counts['values']} values); the state before it is in {folder / DIVERGED_STATE}"
-    )
 
 
 def identity(run: Run) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from latentgen.build import MOST_SKIPPED
 from latentgen.data import pipeline
 from latentgen.joint import Joint
 from latentgen.record import Record
-from latentgen.runner import DIVERGED, DIVERGED_STATE, SKIPPED, Run, identity, said, sampler
-from latentgen.training import distributed, divergence, loop, provenance, workdir
+from latentgen.runner import Run, identity, sampler
+from latentgen.training import distributed, divergence, evidence, loop, provenance, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.log import Progress
 from latentgen.training.mesh import local, spread
@@ -84,8 +84,8 @@ def _trained(
 
 
 def _skipped(run: Run) -> list[range]:
-    """See `runner.skipped`; the first process has read it for all."""
-    found = distributed.once(lambda: runner.skipped(runner.skips(run.folder)))
+    """See `evidence.skipped`; the first process has read it for all."""
+    found = distributed.once(lambda: evidence.skipped(evidence.skips(run.folder)))
     ends = [(steps.start, steps.stop) for steps in found or ()]
     return [range(*each) for each in distributed.agree(ends)]
 
@@ -171,28 +171,31 @@ def unrepeated(bad: loop.Diverged, at: int) -> str:
 
 def _may_skip(run: Run, found: divergence.Found) -> bool:
     """Samples alone that are not finite come from no step that could be left out."""
-    so_far = len(runner.skips(run.folder)) if distributed.first() else 0
+    so_far = len(evidence.skips(run.folder)) if distributed.first() else 0
     return found.first < found.last and so_far < run.experiment.skip_diverged
 
 
 def leave(run: Run, found: divergence.Found) -> str:
     """Writes what it takes to see the divergence again: now the run has diverged; says so."""
     told = _evidence(run, found)
-    workdir.write_json(run.folder / DIVERGED, told)  # last: with it the run has diverged
-    return said(run.folder, told)
+    workdir.write_json(run.folder / evidence.DIVERGED, told)  # last: with it the run has diverged
+    return evidence.said(run.folder, told)
 
 
 def skip(run: Run, found: divergence.Found) -> None:
     """Writes the same; now the run goes on without these steps. Says so."""
     told = _evidence(run, found)
-    workdir.append_json(run.folder / SKIPPED, told)
-    number, most = len(runner.skips(run.folder)), run.experiment.skip_diverged
-    print(f"{said(run.folder, told)}; left out, {number} of at most {most} times.", file=sys.stderr)
+    workdir.append_json(run.folder / evidence.SKIPPED, told)
+    number, most = len(evidence.skips(run.folder)), run.experiment.skip_diverged
+    print(
+        f"{evidence.said(run.folder, told)}; left out, {number} of at most {most} times.",
+        file=sys.stderr,
+    )
 
 
 def _evidence(run: Run, found: divergence.Found) -> dict[str, Any]:
     """Keeps the state before the divergence; tells what is to be written of it."""
-    with Checkpoints(run.folder / DIVERGED_STATE, keep=MOST_SKIPPED + 1) as before:
+    with Checkpoints(run.folder / evidence.STATE, keep=MOST_SKIPPED + 1) as before:
         before.forget_after(found.first - 1)  # of a record taken away, or not yet written
         before.save(found.first, found.state_before, {})
     return {

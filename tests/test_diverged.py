@@ -15,7 +15,7 @@ from doors import ROOT, run, tiny
 
 from latentgen import replay, runner, solo
 from latentgen.errors import BadInput
-from latentgen.training import distributed, hooks, log, loop
+from latentgen.training import distributed, evidence, hooks, log, loop
 from latentgen.training.checkpoint import Checkpoints
 
 HOSTILE = [  # nothing bounds this game's value, and each step is larger than the one before
@@ -165,7 +165,7 @@ def test_there_is_nothing_to_replay_of_a_run_that_has_not_diverged(tmp_path: Pat
 def test_a_record_that_cannot_be_read_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "diverged.json").write_text(content)
     with pytest.raises(BadInput, match=r"diverged\.json"):
-        runner.diverged(tmp_path)
+        evidence.diverged(tmp_path)
 
 
 HEALTHY = {"generator.hidden": (16,)}

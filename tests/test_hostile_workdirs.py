@@ -22,7 +22,7 @@ from latentgen.launchers import folder, results, vmap
 from latentgen.launchers.plan import changed
 from latentgen.measures.results import evaluated
 from latentgen.record import Record
-from latentgen.training import distributed, log, status, workdir
+from latentgen.training import distributed, evidence, log, status, workdir
 
 LINKS = (
     *("samples", "metrics.jsonl", "checkpoints", "config.json", "lock", "status.json"),
@@ -158,8 +158,8 @@ ODD = (
 def _unread(place: Path) -> Iterator[Callable[[], object]]:
     yield lambda: status.read(place)
     yield lambda: runner.collapsed(place)
-    yield lambda: runner.diverged(place)
-    yield lambda: runner.skipped(runner.skips(place))
+    yield lambda: evidence.diverged(place)
+    yield lambda: evidence.skipped(evidence.skips(place))
     yield lambda: runner.config(place)
     yield lambda: runner.reopen(place, None, None)
     yield lambda: log.figures(place / log.METRICS)

@@ -21,7 +21,7 @@ from latentgen import replay, runner, solo
 from latentgen.core.game import run_chunk
 from latentgen.errors import BadInput
 from latentgen.launchers.plan import changed
-from latentgen.training import distributed, log, loop, mesh, workdir
+from latentgen.training import distributed, evidence, log, loop, mesh, workdir
 
 STEPS = 30
 
@@ -58,9 +58,9 @@ def test_the_step_the_turn_and_the_tensor_are_named_kept_and_seen_again(
     with poisoned(poison), one_program():
         with pytest.raises(loop.Diverged) as caught:
             solo.train(run)
-        found, state = runner.restore(run, step - 1, runner.DIVERGED_STATE)
+        found, state = runner.restore(run, step - 1, evidence.STATE)
         blame, tables = replay.repeat(run, state, step - 1, step)
-    record = runner.diverged(tmp_path)
+    record = evidence.diverged(tmp_path)
     assert record is not None
     assert (record["step"], record["turn"], record["seed"]) == (step, turn, run.experiment.seed)
     whose = f", turn of {turn}" if turn else ""
@@ -90,7 +90,7 @@ def test_a_state_that_was_bad_before_the_step_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(loop.Diverged):
         solo.train(run._replace(looks=run.looks._replace(init=begun)))
-    record = runner.diverged(tmp_path)
+    record = evidence.diverged(tmp_path)
     assert record is not None
     assert (record["step"], record["turn"]) == (1, None)
     assert record["tensor"].startswith("before.")
@@ -151,7 +151,7 @@ class TestSkipping:
             record = replay.chosen(undisturbed.folder, told["step"])
             assert record == told
             run = undisturbed
-            _, state = runner.restore(run, record["first"], runner.DIVERGED_STATE)
+            _, state = runner.restore(run, record["first"], evidence.STATE)
             blame, _ = replay.repeat(run, state, record["first"], record["last"])
             assert (next(iter(blame.bad)), blame.turn) == (record["tensor"], "generator")
         assert replay.chosen(undisturbed.folder, None)["step"] == 23
@@ -209,7 +209,7 @@ def test_beyond_what_its_config_allows_the_run_stops(
     assert "diverged at step 5: batch.x is not finite" in (said := capsys.readouterr().err)
     assert "left out, 1 of at most 1 times" in said
     assert [r["step"] for r in records(tmp_path)] == [5]
-    assert runner.diverged(tmp_path)["step"] == 25
+    assert evidence.diverged(tmp_path)["step"] == 25
     assert replay.chosen(tmp_path, None)["step"] == 25
     assert replay.chosen(tmp_path, 5)["step"] == 5
 

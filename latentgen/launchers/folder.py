@@ -23,7 +23,7 @@ from latentgen import runner
 from latentgen.errors import BadInput
 from latentgen.launchers import plan
 from latentgen.launchers.plan import Member
-from latentgen.training import provenance, status, workdir
+from latentgen.training import evidence, provenance, status, workdir
 from latentgen.training.workdir import flatten
 
 SWEEP, MANIFEST, POPULATIONS = "sweep.json", "manifest.jsonl", "populations.json"
@@ -203,7 +203,7 @@ def unfinished(sweep: Sweep, retry: Sequence[str]) -> list[Member]:
 
 def forget(place: Path) -> None:
     """Takes away what says that a run failed or diverged, so that it may be tried again."""
-    for name in (status.STATUS, runner.DIVERGED):
+    for name in (status.STATUS, evidence.DIVERGED):
         (place / name).unlink(missing_ok=True)
 
 

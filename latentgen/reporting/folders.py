@@ -15,8 +15,8 @@ from latentgen.errors import BadInput
 from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP, is_name
 from latentgen.launchers.results import RESULTS
 from latentgen.measures.results import EVALUATIONS
-from latentgen.runner import COLLAPSED, DIVERGED, SKIPPED, SUMMARY
-from latentgen.training import workdir
+from latentgen.runner import COLLAPSED, SUMMARY
+from latentgen.training import evidence, workdir
 from latentgen.training.log import METRICS, read
 from latentgen.training.status import STATUS
 
@@ -120,7 +120,7 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
     lines, evaluations = (_lines(path / name, notes) for name in (METRICS, EVALUATIONS))
     lines = [line for line in lines if _is_figure(line)]
     word = _json(path / STATUS, notes)
-    diverged = _json(path / DIVERGED, notes)
+    diverged = _json(path / evidence.DIVERGED, notes)
     status, reason = _status(path, word, summary, diverged)
     name = str(entry.get("run", path.absolute().name))
     return Member(
@@ -134,7 +134,7 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
         reason=reason,
         attempts=word.get("attempts"),
         collapsed=_json(path / COLLAPSED, notes).get("step"),
-        skipped=[line.get("step") for line in _lines(path / SKIPPED, notes)],
+        skipped=[line.get("step") for line in _lines(path / evidence.SKIPPED, notes)],
         step=max((int(line["step"]) for line in lines), default=0),
         seconds=max((number(line.get("seconds")) or 0.0 for line in lines), default=0.0),
         lines=lines,

@@ -16,7 +16,7 @@ from latentgen.errors import BadInput
 from latentgen.launchers import folder, plan, results, vmap
 from latentgen.launchers.folder import standing
 from latentgen.launchers.options import Options
-from latentgen.training import loop, status
+from latentgen.training import evidence, loop, status
 
 ROWS = [{LR: lr, "config.seed": seed} for lr in (1e-3, 3e-3) for seed in (0, 1)]
 TOLERANCE = 2e-3  # of what a member of a population may differ from the run alone, relative
@@ -111,7 +111,7 @@ def test_one_that_diverges_and_one_that_fails_leave_the_others_as_they_were(
     ]
     assert "is not finite" in str(now[diverged.run].reason)
     assert "samples" in str(now[failed.run].reason)
-    assert runner.diverged(sweep.place(diverged.run)) is not None
+    assert evidence.diverged(sweep.place(diverged.run)) is not None
     for place in (0, 3):
         run = sweep.members[place].run
         same(undisturbed.place(run), sweep.place(run))
