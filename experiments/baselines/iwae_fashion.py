@@ -59,5 +59,5 @@ BASELINE = Baseline(
             "55,000 training images; the first 2,000 test images are measured",
         ),
     ),
-    minutes={"smoke": 0.5, "cpu": 60, "paper": None},
+    minutes={"smoke": 0.5, "cpu": 40, "paper": None},
 )

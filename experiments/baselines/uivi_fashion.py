@@ -47,5 +47,5 @@ BASELINE = Baseline(
         measures,
         ("the running mean of squared gradients starts at 0, not at the first square",),
     ),
-    minutes={"smoke": 0.3, "cpu": 40, "paper": 40},
+    minutes={"smoke": 0.3, "cpu": 50, "paper": 50},
 )
