@@ -6,4 +6,4 @@ setting, so that the two numbers cannot be held against each other.
 
 from experiments.baselines._lucic import baseline
 
-BASELINE = baseline("nsgan", "NS-GAN", 26.5, 1.6)
+BASELINE = baseline("nsgan", "NS-GAN", 26.5, 1.6, minutes=15)
