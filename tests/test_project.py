@@ -40,7 +40,7 @@ ALLOWED = {
     "joint": {"core", "training", "runner", "record"},
     "solo": {"core", "data", "training", "build", "signals", "runner", "record", "joint"},
     "launchers": {
-        *("config", "core", "data", "metrics", "training", "build"),
+        *("config", "core", "data", "metrics", "signals", "training", "build"),
         *("runner", "record", "solo", "measures"),
     },
     "features": {"core", "networks", "data", "training", "build"},

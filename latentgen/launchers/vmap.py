@@ -33,9 +33,11 @@ from latentgen.launchers.options import Options
 from latentgen.launchers.plan import Member
 from latentgen.record import Record
 from latentgen.runner import Run
-from latentgen.training import loop, status, workdir
+from latentgen.signals import AGAIN
+from latentgen.training import distributed, loop, status, workdir
 from latentgen.training.checkpoint import Damaged
 from latentgen.training.log import Progress
+from latentgen.training.watchdog import Watchdog, leave, soon
 from latentgen.training.workdir import flatten
 
 SHAPES = ((2,), (8, 8, 1), (28, 28, 1), (32, 32, 1), (32, 32, 3))
@@ -242,6 +244,8 @@ class Over(Exception):
 class Population:
     """Members training as one program: who of them is alive, and what is written of each.
 
+    A watchdog ends the process where something is stuck, as for a run alone.
+
     Args:
         crew: of the group that they belong to.
         places: theirs in the group.
@@ -255,6 +259,7 @@ class Population:
         self._live = [slot for slot, i in enumerate(places) if i not in ended]
         self._records: dict[int, Record] = {}
         self._bad: dict[int, loop.Diverged] = {}
+        self._dog = Watchdog(distributed.STUCK, _stuck, self._give_up)
         self.broken = False
 
     def train(self, stopped: Callable[[], int | None], say: Say) -> None:
@@ -268,9 +273,11 @@ class Population:
         with ExitStack() as held:
             for slot in self._live:
                 self._records[slot] = held.enter_context(Record(self._runs[slot]))
-            first, state = self._resume()
-            with suppress(Over):
-                self._steps(rows, first, state, stopped, say)
+            with self._dog:
+                self._dog.begin("restore")
+                first, state = self._resume()
+                with suppress(Over):
+                    self._steps(rows, first, state, stopped, say)
             for slot, bad in self._bad.items():
                 self._explain(slot, bad, stopped)
             for slot in self._live:
@@ -314,10 +321,12 @@ class Population:
             for slot in self._live:
                 mine = {name: values[slot] for name, values in metrics.items()}
                 self._guarded(slot, partial(self._records[slot].tell, step, mine))
+            self._dog.begin("chunk")
             progress.update(step, {k: np.median(v[self._live]) for k, v in metrics.items()})
 
         seeds = jnp.asarray([run.experiment.seed for run in self._runs], jnp.uint32)
         steps = partial(self._crew.step, self._crew.hypers(self._places), seeds)
+        self._dog.begin("start")
         try:
             if first == 0:
                 self._each(state, lambda record, mine: record.look(mine))
@@ -331,13 +340,16 @@ class Population:
     def _hooks(self) -> list[loop.Hook]:
         """Those that each member has, each calling all who are alive."""
 
-        def all_of(number: int) -> Callable[[int, PyTree], None]:
-            return lambda step, state: self._each(
-                state, lambda record, mine: record.hooks[number].call(step, mine)
-            )
+        def all_of(number: int, name: str) -> Callable[[int, PyTree], None]:
+            def call(step: int, state: PyTree) -> None:
+                self._dog.begin(name)
+                self._each(state, lambda record, mine: record.hooks[number].call(step, mine))
+                self._dog.begin("chunk")
+
+            return call
 
         pattern = self._records[self._live[0]].hooks
-        return [hook._replace(call=all_of(number)) for number, hook in enumerate(pattern)]
+        return [hook._replace(call=all_of(i, hook.name)) for i, hook in enumerate(pattern)]
 
     def _each(self, state: PyTree, call: Callable[[Record, PyTree], None]) -> None:
         for slot in list(self._live):
@@ -372,6 +384,15 @@ class Population:
         run, record = self._runs[slot], self._records[slot]
         found, _ = solo.search(run, runner.feed_of(run), record, bad, stopped)
         record.end(status.DIVERGED, solo.leave(run, found) if found else str(bad))
+
+    def _give_up(self, line: str) -> None:
+        for slot in self._live:
+            soon(partial(self._records[slot].give_up, line))
+        leave(line)
+
+
+def _stuck(what: str, waited: float) -> str:
+    return f"stuck: {what} has not ended for {waited:.0f} s; {AGAIN}"
 
 
 def _named(say: Say, run: Run, line: str) -> None:

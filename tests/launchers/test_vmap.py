@@ -16,7 +16,7 @@ from latentgen.errors import BadInput
 from latentgen.launchers import folder, plan, results, vmap
 from latentgen.launchers.folder import standing
 from latentgen.launchers.options import Options
-from latentgen.training import evidence, loop, status
+from latentgen.training import evidence, loop, status, watchdog
 
 ROWS = [{LR: lr, "config.seed": seed} for lr in (1e-3, 3e-3) for seed in (0, 1)]
 TOLERANCE = 2e-3  # of what a member of a population may differ from the run alone, relative
@@ -48,6 +48,35 @@ def test_members_leave_what_solo_runs_leave(undisturbed: folder.Sweep, tmp_path:
             np.testing.assert_allclose(x, y, rtol=0.05, atol=TOLERANCE)
         found = json.loads((place / "summary.json").read_text())
         assert found["population"] == len(ROWS)
+
+
+def test_a_stuck_population_tells_each_member_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog hears of all that takes time; here it bites at the second save."""
+    heard: list[str] = []
+    told: list[tuple[str, list[str | None]]] = []
+    sweep = opened(tmp_path / "sweep", ROWS[:2])
+
+    class Dog(watchdog.Watchdog):
+        def begin(self, what: str) -> None:
+            heard.append(what)
+            super().begin(what)
+            if heard.count("checkpoint") == 2 and not told:
+                self._end(self._say(what, 900.0))
+
+    def leave(line: str) -> None:
+        now = [status.read(sweep.place(member.run)) for member in sweep.members]
+        told.append((line, [each and f"{each.status}: {each.reason}" for each in now]))
+
+    monkeypatch.setattr(vmap, "Watchdog", Dog)
+    monkeypatch.setattr(vmap, "leave", leave)
+    trained(sweep)
+    line = "stuck: checkpoint has not ended for 900 s; the same command continues."
+    assert told == [(line, [f"preempted: {line}"] * 2)]
+    assert heard[:3] == ["restore", "start", "chunk"]
+    assert set(heard[3:]) == {"chunk", "pictures", "validation", "checkpoint"}
+    assert heard.count("checkpoint") == STEPS // 10
 
 
 def compilations(sweep: folder.Sweep) -> int:
