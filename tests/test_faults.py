@@ -4,6 +4,7 @@ The studies in short; they start themselves again with a library preloaded, whic
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,3 +34,22 @@ def test_a_disk_that_fails(tmp_path: Path) -> None:
     last = study("failing_writes", tmp_path, "--most=24")
     assert last.startswith("24 faults: ")
     assert last.endswith("; 0 wrong")
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    """Here no file may have more than 200 kB; other writes of the save are still under way then."""
+    flags = [
+        *("--config=experiments/gan.py", f"--workdir={tmp_path}/run", "--config.steps=20"),
+        *(f"--config.every.{what}=10" for what in ("log", "validate", "sample", "checkpoint")),
+    ]
+    python = shlex.join([sys.executable, "-m", "latentgen.run", *flags])
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 200; exec {python}"],
+        **dict(cwd=ROOT, capture_output=True, text=True, timeout=200),
+        env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+    )
+    assert done.returncode == 4, done.stderr
+    *others, line = done.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}/run/checkpoints/10")
+    assert line.endswith(": File too large.")
+    assert all(said.startswith(("data: ", "step ")) for said in others), done.stderr

@@ -9,12 +9,14 @@ shapes and dtypes before it asks Orbax, and a digest of every leaf after it.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -117,6 +119,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         leaks.stop()
+        _hush()
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._args = ocp.args
@@ -391,5 +394,20 @@ def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, An
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Keeps Orbax's chatter off the user's terminal."""
-    return record.levelno >= logging.ERROR or "orbax" not in record.pathname
+    """Keeps Orbax's chatter off the user's terminal, and errors that are raised as well."""
+    if "orbax" not in record.pathname:
+        return True
+    return record.levelno >= logging.ERROR and not record.exc_info
+
+
+@functools.cache
+def _hush() -> None:
+    """Drops what C++ says of writes that end after another one has failed, and Orbax has left."""
+    tell = sys.unraisablehook
+
+    def hook(found: Any) -> None:
+        error = found.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            tell(found)
+
+    sys.unraisablehook = hook
