@@ -5,8 +5,9 @@ modes where a GAN with R1 + R2 reaches 693. Here the trend is the claim, on the 
 """
 
 from experiments import gan
+from experiments.baselines._r3gan import trend
 from experiments.baselines._shared import smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.ledger.types import Baseline, Recipe
 
 
 def config(budget):
@@ -17,21 +18,7 @@ def config(budget):
 
 BASELINE = Baseline(
     title="R3GAN's ablation on the grid: relativistic or not, with R1 + R2 and R1 alone",
-    claims=(
-        Claim(
-            key="huang2024",
-            where="the ablation on StackedMNIST",
-            data="StackedMNIST, 1000 against 693 modes; here the grid",
-            metric="modes",
-            of="relativistic_r1_r2:modes/captured - gan_r1_r2:modes/captured",
-            value=None,
-            spread="",
-            trust="quoted",
-            margin=Margin(0.0, None),
-            protocol={"data.name": "grid", "modes.synthetic": 2_500},
-            budgets=("cpu", "paper"),
-        ),
-    ),
+    claims=(trend("the grid", "grid", 2_500),),
     recipe=Recipe(
         config,
         {

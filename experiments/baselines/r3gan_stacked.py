@@ -5,8 +5,9 @@ and the shipped classifier says which of the 1,000 modes a sample is in.
 """
 
 from experiments import gan
+from experiments.baselines._r3gan import trend
 from experiments.baselines._shared import shortened, smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.ledger.types import Baseline, Recipe
 
 
 def config(budget):
@@ -20,21 +21,7 @@ def config(budget):
 
 BASELINE = Baseline(
     title="R3GAN's ablation on Stacked-Fashion: relativistic or not, with R1 + R2 and R1 alone",
-    claims=(
-        Claim(
-            key="huang2024",
-            where="the ablation on StackedMNIST",
-            data="StackedMNIST, 1000 against 693 modes; here three Fashion-MNIST images",
-            metric="modes",
-            of="relativistic_r1_r2:modes/captured - gan_r1_r2:modes/captured",
-            value=None,
-            spread="",
-            trust="quoted",
-            margin=Margin(0.0, None),
-            protocol={"data.name": "stacked_fashion_mnist", "modes.synthetic": 26_000},
-            budgets=("cpu", "paper"),
-        ),
-    ),
+    claims=(trend("three Fashion-MNIST images", "stacked_fashion_mnist", 26_000),),
     recipe=Recipe(
         config,
         {
