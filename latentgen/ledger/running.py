@@ -84,15 +84,16 @@ def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> F
     base = recipe.config(budget)
     base.seed = 0
     command = provenance.command("latentgen.reproduce")
-    with folder.held(place), spending(place), signals.noted() as stopped:
+    with folder.held(place), signals.noted() as stopped:
         sweep = folder.open_(place, plan.changed(base, {}), list(runs.values()), command)
         todo = folder.unfinished(sweep, ())
         try:
             if todo:
-                _train(sweep, todo, how, stopped)
+                with spending(place):
+                    _train(sweep, todo, how, stopped)
             for member in sweep.members:
                 if _standing(sweep, member) == status.DONE:
-                    _measure(sweep.place(member.run), recipe.measures(budget), how, stopped)
+                    _measure(sweep, member, recipe.measures(budget), how, stopped)
         finally:
             tables.write(sweep)
     return _collected(sweep, runs)
@@ -141,7 +142,8 @@ def spent(place: Path) -> dict[str, float]:
 
 
 def _measure(
-    place: Path,
+    sweep: Sweep,
+    member: Member,
     measures: Mapping[str, Mapping[str, Any]],
     how: How,
     stopped: Callable[[], int | None],
@@ -151,6 +153,7 @@ def _measure(
     Raises:
         Stopped: a signal came.
     """
+    place = sweep.place(member.run)
     known = log.read(place / EVALUATIONS) if (place / EVALUATIONS).exists() else []
     done = {(line["metric"], line["command"]) for line in known}
     for name, flags in measures.items():
@@ -159,7 +162,9 @@ def _measure(
         if (name, shlex.join(["python", "-m", EVALUATE, *words])) in done:
             continue
         print(f"{place.name}: {name}", file=sys.stderr, flush=True)
-        if _exit_code([sys.executable, "-m", EVALUATE, *words], stopped):
+        with spending(sweep.folder):  # each by itself: a kill loses the count of one
+            failed = _exit_code([sys.executable, "-m", EVALUATE, *words], stopped)
+        if failed:
             raise BadInput(f"{place}: measuring {name!r} failed; its reason stands above.")
 
 

@@ -177,11 +177,13 @@ def test_a_trained_row_runs_through_the_door_and_says_no_verdict(tmp_path: Path)
     assert "a smoke run says nothing of it" in done.stdout
     assert "reproduced" not in done.stdout
     assert {file: file.read_bytes() for file in (FOLDER / books.RESULTS).iterdir()} == before
-    assert len((tmp_path / running.SPENT).read_text().splitlines()) == 1
+    spent = (tmp_path / running.SPENT).read_text()
+    assert len(spent.splitlines()) == 3  # trained together, measured one by one
     again = doors.run("reproduce", *flags)  # measured already: nothing is done twice
     assert again.returncode == 0, again.stderr
     assert "2 runs, 0 to train" not in again.stderr
     assert "modes" not in again.stderr
+    assert (tmp_path / running.SPENT).read_text() == spent
     assert again.stdout.splitlines()[:-1] == done.stdout.splitlines()[:-1]
 
 
