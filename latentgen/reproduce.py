@@ -10,7 +10,8 @@ claims, and written to experiments/baselines/results/NAME.json.
 | cpu | what two cores can do; how it falls short of the paper is told |
 | paper | the recipe in full |
 
-`--cite` prints what to cite; `--ledger README.md` writes the table of all results into a page.
+`--cite` prints what to cite; `--recount` holds a kept result against claims that have changed
+since; `--ledger README.md` writes the table of all results into a page.
 """
 
 import sys
@@ -25,7 +26,7 @@ from latentgen.errors import BadInput, choose
 from latentgen.launchers import slurm
 from latentgen.launchers.options import Options
 from latentgen.ledger import accounts, books, running, table
-from latentgen.ledger.types import BUDGETS, REAL, Baseline
+from latentgen.ledger.types import BUDGETS, REAL, Baseline, Exact
 from latentgen.training import workdir
 
 FLAGS = flags.FLAGS
@@ -45,60 +46,93 @@ def main() -> None:
     if FLAGS.cite:
         cite(found)
         return
+    if FLAGS.recount:
+        recount(FLAGS.name, found)
+        return
     choose("--budget", FLAGS.budget, dict.fromkeys(BUDGETS))
     choose("--engine", FLAGS.engine, dict.fromkeys(running.ENGINES))
-    reproduce(found)
+    reproduce(FLAGS.name, found)
 
 
-def reproduce(found: Baseline) -> None:
-    """Runs the baseline, prints the verdicts, keeps the result of a real budget."""
+def reproduce(name: str, found: Baseline) -> None:
+    """Runs the baseline, prints the verdicts, keeps the result of a real budget.
+
+    Raises:
+        BadInput: before anything runs, where a claim is not sound or the result has no place.
+    """
     budget = FLAGS.budget
-    place = Path(FLAGS.workdir or Path("runs", "baselines", f"{FLAGS.name}-{budget}"))
+    seeds = FLAGS.seeds or found.seeds[budget]
+    accounts.refuse({name: found}, {}, books.entries())
+    if budget in REAL:
+        books.check(books.FOLDER, name, budget, seeds)
+    running.check(found, budget, FLAGS.inception_weights)
+    place = Path(FLAGS.workdir or Path("runs", "baselines", f"{name}-{budget}"))
     workdir.check(place)
     options = Options(FLAGS.data_dir, FLAGS.manual_dir, jobs=FLAGS.jobs)
     job = sweep.job() if FLAGS.engine == "slurm" else None
     if job is not None:
         slurm.check(job)
     how = running.How(options, FLAGS.engine, FLAGS.inception_weights, job)
-    seeds = FLAGS.seeds or (1 if budget == "smoke" else found.seeds)
-    result = running.result(FLAGS.name, found, budget, seeds, place, how)
+    result = running.result(name, found, budget, seeds, place, how)
     if result["waiting"]:
         print(f"{result['waiting']} runs have not ended; the same command again tells of them.")
         return
     tell(found, result)
     if budget in REAL and result["measured"]:
-        print(books.keep(books.FOLDER, FLAGS.name, result))
+        print(books.keep(books.FOLDER, result))
     if result["not_done"]:
         sys.exit(door.EXIT_MEMBERS)
 
 
+def recount(name: str, found: Baseline) -> None:
+    """Holds a kept result against the claims as they are today; trains and measures nothing.
+
+    Raises:
+        BadInput: there is no result, or it is of another config than today's.
+    """
+    file = books.FOLDER / books.RESULTS / f"{name}.json"
+    if not file.exists():
+        raise BadInput(f"there is no {str(file)!r} to recount.")
+    result = books.read(file)
+    again = {**result, "claims": accounts.again(found, result)}
+    accounts.refuse({name: found}, {name: again}, books.entries())
+    tell(found, again)
+    workdir.write_json(file, again)
+    print(file)
+
+
 def tell(found: Baseline, result: Mapping[str, Any]) -> None:
-    """Prints each claim beside what was found; of a smoke run, only that it ran."""
+    """Prints each claim beside what was found; of a smoke run that was trained, that it ran."""
     print(f"{result['name']}: {found.title}")
     for line in result["not_done"]:
         print(f"  {line}")
     for deviation in found.recipe.deviations:
         print(f"  not the paper's: {deviation}")
-    for claim in result["claims"]:
-        mean = table.number(claim["spread"] and claim["spread"]["mean"])
-        said = f"  {claim['of']}: {mean}, claimed {table.number(claim['value'])}"
+    for claim, held in zip(found.claims, result["claims"], strict=True):
+        what = claim.of if held["measured"] == claim.metric else f"{claim.of} ({held['measured']})"
+        paper = "an order" if claim.value is None else table.number(claim.value)
+        said = f"  {what}: {table.number(held['spread'] and held['spread']['mean'])}"
         if result["budget"] in REAL:
-            print(f"{said}: {claim['verdict']} ({claim['why']})")
+            print(f"{said}, claimed {paper}: {held['verdict']} ({held['why']})")
+        elif isinstance(found.recipe, Exact):
+            print(f"{said}, the margin is {table.within(claim)}")
         else:
             print(f"{said}: a smoke run says nothing of it")
-    print(f"  {table.cpu(result['cpu_seconds'])} of CPU time")
+    print(f"  {table.cost(result)}")
 
 
 def tell_all() -> None:
-    """Prints the baselines, and how each stands."""
-    results = books.results()
+    """Prints the baselines, and how each stands; of a result that is not sound, why."""
+    results, keys = books.results(), books.entries()
     for name, found in books.every().items():
         minutes = ", ".join(
             f"{budget} {'?' if m is None else f'{m:g}'} min" for budget, m in found.minutes.items()
         )
         result = results.get(name)
         words = table.NOT_RUN
-        if result is not None:
+        if wrong := accounts.complaints(name, found, result, keys):
+            words = f"NOT SOUND: {accounts.few(wrong)}"
+        elif result is not None:
             words = ", ".join(dict.fromkeys(claim["verdict"] for claim in result["claims"]))
         print(f"{name:20} {found.title} ({minutes}): {words}")
 
@@ -129,6 +163,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("name", None, "Which baseline; the same as NAME.")
     flags.DEFINE_bool("list", False, "Print what there is and how it stands.")
     flags.DEFINE_bool("cite", False, "Print what to cite.")
+    flags.DEFINE_bool("recount", False, "Hold the kept result against today's claims again.")
     flags.DEFINE_string("ledger", None, "A page to write the table of results into.")
     flags.DEFINE_string("budget", "smoke", f"{', '.join(BUDGETS)}.")
     flags.DEFINE_integer("seeds", None, "How many (default: the baseline's).", lower_bound=1)

@@ -14,13 +14,15 @@ def trend(here, name, synthetic):
     return Claim(
         key="huang2024",
         where="the ablation on StackedMNIST",
-        data=f"StackedMNIST, 1000 against 693 modes; here {here}",
+        data="StackedMNIST",
         metric="modes",
         of="relativistic_r1_r2:modes/captured - gan_r1_r2:modes/captured",
         value=None,
-        spread="",
+        spread="1000 against 693",
         trust="quoted",
         margin=Margin(0.0, None),
-        protocol={"data.name": name, "modes.synthetic": synthetic},
+        protocol={"data.name": name, "modes.split": "test", "modes.synthetic": synthetic},
         budgets=("cpu", "paper"),
+        here=here,
+        resolution=1.0,
     )

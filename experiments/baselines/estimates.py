@@ -36,7 +36,7 @@ FULL = {
 
 def settings(budget):
     if budget == "smoke":
-        few = {"train": 2_000, "images": 10, "k": 1_000, "annealed": 2, "temperatures": 100}
+        few = {"train": 2_000, "images": 10, "k": 1_000, "annealed": 4, "temperatures": 500}
         return {**FULL, **few, "q": (2,)}
     if budget == "cpu":
         return {**FULL, "temperatures": 1_000}

@@ -28,7 +28,10 @@ BASELINE = Baseline(
             "relativistic_r1": {"method.game": "relativistic", "method.penalty": "r1"},
         },
         lambda budget: {"modes": {"samples": 2_500}},
-        ("the grid and MLPs for StackedMNIST and theirs", "20,000 steps, weight 0.1"),
+        (
+            "the grid and MLPs for StackedMNIST and theirs",
+            "both budgets: 20,000 steps, weight 0.1",
+        ),
     ),
     minutes={"smoke": 0.5, "cpu": None, "paper": None},
 )

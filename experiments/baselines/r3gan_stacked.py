@@ -27,6 +27,7 @@ BASELINE = Baseline(
         {
             "gan_r1_r2": {},
             "relativistic_r1_r2": {"method.game": "relativistic"},
+            "gan_r1": {"method.penalty": "r1"},
             "relativistic_r1": {"method.game": "relativistic", "method.penalty": "r1"},
         },
         lambda budget: {"modes": {"samples": 1_000 if budget == "smoke" else 26_000}},

@@ -26,30 +26,39 @@ def measures(budget):
     }
 
 
-def order(more, less, value):
+THEIRS = {"ais": 705.4, "is": 486.5, "parzen": 408.7}
+
+
+def order(more, less):
     return Claim(
         key="wu2017",
         where="the VAE-10 rows, test",
-        data="MNIST; here Fashion-MNIST",
-        metric=f"nats (MNIST: {value})",
+        data="MNIST",
+        metric="nats",
         of=f"vae10:{more}/log_likelihood - vae10:{less}/log_likelihood",
         value=None,
-        spread="",
+        spread=f"{THEIRS[more]} against {THEIRS[less]}",
         trust="seen",
         margin=Margin(0.0, None),
-        protocol={"data.name": "fashion_mnist", "ais.split": "test"},
+        protocol={
+            "data.name": "fashion_mnist",
+            "data.preprocess": "unit",
+            **{f"{name}.split": "test" for name in (more, less)},
+        },
         budgets=("cpu", "paper"),
+        here="Fashion-MNIST",
     )
 
 
 BASELINE = Baseline(
     title="Wu et al. 2016: AIS > IWAE's bound > Parzen window, VAE-10, Fashion-MNIST",
-    claims=(order("ais", "is", "705.4 - 486.5"), order("is", "parzen", "486.5 - 408.7")),
+    claims=(order("ais", "is"), order("is", "parzen")),
     recipe=Recipe(
         config,
         {"vae10": {}},
         measures,
         (
+            "paper: trained as at cpu; only the evaluation is theirs",
             "Fashion-MNIST for MNIST; the noise's standard deviation is learned",
             "cpu: 100 images, 1,000 temperatures and 5,000 codes of each; theirs 1,000, 10,000, "
             "200,000",

@@ -9,24 +9,30 @@ from latentgen.ledger import books
 from latentgen.ledger.types import REAL, TRUST, Baseline, Claim
 from latentgen.ledger.verdicts import quantity, unlike, verdict
 
-NEEDED = ("name", "budget", "config_sha256", "measured", "protocol", "claims")
-"""What a result's file must hold to be held against anything."""
-
 Measured = Mapping[str, Mapping[str, float | None]]
 
 
 def held(
-    claim: Claim, budget: str, measured: Measured, protocol: Mapping[str, Any]
+    claim: Claim, budget: str, measured: Measured, protocol: Mapping[str, Any], seeds: int
 ) -> dict[str, Any]:
-    """A claim beside what was found for it, and the verdict, as plain data."""
+    """A claim beside what was found for it, and the verdict, as plain data.
+
+    Args:
+        seeds: how many were run of each arm.
+    """
     values = quantity(claim.of, measured)
-    found = verdict(values, claim, claim.margin, unlike(claim, budget, protocol))
+    found = verdict(values, claim, claim.margin, seeds, unlike(claim, budget, protocol))
     spread = None if found.spread is None else found.spread._asdict()
     return {
         "of": claim.of,
         "key": claim.key,
         "where": claim.where,
+        "data": claim.data,
+        "here": claim.here or claim.data,
+        "metric": claim.metric,
+        "measured": claim.instead.get(budget, claim.metric),
         "value": claim.value,
+        "said": claim.spread,
         "trust": claim.trust,
         "margin": list(claim.margin),
         "values": values,
@@ -37,10 +43,17 @@ def held(
 
 
 def claims(
-    found: Baseline, budget: str, measured: Measured, protocol: Mapping[str, Any]
+    found: Baseline, budget: str, measured: Measured, protocol: Mapping[str, Any], seeds: int
 ) -> list[dict[str, Any]]:
     """All claims of a baseline, held against what was found."""
-    return [held(claim, budget, measured, protocol) for claim in found.claims]
+    return [held(claim, budget, measured, protocol, seeds) for claim in found.claims]
+
+
+def again(found: Baseline, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All claims as they are today, held against what a result's file says was measured."""
+    return claims(
+        found, result["budget"], result["measured"], result["protocol"], len(result["seeds"])
+    )
 
 
 def complaints(
@@ -77,14 +90,19 @@ def refuse(
     """
     wrong = [f"{name}: a result without a baseline" for name in results if name not in baselines]
     for name, found in baselines.items():
-        wrong += complaints(name, found, results.get(name), keys)
+        if said := complaints(name, found, results.get(name), keys):
+            wrong.append(few(said))
     if wrong:
         raise BadInput(f"the ledger is not sound: {'; '.join(wrong)}.")
 
 
+def few(wrong: Sequence[str], most: int = 3) -> str:
+    """Some of the complaints, and how many there are beyond them."""
+    beyond = f"; and {len(wrong) - most} more" if len(wrong) > most else ""
+    return f"{'; '.join(wrong[:most])}{beyond}"
+
+
 def _result_complaints(name: str, found: Baseline, result: Mapping[str, Any]) -> list[str]:
-    if missing := [key for key in NEEDED if key not in result]:
-        return [f"{name}: the result's file lacks {', '.join(missing)}"]
     budget = result["budget"]
     if budget not in REAL:
         return [f"{name}: a result at budget {budget!r} is none"]
@@ -94,10 +112,12 @@ def _result_complaints(name: str, found: Baseline, result: Mapping[str, Any]) ->
     today = books.config_hash(found, budget)
     if result["config_sha256"] != today:
         wrong.append(f"{name}: the result's config is {result['config_sha256']}, today's {today}")
-    again = claims(found, budget, result["measured"], result["protocol"])
-    if len(again) != len(result["claims"]):
-        return [*wrong, f"{name}: {len(result['claims'])} claims in the file, {len(again)} today"]
-    for new, old in zip(again, result["claims"], strict=True):
+    if str(result["commit"]).endswith("+"):
+        wrong.append(f"{name}: the result is of source that no commit holds, {result['commit']}")
+    todays = again(found, result)
+    if len(todays) != len(result["claims"]):
+        return [*wrong, f"{name}: {len(result['claims'])} claims in the file, {len(todays)} today"]
+    for new, old in zip(todays, result["claims"], strict=True):
         for key, value in new.items():
             if not _same(value, old.get(key)):
                 wrong.append(f"{name}: {new['of']}: {key} is {old.get(key)!r}, must be {value!r}")

@@ -8,17 +8,32 @@ from typing import Any
 
 from latentgen.config import plain
 from latentgen.errors import BadInput, nearest
-from latentgen.ledger.types import BUDGETS, REAL, Baseline, Exact
+from latentgen.ledger.types import REAL, Baseline, Exact
 from latentgen.training import provenance, workdir
 
 PACKAGE = "experiments.baselines"
 FOLDER = Path("experiments", "baselines")
 RESULTS, REFERENCES = "results", "references.bib"
+SHAPE = {
+    **dict.fromkeys(("name", "budget", "command", "config_sha256"), str),
+    **dict.fromkeys(("versions", "device", "protocol", "measured"), dict),
+    **dict.fromkeys(("seeds", "not_done", "claims"), list),
+    **dict.fromkeys(("cpu_seconds", "seconds"), int | float),
+    "commit": str | None,
+}
+"""What the file of a result must hold."""
 
 
 def names(folder: Path = FOLDER) -> list[str]:
-    """Of the baselines in the folder, sorted."""
-    return sorted(file.stem for file in folder.glob("[a-z]*.py"))
+    """Of the baselines in the folder, sorted.
+
+    Raises:
+        BadInput: there is no such folder from here.
+    """
+    found = sorted(file.stem for file in folder.glob("[a-z]*.py"))
+    if not found:
+        raise BadInput(f"there is no {folder} here; run this from the root of a checkout.")
+    return found
 
 
 def baseline(name: str, folder: Path = FOLDER) -> Baseline:
@@ -28,8 +43,6 @@ def baseline(name: str, folder: Path = FOLDER) -> Baseline:
         BadInput: there is none, or it is not seen from here.
     """
     valid = names(folder)
-    if not valid:
-        raise BadInput(f"there is no {folder} here; run this from the root of a checkout.")
     if name not in valid:
         listed = f"Valid: {', '.join(valid)}."
         raise BadInput(f"NAME={name!r} is no baseline{nearest(name, valid)} {listed}")
@@ -78,27 +91,74 @@ def entries(folder: Path = FOLDER) -> dict[str, str]:
 
 
 def results(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
-    """What was found, by the baseline's name."""
-    return {
-        file.stem: workdir.read_json(file) for file in sorted((folder / RESULTS).glob("*.json"))
-    }
+    """What was found, by the baseline's name.
+
+    Raises:
+        BadInput: a file is no result's.
+    """
+    return {file.stem: read(file) for file in sorted((folder / RESULTS).glob("*.json"))}
 
 
-def keep(folder: Path, name: str, result: Mapping[str, Any]) -> Path:
+def read(file: Path) -> dict[str, Any]:
+    """The result that a file holds.
+
+    Raises:
+        BadInput: it holds none.
+    """
+    try:
+        found = workdir.read_json(file)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{str(file)!r} cannot be read: {error}.") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{str(file)!r} holds no result, but {type(found).__name__}.")
+    if missing := [key for key in SHAPE if key not in found]:
+        raise BadInput(f"{str(file)!r}: the result lacks {', '.join(missing)}.")
+    for key, kind in SHAPE.items():
+        if not isinstance(found[key], kind):
+            raise BadInput(f"{str(file)!r}: {key} is {found[key]!r:.60}, which cannot be.")
+    for of, values in found["measured"].items():
+        if not isinstance(values, dict) or not all(map(_is_number, values.values())):
+            raise BadInput(f"{str(file)!r}: measured {of!r} is {values!r:.60}, which cannot be.")
+    if not all(isinstance(claim, dict) for claim in found["claims"]):
+        raise BadInput(f"{str(file)!r}: a claim is none.")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def check(folder: Path, name: str, budget: str, seeds: int) -> Path:
+    """The file that a result goes to, where it may.
+
+    Raises:
+        BadInput: the budget is smoke, or the file holds the result of a larger budget or of more
+            seeds.
+    """
+    file = folder / RESULTS / f"{name}.json"
+    if budget not in REAL:
+        raise BadInput(f"--budget={budget} shows that a recipe runs; it makes no result.")
+    if file.exists():
+        before = read(file)
+        if before["budget"] not in REAL or REAL.index(before["budget"]) > REAL.index(budget):
+            raise BadInput(
+                f"{str(file)!r} holds a result at budget {before['budget']!r}; move it away first."
+            )
+        if before["budget"] == budget and len(before["seeds"]) > seeds:
+            raise BadInput(
+                f"{str(file)!r} holds a result of {len(before['seeds'])} seeds, --seeds={seeds} "
+                "would leave some out; move it away first."
+            )
+    return file
+
+
+def keep(folder: Path, result: Mapping[str, Any]) -> Path:
     """Writes a result; returns the file.
 
     Raises:
-        BadInput: its budget is smoke, or the file holds the result of a larger budget.
+        BadInput: see `check`.
     """
-    file = folder / RESULTS / f"{name}.json"
-    if result["budget"] not in REAL:
-        raise BadInput(f"--budget={result['budget']} shows that a recipe runs; it makes no result.")
-    if file.exists():
-        before = workdir.read_json(file)["budget"]
-        if BUDGETS.index(before) > BUDGETS.index(result["budget"]):
-            raise BadInput(
-                f"{str(file)!r} holds a result at budget {before!r}; move it away first."
-            )
+    file = check(folder, result["name"], result["budget"], len(result["seeds"]))
     workdir.prepare(file.parent, "folder of results")
     workdir.write_json(file, result)
     return file

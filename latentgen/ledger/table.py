@@ -16,7 +16,7 @@ COLUMNS = (
     "here: mean [95% interval], seeds",
     "agrees within",
     "verdict",
-    "budget, CPU",
+    "command, CPU time",
 )
 NOT_RUN = "not yet run"
 
@@ -30,9 +30,11 @@ def claimed(claim: Claim) -> str:
     """What the paper says, and how far that is trusted."""
     if claim.trust == "exact":
         return f"{number(claim.value)} (exact)"
-    value = "an order" if claim.value is None else number(claim.value)
+    if claim.value is None:
+        said = f": {claim.spread}" if claim.spread else ""
+        return f"an order{said} ({claim.trust})"
     spread = f" {claim.spread}" if claim.spread else ""
-    return f"{value}{spread} ({claim.trust})"
+    return f"{number(claim.value)}{spread} ({claim.trust})"
 
 
 def within(claim: Claim) -> str:
@@ -47,20 +49,31 @@ def within(claim: Claim) -> str:
     return f"{number(low)} to {number(high)}"
 
 
-def found(spread: Mapping[str, Any] | None) -> str:
-    """The mean of all seeds, its interval and their number."""
+def compared(held: Mapping[str, Any]) -> bool:
+    """Whether a claim and what was found may stand side by side."""
+    return bool(held["verdict"] != NOT_COMPARABLE)
+
+
+def found(held: Mapping[str, Any]) -> str:
+    """The mean of all seeds, its interval and their number; what it is, where not the metric."""
+    spread = held["spread"]
     if spread is None:
         return "-"
     interval = (
         "" if spread["low"] is None else f" [{number(spread['low'])}, {number(spread['high'])}]"
     )
-    return f"{number(spread['mean'])}{interval}, {spread['n']}"
+    other = "" if held["measured"] == held["metric"] else f" ({held['measured']})"
+    return f"{number(spread['mean'])}{interval}, {spread['n']}{other}"
 
 
-def _word(held: Mapping[str, Any]) -> str:
-    """The verdict; beside a number that must not be compared, why."""
-    plain = held["verdict"] != NOT_COMPARABLE
-    return str(held["verdict"]) if plain else f"{held['verdict']}: {held['why']}"
+def word(held: Mapping[str, Any], budget: str) -> str:
+    """The verdict; of an order, of what; beside what must not be compared, why not."""
+    if not compared(held):
+        return f"{held['verdict']}: {held['why']}"
+    if held["value"] is not None:
+        return str(held["verdict"])
+    where = f" on {held['here']}" if held["here"] != held["data"] else ""
+    return f"order{where} at budget {budget}: {held['verdict']}"
 
 
 def cpu(seconds: float) -> str:
@@ -70,20 +83,29 @@ def cpu(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3_600 else f"{seconds / 3_600:.1f} h"
 
 
+def cost(result: Mapping[str, Any]) -> str:
+    """The CPU time of a result, and the jobs beside it."""
+    jobs = int(result.get("jobs", 0))
+    beside = f" and {jobs} jobs, whose time a cluster knows" if jobs else ""
+    return f"{cpu(result['cpu_seconds'])} of CPU time{beside}"
+
+
 def rows(name: str, baseline: Baseline, result: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
     """A row for each claim of a baseline."""
     made: list[tuple[str, ...]] = []
     for i, claim in enumerate(baseline.claims):
-        head = (f"`{name}`" if i == 0 else "", f"{claim.of}, {claim.metric}; {claim.where}")
-        fixed = (*head, f"{claimed(claim)} [{claim.key}]")
+        head = f"`{name}`" if i == 0 else ""
+        what = f"{claim.of}, {claim.metric}; {claim.data}; {claim.where}"
+        fixed = (head, what, f"{claimed(claim)} [{claim.key}]")
         if result is None:
             made.append((*fixed, NOT_RUN, within(claim), "", ""))
             continue
         held = result["claims"][i]
-        spent = f"{result['budget']}, {cpu(result['cpu_seconds'])}" if i == 0 else ""
-        made.append((*fixed, found(held["spread"]), within(claim), _word(held), spent))
+        margin = within(claim) if compared(held) else "-"
+        spent = f"`{result['command']}`, {cost(result)}" if i == 0 else ""
         if i == 0 and result["not_done"]:
-            made[-1] = (*made[-1][:-1], f"{spent}; {len(result['not_done'])} runs not done")
+            spent += f"; {len(result['not_done'])} runs not done"
+        made.append((*fixed, found(held), margin, word(held, result["budget"]), spent))
     return made
 
 

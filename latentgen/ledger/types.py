@@ -4,6 +4,7 @@ A quantity is named 'ARM:MEASURE/NAME', such as 'pacgan2:modes/captured'; 'A - B
 of two quantities, seed by seed. What an exact baseline computes has the names that it gives.
 """
 
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,12 +14,18 @@ BUDGETS = ("smoke", "cpu", "paper")
 REAL = ("cpu", "paper")
 """Budgets whose results are kept: smoke only shows that a recipe runs."""
 
-TRUST = {
+COMPARED = {
     "exact": "computed, not copied",
     "seen": "read in the paper's own text or table",
     "quoted": "read in somebody else's text that quotes it",
-    "unverified": "nobody here has read it in the paper",
 }
+"""How far a claim is trusted that a result may be held against."""
+
+TRUST = {**COMPARED, "unverified": "nobody here has read it in the paper"}
+
+
+SEEDS = {"smoke": 1, "cpu": 3, "paper": 3}
+"""How many, where a baseline does not say."""
 
 
 class Margin(NamedTuple):
@@ -37,12 +44,15 @@ class Claim(NamedTuple):
     metric: what the number is, with its unit
     of: the quantity that is held against it
     value: the paper's number, in the units of `of`; None where the claim is an order
-    spread: the paper's own, and what it is; '' where it says none
+    spread: the paper's own, and what it is; of an order, the numbers that it is read from
     trust: a key of TRUST
     margin: declared before anything was run
     protocol: what a result must say of itself to be comparable, 'measure.key' or 'data.key' ->
         value
     budgets: at which the recipe is that of the claim
+    here: what an order is held against here, where that is not the paper's data
+    instead: budget -> what is measured there, where it is not the metric
+    resolution: the steps in which values come, such as 1 of a count
     deterministic: no seed plays a part, so that one value tells
     """
 
@@ -57,6 +67,9 @@ class Claim(NamedTuple):
     margin: Margin
     protocol: Mapping[str, Any]
     budgets: tuple[str, ...] = ("paper",)
+    here: str = ""
+    instead: Mapping[str, str] = types.MappingProxyType({})
+    resolution: float = 0.0
     deterministic: bool = False
 
 
@@ -92,11 +105,11 @@ class Baseline(NamedTuple):
     """One entry of the ledger.
 
     minutes: budget -> expected on two cores, all seeds and arms; None: nobody has measured it
-    seeds: how many, unless the user says
+    seeds: budget -> how many, unless the user says
     """
 
     title: str
     claims: tuple[Claim, ...]
     recipe: Recipe | Exact
     minutes: Mapping[str, float | None]
-    seeds: int = 3
+    seeds: Mapping[str, int] = SEEDS

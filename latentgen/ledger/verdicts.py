@@ -1,11 +1,12 @@
 """Whether what was found agrees with what a paper claims."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput
-from latentgen.ledger.types import Claim, Margin
+from latentgen.ledger.types import COMPARED, Claim, Margin
 from latentgen.metrics.intervals import Spread, spread
 
 REPRODUCED, DIFFERS = "reproduced", "differs"
@@ -21,27 +22,40 @@ class Verdict(NamedTuple):
 
 
 def verdict(
-    values: Sequence[float], claim: Claim, margin: Margin, unlike: Sequence[str] = ()
+    values: Sequence[float],
+    claim: Claim,
+    margin: Margin,
+    seeds: int,
+    unlike: Sequence[str] = (),
 ) -> Verdict:
     """Holds the values of all seeds against a claim.
 
     reproduced      the 95% t interval of the mean lies inside the margin
     differs         it lies outside
-    inconclusive    it lies on both sides of a bound, or one seed gives no interval
+    inconclusive    it lies on both sides of a bound, one seed gives no interval, a seed has no
+                    finite value
     not comparable  the protocol or the data differ, or the number is unverified
 
+    Where values come in steps of h, such as counts, their variance is at least h^2 / 12, that of
+    what rounding took away (Sheppard 1898): seeds that agree to the step do not agree exactly.
+
     Args:
-        values: a value for each seed.
-        margin: declared beforehand, bounds excluded.
+        values: of the seeds that ended well.
+        margin: bounds excluded.
+        seeds: how many were run: those that ended well must not speak for the others.
         unlike: in what the protocols differ, in words.
     """
-    found = spread(values) if values else None
-    if claim.trust == "unverified":
-        return Verdict(NOT_COMPARABLE, "the claimed number is unverified", found)
+    finite = bool(values) and all(map(math.isfinite, values))
+    found = spread(values, least_sd=claim.resolution / 12**0.5) if finite else None
+    if claim.trust not in COMPARED:
+        return Verdict(NOT_COMPARABLE, f"the claimed number is {claim.trust}", found)
     if unlike:
         return Verdict(NOT_COMPARABLE, "; ".join(unlike), found)
+    if len(values) < seeds:
+        said = f"{len(values)} of {seeds} seeds" if values else "no seed"
+        return Verdict(INCONCLUSIVE, f"{said} ended well", found)
     if found is None:
-        return Verdict(INCONCLUSIVE, "no run ended well", None)
+        return Verdict(INCONCLUSIVE, "not all values are finite", None)
     low, high = found.low, found.high
     if claim.deterministic:
         low, high = min(values), max(values)

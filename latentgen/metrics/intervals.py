@@ -23,7 +23,9 @@ class Spread(NamedTuple):
     median: float
 
 
-def spread(values: Sequence[float] | Float[np.ndarray, " n"], level: float = 0.95) -> Spread:
+def spread(
+    values: Sequence[float] | Float[np.ndarray, " n"], level: float = 0.95, least_sd: float = 0.0
+) -> Spread:
     """Mean, standard deviation, t interval and median.
 
     mean +- t_{n-1, (1 + level)/2} sd / sqrt(n), which holds the true mean in a share `level` of
@@ -32,6 +34,7 @@ def spread(values: Sequence[float] | Float[np.ndarray, " n"], level: float = 0.9
     Args:
         values: finite, at least one.
         level: of the interval.
+        least_sd: what the interval is made from where `sd` is less.
 
     Reference: Student 1908, "The probable error of a mean".
     """
@@ -40,5 +43,5 @@ def spread(values: Sequence[float] | Float[np.ndarray, " n"], level: float = 0.9
     if len(x) == 1:
         return Spread(1, mean, None, None, None, median)
     sd = float(x.std(ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * sd / len(x) ** 0.5
+    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * max(sd, least_sd) / len(x) ** 0.5
     return Spread(len(x), mean, sd, mean - half, mean + half, median)

@@ -309,7 +309,7 @@ class Held(NamedTuple):
 
     values: a seed's name and its value
     mean, low, high: of the values; no interval where low or high is None
-    least, most: the margin; None: open on that side
+    least, most: the margin; None: open on that side; both None: no margin
     paper: the paper's number; None where it claims an order
     """
 
@@ -347,9 +347,10 @@ def claim_chart(told: str, held: Held, x_name: str) -> Drawn:
         edge if bound is None else across.at(bound)
         for bound, edge in ((held.least, left), (held.most, WIDTH - RIGHT))
     )
-    parts = [
-        f'<rect class="band" x="{a:.1f}" y="{TOP}" width="{b - a:.1f}" height="{bottom - TOP}"/>'
-    ]
+    parts = []
+    if held.least is not None or held.most is not None:
+        size = f'width="{b - a:.1f}" height="{bottom - TOP}"'
+        parts.append(f'<rect class="band" x="{a:.1f}" y="{TOP}" {size}/>')
     for value, text in across.ticks:
         x = across.at(value)
         parts.append(f'<path class="a" d="M{x:.1f} {bottom}v4"/>')

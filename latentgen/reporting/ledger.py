@@ -114,7 +114,7 @@ def _verdicts(result: Result | None) -> str:
 
 def _overview(name: str, ledger: Ledger) -> dict[str, str]:
     result = ledger.results.get(name)
-    spent = f"{result['budget']}, {table.cpu(result['cpu_seconds'])}" if result else DASH
+    spent = f"{result['budget']}, {table.cost(result)}" if result else DASH
     title = ledger.baselines[name].title
     return {"name": name, "title": title, "verdicts": _verdicts(result), "spent": spent}
 
@@ -145,16 +145,17 @@ def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]
 
 
 def _row(claim: Claim, held: Mapping[str, Any] | None) -> list[str]:
-    here, verdict, why = DASH, table.NOT_RUN, DASH
+    here, margin, verdict, why = DASH, table.within(claim), table.NOT_RUN, DASH
     if held is not None:
-        here, verdict, why = table.found(held["spread"]), held["verdict"], held["why"]
+        here, verdict, why = table.found(held), held["verdict"], held["why"]
+        margin = margin if table.compared(held) else DASH
     return [
         f"{claim.of}: {claim.metric}",
         verdict,
         typeset(table.claimed(claim)),
         typeset(here),
-        typeset(table.within(claim)),
-        f"{claim.where} [{claim.key}]",
+        typeset(margin),
+        f"{claim.data}; {claim.where} [{claim.key}]",
         typeset(why),
     ]
 
@@ -182,11 +183,19 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
         ("commit", result["commit"]),
         ("config", result["config_sha256"]),
         ("budget", f"{result['budget']}, {counted(len(result['seeds']), 'seed')}"),
-        ("CPU time", table.cpu(result["cpu_seconds"])),
+        *_began(result),
+        ("cost", table.cost(result)),
         ("elapsed", table.cpu(result["seconds"])),
         ("device", device),
         ("versions", versions),
     ]
+
+
+def _began(result: Result) -> list[tuple[str, str]]:
+    """What trained the runs, where that is not what wrote the result."""
+    began = result.get("began") or {}
+    commit = began.get("commit")
+    return [("trained from", commit)] if commit and commit != result["commit"] else []
 
 
 def _charts(found: Baseline, result: Result) -> list[Chart]:
@@ -204,13 +213,13 @@ def _charts(found: Baseline, result: Result) -> list[Chart]:
 
 
 def _chart(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> Chart:
-    spread = held["spread"]
+    """What was found; beside it the paper's number and the margin, where they may be compared."""
+    spread, beside = held["spread"], table.compared(held)
+    bounds = (*claim.margin, claim.value) if beside else (None, None, None)
     drawn = charts.claim_chart(
         _told(claim, held, values),
-        charts.Held(
-            values, spread["mean"], spread["low"], spread["high"], *claim.margin, claim.value
-        ),
-        claim.metric,
+        charts.Held(values, spread["mean"], spread["low"], spread["high"], *bounds),
+        held["measured"],
     )
     rows = [[seed, typeset(table.number(value))] for seed, value in values]
     rows += [["mean", typeset(table.number(spread["mean"]))]]
@@ -218,17 +227,20 @@ def _chart(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, fl
         [f"95\u00a0% interval, {end}", typeset(table.number(spread[end]))]
         for end in ("low", "high")
     ]
-    rows += [["paper", typeset(table.claimed(claim))], ["margin", typeset(table.within(claim))]]
+    if beside:
+        rows += [["paper", typeset(table.claimed(claim))]]
+        rows += [["margin", typeset(table.within(claim))]]
     note = held["verdict"] if spread["low"] is not None else f"{held['verdict']}; no interval"
-    return Chart(claim.of, drawn.svg, note, ["", "value"], rows, claim.metric)
+    return Chart(claim.of, drawn.svg, note, ["", "value"], rows, held["measured"])
 
 
 def _told(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> str:
     """The figure in a sentence, for who does not see it."""
     each = ", ".join(f"{seed} {table.number(value)}" for seed, value in values)
+    paper = f"the paper {table.claimed(claim)}; agrees within {table.within(claim)}; "
     return (
-        f"{claim.of}: {each}; mean and interval {table.found(held['spread'])} in all; the paper "
-        f"{table.claimed(claim)}; agrees within {table.within(claim)}; {held['verdict']}."
+        f"{claim.of}: {each}; mean and interval {table.found(held)} in all; "
+        f"{paper if table.compared(held) else ''}{held['verdict']}."
     )
 
 
@@ -237,8 +249,8 @@ def _series(name: str, found: Baseline, result: Result | None, runs: Path) -> li
     if isinstance(found.recipe, Exact):
         return []
     budgets = [result["budget"]] if result is not None else list(reversed(REAL))
-    seeds = len(result["seeds"]) if result is not None else found.seeds
     for budget in budgets:
+        seeds = len(result["seeds"]) if result is not None else found.seeds[budget]
         place = runs / f"{name}-{budget}" / sweeps.RUNS
         if not place.is_dir():
             continue

@@ -1,10 +1,12 @@
 """What counts as agreement, on values that are made up."""
 
+import math
+
 import pytest
 
 from latentgen.errors import BadInput
 from latentgen.ledger.types import Claim, Margin
-from latentgen.ledger.verdicts import quantity, unlike, verdict
+from latentgen.ledger.verdicts import Verdict, quantity, unlike, verdict
 
 MARGIN = Margin(9.0, 11.0)
 CLAIM = Claim(
@@ -21,6 +23,11 @@ CLAIM = Claim(
     budgets=("paper",),
 )
 INSIDE = [9.9, 10.0, 10.1]
+
+
+def held(values: list[float], claim: Claim = CLAIM, margin: Margin = MARGIN) -> Verdict:
+    """All seeds ended well."""
+    return verdict(values, claim, margin, max(len(values), 1))
 
 
 @pytest.mark.parametrize(
@@ -40,16 +47,49 @@ INSIDE = [9.9, 10.0, 10.1]
     ],
 )
 def test_the_interval_of_the_mean_decides(values: list[float], word: str) -> None:
-    assert verdict(values, CLAIM, MARGIN).word == word
+    assert held(values).word == word
 
 
+@pytest.mark.parametrize("trust", ["unverified", "recalled", "Unverified", ""])
 @pytest.mark.parametrize("values", [INSIDE, [10.0], []])
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_an_unverified_number_is_never_reproduced(values: list[float], deterministic: bool) -> None:
-    claim = CLAIM._replace(trust="unverified", deterministic=deterministic)
-    found = verdict(values, claim, MARGIN)
+def test_only_what_somebody_has_read_or_computed_is_compared(
+    trust: str, values: list[float]
+) -> None:
+    found = held(values, CLAIM._replace(trust=trust))
     assert found.word == "not comparable"
-    assert "unverified" in found.why
+    assert found.why == f"the claimed number is {trust}"
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_decides_nothing(bad: float, deterministic: bool) -> None:
+    found = held([10.0, bad, 10.0], CLAIM._replace(deterministic=deterministic))
+    assert found.word == "inconclusive"
+    assert "finite" in found.why
+    assert found.spread is None
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("values", [INSIDE, [19.9, 20.0, 20.1], []])
+def test_seeds_that_ended_well_do_not_speak_for_the_others(
+    values: list[float], deterministic: bool
+) -> None:
+    claim = CLAIM._replace(deterministic=deterministic)
+    found = verdict(values, claim, MARGIN, len(values) + 1)
+    assert found.word == "inconclusive"
+    assert "ended well" in found.why
+
+
+def test_equal_counts_are_equal_to_the_step_of_counting() -> None:
+    """Half a width of 4.303 sqrt(1/12) / sqrt(3) = 0.717 for three, 2.262 / sqrt(120) for ten."""
+    count = CLAIM._replace(resolution=1.0)
+    assert held([10.0] * 3, count).spread.low == pytest.approx(10 - 0.7171, abs=1e-4)
+    assert held([10.0] * 10, count).spread.high == pytest.approx(10.2065, abs=1e-4)
+    assert held([10.0] * 3, count, Margin(9.5, None)).word == "inconclusive"
+    assert held([10.0] * 10, count, Margin(9.5, None)).word == "reproduced"
+    assert held([0.0] * 3, count, Margin(0.0, None)).word == "inconclusive"  # a tie
+    wide = [8.0, 10.0, 12.0]
+    assert held(wide, count).spread == held(wide).spread  # the floor is below what was seen
 
 
 @pytest.mark.parametrize(
@@ -57,13 +97,13 @@ def test_an_unverified_number_is_never_reproduced(values: list[float], determini
     [(9.0, None, "reproduced"), (None, 9.0, "differs"), (10.0, None, "inconclusive")],
 )
 def test_a_margin_may_be_open_on_one_side(low: float | None, high: float | None, word: str) -> None:
-    assert verdict(INSIDE, CLAIM, Margin(low, high)).word == word
+    assert held(INSIDE, CLAIM, Margin(low, high)).word == word
 
 
 def test_without_chance_one_value_tells() -> None:
     claim = CLAIM._replace(deterministic=True)
-    assert verdict([10.0], claim, MARGIN).word == "reproduced"
-    assert verdict([11.5], claim, MARGIN).word == "differs"
+    assert held([10.0], claim).word == "reproduced"
+    assert held([11.5], claim).word == "differs"
 
 
 def test_other_protocols_data_and_budgets_are_not_comparable() -> None:
@@ -78,7 +118,7 @@ def test_other_protocols_data_and_budgets_are_not_comparable() -> None:
         found = unlike(CLAIM, budget, protocol)
         assert len(found) == 1
         assert said in found[0]
-        assert verdict(INSIDE, CLAIM, MARGIN, found).word == "not comparable"
+        assert verdict(INSIDE, CLAIM, MARGIN, 3, found).word == "not comparable"
 
 
 def test_a_difference_is_taken_seed_by_seed() -> None:
