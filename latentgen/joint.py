@@ -141,10 +141,9 @@ class Joint:
 
     def _hook(self, i: int, name: str) -> Callable[[int, PyTree], None]:
         def call(step: int, state: PyTree) -> None:
-            self.begin(name)
-            whole = state if self._mesh is None else local(state)
-            once(lambda: self._kept.hooks[i].call(step, whole))
-            self.begin("chunk")
+            with self._dog.within(name):
+                whole = state if self._mesh is None else local(state)
+                once(lambda: self._kept.hooks[i].call(step, whole))
 
         return call
 

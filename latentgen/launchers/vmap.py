@@ -342,9 +342,8 @@ class Population:
 
         def all_of(number: int, name: str) -> Callable[[int, PyTree], None]:
             def call(step: int, state: PyTree) -> None:
-                self._dog.begin(name)
-                self._each(state, lambda record, mine: record.hooks[number].call(step, mine))
-                self._dog.begin("chunk")
+                with self._dog.within(name):
+                    self._each(state, lambda record, mine: record.hooks[number].call(step, mine))
 
             return call
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -84,6 +84,20 @@ class Watchdog:
             if self._what:
                 self._took[self._what].append(self._waited)
             self._what, self._waited = what, 0.0
+
+    @contextlib.contextmanager
+    def within(self, what: str) -> Iterator[None]:
+        """Inside, `what` takes time; then what was begun before goes on, as long as it was.
+
+        Two `begin` instead would count the shreds of a long chunk between short pictures as
+        chunks, and its bound would be theirs.
+        """
+        with self._lock:
+            outer, self._what, self._waited = (self._what, self._waited), what, 0.0
+        yield
+        with self._lock:
+            self._took[what].append(self._waited)
+            self._what, self._waited = outer
 
     @property
     def bound(self) -> float:

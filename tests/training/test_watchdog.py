@@ -34,6 +34,25 @@ def test_what_took_long_before_may_take_long_again() -> None:
     assert dog.bound == 1.0  # never less than the floor
 
 
+def test_hooks_within_chunks_leave_the_chunks_bound_as_it_is() -> None:
+    """As a run has it: a chunk, then pictures, a save, a validation, then the next chunk."""
+    dog, _, _ = watched(1.0)
+    dog.begin("chunk")
+    for _ in range(5):
+        dog._waited = 2.0  # as its thread counts
+        dog.begin("chunk")
+        for name in ("picture", "save", "validation"):
+            with dog.within(name):
+                assert dog.bound == (1.0 if name in dog._took else FIRST)
+                dog._waited = 0.01
+        assert (dog._what, dog._waited) == ("chunk", 0.0)
+        assert dog.bound == TIMES * 2.0
+    dog._waited = 0.5
+    with dog.within("picture"):
+        dog._waited = 0.01
+    assert dog._waited == 0.5  # goes on where it was
+
+
 def test_it_barks_once_the_bound_is_over_and_not_before() -> None:
     dog, ended, said = watched(0.2)
     with dog:
