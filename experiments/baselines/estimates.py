@@ -84,7 +84,7 @@ def claim(q, of, key, where, margin, protocol, budgets):
         spread="",
         trust="exact",
         margin=Margin(-margin, margin),
-        protocol={f"settings.{key}": FULL[key] for key in protocol},
+        protocol={f"settings.{name}": FULL[name] for name in protocol},
         budgets=budgets,
     )
 
@@ -110,8 +110,8 @@ BASELINE = Baseline(
                 "neal2001",
                 "section 2",
                 0.3,
-                ("data", "train", "annealed", "chains"),
-                ("cpu", "paper"),
+                ("data", "train", "annealed", "chains", "temperatures"),
+                ("paper",),
             ),
         )
     ),

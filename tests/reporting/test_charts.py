@@ -151,7 +151,7 @@ def test_a_claim_is_drawn_on_one_axis() -> None:
     assert across.high > 14.7
 
 
-@pytest.mark.parametrize(("least", "most"), [(0.0, None), (None, 4.0), (None, None)])
+@pytest.mark.parametrize(("least", "most"), [(0.0, None), (None, 4.0)])
 def test_an_open_margin_reaches_the_edge(least: float | None, most: float | None) -> None:
     held = HELD._replace(least=least, most=most, low=None, high=None, paper=None)
     svg = charts.claim_chart("told", held, "nats").svg
@@ -162,6 +162,12 @@ def test_an_open_margin_reaches_the_edge(least: float | None, most: float | None
     assert right > left
     assert placed(svg, "mark") == []  # the paper claims an order
     assert not any("H" in path["d"] for path in placed(svg, "s"))  # one seed has no interval
+
+
+def test_what_is_not_compared_has_no_margin() -> None:
+    held = HELD._replace(least=None, most=None, paper=None)
+    svg = charts.claim_chart("told", held, "nats").svg
+    assert placed(svg, "band") == placed(svg, "mark") == []
 
 
 @pytest.mark.parametrize("value", [0.0, 8.0, -3e-12])
