@@ -138,13 +138,7 @@ def collected(
         if now.status != status.DONE:
             ended.append(f"{arm}, seed {seed}: {now.status}, {now.reason}")
             continue
-        commands = {name: _command(words) for name, words in _words(place, measures, where).items()}
-        last = {  # of the same command, should it be there twice
-            line["metric"]: line
-            for line in _evaluations(place)
-            if commands.get(line["metric"]) == line["command"]
-        }
-        for name, line in last.items():
+        for name, line in _own(place, measures, where).items():
             for key, value in line["values"].items():
                 value = value["mean"] if isinstance(value, Mapping) else value
                 if isinstance(value, int | float) or value in NOT_FINITE:
@@ -158,6 +152,18 @@ def collected(
         f"{name}.{key}": value for name, each in said.items() for key, value in shared(each).items()
     }
     return Found(measured, protocol, ended, waiting, began)
+
+
+def _own(
+    place: Path, measures: Mapping[str, Mapping[str, Any]], where: Where
+) -> dict[str, dict[str, Any]]:
+    """The recipe's own evaluations of a run by name; of the same one twice, the later."""
+    commands = {name: _command(words) for name, words in _words(place, measures, where).items()}
+    return {
+        line["metric"]: line
+        for line in _evaluations(place)
+        if commands.get(line["metric"]) == line["command"]
+    }
 
 
 def shared(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -67,10 +67,8 @@ def found(held: Mapping[str, Any]) -> str:
 
 
 def word(held: Mapping[str, Any], budget: str) -> str:
-    """The verdict; of an order, of what; beside what must not be compared, why not."""
-    if not compared(held):
-        return f"{held['verdict']}: {held['why']}"
-    if held["value"] is not None:
+    """The verdict; of an order, on what and at which budget."""
+    if held["value"] is not None or not compared(held):
         return str(held["verdict"])
     where = f" on {held['here']}" if held["here"] != held["data"] else ""
     return f"order{where} at budget {budget}: {held['verdict']}"
@@ -105,7 +103,10 @@ def rows(name: str, baseline: Baseline, result: Mapping[str, Any] | None) -> lis
         spent = f"`{result['command']}`, {cost(result)}" if i == 0 else ""
         if i == 0 and result["not_done"]:
             spent += f"; {len(result['not_done'])} runs not done"
-        made.append((*fixed, found(held), margin, word(held, result["budget"]), spent))
+        verdict = word(held, result["budget"])
+        if not compared(held):  # nor may a reader compare them
+            verdict += f": {held['why']}"
+        made.append((*fixed, found(held), margin, verdict, spent))
     return made
 
 

@@ -133,7 +133,7 @@ def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]
         "title": found.title,
         "verdicts": _verdicts(result),
         "header": HEADER,
-        "rows": [_row(claim, each) for claim, each in zip(claims, held, strict=True)],
+        "rows": [_row(*each, result) for each in zip(claims, held, strict=True)],
         "charts": [] if result is None else _charts(found, result),
         "notes": notes,
         "has_result": result is not None,
@@ -144,10 +144,11 @@ def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]
     }
 
 
-def _row(claim: Claim, held: Mapping[str, Any] | None) -> list[str]:
+def _row(claim: Claim, held: Mapping[str, Any] | None, result: Result | None) -> list[str]:
     here, margin, verdict, why = DASH, table.within(claim), table.NOT_RUN, DASH
-    if held is not None:
-        here, verdict, why = table.found(held), held["verdict"], held["why"]
+    if held is not None and result is not None:
+        here, why = table.found(held), held["why"]
+        verdict = table.word(held, result["budget"])
         margin = margin if table.compared(held) else DASH
     return [
         f"{claim.of}: {claim.metric}",
