@@ -243,7 +243,7 @@ def test_an_exact_row_comes_back(tmp_path: Path, exact: tuple[Baseline, dict]) -
     again = running.result(
         "dirac_gan", found, kept["budget"], len(kept["seeds"]), tmp_path, running.How()
     )
-    books.keep(tmp_path, again)
+    books.keep(tmp_path, again | {"commit": kept["commit"]})  # today's may be none yet
     read = books.results(tmp_path)["dirac_gan"]
     assert complaints("dirac_gan", found, read, KEYS) == []
     assert read["config_sha256"] == kept["config_sha256"]
