@@ -11,13 +11,18 @@ def _current_folder_last() -> None:
     jax.py in it would be run. So it comes last, unless this package itself lies there.
     """
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if sys.argv[:1] == ["-m"] and sys.path[:1] == [os.getcwd()] and sys.path[0] != here:
+    try:
+        current = os.getcwd()
+    except FileNotFoundError:  # somebody has removed it
+        return
+    if sys.argv[:1] == ["-m"] and sys.path[:1] == [current] and sys.path[0] != here:
         sys.path.append(sys.path.pop(0))
 
 
 _current_folder_last()
 
 if sys.argv[:1] == ["-m"]:  # a command is about to be imported: a signal ends it in a line
-    from latentgen import signals
+    from latentgen import signals, streams
 
+    streams.guard()
     signals.install()

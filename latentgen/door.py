@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import runpy
 import sys
@@ -14,14 +15,14 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from latentgen import runner, signals
+from latentgen import runner, signals, streams
 from latentgen.config import plain
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput, nearest, shortened, written
 from latentgen.runner import Run
 from latentgen.training import distributed, workdir
 from latentgen.training.checkpoint import Damaged
-from latentgen.training.compilation import keep_programs
+from latentgen.training.compilation import keep_programs, pin_numbers
 from latentgen.training.distributed import Elsewhere, PeerLost
 from latentgen.training.loop import Diverged, Stopped
 from latentgen.training.watchdog import leave
@@ -101,8 +102,11 @@ def run(
     def guarded(argv: Sequence[str]) -> None:
         try:
             _take_word(argv[1:], word)
+            pin_numbers()
             keep_programs()
             main()
+            if error := streams.lost():
+                _refuse(f"stdout: {error.strerror}.", EXIT_IO)
         except BadInput as error:
             _refuse(str(error))
         except Damaged as error:
@@ -110,9 +114,8 @@ def run(
         except Diverged as error:
             _refuse(str(error), EXIT_DIVERGED)
         except OSError as error:
-            if not error.filename:
-                raise
-            _refuse(f"{error.filename}: {error.strerror}.", EXIT_IO)
+            where = f"{error.filename}: " if error.filename else ""
+            _refuse(f"{where}{error.strerror or error}.", EXIT_IO)
         except Elsewhere as error:
             _refuse(str(error), ELSEWHERE.get(error.kind, 1))
         except PeerLost as error:
@@ -121,6 +124,10 @@ def run(
             if distributed.first():
                 print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
             sys.exit(128 + stop.signum)
+        except (RuntimeError, MemoryError) as error:
+            if (line := _not_here(error)) is None:
+                raise
+            _refuse(line)
 
     def interruptible(argv: Sequence[str]) -> None:
         try:
@@ -144,6 +151,16 @@ def run(
     app.run(interruptible, flags_parser=parse_flags)
 
 
+def _not_here(error: RuntimeError | MemoryError) -> str | None:
+    """What was asked of a machine that does not have it; None where something else is wrong."""
+    said = next(iter(str(error).splitlines()), "")
+    if "Unable to initialize backend" in said:
+        return f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}: {said}."
+    if isinstance(error, MemoryError) or said.startswith("RESOURCE_EXHAUSTED"):
+        return f"the machine's memory is too small for this: {said or 'no more can be had'}."
+    return None
+
+
 def parsed(
     argv: list[str], parse: Callable[[list[str]], None] | None, values: flags.FlagValues = FLAGS
 ) -> list[str]:
@@ -157,20 +174,41 @@ def parsed(
     Raises:
         BadInput: an argument cannot be parsed, or an override is no plain data.
     """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise BadInput("the current folder has been removed; change to another one.") from None
+    for word in argv:
+        if not _is_text(word):
+            raise BadInput(f"{word!r} is not text in this locale's encoding.")
     if parse is not None:
         parse(argv)
     try:
         rest = values(argv)
     except flags.Error as error:
         raise BadInput(next(iter(str(error).splitlines()), type(error).__name__)) from None
-    except Exception as error:  # of ml_collections' parsers: RecursionError, KeyError, ...
+    except (Exception, SystemExit) as error:  # of ml_collections' parsers, or of a config's file
         said = [shortened(word) for word in argv[1:] if word.startswith(("--config.", "-config."))]
         raise BadInput(
             f"{' '.join(said or argv[1:])} cannot be parsed ({type(error).__name__}: {error})."
         ) from None
+    for name in values:
+        if isinstance(value := values[name].value, float) and math.isnan(value):
+            raise BadInput(f"--{name}=nan must be a number.")
+    if "workdir" in values and values["workdir"].value == "":
+        raise BadInput("--workdir is empty; name a folder.")
     if "config" in values and values["config"].value is not None:
         _check_config(values["config"].value.to_dict())
     return rest
+
+
+def _is_text(word: str) -> bool:
+    """Whether Python could decode an argument: else it has kept its bytes as half characters."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _take_word(words: Sequence[str], flag: str | None) -> None:
@@ -227,7 +265,7 @@ def _load(name: str) -> dict[str, Any]:
         return _check_config(config.to_dict())
     except BadInput as error:
         raise BadInput(f"--config={name!r}: {error}") from None
-    except Exception as error:  # a file of the user's: anything may be wrong with it
+    except (Exception, SystemExit) as error:  # a file of the user's: anything may be wrong with it
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise BadInput(
             f"--config={name!r} fails with {type(error).__name__}: {error} "

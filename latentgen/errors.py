@@ -19,6 +19,11 @@ def shortened(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
 
 
+def printable(text: str) -> str:
+    """`text` as one line that a terminal shows and does not obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+
+
 def written(value: Any) -> str:
     """`value` as a line shows it."""
     try:

@@ -45,8 +45,9 @@ def main() -> None:
     names = FLAGS.metrics or ["terms"]
     chosen = {name: choose("--metrics", name, MEASURES) for name in names}
     options = Options(**{name: getattr(FLAGS, name) for name in Options._fields})
-    if options.observation_std is not None and not options.observation_std > 0:
-        raise BadInput(f"--observation_std={options.observation_std} must be above 0.")
+    std = options.observation_std
+    if std is not None and not 1e-6 <= std <= 1e6:
+        raise BadInput(f"--observation_std={std} must be in 1e-06 .. 1e+06.")
     place = Path(FLAGS.workdir or "")
     if not (place / folder.SWEEP).exists():
         measure(chosen, options, None)
@@ -76,12 +77,6 @@ def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None)
     for name, each in chosen.items():
         began = time.perf_counter()
         result = each.take(subject, options)
-        show(name, subject, result)
-        if result.picture is not None:
-            picture = run.folder / PICTURES / f"{name}_step_{step:08d}.png"
-            workdir.prepare(picture.parent)
-            save_png(picture, result.picture)
-            print(f"  {picture}")
         line = {
             "metric": name,
             "split": FLAGS.split,
@@ -94,6 +89,12 @@ def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None)
             **provenance.stamp(run.config, runner.identity(run), "latentgen.evaluate"),
         }
         workdir.append_json(run.folder / EVALUATIONS, line)
+        show(name, subject, result)
+        if result.picture is not None:
+            picture = run.folder / PICTURES / f"{name}_step_{step:08d}.png"
+            workdir.prepare(picture.parent)
+            save_png(picture, result.picture)
+            print(f"  {picture}")
     print(f"added to {run.folder / EVALUATIONS}")
 
 
@@ -110,15 +111,15 @@ if __name__ == "__main__":
     flags.DEFINE_list("metrics", ["terms"], f"What to measure: {', '.join(MEASURES)}.")
     flags.DEFINE_string("split", "test", "train, validation or test.")
     flags.DEFINE_integer("images", None, "The first N of the split.", lower_bound=1)
-    flags.DEFINE_integer("k", 5_000, "Importance samples of each image.", lower_bound=1)
-    flags.DEFINE_integer("chains", 16, "Annealed chains of each image.", lower_bound=1)
-    flags.DEFINE_integer("temperatures", 1_000, "Of annealing.", lower_bound=2)
-    flags.DEFINE_integer("leapfrogs", 10, "Steps of a transition of annealing.", lower_bound=1)
+    flags.DEFINE_integer("k", 5_000, "Importance samples of each image.", 1, 10**8)
+    flags.DEFINE_integer("chains", 16, "Annealed chains of each image.", 1, 10**5)
+    flags.DEFINE_integer("temperatures", 1_000, "Of annealing.", 2, 10**7)
+    flags.DEFINE_integer("leapfrogs", 10, "Steps of a transition of annealing.", 1, 10**5)
     flags.DEFINE_float(
         "observation_std", None, "Of a normal p(x|z) around the images, instead of the method's."
     )
     flags.DEFINE_integer(
-        "samples", None, "Synthetic examples (default: as many as real ones).", lower_bound=10
+        "samples", None, "Synthetic examples (default: as many as real ones).", 10, 10**7
     )
     flags.DEFINE_string(
         "features",

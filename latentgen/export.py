@@ -84,7 +84,9 @@ def convert(file: Path, out: Path) -> None:
         )
     tensors = torch.load(file, map_location="cpu", weights_only=True)
     params = inception.from_torch({name: value.numpy() for name, value in tensors.items()})
-    print(f"{out}: sha256 {weights.save(out, params)}")
+    content = weights.packed(params)
+    workdir.write_bytes(out, content)
+    print(f"{out}: sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 if __name__ == "__main__":

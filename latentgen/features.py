@@ -5,7 +5,6 @@ name FID belongs to the Inception network of 2015-12-05 alone; under a classifie
 data it is a Frechet classifier distance.
 """
 
-import json
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -20,6 +19,7 @@ from latentgen.core.types import Method, State
 from latentgen.data.stacked import PREFIX
 from latentgen.errors import BadInput
 from latentgen.networks import inception, weights
+from latentgen.training import workdir
 from latentgen.training.checkpoint import by_path
 
 SHIPPED = ("digits", "fashion_mnist")
@@ -104,9 +104,12 @@ def _inception(file: str | None) -> Extractor:
 
 
 def _classifier(name: str, folder: Path, shape: tuple[int, ...]) -> Extractor:
-    card = json.loads((folder / CARD).read_text())
-    height, width, channels = card["shape"]
-    method = classifier(card["config"], tuple(card["shape"]))
+    try:
+        card = workdir.read_json(folder / CARD)
+        height, width, channels = map(int, card["shape"])
+        method = classifier(card["config"], (height, width, channels))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{str(folder / CARD)!r} is no classifier's: {error!r}.") from None
     state, sha256 = load(method, folder / WEIGHTS)
     if shape[0] < height or shape[1] < width or shape[2] % channels:
         wanted, found = ("x".join(map(str, s)) for s in (card["shape"], shape))
@@ -145,10 +148,10 @@ def classifier(config: dict[str, Any], shape: tuple[int, ...]) -> Method:
     return build.experiment(plain).plan.wire(shape)
 
 
-def save(state: State, file: Path) -> str:
-    """Writes a classifier's weights in half precision; returns the file's SHA-256."""
+def save(state: State, file: Path) -> None:
+    """Writes a classifier's weights in half precision."""
     flat = by_path({"params": state.params, "stats": state.stats})
-    return weights.save(file, flat, "float16")
+    workdir.write_bytes(file, weights.packed(flat, "float16"))
 
 
 def load(method: Method, file: Path) -> tuple[State, str]:

@@ -175,6 +175,8 @@ def _verdict(error: BaseException | None) -> tuple[str, str | None]:
         return status.DIVERGED, str(error)
     if isinstance(error, loop.Stopped | PeerLost | KeyboardInterrupt):
         return status.PREEMPTED, str(error) or "interrupted"
+    if isinstance(error, OSError):  # a disk that is full may have room again
+        return status.PREEMPTED, " ".join(str(error).split())[:500]
     said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
     return status.FAILED, " ".join(said.split())[:500]
 

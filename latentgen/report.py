@@ -34,8 +34,7 @@ def main() -> None:
     if FLAGS.runs is not None:
         raise BadInput(f"--runs is for a folder of baselines, which {str(place)!r} is not.")
     folder = folders.open_folder(place)
-    out = Path(FLAGS.out or folder.path / PAGE)
-    workdir.check(out.parent, "folder of --out")
+    out = target(folder.path / PAGE)
     metric = scores.choose_metric(folder.members, FLAGS.metric)
     lower = FLAGS.lower_is_better
     if lower is None:
@@ -58,16 +57,29 @@ def write_ledger(place: Path) -> None:
     runs = Path(FLAGS.runs or RUNS)
     if FLAGS.runs is not None and not runs.is_dir():
         raise BadInput(f"--runs={FLAGS.runs!r} is no folder.")
-    out = Path(FLAGS.out or LEDGER)
-    workdir.check(out.parent, "folder of --out")
+    out = target(Path(LEDGER))
     write(out, ledger.page(ledger.read(place), runs, provenance.command("latentgen.report")))
+
+
+def target(default: Path) -> Path:
+    """Where the page goes.
+
+    Raises:
+        BadInput: that is a folder, or lies in none that could be.
+    """
+    out = Path(FLAGS.out or default)
+    if not out.name or out.is_dir():
+        raise BadInput(f"--out={FLAGS.out!r} is a folder; name a file in it.")
+    workdir.check(out.parent, "folder of --out")
+    return out
 
 
 def write(out: Path, text: str) -> None:
     """Writes a page and tells of it."""
+    content = text.encode(errors="backslashreplace")
     workdir.prepare(out.parent, "folder of --out")
-    workdir.write_bytes(out, text.encode())
-    print(f"{out}: {len(text.encode()) / 1e6:.2f} MB")
+    workdir.write_bytes(out, content)
+    print(f"{out}: {len(content) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,11 @@ def write_ledger(page: Path) -> None:
     """
     baselines, results = books.every(), books.results()
     accounts.refuse(baselines, results, books.entries())
-    text = table.placed(page.read_text(), table.render(baselines, results))
+    try:
+        before = page.read_text()
+    except ValueError as error:
+        raise BadInput(f"--ledger={str(page)!r} is no text: {error}.") from None
+    text = table.placed(before, table.render(baselines, results))
     workdir.write_bytes(page, text.encode())
     print(page)
 

@@ -6,6 +6,7 @@ training example; input beside output; paths between two codes; one code coordin
 """
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from latentgen.training.pictures import pairs, save_png
 
 FLAGS = flags.FLAGS
 COLUMNS = 10  # of paths and traversals
-MOST_IN_A_PICTURE = 10_000
+MOST_IN_A_PICTURE, MOST_BYTES = 10_000, 2**33
 
 
 class View(NamedTuple):
@@ -109,6 +110,8 @@ def main() -> None:
         )
     workdir.check(out.parent, "folder of --out")
     run, step, state = door.trained()
+    if (size := 4 * FLAGS.num * math.prod(run.dataset.shape)) > MOST_BYTES:
+        raise BadInput(f"--num={FLAGS.num} examples would take {size / 2**30:.0f} GiB; at most 8.")
     if FLAGS.mode == "reconstruct" and out.suffix == ".png" and len(run.dataset.shape) != 3:
         raise BadInput("--mode=reconstruct draws images only; points go into an --out of .npz.")
     view = mode(run, state, stream(run_key(FLAGS.seed), "sample"), FLAGS.num)

@@ -51,7 +51,8 @@ class Then(Enum):
 def leave(line: str, signum: int) -> None:
     """Ends the process now, with a line, as after this signal: nothing is waited for."""
     if line:
-        os.write(2, f"{line}\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(2, f"{line}\n".encode())
     os._exit(128 + signum)
 
 

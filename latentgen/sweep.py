@@ -22,7 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from latentgen import door, signals
-from latentgen.errors import BadInput, choose
+from latentgen.errors import BadInput, choose, printable
 from latentgen.launchers import (
     automatic,
     folder,
@@ -159,14 +159,23 @@ def preview(place: Path, members: Sequence[Member], engine: str) -> None:
 
 
 def tell(sweep: Sweep) -> int:
-    """Writes the tables, prints where the runs stand; returns how many failed or diverged."""
-    found = results.write(sweep)
+    """Writes the tables, prints where the runs stand; returns how many failed or diverged.
+
+    Where the tables cannot be written it says so last.
+    """
+    found, unwritten = results.gathered(sweep), None
+    try:
+        results.write(sweep)
+    except OSError as error:
+        unwritten = error
     counts = Counter(row["status"] for row in found)
     for row in found:
         if row["status"] != status.DONE:
-            reason = f": {row['reason']}" if row["reason"] else ""
+            reason = f": {printable(str(row['reason']))}" if row["reason"] else ""
             print(f"{row['run']}  {row['status']} after step {row['step']}{reason}")
     print(f"{len(found)} runs: {', '.join(f'{n} {word}' for word, n in sorted(counts.items()))}")
+    if unwritten is not None:
+        raise unwritten
     print(f"figures: {sweep.folder / results.RESULTS}, {sweep.folder / results.SETTINGS}")
     return sum(counts[word] for word in RETRY)
 

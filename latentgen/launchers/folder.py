@@ -74,16 +74,23 @@ def open_(folder: Path, base: Mapping[str, Any], members: Sequence[Member], comm
                 f"{len(before.members)} runs are not in this one, such as {lost[0]!r}. Name "
                 "another workdir."
             )
-    known = {member.run for member in before.members} if before else set()
-    said = before.said if before else {"config": dict(base), "command": command, **_origin()}
     workdir.prepare(folder / RUNS)
+    if before is None:
+        said = {"config": dict(base), "command": command, **_origin()}
+        # Whole, over what a killed launcher may have left, and before there is a sweep.
+        workdir.write_lines(folder / MANIFEST, map(_line, members))
+        workdir.write_json(folder / SWEEP, said)
+        return Sweep(folder, said, tuple(members))
+    known = {member.run for member in before.members}
     for member in members:
         if member.run not in known:
-            line = {name: getattr(member, name) for name in Member._fields if name != "config"}
-            workdir.append_json(folder / MANIFEST, line)
-    if before is None:
-        workdir.write_json(folder / SWEEP, said)  # last: now there is a sweep
-    return Sweep(folder, said, tuple(members))
+            workdir.append_json(folder / MANIFEST, _line(member))
+    return Sweep(folder, before.said, tuple(members))
+
+
+def _line(member: Member) -> dict[str, Any]:
+    """Of the manifest: all but the config, which follows from the sweep's."""
+    return {name: getattr(member, name) for name in Member._fields if name != "config"}
 
 
 def load(folder: Path) -> Sweep:
@@ -94,8 +101,9 @@ def load(folder: Path) -> Sweep:
     """
     try:
         said = workdir.read_json(folder / SWEEP)
-        lines = (folder / MANIFEST).read_text().splitlines()
-        members = [_member(said["config"], workdir.parsed(line)) for line in lines]
+        *lines, _torn = workdir.read_text(folder / MANIFEST).split("\n")
+        found = [_member(said["config"], workdir.parsed(line)) for line in lines]
+        members = list({member.run: member for member in found}.values())
     except FileNotFoundError:
         raise BadInput(f"workdir={str(folder)!r} holds no sweep.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

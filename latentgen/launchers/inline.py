@@ -11,6 +11,7 @@ from latentgen.errors import BadInput, choose, positive
 from latentgen.launchers import vocabulary
 from latentgen.launchers.vocabulary import Series
 
+MOST = 10**6  # seeds
 DRAWS: dict[str, Callable[[str, list[Any]], Series]] = {
     "uniform": lambda key, domain: vocabulary.uniform(key, tuple(domain)),
     "loguniform": lambda key, domain: vocabulary.loguniform(key, tuple(domain)),
@@ -54,15 +55,23 @@ def drawn(text: str) -> Series:
     return choose(f"--draw={key}", found[1], DRAWS)(key, values(found[2]))
 
 
+def _seed(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def seeds(text: str) -> Series:
     """'0:10' as the seeds 0 to 9, '3,5' as these."""
     try:
         first, colon, stop = text.partition(":")
-        found = list(range(int(first or 0), int(stop))) if colon else [int(s) for s in values(text)]
+        found = range(int(first or 0), int(stop)) if colon else list(map(_seed, values(text)))
     except (TypeError, ValueError):
         raise BadInput(f"--seeds={text!r} must look like 0:10 or 3,5,8.") from None
-    if not found or min(found) < 0:
+    if not found or (found[0] if colon else min(found)) < 0:
         raise BadInput(f"--seeds={text!r} must name at least one seed, none below 0.")
+    if len(found) > MOST:
+        raise BadInput(f"--seeds={text!r} names {len(found)} seeds; at most {MOST}.")
     return vocabulary.sweep("config.seed", found)
 
 
@@ -95,7 +104,7 @@ def described(file: str) -> Series:
         found = runpy.run_path(file)["get_sweep"](vocabulary)
     except BadInput as error:
         raise BadInput(f"--sweep={file!r}: {error}") from None
-    except Exception as error:  # a file of the user's: anything may be wrong with it
+    except (Exception, SystemExit) as error:  # a file of the user's: anything may be wrong with it
         raise BadInput(f"--sweep={file!r} fails with {type(error).__name__}: {error}.") from None
     if isinstance(found, list) and all(isinstance(row, dict) for row in found):
         listed: list[dict[str, Any]] = found

@@ -105,14 +105,18 @@ def flat(setting: Row) -> Row:
     return found
 
 
-def write(sweep: Sweep) -> list[Row]:
-    """Writes results.csv, summary.csv and summary.json; returns a row for each member."""
-    rows = [row(sweep, member) for member in sweep.members]
+def gathered(sweep: Sweep) -> list[Row]:
+    """A row for each member."""
+    return [row(sweep, member) for member in sweep.members]
+
+
+def write(sweep: Sweep) -> None:
+    """Writes results.csv, summary.csv and summary.json."""
+    rows = gathered(sweep)
     each = settings(rows)
-    workdir.write_bytes(sweep.folder / RESULTS, table(rows).encode())
-    workdir.write_bytes(sweep.folder / SETTINGS, table(map(flat, each)).encode())
+    for name, lines in ((RESULTS, rows), (SETTINGS, map(flat, each))):
+        workdir.write_bytes(sweep.folder / name, table(lines).encode(errors="backslashreplace"))
     counts = {word: sum(r["status"] == word for r in rows) for word in COUNTED}
     workdir.write_json(
         sweep.folder / SUMMARY, {"runs": len(rows), **counts, "settings": each, **sweep.said}
     )
-    return rows

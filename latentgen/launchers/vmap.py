@@ -356,11 +356,13 @@ class Population:
             self._guarded(slot, partial(call, self._records[slot], mine))
 
     def _guarded(self, slot: int, call: Callable[[], Any]) -> None:
-        """What goes wrong with one member ends that one."""
+        """What goes wrong with one member ends that one; a disk is everybody's."""
         try:
             call()
         except loop.Diverged as bad:
             self._lose(slot, bad)
+        except OSError:
+            raise
         except Exception as error:
             self._records[slot].end(status.FAILED, f"{type(error).__name__}: {error}"[:500])
             self._lose(slot, None)

@@ -86,6 +86,8 @@ def _drawn(key: str, value: Callable[[float], Any], length: int | None) -> Serie
 def uniform(key: str, domain: Sequence[Any], length: int | None = None) -> Series:
     """Draws from an interval, or from a list of values (`discrete`)."""
     if isinstance(domain, list):
+        if not domain:
+            raise BadInput(f"{key} is drawn from no value; give it at least one.")
         return _drawn(key, lambda u: domain[int(u * len(domain))], length)
     low, high = _bounds(key, domain)
     return _drawn(key, lambda u: low + (high - low) * u, length)

@@ -18,16 +18,12 @@ from latentgen.errors import BadInput
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can name
 
 
-def save(path: str | os.PathLike[str], params: PyTree, dtype: DTypeLike = np.float32) -> str:
-    """Writes an .npz file with one array for each key path, which appears whole or not at all.
+def packed(params: PyTree, dtype: DTypeLike = np.float32) -> bytes:
+    """The content of an .npz file with one array for each key path.
 
     Args:
-        path: of the file; one that is there is replaced.
         params: nested dicts of float arrays, whose keys hold no slash.
         dtype: of the numbers in the file; np.float16 halves it and keeps three digits.
-
-    Returns:
-        The SHA-256 of the file, in hexadecimal.
 
     Raises:
         BadInput: a number is too large for `dtype`.
@@ -39,20 +35,11 @@ def save(path: str | os.PathLike[str], params: PyTree, dtype: DTypeLike = np.flo
             entry = zipfile.ZipInfo(f"{name}.npy", EPOCH)
             entry.create_system = 3  # "Unix", on any system
             archive.writestr(entry, _npy(name, np.asarray(value), dtype))
-    content = memory.getvalue()
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return hashlib.sha256(content).hexdigest()
+    return memory.getvalue()
 
 
 def load(path: str | os.PathLike[str]) -> tuple[PyTree, str]:
-    """The parameters that `save` wrote, as float32, and the SHA-256 of the file.
+    """The parameters that `packed` made, as float32, and the SHA-256 of the file.
 
     Raises:
         BadInput: there is no such file, or it is not a whole .npz file of floats.

@@ -241,7 +241,7 @@ def _results(path: Path, notes: list[str]) -> dict[str, dict[str, str]]:
 def _json(path: Path, notes: list[str]) -> dict[str, Any]:
     """A file's object; an empty one where there is none, which is told where it should be read."""
     try:
-        found = workdir.parsed(path.read_text(errors="replace"))
+        found = workdir.parsed(workdir.read_text(path, "replace"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, OSError):
@@ -258,7 +258,7 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
         return read(path)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (BadInput, OSError) as error:
+    except (BadInput, ValueError, OSError) as error:
         notes.append(f"{path.name} cannot be read: {error}")
         return []
 

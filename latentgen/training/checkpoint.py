@@ -163,7 +163,8 @@ class Checkpoints:
         """
         if not self._path.is_dir():
             return []
-        return sorted(int(entry) for entry in os.listdir(self._path) if entry.isdecimal())
+        names = (entry for entry in os.listdir(self._path) if entry.isdecimal())
+        return sorted(int(name) for name in names if name == str(int(name)))  # 007 is not ours
 
     def latest(self) -> int | None:
         """The newest complete checkpoint, None where there is none."""

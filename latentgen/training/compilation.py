@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import sys
 import tempfile
 import time
 from importlib.metadata import version
@@ -13,6 +14,13 @@ from typing import Any
 import jax
 
 LARGEST = 2**30  # bytes; beyond that the programs used longest ago go
+PINNED = {
+    "jax_enable_x64": False,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+}
+"""Of JAX's settings those that no config and no workdir names."""
+
 SETTLED = 60.0  # seconds
 
 
@@ -48,6 +56,15 @@ def _sweep(place: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another process has swept it
             if time.time() - program.stat().st_mtime > SETTLED:
                 program.unlink()
+
+
+def pin_numbers() -> None:
+    """Sets what would make other numbers of the same config; says so where the user set it."""
+    said: Any = jax.config
+    for name, value in PINNED.items():
+        if (found := getattr(said, name)) != value:
+            print(f"{name.upper()}={found} is ignored: a run has {value}.", file=sys.stderr)
+            said.update(name, value)
 
 
 def keep_programs() -> None:

@@ -34,6 +34,10 @@ def diverged(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+LONGEST = 10**6
+"""Steps of a chunk that is searched for the one that diverged."""
+
+
 def _tells(record: Any) -> bool:
     """Whether it is what `solo.leave` writes, as far as it is read again."""
     if not isinstance(record, dict) or not isinstance(record.get("tensors"), dict):
@@ -42,7 +46,9 @@ def _tells(record: Any) -> bool:
     return (
         isinstance(first, int)
         and isinstance(last, int)
+        and not isinstance(first, bool)
         and 0 <= first <= last < 2**31
+        and last - first <= LONGEST
         and len(counts) > 0
         and all(isinstance(n, dict) and {"not_finite", "values"} <= n.keys() for n in counts)
         and isinstance(record.get("tensor"), str)

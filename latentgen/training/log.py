@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import socket
 import struct
@@ -26,7 +27,10 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         BadInput: a line before the last is not JSON.
     """
-    *lines, _ = Path(path).read_text(errors="replace").split("\n")
+    try:
+        *lines, _ = workdir.read_text(path, "replace", math.inf).split("\n")
+    except ValueError as error:
+        raise BadInput(f"{str(path)!r} cannot be read: {error}.") from None
     return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
 
 

@@ -23,7 +23,8 @@ LAST_WORDS = 5.0
 
 def leave(line: str) -> None:
     """Ends the process now, with a line: nothing is waited for, no other thread is asked."""
-    os.write(2, f"error: {' '.join(line.split())}\n".encode())
+    with contextlib.suppress(OSError):
+        os.write(2, f"error: {' '.join(line.split())}\n".encode())
     os._exit(EXIT_STUCK)
 
 

@@ -8,11 +8,12 @@ import json
 import math
 import os
 import socket
+import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from latentgen.errors import BadInput
 
@@ -20,6 +21,8 @@ CONFIG = "config.json"
 DATA = "data.json"
 CHECKPOINTS = "checkpoints"
 DEEPEST = 64  # lists and objects within each other, in a file that is read
+DIGITS = 300  # of a whole number there: more than a float can be
+LARGEST = 2**28  # bytes of a JSON file
 AGAIN, PATIENCE = 0.1, 2.0  # seconds: between asking for a taken folder, and in all
 
 
@@ -195,24 +198,45 @@ def write_all(file: io.FileIO, content: bytes) -> None:
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Replaces the file whole: a reader, or a crash, sees the old content or the new one.
 
-    What a killed writer leaves behind has a fixed name and goes with the next write.
+    What a killed writer leaves behind has a fixed name and goes with the next write. Two writers
+    wait for each other.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    with naming(path):
+    with naming(path), _own(temporary) as file:
         try:
-            if temporary.is_symlink():
-                temporary.unlink()
-            with open(temporary, "wb", opener=_no_link) as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
         sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _own(temporary: Path) -> Iterator[IO[bytes]]:
+    """The file of this name, empty and ours alone until it is renamed or the context ends."""
+    if temporary.is_symlink():
+        temporary.unlink()
+    while True:
+        with open(temporary, "ab", opener=_no_link) as file:
+            with contextlib.suppress(OSError):  # a file system without locks, see README
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, temporary):  # whoever had it has not renamed it
+                file.truncate(0)
+                yield file
+                return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether the open file still has this name."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
@@ -238,6 +262,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_bytes(path, (json.dumps(words(value), indent=2, allow_nan=False) + "\n").encode())
 
 
+def write_lines(path: str | os.PathLike[str], values: Iterable[Any]) -> None:
+    """Writes a line of JSON for each value, the file whole; see `words`."""
+    lines = [json.dumps(words(value), allow_nan=False) + "\n" for value in values]
+    write_bytes(path, "".join(lines).encode())
+
+
 def append_json(path: str | os.PathLike[str], value: Any) -> None:
     """Adds a line of JSON to a file of such lines, whole; see `words`.
 
@@ -257,24 +287,52 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """What `write_json` wrote.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, no regular file, or far too large.
     """
-    return parsed(Path(path).read_text())
+    return parsed(read_text(path))
+
+
+def read_text(
+    path: str | os.PathLike[str], errors: str = "strict", largest: float = LARGEST
+) -> str:
+    """The text of a file that may be anybody's: a pipe would wait for ever, a device never end.
+
+    Raises:
+        ValueError: it is no regular file, far too large, or no UTF-8.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is no regular file")
+        if found.st_size > largest:
+            raise ValueError(f"it has {found.st_size} bytes")
+        return file.read().decode(errors=errors)
 
 
 def parsed(text: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none, or too deep a nest.
+        ValueError: it is none, too deep a nest, or holds what no float or no text can.
     """
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_int=_whole)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if "\\ud" in text.lower():  # half a pair of UTF-16 may stand alone
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("holds what is no Unicode") from None
     if text.count("[") + text.count("{") > DEEPEST and _deeper(found, DEEPEST):
         raise ValueError("nested too deeply")
     return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _deeper(value: Any, levels: int) -> bool:

@@ -42,9 +42,9 @@ for _ in range({RACERS}):
 """
 
 
-def start(program: str, folder: Path) -> subprocess.Popen[str]:
+def start(program: str, folder: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", program, str(folder)],
+        [sys.executable, "-c", program, str(folder), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -174,6 +174,55 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
             assert workdir.read_json(path) in ("a" * 3_000_000, "b" * 3_000_000)
     workdir.write_json(path, 1)
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]  # nothing left behind for good
+
+
+def test_writers_of_one_file_wait_for_each_other(tmp_path):
+    """Two processes and two threads write it as fast as they can; it is always one of theirs."""
+    path = tmp_path / "x.json"
+    program = (
+        "import sys, threading\nfrom latentgen.training import workdir\n"
+        "def write(c):\n"
+        "    for _ in range(150): workdir.write_json(sys.argv[1], c * 20_000)\n"
+        "both = [threading.Thread(target=write, args=c) for c in sys.argv[2]]\n"
+        "[each.start() for each in both]\n[each.join() for each in both]\n"
+    )
+    wanted = {c * 20_000 for c in "abcd"}
+    workdir.write_json(path, "a" * 20_000)
+    with start(program, path, "ab") as first, start(program, path, "cd") as second:
+        seen = set()
+        while first.poll() is None or second.poll() is None:
+            seen.add(workdir.read_json(path))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert seen <= wanted
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": ' + "1" * 301 + "}", "a number of 301 digits"),
+        (r'{"a": "\ud800"}', "no Unicode"),
+        (r'{"\uDFFF": 1}', "no Unicode"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_no_float_and_no_text_can_hold_is_no_json(text, said):
+    with pytest.raises(ValueError, match=said):
+        workdir.parsed(text)
+
+
+def test_all_of_unicode_and_large_numbers_are_json():
+    assert workdir.parsed(r'["\ud83d\ude00", "\\ud800"]') == ["\U0001f600", r"\ud800"]
+    assert workdir.parsed("1" * 300) == int("1" * 300)
+
+
+def test_a_pipe_or_a_device_is_no_json(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(ValueError, match="no regular file"):
+            workdir.read_json(place)
+    with pytest.raises(OSError, match="directory"):
+        workdir.read_json(tmp_path)
 
 
 def test_flatten():
