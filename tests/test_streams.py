@@ -1,4 +1,4 @@
-"""What a command prints to may be full, closed or unread: its work is done and kept all the same."""
+"""What a command prints to may be full, closed or unread: its work is done and kept as ever."""
 
 import os
 import subprocess
