@@ -27,12 +27,16 @@ AGAIN, PATIENCE = 0.1, 2.0  # seconds: between asking for a taken folder, and in
 
 
 @contextlib.contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Inside, an OSError that names no file, as those of write and fsync, names this one."""
+def naming(path: str | os.PathLike[str], alias: Path | None = None) -> Iterator[None]:
+    """Inside, an OSError that names no file, as those of write and fsync, names this one.
+
+    Args:
+        alias: a file of ours that stands for it, which the user does not know.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno is not None:
+        if error.errno is not None and error.filename in (None, str(alias)):
             error.filename = str(path)
         raise
 
@@ -203,7 +207,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    with naming(path), _own(temporary) as file:
+    with naming(path, temporary), _own(temporary) as file:
         try:
             file.write(content)
             file.flush()

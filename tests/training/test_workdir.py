@@ -152,6 +152,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_a_file_that_cannot_be_written_is_named_as_the_user_knows_it(tmp_path):
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(OSError, match="x.json") as refused:
+        workdir.write_json(tmp_path / "x.json", 1)
+    assert refused.value.filename == str(tmp_path / "x.json")
+    with pytest.raises(OSError, match="No such file") as refused:
+        workdir.write_json(tmp_path / "nowhere" / "x.json", 1)
+    assert refused.value.filename == str(tmp_path / "nowhere" / "x.json")
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path):
     """A writer is killed in a loop of writes; whatever moment, the file is one of the two."""
     path = tmp_path / "x.json"
