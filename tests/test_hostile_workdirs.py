@@ -186,7 +186,7 @@ def test_odd_files_raise_nothing_but_bad_input(tmp_path: Path, text: str) -> Non
 def test_a_member_is_named_like_an_entry_of_the_folder(tmp_path: Path, name: object) -> None:
     (tmp_path / "sweep.json").write_text('{"config": {"seed": 0}}')
     line = {"run": name, "setting": "x", "seed": 0, "changes": {}}
-    (tmp_path / "manifest.jsonl").write_text(json.dumps(line))
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(BadInput, match=f"run={name!r}".replace("\\", "\\\\")):
         folder.load(tmp_path)
 
@@ -196,7 +196,7 @@ def test_a_member_lies_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "sweep" / "runs" / "x").symlink_to(tmp_path)
     (tmp_path / "sweep" / "sweep.json").write_text('{"config": {"seed": 0}}')
     line = {"run": "x", "setting": "x", "seed": 0, "changes": {}}
-    (tmp_path / "sweep" / "manifest.jsonl").write_text(json.dumps(line))
+    (tmp_path / "sweep" / "manifest.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(BadInput, match=r"leads out of it: runs/x\."):
         folder.load(tmp_path / "sweep")
 
@@ -359,7 +359,7 @@ def test_results_of_a_sweep_stay_readable(tmp_path: Path) -> None:
     """What is odd in one member's figures is told; the tables are not half written."""
     (tmp_path / "sweep.json").write_text('{"config": {"seed": 0}}')
     line = {"run": "x", "setting": "x", "seed": 0, "changes": {}}
-    (tmp_path / "manifest.jsonl").write_text(json.dumps(line))
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")
     (tmp_path / "runs" / "x").mkdir(parents=True)
     (tmp_path / "runs" / "x" / "metrics.jsonl").write_text('{"step": "x"}\n')
     with pytest.raises(BadInput, match="line 1 has no 'step'"):
