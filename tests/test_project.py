@@ -21,9 +21,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module right under latentgen/ that is not listed is a door and may import everything.
 MATHEMATICS = {"core", "probability", "networks", "objectives"}
 ALLOWED = {
-    "__init__": {"signals"},
+    "__init__": {"signals", "streams"},
     "errors": set(),
     "signals": set(),
+    "streams": set(),
     "config": set(),
     "core": set(),
     "probability": {"core"},
@@ -48,7 +49,7 @@ ALLOWED = {
         *("core", "probability", "data", "metrics", "training"),
         *("views", "runner", "features"),
     },
-    "ledger": {"config", "metrics", "signals", "training", "launchers", "measures"},
+    "ledger": {"config", "metrics", "signals", "training", "launchers", "measures", "features"},
     "reporting": {
         *("core", "data", "metrics", "training", "views", "runner"),
         *("launchers", "ledger", "measures"),

@@ -110,8 +110,8 @@ def gathered(sweep: Sweep) -> list[Row]:
     return [row(sweep, member) for member in sweep.members]
 
 
-def write(sweep: Sweep) -> None:
-    """Writes results.csv, summary.csv and summary.json."""
+def write(sweep: Sweep) -> list[Row]:
+    """Writes results.csv, summary.csv and summary.json; returns a row for each member."""
     rows = gathered(sweep)
     each = settings(rows)
     for name, lines in ((RESULTS, rows), (SETTINGS, map(flat, each))):
@@ -120,3 +120,4 @@ def write(sweep: Sweep) -> None:
     workdir.write_json(
         sweep.folder / SUMMARY, {"runs": len(rows), **counts, "settings": each, **sweep.said}
     )
+    return rows
