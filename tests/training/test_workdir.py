@@ -154,7 +154,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_file_that_cannot_be_written_is_named_as_the_user_knows_it(tmp_path):
     (tmp_path / "x.json").mkdir()
-    with pytest.raises(OSError, match="x.json") as refused:
+    with pytest.raises(OSError, match=r"x\.json") as refused:
         workdir.write_json(tmp_path / "x.json", 1)
     assert refused.value.filename == str(tmp_path / "x.json")
     with pytest.raises(OSError, match="No such file") as refused:
