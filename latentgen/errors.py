@@ -1,10 +1,12 @@
 """What a user can get wrong, said in one line."""
 
 import difflib
+import errno
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class BadInput(ValueError):
@@ -12,6 +14,11 @@ class BadInput(ValueError):
 
     Doors print it and exit with code 2; no traceback, nothing written.
     """
+
+
+def passes(error: BaseException) -> bool:
+    """Whether it is one of a disk that is full, fails or cannot be written now: no run's fault."""
+    return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def shortened(text: str, most: int = 200) -> str:

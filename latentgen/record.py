@@ -13,7 +13,7 @@ import numpy as np
 from latentgen.core.keys import stream
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
-from latentgen.errors import BadInput
+from latentgen.errors import BadInput, passes
 from latentgen.runner import (
     COLLAPSED,
     PAIRS,
@@ -175,7 +175,7 @@ def _verdict(error: BaseException | None) -> tuple[str, str | None]:
         return status.DIVERGED, str(error)
     if isinstance(error, loop.Stopped | PeerLost | KeyboardInterrupt):
         return status.PREEMPTED, str(error) or "interrupted"
-    if isinstance(error, OSError):  # a disk that is full may have room again
+    if passes(error):  # the same command continues, with room again
         return status.PREEMPTED, " ".join(str(error).split())[:500]
     said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
     return status.FAILED, " ".join(said.split())[:500]

@@ -27,7 +27,7 @@ from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.core.wrappers import population, population_batches
 from latentgen.data import pipeline
-from latentgen.errors import BadInput
+from latentgen.errors import BadInput, passes
 from latentgen.launchers.folder import POPULATIONS, Sweep
 from latentgen.launchers.options import Options
 from latentgen.launchers.plan import Member
@@ -361,9 +361,9 @@ class Population:
             call()
         except loop.Diverged as bad:
             self._lose(slot, bad)
-        except OSError:
-            raise
         except Exception as error:
+            if passes(error):
+                raise
             self._records[slot].end(status.FAILED, f"{type(error).__name__}: {error}"[:500])
             self._lose(slot, None)
 

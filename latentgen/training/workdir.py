@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from latentgen.errors import BadInput
+from latentgen.errors import BadInput, passes
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -126,7 +126,7 @@ def _no_link(path: str, how: int) -> int:
 
 
 def _unwritable(path: Path, key: str, error: OSError) -> BadInput | OSError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):  # no mistake of the user's
+    if passes(error) and error.errno != errno.EROFS:  # no mistake of the user's
         return OSError(error.errno, error.strerror, str(path))
     return BadInput(
         f"{key}={str(path)!r} cannot be written ({error.strerror}); name a writable folder."

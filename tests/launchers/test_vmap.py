@@ -1,9 +1,12 @@
 """Populations in their folders: as solo runs leave them, whoever else fails, whenever they stop."""
 
 import csv
+import errno
 import json
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -16,6 +19,7 @@ from latentgen.errors import BadInput
 from latentgen.launchers import folder, plan, results, vmap
 from latentgen.launchers.folder import standing
 from latentgen.launchers.options import Options
+from latentgen.record import Record
 from latentgen.training import evidence, loop, status, watchdog
 
 ROWS = [{LR: lr, "config.seed": seed} for lr in (1e-3, 3e-3) for seed in (0, 1)]
@@ -62,8 +66,14 @@ def test_a_stuck_population_tells_each_member_and_ends(
         def begin(self, what: str) -> None:
             heard.append(what)
             super().begin(what)
-            if heard.count("checkpoint") == 2 and not told:
-                self._end(self._say(what, 900.0))
+
+        @contextmanager
+        def within(self, what: str) -> Iterator[None]:
+            heard.append(what)
+            with super().within(what):
+                if heard.count("checkpoint") == 2 and not told:
+                    self._end(self._say(what, 900.0))
+                yield
 
     def leave(line: str) -> None:
         now = [status.read(sweep.place(member.run)) for member in sweep.members]
@@ -77,6 +87,30 @@ def test_a_stuck_population_tells_each_member_and_ends(
     assert heard[:3] == ["restore", "start", "chunk"]
     assert set(heard[3:]) == {"chunk", "pictures", "validation", "checkpoint"}
     assert heard.count("checkpoint") == STEPS // 10
+
+
+def test_a_full_disk_is_no_members_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = opened(tmp_path / "sweep", ROWS[:2])
+    tell = Record.tell
+
+    def full(self: Record, step: int, metrics: loop.Metrics) -> None:
+        if step == 30:
+            raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
+        tell(self, step, metrics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "tell", full)
+        with pytest.raises(OSError, match="No space left"):
+            trained(sweep)
+    now = [standing(sweep.place(member.run)) for member in sweep.members]
+    assert [each.status for each in now] == [status.PREEMPTED] * 2
+    assert all("No space left" in str(each.reason) for each in now)
+    trained(sweep)
+    assert {standing(sweep.place(m.run)).status for m in sweep.members} == {status.DONE}
+    alone = opened(tmp_path / "alone", ROWS[:2])
+    trained(alone)
+    for member in sweep.members:
+        same(sweep.place(member.run), alone.place(member.run))
 
 
 def compilations(sweep: folder.Sweep) -> int:
