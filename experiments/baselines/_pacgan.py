@@ -91,13 +91,13 @@ def baseline(data, full, cells, minutes):
             measures,
             (
                 "cpu: 100,000 of 400,000 steps",
-                "cpu: 5 seeds, theirs are 10 trials",
+                "cpu: 3 seeds, theirs are 10 trials",
                 "the share of high-quality samples, their third column, is no claim here",
                 "weights start at N(0, 0.02^2)",
             ),
         ),
         minutes=minutes,
-        seeds={"smoke": 1, "cpu": 5, "paper": 10},
+        seeds={"smoke": 1, "cpu": 3, "paper": 10},
     )
 
 
