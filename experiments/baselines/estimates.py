@@ -123,5 +123,5 @@ BASELINE = Baseline(
             "cpu: 1,000 temperatures where the paper budget has 5,000",
         ),
     ),
-    minutes={"smoke": 0.3, "cpu": 6, "paper": 20},
+    minutes={"smoke": 0.3, "cpu": 6, "paper": 16},
 )
