@@ -54,6 +54,7 @@ COLLECTIONS = 40
 SLOWER = 1.05
 COMPILED = "/jax/core/compile/backend_compile_duration"
 COUNTS = ("arrays", "threads", "files", "programs")
+ENDING = 0.25  # seconds that a thread may take to end on a busy machine
 POOL = 2  # tasks that a pool may start late
 
 
@@ -112,6 +113,14 @@ def compilations() -> Iterator[Callable[[], int]]:
         jax.monitoring.unregister_event_duration_listener(note)
 
 
+def threads(before: Sequence[Sample]) -> int:
+    """Python's now; where there are more than before, those that have done may end first."""
+    until = time.monotonic() + ENDING
+    while before and threading.active_count() > before[-1].threads and time.monotonic() < until:
+        time.sleep(0.005)
+    return threading.active_count()
+
+
 def sampled(
     run: runner.Run, extra: Sequence[Call] = (), collections: int = COLLECTIONS
 ) -> list[Sample]:
@@ -133,7 +142,7 @@ def sampled(
             now = time.perf_counter(), time.process_time()
             files = len(os.listdir("/proc/self/fd")) - 1  # the folder itself is open meanwhile
             tasks = len(os.listdir("/proc/self/task"))
-            counts = len(jax.live_arrays()), threading.active_count(), tasks, files, programs()
+            counts = len(jax.live_arrays()), threads(found), tasks, files, programs()
             took = now[0] - clock[0], now[1] - clock[1]
             if collected:
                 gc.collect()
