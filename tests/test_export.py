@@ -66,6 +66,15 @@ def test_a_damaged_or_foreign_classifier_is_refused(tmp_path: Path) -> None:
         features.extractor(str(tmp_path), (8, 8, 1), None)
 
 
+@pytest.mark.parametrize(
+    "card", ["", "{", "[]", "{}", '{"shape": [8, 8, 1]}', '{"shape": 3, "config": {}}', "\x00"]
+)
+def test_a_card_that_is_none_is_named(tmp_path: Path, card: str) -> None:
+    (tmp_path / features.CARD).write_text(card)
+    with pytest.raises(BadInput, match="is no classifier's"):
+        features.extractor(str(tmp_path), (8, 8, 1), None)
+
+
 def test_published_weights_become_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With random weights under the published names: the file's own are not ours to ship."""
     torch = reference.torch()

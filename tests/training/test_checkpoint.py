@@ -290,6 +290,17 @@ def test_a_reader_uses_the_one_before_and_renames_nothing(tmp_path):
     assert "continuing from checkpoint 1" in said[0]
 
 
+def test_a_folder_that_only_looks_like_a_checkpoint_is_none(tmp_path):
+    saved = {"a": jnp.ones(2)}
+    (tmp_path / "c" / "00000005").mkdir(parents=True)
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(3, saved, {})
+        assert checkpoints.steps() == [3]
+        assert checkpoints.restore(None, like(saved))[0] == 3
+        checkpoints.save(5, saved, {})
+        assert checkpoints.steps() == [3, 5]
+
+
 def test_a_writer_cleans_up_and_a_reader_touches_nothing(tmp_path):
     saved = {"a": jnp.ones(2)}
     with Checkpoints(tmp_path / "c") as checkpoints:
