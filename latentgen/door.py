@@ -35,7 +35,12 @@ ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXI
 
 def define_config_flag() -> None:
     """`--config FILE[:variant]`, and `--config.a.b=value` for each of its keys."""
-    config_flags.DEFINE_config_file("config", help_string="A file: experiments/vae.py[:variant].")
+    try:  # it looks at the command line at once, into --flagfile too
+        config_flags.DEFINE_config_file(
+            "config", help_string="A file: experiments/vae.py[:variant]."
+        )
+    except flags.Error as error:
+        _refuse(str(error).removeprefix("ERROR:: "))
 
 
 def define_data_flags() -> None:

@@ -69,6 +69,13 @@ def test_a_mistake_has_its_exit_code_though_it_cannot_be_told() -> None:
     assert shell(f"$P.sample --workdir=nowhere 2>{DEAD}").returncode == 2
 
 
+def test_a_file_of_flags_that_is_not_there_is_told() -> None:
+    done = shell("$P.run --config=experiments/vae.py --flagfile=nowhere.flags")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Unable to open flagfile")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_current_folder_that_is_gone_is_told(trained: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
