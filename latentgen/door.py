@@ -105,34 +105,13 @@ def run(
     """
 
     def guarded(argv: Sequence[str]) -> None:
-        try:
+        with _mistakes_told():
             _take_word(argv[1:], word)
             pin_numbers()
             keep_programs()
             main()
             if error := streams.lost():
                 _refuse(f"stdout: {error.strerror}.", EXIT_IO)
-        except BadInput as error:
-            _refuse(str(error))
-        except Damaged as error:
-            _refuse(str(error), EXIT_DAMAGED)
-        except Diverged as error:
-            _refuse(str(error), EXIT_DIVERGED)
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            _refuse(f"{where}{error.strerror or error}.", EXIT_IO)
-        except Elsewhere as error:
-            _refuse(str(error), ELSEWHERE.get(error.kind, 1))
-        except PeerLost as error:
-            leave(str(error))
-        except Stopped as stop:
-            if distributed.first():
-                print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
-            sys.exit(128 + stop.signum)
-        except (RuntimeError, MemoryError) as error:
-            if (line := _not_here(error)) is None:
-                raise
-            _refuse(line)
 
     def interruptible(argv: Sequence[str]) -> None:
         try:
@@ -154,6 +133,34 @@ def run(
         return rest
 
     app.run(interruptible, flags_parser=parse_flags)
+
+
+@contextlib.contextmanager
+def _mistakes_told() -> Iterator[None]:
+    """Inside, what goes wrong and can be explained ends the process with a line and its code."""
+    try:
+        yield
+    except BadInput as error:
+        _refuse(str(error))
+    except Damaged as error:
+        _refuse(str(error), EXIT_DAMAGED)
+    except Diverged as error:
+        _refuse(str(error), EXIT_DIVERGED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _refuse(f"{where}{error.strerror or error}.", EXIT_IO)
+    except Elsewhere as error:
+        _refuse(str(error), ELSEWHERE.get(error.kind, 1))
+    except PeerLost as error:
+        leave(str(error))
+    except Stopped as stop:
+        if distributed.first():
+            print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
+        sys.exit(128 + stop.signum)
+    except (RuntimeError, MemoryError) as error:
+        if (line := _not_here(error)) is None:
+            raise
+        _refuse(line)
 
 
 def _not_here(error: RuntimeError | MemoryError) -> str | None:
