@@ -108,6 +108,8 @@ def _classifier(name: str, folder: Path, shape: tuple[int, ...]) -> Extractor:
         card = workdir.read_json(folder / CARD)
         height, width, channels = map(int, card["shape"])
         method = classifier(card["config"], (height, width, channels))
+    except BadInput:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{str(folder / CARD)!r} is no classifier's: {error!r}.") from None
     state, sha256 = load(method, folder / WEIGHTS)

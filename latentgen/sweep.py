@@ -165,7 +165,7 @@ def tell(sweep: Sweep) -> int:
     """
     found, unwritten = results.gathered(sweep), None
     try:
-        results.write(sweep)
+        results.write(sweep, found)
     except OSError as error:
         unwritten = error
     counts = Counter(row["status"] for row in found)

@@ -110,9 +110,13 @@ def gathered(sweep: Sweep) -> list[Row]:
     return [row(sweep, member) for member in sweep.members]
 
 
-def write(sweep: Sweep) -> list[Row]:
-    """Writes results.csv, summary.csv and summary.json; returns a row for each member."""
-    rows = gathered(sweep)
+def write(sweep: Sweep, rows: list[Row] | None = None) -> list[Row]:
+    """Writes results.csv, summary.csv and summary.json; returns a row for each member.
+
+    Args:
+        rows: where they have been gathered already.
+    """
+    rows = gathered(sweep) if rows is None else rows
     each = settings(rows)
     for name, lines in ((RESULTS, rows), (SETTINGS, map(flat, each))):
         workdir.write_bytes(sweep.folder / name, table(lines).encode(errors="backslashreplace"))
