@@ -1,14 +1,21 @@
 """What every test runs under: JAX on the CPU, no implicit ranks, shapes checked at run time."""
 
+import ipaddress
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before jax is imported; an accelerator is tested by setting it from outside.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time goes into compiling small programs. Commands are tested as users run them, with
 # all optimizations (doors.py).
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# One store of compiled programs for all tests and the processes that they start, away from the
+# user's. `make clean` deletes it; what a cold start does is tests/training/test_compilation.py's.
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / ".pytest_cache" / "programs")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 
 import jax
 import pytest
@@ -19,8 +26,37 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Before latentgen is imported: its annotations hold, for types and array shapes alike.
 install_import_hook("latentgen", "beartype.beartype")
 
+pytest_plugins = ["progress"]
+
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+
+
+def pytest_configure() -> None:
+    """Programs that this process compiles are kept, and found if an earlier one compiled them."""
+    from latentgen.training.compilation import keep_programs
+
+    keep_programs()
+
+
+def _stays_here(event: str, given: tuple[Any, ...]) -> None:
+    """No test asks a name server or another machine; CI closes them to child processes, too."""
+    if event == "socket.getaddrinfo":
+        host = given[0]
+    elif event == "socket.connect" and isinstance(given[1], tuple):
+        host = given[1][0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    try:
+        near = not host or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        near = host in ("localhost", os.uname().nodename)
+    if not near:
+        raise OSError(f"tests may not use the network: {event} to {host}")
+
+
+sys.addaudithook(_stays_here)
 
 
 @pytest.fixture

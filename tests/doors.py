@@ -36,12 +36,11 @@ def tiny(name: str) -> list[str]:
     return [f"--config={ROOT}/experiments/{name}.py", *TINY, *rates, *nets]
 
 
-def start(door: str, *flags: str, cache: Path | None = None, **env: str) -> subprocess.Popen:
-    """Starts `python -m latentgen.DOOR`; compiled programs are kept in `cache`, or nowhere."""
-    if cache is None:
-        env = {"JAX_ENABLE_COMPILATION_CACHE": "false"} | env
-    else:
-        env |= {"XDG_CACHE_HOME": str(cache)}
+COLD = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # compile anew, whatever other tests compiled
+
+
+def start(door: str, *flags: str, **env: str) -> subprocess.Popen:
+    """Start `python -m latentgen.DOOR`; compiled programs are kept with those of all tests."""
     return subprocess.Popen(
         [sys.executable, "-m", f"latentgen.{door}", *flags],
         cwd=ROOT,
@@ -54,10 +53,8 @@ def start(door: str, *flags: str, cache: Path | None = None, **env: str) -> subp
     )
 
 
-def run(
-    door: str, *flags: str, cache: Path | None = None, **env: str
-) -> subprocess.CompletedProcess:
+def run(door: str, *flags: str, **env: str) -> subprocess.CompletedProcess:
     """The same, to the end."""
-    with start(door, *flags, cache=cache, **env) as process:
+    with start(door, *flags, **env) as process:
         out, err = process.communicate(timeout=240)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -45,7 +45,7 @@ def run(*jobs: Job, **env: str) -> list[Ended]:
         file.flush()
         done = subprocess.run(
             [sys.executable, __file__, file.name],
-            env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", **env},
+            env={**os.environ, **env},
             cwd=Path(__file__).parents[1],
             capture_output=True,
             text=True,

@@ -31,15 +31,10 @@ HOSTILE = [  # nothing bounds this game's value, and each step is larger than th
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def diverged(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str]:
+def diverged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a run that diverged, and the line that it ended with."""
     workdir = tmp_path_factory.mktemp("diverged") / "run"
-    done = run("run", *HOSTILE, f"--workdir={workdir}", cache=cache)
+    done = run("run", *HOSTILE, f"--workdir={workdir}")
     assert done.returncode == 5, done.stderr
     return workdir, the_error(done)
 
@@ -94,10 +89,10 @@ def test_nothing_bad_was_written(diverged: tuple[Path, str]) -> None:
         assert bool(loop.finite(state))
 
 
-def test_it_is_seen_again_in_a_fresh_process(diverged: tuple[Path, str], cache: Path) -> None:
+def test_it_is_seen_again_in_a_fresh_process(diverged: tuple[Path, str]) -> None:
     workdir, _ = diverged
     before, record = files(workdir), record_of(workdir)
-    done = run("replay", f"--workdir={workdir}", cache=cache)
+    done = run("replay", f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     name, counts = record["tensor"], record["tensors"][record["tensor"]]
     lines = done.stdout.splitlines()
@@ -122,7 +117,7 @@ def test_the_same_command_says_it_again_and_changes_nothing(diverged: tuple[Path
 
 
 def test_a_run_continued_from_a_checkpoint_diverges_alike(
-    diverged: tuple[Path, str], tmp_path: Path, cache: Path
+    diverged: tuple[Path, str], tmp_path: Path
 ) -> None:
     workdir, _ = diverged
     again = tmp_path / "run"
@@ -130,7 +125,7 @@ def test_a_run_continued_from_a_checkpoint_diverges_alike(
     (again / "diverged.json").unlink()
     newest = max((again / "checkpoints").iterdir(), key=lambda p: int(p.name))
     shutil.rmtree(newest)
-    done = run("run", *HOSTILE, f"--workdir={again}", cache=cache)
+    done = run("run", *HOSTILE, f"--workdir={again}")
     assert done.returncode == 5, done.stderr
     assert "continuing after" in done.stderr
     drop = {"command"}
@@ -145,11 +140,11 @@ def test_a_run_continued_from_a_checkpoint_diverges_alike(
 
 
 def test_the_last_good_checkpoint_can_be_looked_at(
-    diverged: tuple[Path, str], tmp_path: Path, cache: Path
+    diverged: tuple[Path, str], tmp_path: Path
 ) -> None:
     workdir, _ = diverged
     step = (record_of(workdir)["step"] - 1) // 20 * 20
-    done = run("sample", f"--workdir={workdir}", f"--out={tmp_path}/x.npz", "--num=4", cache=cache)
+    done = run("sample", f"--workdir={workdir}", f"--out={tmp_path}/x.npz", "--num=4")
     assert done.returncode == 0, done.stderr
     assert f"after step {step}" in done.stdout
     assert np.isfinite(np.load(tmp_path / "x.npz")["x"]).all()

@@ -22,12 +22,7 @@ FEW = ["--images=20", "--k=300", "--chains=4", "--temperatures=60"]
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A VAE of binarized digits, a linear one of grey digits, and a GAN, hardly trained."""
     folder = tmp_path_factory.mktemp("runs")
     flags = {
@@ -41,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Pat
         "gan": tiny("gan"),
     }
     for name, arguments in flags.items():
-        done = run("run", *arguments, f"--workdir={folder / name}", cache=cache)
+        done = run("run", *arguments, f"--workdir={folder / name}")
         assert done.returncode == 0, done.stderr
     return {name: folder / name for name in flags}
 

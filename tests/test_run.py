@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
-from doors import run, start, tiny
+from doors import COLD, run, start, tiny
 
 from latentgen import build
 from latentgen.data import sources
@@ -23,18 +23,13 @@ from latentgen.training.checkpoint import Checkpoints, describe
 STEPS = 600
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(scope="module", params=["vae", "gan"])
 def undisturbed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     """A finished tiny run."""
     workdir = tmp_path_factory.mktemp(request.param) / "run"
-    done = run("run", *tiny(request.param), f"--workdir={workdir}", cache=cache)
+    done = run("run", *tiny(request.param), f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     return request.param, workdir
 
@@ -108,13 +103,13 @@ def test_the_same_run_twice_is_the_same_bitwise(
 ) -> None:
     """Without the cache of compiled programs, so that compiling anew changes nothing either."""
     name, workdir = undisturbed
-    done = run("run", *tiny(name), f"--workdir={tmp_path}/again")
+    done = run("run", *tiny(name), f"--workdir={tmp_path}/again", **COLD)
     assert done.returncode == 0, done.stderr
     assert_same_run(workdir, tmp_path / "again")
 
 
 def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
-    undisturbed: tuple[str, Path], tmp_path: Path, cache: Path
+    undisturbed: tuple[str, Path], tmp_path: Path
 ) -> None:
     name, reference = undisturbed
     workdir = tmp_path / "killed"
@@ -123,7 +118,7 @@ def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
     progress = []
     # Before the first line, before the first checkpoint, then anywhere: lines of the log's 63.
     for least in (-1, 1, *(15 * part + moments.randrange(6) for part in (1, 2, 3))):
-        process = start("run", *flags, cache=cache)
+        process = start("run", *flags)
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
             file = workdir / ("config.json" if least < 0 else "metrics.jsonl")
@@ -135,7 +130,7 @@ def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
         process.communicate()
         progress.append(process.returncode)
     assert progress.count(-signal.SIGKILL) >= 2  # the machine may be fast, but not that fast
-    done = run("run", *flags, cache=cache)
+    done = run("run", *flags)
     assert done.returncode == 0, done.stderr
     assert_same_run(reference, workdir)
 
@@ -155,14 +150,12 @@ def test_other_data_are_refused(undisturbed: tuple[str, Path], tmp_path: Path) -
         assert_refused(run(door, *flags, f"--workdir={workdir}"), "other data", "0123456789abcdef")
 
 
-def test_sigterm_saves_and_exits_with_143(
-    undisturbed: tuple[str, Path], tmp_path: Path, cache: Path
-) -> None:
+def test_sigterm_saves_and_exits_with_143(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
     name, reference = undisturbed
     workdir = tmp_path / "stopped"
     # Checkpoints only at the end, so that what is found came from the signal.
     flags = [*tiny(name), f"--workdir={workdir}", "--config.every.checkpoint=600"]
-    with start("run", *flags, cache=cache) as process:
+    with start("run", *flags) as process:
         while not (workdir / "metrics.jsonl").exists() or not log.read(workdir / "metrics.jsonl"):
             assert process.poll() is None
             time.sleep(0.005)
@@ -173,7 +166,7 @@ def test_sigterm_saves_and_exits_with_143(
     with Checkpoints(workdir / "checkpoints", read_only=True) as saved:
         assert 0 < saved.latest() < STEPS
         assert saved.latest() % 10 == 0
-    assert run("run", *flags, cache=cache).returncode == 0
+    assert run("run", *flags).returncode == 0
     assert state_of(workdir) == state_of(reference)
     assert metrics_of(workdir) == metrics_of(reference)
 
@@ -276,9 +269,9 @@ def test_a_workdir_that_cannot_be_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_locked_workdir_is_refused_with_its_holder(tmp_path: Path, cache: Path) -> None:
+def test_a_locked_workdir_is_refused_with_its_holder(tmp_path: Path) -> None:
     flags = [*tiny("gan"), "--config.steps=1000000", f"--workdir={tmp_path}/run"]
-    with start("run", *flags, cache=cache) as process:
+    with start("run", *flags) as process:
         try:
             while not (tmp_path / "run" / "metrics.jsonl").exists():
                 assert process.poll() is None
@@ -298,15 +291,15 @@ def test_a_damaged_original_is_refused_and_nothing_is_prepared(tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir()] == ["originals"]
 
 
-def test_bfloat16_on_a_cpu_is_warned_of(tmp_path: Path, cache: Path) -> None:
+def test_bfloat16_on_a_cpu_is_warned_of(tmp_path: Path) -> None:
     flags = [*tiny("vae"), "--config.steps=10", f"--workdir={tmp_path}/run"]
-    done = run("run", *flags, "--config.compute=bfloat16", cache=cache)
+    done = run("run", *flags, "--config.compute=bfloat16")
     assert done.returncode == 0, done.stderr
     assert "config.compute='bfloat16' is slower than float32 on CPUs" in done.stderr
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
-    undisturbed: tuple[str, Path], tmp_path: Path, cache: Path
+    undisturbed: tuple[str, Path], tmp_path: Path
 ) -> None:
     name, whole = undisturbed
     workdir = tmp_path / "run"
@@ -321,7 +314,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
         largest.write_bytes(bytes(data))
 
     harm(600)
-    done = run("run", *tiny(name), f"--workdir={workdir}", cache=cache)
+    done = run("run", *tiny(name), f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     assert "checkpoint 600 is damaged: " in done.stderr
     assert "and is now 600.damaged; continuing from checkpoint 550" in done.stderr
@@ -332,7 +325,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     for step in (500, 550, 600):
         harm(step)
     files = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
-    done = run("run", *tiny(name), f"--workdir={workdir}", cache=cache)
+    done = run("run", *tiny(name), f"--workdir={workdir}")
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1].startswith("error: none of the checkpoints")
     own = {"lock", "status.json"}  # say that somebody tried

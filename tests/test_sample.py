@@ -13,14 +13,14 @@ SHORT = ["--config.steps=100", "--config.every.checkpoint=50"]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder, cache = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.mktemp("runs")
     ring = ["--config.data.name=ring", "--config.data.preprocess=none"]
     for name, flags in {
         "vae": tiny("vae"),
         "gan": tiny("gan"),
         "ring": [*tiny("gan"), *ring],
     }.items():
-        done = run("run", *flags, *SHORT, f"--workdir={folder / name}", cache=cache)
+        done = run("run", *flags, *SHORT, f"--workdir={folder / name}")
         assert done.returncode == 0, done.stderr
     return {name: folder / name for name in ("vae", "gan", "ring")}
 

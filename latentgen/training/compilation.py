@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax._src import compilation_cache  # no public name takes another store than JAX's own
 
 LARGEST = 2**30  # bytes; beyond that the programs used longest ago go
+FORMAT = "1"  # of an entry; another one has another folder
 PINNED = {
     "jax_enable_x64": False,
     "jax_default_prng_impl": "threefry2x32",
@@ -21,17 +23,17 @@ PINNED = {
 }
 """Of JAX's settings those that no config and no workdir names."""
 
-SETTLED = 60.0  # seconds
+ABANDONED = 60.0  # seconds after which a file that was never finished is another's no more
 
 
 def processor() -> str:
-    """What a program for this machine's CPU may use: the model and its instructions."""
+    """Model and instructions of this machine's CPU: what a program for it may use."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    told = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return "\n".join(dict.fromkeys(told)) or platform.processor()
+    found = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return "\n".join(dict.fromkeys(found)) or platform.processor()
 
 
 def folder() -> Path:
@@ -40,22 +42,76 @@ def folder() -> Path:
     A home folder may be shared by unlike machines, and jaxlib changed in place.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    what = (version("jaxlib"), os.environ.get("XLA_FLAGS", ""), platform.machine(), processor())
+    flags = os.environ.get("XLA_FLAGS", "")
+    what = (FORMAT, version("jaxlib"), flags, platform.machine(), processor())
     return Path(home, "latentgen", hashlib.sha256("\0".join(what).encode()).hexdigest()[:16])
 
 
-def _sweep(place: Path) -> None:
-    """Removes what a killed process left half written: JAX would neither read nor replace it.
+class Programs:
+    """A folder of compiled programs, as JAX's persistent compilation cache asks for one.
 
-    JAX writes a program and then when it was used; where it finds no such time it writes no more.
-    What is younger than SETTLED may be another process's, that is about to write the time.
+    An entry is a file that begins with the SHA-256 of its key and contents, and appears whole.
+    One that does not match, damaged or moved from another key, is deleted, so that its program is
+    compiled and written again. Nothing waits for a lock.
     """
-    for program in place.glob("*-cache"):
-        if program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
-            continue
-        with contextlib.suppress(FileNotFoundError):  # another process has swept it
-            if time.time() - program.stat().st_mtime > SETTLED:
-                program.unlink()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path  # JAX reads it
+
+    def get(self, key: str) -> bytes | None:
+        """The program of this key, or None."""
+        file = self._path / key
+        try:
+            entry = file.read_bytes()
+        except OSError:  # there is none
+            return None
+        digest, program = entry[:32], entry[32:]
+        if digest != _digest(key, program):
+            with contextlib.suppress(OSError):
+                file.unlink()
+            return None
+        with contextlib.suppress(OSError):  # read-only, or another process has deleted it
+            os.utime(file)  # the last use, for `prune`
+        return program
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep a program; where there is no room for it, it is not kept."""
+        with contextlib.suppress(OSError):
+            descriptor, name = tempfile.mkstemp(prefix=".", dir=self._path)
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(_digest(key, value) + value)
+                os.replace(name, self._path / key)
+            except OSError:
+                os.unlink(name)
+
+    def prune(self, largest: int = LARGEST) -> None:
+        """Delete unfinished files of dead processes, and the longest unused beyond `largest`."""
+        found = []
+        for file in os.scandir(self._path):
+            with contextlib.suppress(FileNotFoundError):  # another process has deleted it
+                stat = file.stat(follow_symlinks=False)
+                if not file.name.startswith("."):
+                    found.append((stat.st_mtime, stat.st_size, file.path))
+                elif time.time() - stat.st_mtime > ABANDONED:
+                    os.unlink(file.path)
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= largest:
+                break
+            Path(path).unlink(missing_ok=True)
+            total -= size
+
+
+def _digest(key: str, program: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + b"\0" + program).digest()
+
+
+def _private(path: Path) -> bool:
+    """Make a folder that only this user can write; say whether it is one."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def pin_numbers() -> None:
@@ -71,20 +127,30 @@ def keep_programs() -> None:
     """Switches JAX's persistent compilation cache on, unless the user has said otherwise.
 
     JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false wants none.
-    Where the folder cannot be written there is none either.
+    Where the folder cannot be written, or others can write it, there is none either: a program
+    that somebody else put there would be run.
     """
     said: Any = jax.config
     if said.jax_compilation_cache_dir or not said.jax_enable_compilation_cache:
         return
     try:
         place = folder()
-        place.mkdir(parents=True, exist_ok=True)
+        place.parents[1].mkdir(parents=True, exist_ok=True)
+        if not (_private(place.parent) and _private(place)):
+            print(f"Compiled programs are not kept: others can write {place}.", file=sys.stderr)
+            return
         with tempfile.TemporaryFile(dir=place):
             pass
-        _sweep(place)
+        programs = Programs(place)
+        programs.prune()
     except (OSError, RuntimeError):  # RuntimeError: there is no home
         return
+    default = compilation_cache.get_file_cache
+
+    def store(path: str) -> tuple[Any, str] | None:
+        return (programs, path) if path == str(place) else default(path)
+
+    compilation_cache.get_file_cache = store
     jax.config.update("jax_compilation_cache_dir", str(place))
     # A run has some twenty small programs, none of which takes the second that JAX asks for.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_compilation_cache_max_size", LARGEST)

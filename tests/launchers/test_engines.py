@@ -48,7 +48,7 @@ def test_three_engines_leave_the_same(
     for engine, own in ENGINES.items():
         place = tmp_path / engine
         flags = [*doors.tiny("gan"), *SHORT, *GRID, f"--workdir={place}", f"--engine={engine}"]
-        done = doors.run("sweep", *flags, *own, cache=tmp_path / "cache")
+        done = doors.run("sweep", *flags, *own)
         assert done.returncode == 0, done.stderr
         if engine == "slurm":
             assert "12 runs submitted" in done.stderr

@@ -21,20 +21,14 @@ from latentgen.training import status
 TWO = ["--seeds=0:2", "--engine=local", "--jobs=1"]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled programs, for all processes here."""
-    return tmp_path_factory.mktemp("cache")
-
-
-def sweep(place: Path, cache: Path, *flags: str) -> subprocess.CompletedProcess:
-    return doors.run("sweep", *doors.tiny("gan"), f"--workdir={place}", *flags, cache=cache)
+def sweep(place: Path, *flags: str) -> subprocess.CompletedProcess:
+    return doors.run("sweep", *doors.tiny("gan"), f"--workdir={place}", *flags)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("undisturbed") / "sweep"
-    done = sweep(place, cache, *TWO)
+    done = sweep(place, *TWO)
     assert done.returncode == 0, done.stderr
     assert "2 runs: 2 done" in done.stdout
     return place
@@ -62,11 +56,11 @@ def workers(place: Path) -> list[int]:
 
 @pytest.mark.parametrize("both", [True, False], ids=["launcher and worker", "launcher alone"])
 def test_killed_and_started_again_members_are_bitwise_undisturbed(
-    undisturbed: Path, tmp_path: Path, cache: Path, both: bool
+    undisturbed: Path, tmp_path: Path, both: bool
 ) -> None:
     place = tmp_path / "sweep"
     flags = [*doors.tiny("gan"), f"--workdir={place}", *TWO]
-    with doors.start("sweep", *flags, cache=cache) as launcher:
+    with doors.start("sweep", *flags) as launcher:
         wait_for(lambda: any(place.glob("runs/*/checkpoints/50")))
         launcher.kill()
         if both:
@@ -74,37 +68,37 @@ def test_killed_and_started_again_members_are_bitwise_undisturbed(
                 os.kill(pid, signal.SIGKILL)
     first, second = (member.run for member in folder.load(place).members)
     assert not (place / "runs" / second).exists()
-    done = sweep(place, cache, *TWO)
+    done = sweep(place, *TWO)
     assert done.returncode == 0, done.stderr
     for run in (first, second):
         same(undisturbed / "runs" / run, place / "runs" / run)
     # One that was still training when its launcher died was waited for, not started twice.
     assert status.read(place / "runs" / first).attempts == (2 if both else 1)
     finished = {p: p.stat().st_mtime_ns for p in place.glob("runs/*/**/*")}
-    again = sweep(place, cache, *TWO)
+    again = sweep(place, *TWO)
     assert "2 runs, 0 to train" in again.stderr
     assert {p: p.stat().st_mtime_ns for p in place.glob("runs/*/**/*")} == finished
 
 
-def test_a_killed_population_goes_on_bitwise(tmp_path: Path, cache: Path) -> None:
+def test_a_killed_population_goes_on_bitwise(tmp_path: Path) -> None:
     whole, place = tmp_path / "whole", tmp_path / "sweep"
     flags = ["--seeds=0:2", "--engine=vmap"]
-    assert sweep(whole, cache, *flags).returncode == 0
+    assert sweep(whole, *flags).returncode == 0
     again = [*doors.tiny("gan"), f"--workdir={place}", *flags]
-    with doors.start("sweep", *again, cache=cache) as launcher:
+    with doors.start("sweep", *again) as launcher:
         wait_for(lambda: any(place.glob("runs/*/checkpoints/100")))
         launcher.kill()
-    done = sweep(place, cache, *flags)
+    done = sweep(place, *flags)
     assert done.returncode == 0, done.stderr
     for member in folder.load(place).members:
         same(whole / "runs" / member.run, place / "runs" / member.run)
         assert status.read(place / "runs" / member.run).attempts == 2
 
 
-def test_a_signal_to_the_launcher_saves_every_run(tmp_path: Path, cache: Path) -> None:
+def test_a_signal_to_the_launcher_saves_every_run(tmp_path: Path) -> None:
     place = tmp_path / "sweep"
     flags = [*doors.tiny("gan"), f"--workdir={place}", "--seeds=0:2", "--engine=local", "--jobs=2"]
-    with doors.start("sweep", *flags, cache=cache) as launcher:
+    with doors.start("sweep", *flags) as launcher:
         wait_for(lambda: len(list(place.glob("runs/*/checkpoints/50"))) == 2)
         launcher.send_signal(signal.SIGTERM)
         _, err = launcher.communicate(timeout=60)
@@ -116,18 +110,18 @@ def test_a_signal_to_the_launcher_saves_every_run(tmp_path: Path, cache: Path) -
 
 
 def test_one_fails_and_one_diverges_and_the_others_finish(
-    undisturbed: Path, tmp_path: Path, cache: Path
+    undisturbed: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "sweep"
     grid = "--grid=config.generator_optimizer.lr=0.003,1e30"
-    planned = sweep(place, cache, grid, "--seeds=0:2", "--dry_run")
+    planned = sweep(place, grid, "--seeds=0:2", "--dry_run")
     assert planned.returncode == 0
     assert not place.exists()
     members = planned.stdout.split()
     fails = next(run for run in members if run.startswith("lr=0.003,s=0"))
     (place / "runs" / fails).mkdir(parents=True)
     (place / "runs" / fails / "samples").write_text("in the way")
-    done = sweep(place, cache, grid, "--seeds=0:2", "--engine=local", "--jobs=2")
+    done = sweep(place, grid, "--seeds=0:2", "--engine=local", "--jobs=2")
     assert done.returncode == 6, done.stderr
     assert "4 runs: 2 diverged, 1 done, 1 failed" in done.stdout
     table = list(csv.DictReader((place / "results.csv").read_text().splitlines()))
@@ -144,14 +138,14 @@ def test_one_fails_and_one_diverges_and_the_others_finish(
             assert (spread["n"], spread["sd"], spread["low"]) == (1, None, None)
     # What failed is tried again where that is asked for, and nothing else.
     (place / "runs" / fails / "samples").unlink()
-    done = sweep(place, cache, grid, "--seeds=0:2", "--engine=local", "--retry=failed")
+    done = sweep(place, grid, "--seeds=0:2", "--engine=local", "--retry=failed")
     assert "4 runs, 1 to train" in done.stderr
     assert "2 diverged, 2 done" in done.stdout
-    told = doors.run("sweep", f"--workdir={place}", "--status", cache=cache)
+    told = doors.run("sweep", f"--workdir={place}", "--status")
     assert (told.returncode, told.stdout) == (0, done.stdout)
 
 
-def test_source_and_config_edited_later_touch_no_member(tmp_path: Path, cache: Path) -> None:
+def test_source_and_config_edited_later_touch_no_member(tmp_path: Path) -> None:
     source, place = tmp_path / "source", tmp_path / "sweep"
     kept = shutil.ignore_patterns("__pycache__")
     shutil.copytree(doors.ROOT / "latentgen", source / "latentgen", ignore=kept)
@@ -161,7 +155,7 @@ def test_source_and_config_edited_later_touch_no_member(tmp_path: Path, cache: P
     with subprocess.Popen(
         [sys.executable, "-m", "latentgen.sweep", *flags],
         cwd=source,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)},
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
         stderr=subprocess.PIPE,
         text=True,
     ) as launcher:

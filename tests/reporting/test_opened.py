@@ -49,11 +49,11 @@ def test_colours_are_white_at_zero_and_part_for_signs() -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder, cache = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.mktemp("runs")
     ring = ["--config.data.name=ring", "--config.data.preprocess=none"]
     kinds = {"vae": tiny("vae"), "ring": [*tiny("gan"), *ring]}
     for name, flags in kinds.items():
-        done = run("run", *flags, *SHORT, f"--workdir={folder / name}", cache=cache)
+        done = run("run", *flags, *SHORT, f"--workdir={folder / name}")
         assert done.returncode == 0, done.stderr
     return {name: folder / name for name in kinds}
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from latentgen.training import compilation
@@ -34,18 +35,26 @@ def where(*options: str, **env: str) -> str:
 
 
 def programs(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*-cache"))
+    return sorted(path.name for path in folder.rglob("jit_*"))
 
 
-def test_a_second_process_finds_what_the_first_compiled(tmp_path: Path) -> None:
+def test_a_second_process_finds_what_the_first_compiled_and_mends_what_is_damaged(
+    tmp_path: Path,
+) -> None:
     place = Path(where(XDG_CACHE_HOME=str(tmp_path)))
     assert place.parent == tmp_path / "latentgen"
     first = programs(place)
     assert any(name.startswith("jit__lambda") for name in first)
-    written = {name: (place / name).stat().st_mtime_ns for name in first}
+    damaged, *others = first
+    whole = (place / damaged).read_bytes()
+    (place / damaged).write_bytes(whole[:-100])
+    written = {name: (place / name).stat().st_ctime_ns for name in others}
+    inodes = {name: (place / name).stat().st_ino for name in others}
     assert where(XDG_CACHE_HOME=str(tmp_path)) == str(place)
     assert programs(place) == first
-    assert {name: (place / name).stat().st_mtime_ns for name in first} == written
+    assert compilation.Programs(place).get(damaged)
+    assert {name: (place / name).stat().st_ino for name in others} == inodes  # none written anew
+    assert all((place / name).stat().st_ctime_ns > written[name] for name in others)  # but used
 
 
 def test_what_the_user_says_holds(tmp_path: Path) -> None:
@@ -55,26 +64,64 @@ def test_what_the_user_says_holds(tmp_path: Path) -> None:
     assert not (tmp_path / "latentgen").exists()
 
 
-def test_a_damaged_program_is_compiled_again(tmp_path: Path) -> None:
-    place = Path(where(XDG_CACHE_HOME=str(tmp_path)))
-    for name in programs(place):
-        (place / name).write_bytes(b"damaged")
-    # JAX says so, and compiles.
-    assert where("-W", "default", XDG_CACHE_HOME=str(tmp_path)) == str(place)
+def test_only_an_entry_of_its_own_key_is_used(tmp_path: Path) -> None:
+    """Swapped in place, one learning rate's program would run as another's."""
+    kept = compilation.Programs(tmp_path)
+    kept.put("a", b"program a")
+    kept.put("b", b"program b")
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (b"program a", b"program b", None)
+    a, b = (tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()
+    (tmp_path / "a").write_bytes(b)
+    (tmp_path / "b").write_bytes(b[:-1] + b"!")
+    assert kept.get("a") is kept.get("b") is None
+    assert list(tmp_path.iterdir()) == []  # so that they are compiled and written again
+    kept.put("a", b"program a")
+    assert (tmp_path / "a").read_bytes() == a
 
 
-def test_what_a_killed_process_left_is_written_again(tmp_path: Path) -> None:
-    """Without a time of use beside it, one torn program would keep JAX from writing any other."""
-    place = Path(where(XDG_CACHE_HOME=str(tmp_path)))
-    first = programs(place)
-    torn = place / next(name for name in first if name.startswith("jit__lambda"))
-    whole = torn.read_bytes()
-    torn.write_bytes(whole[:100])
-    os.utime(torn, (0, 0))  # long ago
-    torn.with_name(f"{torn.name.removesuffix('-cache')}-atime").unlink()
-    assert where(XDG_CACHE_HOME=str(tmp_path)) == str(place)
-    assert programs(place) == first
-    assert len(torn.read_bytes()) > 100
+def test_a_program_that_cannot_be_kept_is_no_error(tmp_path: Path) -> None:
+    kept = compilation.Programs(tmp_path / "nowhere")
+    kept.put("a", b"program")
+    assert kept.get("a") is None
+
+
+def test_the_longest_unused_go_and_what_a_killed_process_left(tmp_path: Path) -> None:
+    kept = compilation.Programs(tmp_path)
+    for age, name in enumerate(("new", "older", "oldest")):
+        kept.put(name, bytes(1000))
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    (tmp_path / ".torn").write_bytes(b"half")
+    os.utime(tmp_path / ".torn", (0, 0))
+    (tmp_path / ".being-written").write_bytes(b"half")
+    assert kept.get("oldest") == bytes(1000)  # which is a use
+    kept.prune(largest=2100)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".being-written", "new", "oldest"]
+
+
+def test_a_folder_that_others_can_write_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = compilation.folder()
+    place.mkdir(parents=True)
+    place.chmod(0o777)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        compilation.keep_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert f"others can write {place}" in capsys.readouterr().err
+
+
+def test_the_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        assert compilation._private(tmp_path / "programs")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "programs").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_cannot_be_is_no_error(tmp_path: Path) -> None:

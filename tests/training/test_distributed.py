@@ -38,30 +38,25 @@ def flags(name: str) -> list[str]:
     return [*tiny(name), *wide, f"--config.steps={STEPS}"]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(scope="module", params=["vae", "gan"])
 def trained(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, Path]:
     """(name, the run on one device, the run on eight)."""
     folder = tmp_path_factory.mktemp(request.param)
     for where, env in (("one", {}), ("eight", EIGHT)):
-        done = run("run", *flags(request.param), f"--workdir={folder}/{where}", cache=cache, **env)
+        done = run("run", *flags(request.param), f"--workdir={folder}/{where}", **env)
         assert done.returncode == 0, done.stderr
     return request.param, folder / "one", folder / "eight"
 
 
-def crew(*words: str, cache: Path, **env: str) -> list[subprocess.Popen]:
+def crew(*words: str, **env: str) -> list[subprocess.Popen]:
     """Two processes of one run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     where = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
-    return [start("run", *words, *where, f"--process_id={i}", cache=cache, **env) for i in range(2)]
+    return [start("run", *words, *where, f"--process_id={i}", **env) for i in range(2)]
 
 
 def ends(processes: list[subprocess.Popen], within: float = 120) -> list[tuple[int, str, str]]:
@@ -132,32 +127,30 @@ def test_eight_devices_train_as_one(trained: tuple[str, Path, Path]) -> None:
     assert summaries[0]["state_values"] == summaries[1]["state_values"]
 
 
-def test_a_checkpoint_goes_on_elsewhere(
-    trained: tuple[str, Path, Path], tmp_path: Path, cache: Path
-) -> None:
+def test_a_checkpoint_goes_on_elsewhere(trained: tuple[str, Path, Path], tmp_path: Path) -> None:
     """From eight devices to one; to two processes of two, parameters split over all four."""
     name, one, eight = trained
     workdir = cut_back(eight, tmp_path / "run")
     words = [*flags(name), f"--workdir={workdir}"]
     if name == "gan":
-        done = run("run", *words, cache=cache)
+        done = run("run", *words)
         assert done.returncode == 0, done.stderr
         assert f"continuing after step {MIDDLE}" in done.stderr
     else:
-        for code, _, err in ends(crew(*words, "--fsdp=4", cache=cache, **TWO)):
+        for code, _, err in ends(crew(*words, "--fsdp=4", **TWO)):
             assert code == 0, err
     assert_same_curves(one, workdir)
 
 
 @pytest.mark.parametrize("trained", ["gan"], indirect=True)
 def test_a_signal_to_one_process_stops_all_at_one_step_and_the_same_command_continues(
-    trained: tuple[str, Path, Path], tmp_path: Path, cache: Path
+    trained: tuple[str, Path, Path], tmp_path: Path
 ) -> None:
     name, one, _ = trained
     workdir = tmp_path / "run"
     # Checkpoints only at the end, so that what is found came from the signal.
     words = [*flags(name), f"--workdir={workdir}"]
-    processes = crew(*words, cache=cache)
+    processes = crew(*words)
     wait_for(workdir, 2, processes)
     found = {process.pid: listening.sockets(process.pid) for process in processes}
     processes[1].send_signal(signal.SIGTERM)
@@ -173,7 +166,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_the_same_command_cont
     assert step == log.read(workdir / "metrics.jsonl")[-1]["step"] < STEPS
     assert status(workdir)["status"] == "preempted"
 
-    (code, out, err), (other, silent_out, silent_err) = ends(crew(*words, cache=cache))
+    (code, out, err), (other, silent_out, silent_err) = ends(crew(*words))
     assert (code, other) == (0, 0), err + silent_err
     assert f"continuing after step {step}" in err
     assert f"{STEPS} steps in" in out
@@ -188,13 +181,11 @@ LOSSES = [  # signal, to which process, flags, what the other one says, within h
 ]
 
 
-def test_a_lost_process_ends_the_others_in_time_and_the_run_continues(
-    tmp_path: Path, cache: Path
-) -> None:
+def test_a_lost_process_ends_the_others_in_time_and_the_run_continues(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     words = [*flags("gan"), f"--workdir={workdir}", "--config.steps=600"]
     for signum, victim, bounds, said, within in LOSSES:
-        processes = crew(*words, *bounds, cache=cache)
+        processes = crew(*words, *bounds)
         wait_for(workdir, 6, processes)  # a checkpoint, at least
         processes[victim].send_signal(signum)
         began = time.monotonic()
@@ -208,7 +199,7 @@ def test_a_lost_process_ends_the_others_in_time_and_the_run_continues(
         assert said in last or (signum == signal.SIGKILL and "lost a peer" in last)
         assert last.endswith(f"the same command continues from step {newest(workdir)}.")
         assert took < within
-    done = run("run", *words, cache=cache)  # by one process: no matter how many there were
+    done = run("run", *words)  # by one process: no matter how many there were
     assert done.returncode == 0, done.stderr
     rows = log.read(workdir / "metrics.jsonl")
     assert [r["step"] for r in rows if r["split"] == "train"] == list(range(CHUNK, 601, CHUNK))
@@ -222,9 +213,9 @@ def test_a_lost_process_ends_the_others_in_time_and_the_run_continues(
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
-    words: list[str], said: str, tmp_path: Path, cache: Path
+    words: list[str], said: str, tmp_path: Path
 ) -> None:
-    done = run("run", *flags("gan"), f"--workdir={tmp_path}/run", *words, cache=cache, **EIGHT)
+    done = run("run", *flags("gan"), f"--workdir={tmp_path}/run", *words, **EIGHT)
     assert done.returncode == 2, done.stderr
     told = [line for line in done.stderr.splitlines() if not line.startswith("data:")]
     assert len(told) == 1
@@ -257,16 +248,16 @@ def test_one_process_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert agree(3) == everywhere(lambda: 3) == once(lambda: 3) == 3
 
 
-def test_a_mistake_of_the_first_process_ends_all_with_one_line(tmp_path: Path, cache: Path) -> None:
+def test_a_mistake_of_the_first_process_ends_all_with_one_line(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     words = [*flags("gan"), f"--workdir={workdir}", "--config.batch_size=33"]
-    (code, _, err), (other, _, silent) = ends(crew(*words, cache=cache), within=60)
+    (code, _, err), (other, _, silent) = ends(crew(*words), within=60)
     assert (code, other) == (2, 2)
     assert "config.batch_size=33" in err.splitlines()[-1]
     assert "batch_size" not in silent
 
 
-def test_a_divergence_is_found_by_all_and_told_by_the_first(tmp_path: Path, cache: Path) -> None:
+def test_a_divergence_is_found_by_all_and_told_by_the_first(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     words = [  # nothing bounds this game's value
         *(*flags("gan"), f"--workdir={workdir}", "--config.method.game=wasserstein"),
@@ -274,7 +265,7 @@ def test_a_divergence_is_found_by_all_and_told_by_the_first(tmp_path: Path, cach
         *(f"--config.{p}_optimizer.lr=0.5" for p in ("generator", "discriminator")),
         "--config.every.checkpoint=20",
     ]
-    (code, _, err), (other, _, silent) = ends(crew(*words, cache=cache))
+    (code, _, err), (other, _, silent) = ends(crew(*words))
     assert (code, other) == (5, 5), err + silent
     assert err.splitlines()[-1].startswith("error: diverged at step ")
     assert "diverged" not in silent
