@@ -1,24 +1,27 @@
-"""Many commands by one process that has imported what they share: a start costs seconds else.
+"""Commands in forks of one process that has imported what they share: a start costs seconds else.
 
-    python forks.py JOBS.json
-
-JOBS.json lists {"door", "flags", "cwd"}; each runs in a fork of its own, as `python -m
-latentgen.DOOR` would; prints a JSON list of {"code", "out", "err", "listens"}.
+Run as a program it serves: a line of JSON {"door", "flags", "cwd", "env", "timeout"} comes in, the
+command runs in a fork of its own as `python -m latentgen.DOOR` would, and a line of JSON {"code",
+"out", "err", "listens"} goes out.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
-import listening
-
+ROOT = Path(__file__).parents[1]
 BIND = "socket.bind"
+READ_AT_IMPORT = ("JAX_", "XLA_", "PYTHON", "LD_", "TFDS_")  # a fork comes too late to set these
 
 
 class Job(NamedTuple):
@@ -38,26 +41,67 @@ class Ended(NamedTuple):
     listens: list[str]
 
 
-def run(*jobs: Job, **env: str) -> list[Ended]:
-    """Runs the commands, one after the other."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump([job._asdict() for job in jobs], file)
-        file.flush()
-        done = subprocess.run(
-            [sys.executable, __file__, file.name],
-            env={**os.environ, **env},
-            cwd=Path(__file__).parents[1],
-            capture_output=True,
-            text=True,
-            timeout=300,
+def environment() -> dict[str, str]:
+    """This process's, but for the tests' cheap compilation: commands run as users run them."""
+    kept = {k: v for k, v in os.environ.items() if k != "JAX_DISABLE_MOST_OPTIMIZATIONS"}
+    return kept | {"JAX_PLATFORMS": "cpu"}
+
+
+def early(env: dict[str, str]) -> dict[str, str]:
+    """Of these variables those that a fork of the server cannot change."""
+    return {k: v for k, v in env.items() if k.startswith(READ_AT_IMPORT)}
+
+
+class Server:
+    """The process that forks, started with this environment."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            **dict(env=env, cwd=ROOT, text=True),
+            **dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE),
         )
-    assert done.returncode == 0, done.stderr
-    return [Ended(**each) for each in json.loads(done.stdout.splitlines()[-1])]
+        atexit.register(self.process.kill)
+
+    def run(self, job: Job, env: dict[str, str], timeout: float) -> Ended:
+        """Run a command to its end."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        line = json.dumps(job._asdict() | {"env": env, "timeout": timeout})
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        return Ended(**json.loads(self.process.stdout.readline()))
+
+
+@functools.cache
+def server() -> Server:
+    """The one that most commands run in."""
+    return Server(environment())
+
+
+EARLY = early(environment())
+
+
+def can(env: dict[str, str]) -> bool:
+    """Whether a fork of the server can have this environment."""
+    return early(env) == EARLY
+
+
+def run(*jobs: Job, timeout: float = 240, **env: str) -> list[Ended]:
+    """Run the commands, one after the other."""
+    every = environment() | env
+    mine = server() if can(every) else Server(every)
+    return [mine.run(job, every, timeout) for job in jobs]
 
 
 def _child(job: dict, out: int, err: int, ports: int) -> None:
+    import listening
+
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(out, 1)
     os.dup2(err, 2)
+    os.environ.clear()
+    os.environ.update(job["env"])
     bound: list[str] = []
     sys.addaudithook(lambda name, given: bound.append(f"{given}") if name == BIND else None)
     os.chdir(job["cwd"])
@@ -71,11 +115,24 @@ def _child(job: dict, out: int, err: int, ports: int) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        bound += map(str, listening.sockets(os.getpid()))
+        with contextlib.suppress(OSError):  # a test may have taken them away
+            sys.stdout.flush()
+            sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            bound += map(str, listening.sockets(os.getpid()))
         os.write(ports, json.dumps(bound).encode())
         os._exit(code)
+
+
+def _waited(child: int, timeout: float) -> int:
+    until = time.monotonic() + timeout
+    while True:
+        done, ended = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(ended)
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.002)
 
 
 def _forked(job: dict) -> dict:
@@ -83,21 +140,21 @@ def _forked(job: dict) -> dict:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
         if (child := os.fork()) == 0:
             _child(job, *(file.fileno() for file in files))
-        _, ended = os.waitpid(child, 0)
+        code = _waited(child, job["timeout"])
         for file in files:
             file.seek(0)
         out, err, ports = (file.read().decode(errors="replace") for file in files)
-    code = os.waitstatus_to_exitcode(ended)
-    return {"code": code, "out": out, "err": err, "listens": json.loads(ports)}
+    return {"code": code, "out": out, "err": err, "listens": json.loads(ports or "[]")}
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    import orbax.checkpoint  # noqa: F401  # what most doors need; no device is asked for yet
+    sys.path.insert(0, str(ROOT))
+    import orbax.checkpoint  # noqa: F401  # most doors need it; no device is asked for yet
 
     import latentgen.door
     import latentgen.launchers.results
     import latentgen.reporting.page
     import latentgen.solo  # noqa: F401
 
-    print(json.dumps([_forked(job) for job in json.loads(Path(sys.argv[1]).read_text())]))
+    for line in sys.stdin:
+        print(json.dumps(_forked(json.loads(line))), flush=True)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,9 @@ class Progress:
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self.session = session
+        terminal: Any = self.config.pluginmanager.getplugin("terminalreporter")
+        if terminal and not self.quiet:
+            terminal.showfspath = terminal._show_progress_info = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport):
