@@ -18,20 +18,24 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 KIND := $(if $(PINNED),pinned,$(if $(OLDEST),oldest,free))
 CONSTRAINTS := $(if $(filter-out free,$(KIND)),-c experiments/$(KIND).txt)
+TESTED := $(VENV)/.stamp-$(if $(REFERENCE),reference,dev)-$(KIND)
+AT_ONCE := $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
+PYTEST = $(BIN)/python -m pytest $(AT_ONCE)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench ledger clean
+.PHONY: help run install test test-long lint bench ledger clean
 
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PINNED=1 installs the exact versions of experiments/pinned.txt"
 	@echo "  OLDEST=1 installs the oldest versions that are supported, experiments/oldest.txt"
 	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer)"
-	@echo "  PYTEST_ARGS='-k kl' narrows make test; WORKERS=1 runs one test file at a time"
+	@echo "  PYTEST_ARGS='-k kl' narrows the tests, PYTEST_ARGS=-x ends them at the first failure"
+	@echo "  WORKERS=1 runs one test file at a time, for one core and 4 GiB of memory (2)"
 	@echo "  REFERENCE=1 installs PyTorch and torch-fidelity too, which some tests compare with"
 	@echo "  BENCHMARKS='training frechet' narrows make bench; figures go to runs/benchmarks/"
 
@@ -42,8 +46,13 @@ run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits
 	@echo "Pictures:"
 	@for method in vae gan; do ls runs/$$method/samples/step_*.png | tail -n 1; done
 
-test: $(VENV)/.stamp-$(if $(REFERENCE),reference,dev)-$(KIND) ## Run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+install: $(TESTED) ## Install what the tests need, all that needs a package registry
+
+test: $(TESTED) ## Run the tests: every unit, every promise once; ten minutes on two cores
+	$(PYTEST) -m "not long" $(PYTEST_ARGS)
+
+test-long: $(TESTED) ## Run the others: every variant, browsers, Slurm, many devices, many kills
+	$(PYTEST) -m long $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
 	$(BIN)/python -m ruff check
