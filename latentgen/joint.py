@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from latentgen import transfer
 from latentgen.core.types import PyTree
 from latentgen.record import Record
 from latentgen.runner import Run
@@ -118,7 +119,7 @@ class Joint:
         found = once(lambda: self._kept.resume())
         newest = distributed.agree(None if found is None else found[0])
         if newest == 0:
-            return 0, jax.jit(self.run.method.init)(self.run.key)
+            return 0, transfer.begun(self.run, jax.jit(self.run.method.init)(self.run.key))
         state = distributed.everywhere(lambda: found[1] if found else self._read(newest))
         return newest, put_state(state, self._mesh)
 

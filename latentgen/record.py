@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from latentgen import transfer
 from latentgen.core.keys import stream
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
@@ -50,7 +51,8 @@ class Record:
         workdir.own(workdir.prepare(run.folder))
         with contextlib.ExitStack() as stack:
             stack.enter_context(workdir.lock(run.folder))
-            workdir.sign(run.folder, run.config, identity(run))
+            began = {} if run.origin is None else {workdir.ORIGIN: run.origin}
+            workdir.sign(run.folder, run.config, identity(run) | began, run.may_change)
             self._heart = status.Heart(run.folder)
             try:
                 saved = Checkpoints(run.folder / workdir.CHECKPOINTS)
@@ -101,11 +103,39 @@ class Record:
         Raises:
             Damaged: there are checkpoints, and none is what was saved.
         """
-        like = jax.eval_shape(self.run.method.init, self.run.key)
+        run = self.run
+        like = jax.eval_shape(run.method.init, run.key)
         found = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
+        changed = workdir.changed(run.folder, run.config)
+        if changed and found is not None:
+            found = self.checkpoints.restore(self._goes_on_from(found[0]), like)
+        step = 0 if found is None else found[0]
+        if changed:
+            workdir.amend(run.folder, run.config, step)
+            _tell_change(run, step, changed)
         if found is None:
-            return 0, self.run.looks.init(self.run.key)
+            return 0, transfer.begun(run, run.looks.init(run.key))
+        self.checkpoints.forget_after(step)
         return self._from(*found)
+
+    def _goes_on_from(self, newest: int) -> int:
+        """The checkpoint from which the run goes on with the config that it has now.
+
+        Raises:
+            BadInput: the run is as long already, or no checkpoint is at a line of its log.
+        """
+        steps, log = self.run.experiment.steps, self.run.experiment.every.log
+        if newest >= steps:
+            raise BadInput(
+                f"config.steps={steps} must be more than {newest}, the steps that are done."
+            )
+        there = self.checkpoints.steps()
+        if not (fit := [step for step in there if step % log == 0]):
+            raise BadInput(
+                f"config.every.log={log} must divide a checkpoint from which the run can go on: "
+                f"{', '.join(map(str, there))}."
+            )
+        return max(fit)
 
     def restore(self, step: int) -> tuple[int, PyTree]:
         """(updates done, state) of checkpoint `step`; later ones go.
@@ -165,6 +195,17 @@ class Record:
         self._ended = False  # until it has its figures it may still fail
         workdir.write_json(self.run.folder / SUMMARY, summary(self.run, self.seconds) | more)
         self._ended = True
+
+
+def _tell_change(run: Run, step: int, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    said = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in changed.items())
+    print(f"from step {step} on: {said}", file=sys.stderr)
+    if "steps" in changed and (spread := transfer.scheduled(run.config)):
+        print(
+            f"{', '.join(spread)} is spread over config.steps: from step {step} on it is that of a "
+            f"run of {run.experiment.steps} steps.",
+            file=sys.stderr,
+        )
 
 
 def _verdict(error: BaseException | None) -> tuple[str, str | None]:
@@ -227,5 +268,7 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
             number + 1 for steps in evidence.skipped(evidence.skips(run.folder)) for number in steps
         ],
         "state_values": sum(leaf.size for leaf in jax.tree.leaves(state)),
+        workdir.HISTORY: workdir.history(run.folder),
+        workdir.ORIGIN: workdir.origin(run.folder),
         **provenance.stamp(run.config, identity(run), "latentgen.run"),
     }

@@ -1,6 +1,10 @@
 """Trains: `python -m latentgen.run --config experiments/gan.py[:variant] --workdir DIR`.
 
 The same command again continues where it stopped, or says that it is finished.
+
+    --extend                  more --config.steps, or other --config.every.*: go on with them
+    --allow_change KEY,...    go on with other values of these keys, --config.optimizer.lr, say
+    --init_from DIR[:STEP]    begin with the weights of another run; --players names whose
 """
 
 from collections.abc import Mapping
@@ -9,7 +13,8 @@ from typing import Any
 
 from absl import flags
 
-from latentgen import door, runner, solo
+from latentgen import door, runner, solo, transfer
+from latentgen.errors import BadInput
 from latentgen.training import distributed, mesh, workdir
 
 FLAGS = flags.FLAGS
@@ -25,21 +30,33 @@ def main() -> None:
         config = door.config()
         folder = distributed.once(lambda: workdir.check(FLAGS.workdir or door.default_workdir()))
         folder = Path(distributed.agree(str(folder)))
-        if distributed.agree(distributed.once(lambda: runner.finished(folder, config))):
+        may_change = transfer.may_change(FLAGS.extend, FLAGS.allow_change, config)
+        done = distributed.once(lambda: runner.finished(folder, config, may_change))
+        if distributed.agree(done):
             print(f"{folder} is finished; its figures are in {folder / runner.SUMMARY}.")
             return
         run = distributed.once(lambda: _load(folder, config))  # prepares the data for the others
         run = distributed.everywhere(lambda: run or _load(folder, config))
+        run = run._replace(may_change=may_change)
         solo.train(run, devices, FLAGS.stuck)
 
 
 def _load(folder: Path, config: Mapping[str, Any]) -> runner.Run:
-    return runner.load(folder, config, FLAGS.data_dir, FLAGS.manual_dir)
+    run = runner.load(folder, config, FLAGS.data_dir, FLAGS.manual_dir)
+    if FLAGS.init_from is None:
+        if FLAGS.players:
+            raise BadInput("--players names players of --init_from, which is missing.")
+        return run
+    return transfer.init_from(run, FLAGS.init_from, FLAGS.players)
 
 
 if __name__ == "__main__":
     door.define_config_flag()
     flags.DEFINE_string("workdir", None, "Where the run is kept (default: runs/<config's name>).")
+    flags.DEFINE_bool("extend", False, "Go on with more steps or other intervals than before.")
+    flags.DEFINE_list("allow_change", [], "Keys of the config that may change, as optimizer.lr.")
+    flags.DEFINE_string("init_from", None, "DIR or DIR:STEP, whose weights a new run begins with.")
+    flags.DEFINE_list("players", [], "Players that take weights, NAME or NAME=THEIRS (all).")
     door.define_data_flags()
     door.define_device_flags()
     flags.adopt_module_key_flags(door)

@@ -41,7 +41,12 @@ IMAGES, POINTS, PAIRS = 64, 2_000, 32  # what a picture shows
 
 
 class Run(NamedTuple):
-    """A run: its folder, its config as plain data, and what that describes."""
+    """A run: its folder, its config as plain data, and what that describes.
+
+    may_change: key -> whether the config of the folder may differ in it, see `transfer`
+    weights: key path -> the array that a new run begins with in that place of its state
+    origin: of these weights: whose they are
+    """
 
     folder: Path
     config: Mapping[str, Any]
@@ -49,6 +54,9 @@ class Run(NamedTuple):
     dataset: sources.DataSet
     method: Method
     looks: "Looks"
+    may_change: Callable[[str], bool] = lambda key: False
+    weights: Mapping[str, np.ndarray] | None = None
+    origin: Mapping[str, Any] | None = None
 
     @property
     def key(self) -> Key[Array, ""]:
@@ -238,18 +246,32 @@ def _check_classes(classes: int, dataset: sources.DataSet) -> None:
         )
 
 
-def finished(folder: Path, config: Mapping[str, Any]) -> bool:
+def finished(
+    folder: Path, config: Mapping[str, Any], may_change: Callable[[str], bool] = lambda key: False
+) -> bool:
     """Whether the folder's run has ended well; told without looking for its data.
+
+    Args:
+        may_change: see `Run`.
 
     Raises:
         BadInput: the folder belongs to another config.
         Diverged: the run has diverged.
     """
-    if not workdir.look(folder, config):
+    if not workdir.look(folder, config, may_change):
         return False
     if (record := evidence.diverged(folder)) is not None:
         raise loop.Diverged(record["first"], record["last"], evidence.said(folder, record))
-    return (folder / SUMMARY).exists()
+    return _summed_up(folder) == config.get("steps") and not workdir.changed(folder, config)
+
+
+def _summed_up(folder: Path) -> int | None:
+    """The steps of which the folder's summary tells; None where it has none that can be read."""
+    try:
+        found = workdir.read_json(folder / SUMMARY)
+    except (OSError, ValueError):
+        return None
+    return found.get("steps") if isinstance(found, dict) else None
 
 
 def collapsed(folder: Path) -> int | None:
@@ -274,7 +296,7 @@ def config(folder: Path) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise BadInput(f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it.")
-    return found
+    return workdir.without_history(found)
 
 
 def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:

@@ -61,7 +61,7 @@ class Server:
             **dict(env=env, cwd=ROOT, text=True),
             **dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE),
         )
-        atexit.register(self.process.kill)
+        atexit.register(self.close)
 
     def run(self, job: Job, env: dict[str, str], timeout: float) -> Ended:
         """Run a command to its end."""
@@ -71,6 +71,15 @@ class Server:
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
         return Ended(**json.loads(self.process.stdout.readline()))
+
+    def close(self) -> None:
+        """End it: it reads to the end of what it is asked."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with self.process.stdin, self.process.stdout:
+            pass
+        self.process.kill()
+        self.process.wait()
 
 
 @functools.cache

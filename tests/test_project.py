@@ -37,8 +37,9 @@ ALLOWED = {
     "views": {"core", "metrics"},
     "build": MATHEMATICS | {"config", "data", "methods", "metrics"},
     "runner": {"core", "data", "training", "views", "build"},
-    "record": {"core", "data", "training", "runner"},
-    "joint": {"core", "training", "runner", "record"},
+    "transfer": {"core", "training", "runner"},
+    "record": {"core", "data", "training", "runner", "transfer"},
+    "joint": {"core", "training", "runner", "record", "transfer"},
     "solo": {"core", "data", "training", "build", "signals", "runner", "record", "joint"},
     "launchers": {
         *("config", "core", "data", "metrics", "signals", "training", "build"),

@@ -115,7 +115,7 @@ def open_folder(path: Path) -> Folder:
 def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
     """The run in this folder; `entry` is its line of a sweep's manifest."""
     entry, notes = entry or {}, list[str]()
-    config = _json(path / workdir.CONFIG, notes)
+    config = workdir.without_history(_json(path / workdir.CONFIG, notes))
     summary = _json(path / SUMMARY, notes)
     lines, evaluations = (_lines(path / name, notes) for name in (METRICS, EVALUATIONS))
     lines = [line for line in lines if _is_figure(line)]

@@ -296,7 +296,22 @@ class Checkpoints:
         self._manager.reload()
         return f", and is now {place.name}"
 
-    def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    def shapes(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape and dtype of each leaf by key path: what `restore` wants of a run not known here.
+
+        Raises:
+            BadInput: there is no such checkpoint.
+            Damaged: its record is not what was saved.
+        """
+        if step not in (steps := self.steps()):
+            raise BadInput(f"{str(self._path)!r} has no checkpoint {step}: there are {steps}.")
+        leaves = self._record(step)["leaves"]
+        return {
+            path: jax.ShapeDtypeStruct(tuple(leaf["shape"]), jnp.dtype(leaf["dtype"]))
+            for path, leaf in leaves.items()
+        }
+
+    def _record(self, step: int) -> dict[str, Any]:
         _inspect(step, self._path / str(step))
         record = self._manager.restore(
             step, args=self._args.Composite(record=self._args.JsonRestore())
@@ -306,7 +321,10 @@ class Checkpoints:
             raise Damaged(f"checkpoint {step} is damaged: its record is not what was saved")
         if (other := record.get("step", step)) != step:
             raise Damaged(f"checkpoint {step} is damaged: it holds what was saved after {other}")
-        targets = by_path(like)
+        return record
+
+    def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        record, targets = self._record(step), by_path(like)
         _compare(step, record["leaves"], targets)
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         flat = self._manager.restore(

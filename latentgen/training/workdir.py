@@ -11,7 +11,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,8 @@ from latentgen.errors import BadInput, passes
 
 CONFIG = "config.json"
 DATA = "data.json"
+HISTORY = "history"  # in config.json: which keys were changed after which step
+ORIGIN = "init_from"  # in data.json: the weights that the run began with
 CHECKPOINTS = "checkpoints"
 DEEPEST = 64  # lists and objects within each other, in a file that is read
 DIGITS = 300  # of a whole number there: more than a float can be
@@ -356,26 +358,78 @@ def flatten(config: Mapping[Any, Any]) -> dict[str, Any]:
     return flat
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines such as "optimizer.lr: 0.001 in the workdir, 0.002 now", sorted by key.
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Key -> (old value, new value) where they differ, sorted by key; None for no value.
 
     Compares as JSON does: a tuple equals a list, but true is not 1.
     """
 
-    def words(config: Mapping[str, Any]) -> dict[str, str]:
+    def as_json(config: Mapping[str, Any]) -> dict[str, str]:
         return {key: json.dumps(value, sort_keys=True) for key, value in flatten(config).items()}
 
-    old_words, new_words = words(old), words(new)
+    before, after = as_json(old), as_json(new)
+    olds, news = flatten(old), flatten(new)
+    return {
+        key: (olds.get(key), news.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines such as "optimizer.lr: 0.001 in the workdir, 0.002 now", sorted by key."""
+    olds, news = flatten(old), flatten(new)
+
+    def shown(config: Mapping[str, Any], key: str) -> str:
+        return json.dumps(config[key], sort_keys=True) if key in config else "no value"
+
     return [
-        f"{key}: {old_words.get(key, 'no value')} in the workdir, "
-        f"{new_words.get(key, 'no value')} now"
-        for key in sorted(old_words.keys() | new_words.keys())
-        if old_words.get(key) != new_words.get(key)
+        f"{key}: {shown(olds, key)} in the workdir, {shown(news, key)} now"
+        for key in changes(old, new)
     ]
 
 
-def look(path: str | os.PathLike[str], config: Mapping[str, Any]) -> bool:
+def without_history(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a config.json, which may also tell how it was changed."""
+    return {key: value for key, value in config.items() if key != HISTORY}
+
+
+def history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Changes of the config of the folder's run, oldest first: {step, changed: key -> [old, new]}.
+
+    Raises:
+        BadInput: its config cannot be read.
+    """
+    found = (_read(Path(path), CONFIG) or {}).get(HISTORY, [])
+    return found if isinstance(found, list) else []
+
+
+def changed(path: str | os.PathLike[str], config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Key -> (the folder's value, the config's), where they differ; empty for a new folder."""
+    old = _read(Path(path), CONFIG)
+    return {} if old is None else changes(without_history(old), config)
+
+
+def amend(path: str | os.PathLike[str], config: Mapping[str, Any], step: int) -> None:
+    """Give the folder's run another config, from `step` on, and keep what it was before."""
+    entry = {"step": step, "changed": changed(path, config)}
+    if entry["changed"]:
+        write_json(Path(path) / CONFIG, {**config, HISTORY: [*history(path), entry]})
+
+
+def _nothing(key: str) -> bool:
+    return False
+
+
+def look(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    may_change: Callable[[str], bool] = _nothing,
+) -> bool:
     """Whether the folder holds a run of this config; changes nothing.
+
+    Args:
+        may_change: key -> whether the folder's config may have another value of it.
 
     Raises:
         BadInput: it holds one of another config (names the keys), or one whose config is
@@ -389,22 +443,32 @@ def look(path: str | os.PathLike[str], config: Mapping[str, Any]) -> bool:
                 f"workdir={str(path)!r} has checkpoints but no {CONFIG}; name another workdir."
             )
         return False
-    if changed := differences(old, config):
+    old = without_history(old)
+    kept = {key for key in changes(old, config) if not may_change(key)}
+    if changed := [line for line in differences(old, config) if line.partition(":")[0] in kept]:
         raise BadInput(
             f"workdir={str(path)!r} belongs to another config: {'; '.join(changed)}. "
-            "Name another workdir."
+            "Name another workdir, or see --extend and --allow_change."
         )
     return True
 
 
-def sign(path: str | os.PathLike[str], config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def sign(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    data: Mapping[str, Any],
+    may_change: Callable[[str], bool] = _nothing,
+) -> None:
     """Signs a new folder with its config and its data's identity, or checks an old one's.
+
+    Args:
+        may_change: see `look`; what has changed is written by `amend`, once the run goes on.
 
     Raises:
         BadInput: as for `look`, or the data are not those that the run began with.
     """
     path = Path(path)
-    known = look(path, config)
+    known = look(path, config, may_change)
     if not same_data(path, data):
         write_json(path / DATA, data)
     if not known:
@@ -418,12 +482,23 @@ def same_data(path: str | os.PathLike[str], data: Mapping[str, Any]) -> bool:
         BadInput: it began with others.
     """
     old = _read(Path(path), DATA)
+    if old is not None and ORIGIN not in data:  # who reads a run need not say what it began with
+        old = {key: value for key, value in old.items() if key != ORIGIN}
     if old is not None and (changed := differences(old, data)):
         raise BadInput(
             f"workdir={str(path)!r} was trained on other data: {'; '.join(changed)}. "
             "Name another workdir, or give it the data it began with."
         )
     return old is not None
+
+
+def origin(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The weights that the folder's run began with; None where it drew its own.
+
+    Raises:
+        BadInput: its data.json cannot be read.
+    """
+    return (_read(Path(path), DATA) or {}).get(ORIGIN)
 
 
 def _read(path: Path, name: str) -> dict[str, Any] | None:
