@@ -19,37 +19,25 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
 SUPPORTED = re.findall(r"Python (3\.\d+) to 3\.(\d+) and jax (\S+) to (\d+\.\d+)", README)[0]
 PYTHONS = [f"3.{minor}" for minor in range(int(SUPPORTED[0][2:]), int(SUPPORTED[1]) + 1)]
-LINUX_FOLDERS = ("/proc/", "/sys/", "/dev/shm", "/run/", "proc/", "sys/")
 LINUX_FILES = {  # where a missing one is no error
     "training/compilation.py": {"/proc/cpuinfo"},
     "training/machine.py": {"proc/self/cgroup", "proc/self/mountinfo"},
 }
-LINUX_CALLS = {
-    *("pipe2", "waitid", "sched_getaffinity", "sched_setaffinity", "posix_fadvise", "splice"),
-    *("posix_fallocate", "copy_file_range", "memfd_create", "eventfd", "pidfd_open", "epoll"),
-    *("getxattr", "setxattr", "listxattr", "prctl", "O_TMPFILE", "O_PATH", "O_DIRECT"),
-    *("process_cpu_count", "sigtimedwait", "sigwaitinfo", "prlimit", "CLOCK_BOOTTIME"),
-}
-"""Names of the standard library that macOS lacks, or Python 3.11; mypy knows the others."""
-
-IN_A_JOB_OF_SLURM = {"launchers/job.py": {"waitid"}}
-
-
-def words(path: Path) -> tuple[set[str], set[str]]:
-    """Texts that look like a file of Linux's, and names of what only Linux has."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    files = {text for text in texts if text.startswith(LINUX_FOLDERS) and " " not in text}
-    return files, names & LINUX_CALLS
+LINUX_CALLS = {"launchers/job.py": {"waitid"}}  # inside a job of Slurm
+FILE = re.compile(r"[\"'](/?(?:proc|sys|run|dev/shm)/[^\"' ]*)[\"']")
+CALL = re.compile(
+    r"\.(pipe2|waitid|sched_[gs]etaffinity|process_cpu_count|posix_f\w+|splice|copy_file_range"
+    r"|memfd_create|eventfd|pidfd_open|epoll|[gs]etxattr|listxattr|O_TMPFILE|O_PATH|O_DIRECT"
+    r"|sigtimedwait|sigwaitinfo|prlimit|CLOCK_BOOTTIME)\b"
+)
+"""Names of the standard library that macOS lacks, or Python 3.11; mypy, see Makefile, knows all."""
 
 
 def test_macos_has_what_is_used() -> None:
     for path in PACKAGE.rglob("*.py"):
-        here = str(path.relative_to(PACKAGE))
-        files, names = words(path)
-        assert files <= LINUX_FILES.get(here, set()), here
-        assert names <= IN_A_JOB_OF_SLURM.get(here, set()), here
+        here, text = str(path.relative_to(PACKAGE)), path.read_text()
+        assert set(FILE.findall(text)) == LINUX_FILES.get(here, set()), here
+        assert set(CALL.findall(text)) == LINUX_CALLS.get(here, set()), here
 
 
 def package() -> None:
