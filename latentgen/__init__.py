@@ -10,7 +10,7 @@ NOT_HERE = "latentgen runs on Linux and macOS; on Windows, use it inside WSL2."
 
 
 def _refuse_windows(platform: str) -> None:
-    """Says in a line what else would be: No module named 'fcntl'.
+    """Refuse Windows in one line, where no module named 'fcntl' would be all that is said.
 
     Raises:
         ImportError: this is Windows. A command ends with exit code 2 instead.

@@ -91,7 +91,7 @@ def _group(folder: Path, names: Names) -> Memory:
     if limit is None:
         return NO_LIMIT
     used = _number(_lines(folder / names.usage)) or 0
-    stat = dict(line.split(maxsplit=1) for line in _lines(folder / "memory.stat") if " " in line)
+    stat = dict(line.partition(" ")[::2] for line in _lines(folder / "memory.stat"))
     cached = _number([stat.get(names.cached, "")]) or 0
     return Memory(limit, limit - used + cached)
 
@@ -99,7 +99,7 @@ def _group(folder: Path, names: Names) -> Memory:
 def _number(lines: list[str]) -> int | None:
     """The number that a file holds; None for 'max', anything else, or no file."""
     text = "".join(lines).strip()
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _lines(path: Path) -> list[str]:

@@ -40,7 +40,11 @@ def tree(
         folder = root / mount / group
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in holds.items():
-            line = f"anon 7\n{names[name]} {value}\nodd\n" if name == "cached" else f"{value}\n"
+            line = (
+                f"anon 7\n{names[name]} {value}\nodd\nodder \n"
+                if name == "cached"
+                else f"{value}\n"
+            )
             (folder / ("memory.stat" if name == "cached" else names[name])).write_text(line)
     return root
 
@@ -85,7 +89,9 @@ def test_a_container_sees_its_own_groups_only(
 
 
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("limit", ["max", "", "none", "-1", "1e9", "\0", "९", 2**63 - 4096, 2**80])
+@pytest.mark.parametrize(
+    "limit", ["max", "", "none", "-1", "1e9", "\0", "९", 2**63 - 4096, 2**80, "9" * 5_000]
+)
 def test_what_is_no_limit_limits_nothing(tmp_path: Path, version: int, limit: str | int) -> None:
     root = tree(tmp_path, version, "/job", {"job": {"limit": limit, "usage": 5}})
     assert machine.memory(root) == Memory(1024 * MIB, 512 * MIB)
