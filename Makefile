@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PINNED ?=
 OLDEST ?=
+NEWEST ?=
 REFERENCE ?= $(LATENTGEN_CI)
 PYTEST_ARGS ?=
 WORKERS ?= 2
@@ -16,7 +17,7 @@ export PIP_REQUIRE_VIRTUALENV := 1
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-KIND := $(if $(PINNED),pinned,$(if $(OLDEST),oldest,free))
+KIND := $(if $(PINNED),pinned,$(if $(OLDEST),oldest,$(if $(NEWEST),newest,free)))
 CONSTRAINTS := $(if $(filter-out free,$(KIND)),-c experiments/$(KIND).txt)
 TESTED := $(VENV)/.stamp-$(if $(REFERENCE),reference,dev)-$(KIND)
 AT_ONCE := $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
@@ -32,6 +33,7 @@ help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PINNED=1 installs the exact versions of experiments/pinned.txt"
+	@echo "  NEWEST=1 installs those of experiments/newest.txt, on Python 3.13"
 	@echo "  OLDEST=1 installs the oldest versions that are supported, experiments/oldest.txt"
 	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer)"
 	@echo "  PYTEST_ARGS='-k kl' narrows the tests, PYTEST_ARGS=-x ends them at the first failure"
@@ -58,6 +60,7 @@ lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy latentgen
+	$(BIN)/python -m mypy --platform darwin --cache-dir .mypy_cache/darwin latentgen
 
 bench: $(VENV)/.stamp-benchmark-$(KIND) ## Run every benchmark against other libraries
 	set -e; for name in $(BENCHMARKS); do \
@@ -71,8 +74,10 @@ clean: ## Delete the virtual environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
 	find latentgen experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp says: this extra was installed from this pyproject.toml: free, pinned or oldest.
-$(VENV)/.stamp-base-%: $(VENV)/.stamp-venv pyproject.toml experiments/pinned.txt experiments/oldest.txt
+# A stamp says: this extra was installed from this pyproject.toml: free, pinned,
+# newest or oldest.
+$(VENV)/.stamp-base-%: $(VENV)/.stamp-venv pyproject.toml \
+	experiments/pinned.txt experiments/newest.txt experiments/oldest.txt
 	$(INSTALL) -e .
 	@rm -f $(filter-out %-$*,$(wildcard $(VENV)/.stamp-*-*)); touch $@
 

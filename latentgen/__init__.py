@@ -6,6 +6,23 @@ import sys
 __version__ = "0.1.0"
 
 
+NOT_HERE = "latentgen runs on Linux and macOS; on Windows, use it inside WSL2."
+
+
+def _refuse_windows(platform: str) -> None:
+    """Refuse Windows in one line, where no module named 'fcntl' would be all that is said.
+
+    Raises:
+        ImportError: this is Windows. A command ends with exit code 2 instead.
+    """
+    if platform != "win32":
+        return
+    if sys.argv[:1] != ["-m"]:
+        raise ImportError(NOT_HERE)
+    print(f"error: {NOT_HERE}", file=sys.stderr)
+    sys.exit(2)
+
+
 def _current_folder_last() -> None:
     """`python -m` looks for modules in the current folder first, which may be anybody's workdir: a
     jax.py in it would be run. So it comes last, unless this package itself lies there.
@@ -19,6 +36,7 @@ def _current_folder_last() -> None:
         sys.path.append(sys.path.pop(0))
 
 
+_refuse_windows(sys.platform)
 _current_folder_last()
 
 if sys.argv[:1] == ["-m"]:  # a command is about to be imported: a signal ends it in a line

@@ -18,7 +18,7 @@ from latentgen.core.types import Batch, Method, PyTree, Terms
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.errors import BadInput
-from latentgen.training import evidence, loop, memory, workdir
+from latentgen.training import evidence, loop, machine, memory, workdir
 from latentgen.training.checkpoint import Checkpoints
 from latentgen.training.hooks import AT_ONCE
 from latentgen.training.mesh import place
@@ -158,7 +158,7 @@ def alike(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:
 def _check_padded(dataset: sources.DataSet, side: int) -> None:
     number = sum(len(examples.label) for examples in dataset.splits.values())
     bytes_ = number * side**2 * dataset.shape[-1]
-    if bytes_ > (has := memory.machine()):
+    if bytes_ > (has := machine.memory().total):
         raise BadInput(
             f"config.data.pad_to={side} would make {memory.shown(bytes_)} of {dataset.name}; this "
             f"machine has {memory.shown(has)} of memory."

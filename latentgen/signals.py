@@ -56,6 +56,14 @@ def leave(line: str, signum: int) -> None:
     os._exit(128 + signum)
 
 
+def _pipe() -> tuple[int, int]:
+    """Both ends of a pipe that no child inherits and that never blocks; macOS has no pipe2."""
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
 class Watch:
     """Hears of signals in two ways: the main thread's handler, and a thread of its own.
 
@@ -70,7 +78,7 @@ class Watch:
         self.then, self.brief, self.told = Then.END, False, False
         self._heard, self._last = math.nan, 0
         self._deadline = math.inf
-        self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._out, self._in = _pipe()
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
 
     def start(self) -> None:

@@ -23,7 +23,8 @@ from latentgen import build, door, runner
 from latentgen.core.types import Method
 from latentgen.errors import BadInput
 from latentgen.launchers.plan import changed
-from latentgen.training import loop, memory
+from latentgen.training import loop, machine, memory
+from latentgen.training.machine import Memory
 
 set_hypothesis_home_dir(
     Path(tempfile.gettempdir(), "latentgen-hypothesis")
@@ -138,7 +139,7 @@ def test_a_size_or_number_out_of_bounds_is_named(file: str, changes: dict, said:
 def test_what_cannot_fit_into_memory_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, said: str
 ) -> None:
-    monkeypatch.setattr(memory, "machine", lambda: 16 * 2**30)
+    monkeypatch.setattr(machine, "memory", lambda: Memory(16 * 2**30, 0))
     every = {f"every.{name}": changes.get("every.log", 10) for name in build.Every._fields}
     plain = changed(config(), {**every, **changes})
 
@@ -156,9 +157,9 @@ def test_an_array_of_a_step_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     feed = runner.feed_of(run)
     state = memory.total(jax.eval_shape(run.method.init, run.key))
     data = memory.total(feed.resident)
-    monkeypatch.setattr(memory, "machine", lambda: 8 * (state + data))
+    monkeypatch.setattr(machine, "memory", lambda: Memory(8 * (state + data), 0))
     runner.check_memory(run, feed)
-    monkeypatch.setattr(memory, "machine", lambda: state + data + 1_000)
+    monkeypatch.setattr(machine, "memory", lambda: Memory(state + data + 1_000, 0))
     with pytest.raises(BadInput, match=r"an array float32 \d+x\d+"):
         runner.check_memory(run, feed)
 

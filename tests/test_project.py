@@ -62,6 +62,7 @@ HOMES = {
     "grain": "data",
     "jinja2": "reporting",
     "orbax": "training",
+    "psutil": "training",
     "sklearn": "data",
     "submitit": "launchers",
     "tensorboardX": "training",

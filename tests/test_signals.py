@@ -302,3 +302,13 @@ def test_a_stuck_run_ends_with_its_stacks_and_continues(tmp_path: Path) -> None:
         solo.train(run)
         solo.train(run._replace(folder=tmp_path / "undisturbed"))
     same(tmp_path / "undisturbed", place)
+
+
+def test_a_watch_asks_for_nothing_that_macos_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pipe2", raising=False)
+    watch = signals.Watch()
+    ends = (watch._out, watch._in)
+    assert not any(map(os.get_blocking, ends))
+    assert not any(map(os.get_inheritable, ends))
+    for end in ends:
+        os.close(end)

@@ -85,7 +85,8 @@ def _wait(worker: subprocess.Popen[bytes]) -> int:
     It is not reaped: a signal handler may wait here while `__call__` does, where Popen.wait would
     block for ever.
     """
-    end = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    # macOS, where no Slurm runs, has no waitid before Python 3.13.
+    end = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # type: ignore[attr-defined, unused-ignore]
     assert end is not None
     code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
     worker.returncode = code  # else it complains when it is collected

@@ -34,7 +34,7 @@ from latentgen.launchers.plan import Member
 from latentgen.record import Record
 from latentgen.runner import Run
 from latentgen.signals import AGAIN
-from latentgen.training import distributed, loop, status, workdir
+from latentgen.training import distributed, loop, machine, status, workdir
 from latentgen.training.checkpoint import Damaged
 from latentgen.training.log import Progress
 from latentgen.training.watchdog import Watchdog, leave, soon
@@ -511,8 +511,7 @@ def available() -> float:
     told = jax.local_devices()[0].memory_stats()
     if told and "bytes_limit" in told:
         return 0.9 * float(told["bytes_limit"])
-    free = [line for line in Path("/proc/meminfo").read_text().splitlines() if "MemAvail" in line]
-    return 0.5 * 1024 * float(free[0].split()[1])
+    return 0.5 * machine.memory().available
 
 
 def _recorded(sweep: Sweep) -> list[Group]:

@@ -6,17 +6,15 @@ needs is the compiler's business, so that no run is refused that would have fitt
 """
 
 import math
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from latentgen.core.types import PyTree
+from latentgen.training import machine
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class Sized(NamedTuple):
@@ -32,18 +30,7 @@ def there() -> int:
     if all(stats and "bytes_limit" in stats for stats in each):
         own = sum(int(stats["bytes_limit"]) for stats in each if stats)
         return own * jax.process_count()
-    return machine() * jax.process_count()
-
-
-def machine() -> int:
-    """Bytes of memory that this machine has, or lets this process have."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for limit in map(Path, LIMITS):
-        try:
-            found.append(int(limit.read_text()))
-        except (OSError, ValueError):  # there is none, or it says 'max'
-            continue
-    return min(found)
+    return machine.memory().total * jax.process_count()
 
 
 def sized(x: Any) -> Sized:
