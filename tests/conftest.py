@@ -26,7 +26,7 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Before latentgen is imported: its annotations hold, for types and array shapes alike.
-install_import_hook("latentgen", "beartype.beartype")
+install_import_hook("latentgen", "checked.once")
 
 
 CHEAP = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
