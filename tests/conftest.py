@@ -1,6 +1,7 @@
 """What every test runs under: JAX on the CPU, no implicit ranks, shapes checked at run time."""
 
 import ipaddress
+import mmap
 import os
 import sys
 from collections.abc import Iterator
@@ -18,13 +19,38 @@ os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / ".pytest_cache" /
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 
 import jax
+import jaxlib
 import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Before latentgen is imported: its annotations hold, for types and array shapes alike.
-install_import_hook("latentgen", "beartype.beartype")
+install_import_hook("latentgen", "checked.once")
+
+
+CHEAP = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
+"""XLA's flags that halve compilation; one that this jaxlib does not know would abort it."""
+
+
+def _compile_cheaply() -> None:
+    """Start JAX under XLA's flags of CHEAP; commands do not inherit them."""
+    if os.environ["JAX_PLATFORMS"] != "cpu" or "XLA_FLAGS" in os.environ:
+        return
+    known = ""
+    for library in Path(jaxlib.__file__).parent.glob("libjax_common.*"):
+        with (
+            library.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as has,
+        ):
+            known = " ".join(f"--{k}={v}" for k, v in CHEAP.items() if has.find(k.encode()) > 0)
+    if known:
+        os.environ["XLA_FLAGS"] = known
+        jax.devices()
+        del os.environ["XLA_FLAGS"]
+
+
+_compile_cheaply()
 
 pytest_plugins = ["progress"]
 

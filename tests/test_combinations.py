@@ -1,6 +1,5 @@
 """Any objective with any estimator, prior, posterior and likelihood that fit; the rest by name."""
 
-import copy
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +35,7 @@ CHOICES = {
 
 
 def small(**method: Any) -> dict[str, Any]:
-    config = copy.deepcopy(config_of("vae"))
+    config = config_of("vae")
     for net in ("encoder", "decoder", "middle"):
         config[net]["hidden"] = (5,)
     config["method"] |= {"code_dim": 3, "components": 2, "samples": 4, "group": 2} | method

@@ -1,5 +1,6 @@
 """Reading a config: what fits is passed on, what does not is named."""
 
+import functools
 import json
 import runpy
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from latentgen import build
 from latentgen.config import Section
+from latentgen.core.types import Batch
 from latentgen.errors import BadInput
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -20,9 +22,14 @@ VARIANTS = [
 ]
 
 
-def config_of(file: str, *variant: str) -> dict:
+@functools.cache
+def written(file: str, *variant: str) -> str:
     config = runpy.run_path(str(EXPERIMENTS / f"{file}.py"))["get_config"](*variant)
-    return json.loads(json.dumps(config.to_dict()))
+    return json.dumps(config.to_dict())
+
+
+def config_of(file: str, *variant: str) -> dict:
+    return json.loads(written(file, *variant))
 
 
 @pytest.mark.parametrize(("file", "variant"), VARIANTS)
@@ -35,6 +42,13 @@ def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
     shape = (side, side, 3 if name.startswith("stacked_") else 1) if side else (2,)
     method = experiment.plan.wire(shape)
     state = jax.eval_shape(method.init, jax.random.key(0))
+    data = Batch(jnp.zeros((method.draws, 8, *shape)), jnp.zeros((method.draws, 8), jnp.int32))
+    after, metrics = jax.eval_shape(
+        lambda s, b: method.step(s, jnp.int32(0), b, jax.random.key(0)), state, data
+    )
+    kinds = jax.tree.map(lambda a: (a.shape, a.dtype), (after, state))
+    assert kinds[0] == kinds[1]
+    assert all(value.shape == () for value in metrics.values())
     if method.sample is None:
         assert file == "classifier"
         return

@@ -1,6 +1,5 @@
 """Any game with any penalty, norm, network, prior and condition that fit; the rest by name."""
 
-import copy
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +40,7 @@ def combinations() -> Iterator[dict[str, Any]]:
 
 
 def config(choice: dict[str, Any]) -> dict[str, Any]:
-    found = copy.deepcopy(config_of("gan"))
+    found = config_of("gan")
     classes, condition = choice["told"]
     net = {"network": choice["network"], "hidden": (5,), "channels": (3, 4)}
     found["generator"] |= net
@@ -108,7 +107,7 @@ def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], words: list[str]) -> None:
-    found = copy.deepcopy(config_of("gan"))
+    found = config_of("gan")
     found["method"] |= changes
     with pytest.raises(BadInput) as error:
         build.experiment(found)

@@ -25,6 +25,7 @@ from latentgen.data.preprocess import PREPROCESS
 from latentgen.training.workdir import flatten
 
 ROOT = Path(__file__).parents[2]
+LONG = pytest.mark.long
 
 
 class Row(NamedTuple):
@@ -203,10 +204,22 @@ ROWS = {
     ),
     "classifier": Row("classifier", {"encoder.channels": (4, 8)}, "optimizer.lr"),
 }
-IN_PIECES = ["vae-normal-warmup-ema", "gan-minimax-ema", "aae", "vaegan", "bigan", "classifier"]
-GENERATORS = [name for name, row in ROWS.items() if row.experiment != "classifier"]
+LONG_ROWS = {  # variants of rows that `make test` runs, or the parts of which others show
+    "vae",
+    "gan",
+    "gan-resnet-hinge",
+    "aae-normal-uniform-conv-batch",
+    "vaegan-relativistic-conv-spectral",
+    "ali-hinge-conv",
+}
+EVERY_ROW = [pytest.param(name, marks=[LONG] if name in LONG_ROWS else []) for name in ROWS]
 
 
+def only(*quick: str, long: tuple[str, ...] = ()) -> list[Any]:
+    return [*quick, *(pytest.param(name, marks=LONG) for name in long)]
+
+
+@functools.cache
 def experiment(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
     assert spec is not None
@@ -232,13 +245,22 @@ def config_of(row: Row) -> dict[str, Any]:
 SHAPE = (8, 8, 1)
 
 
-def method_of(row: Row) -> Method:
-    return build.experiment(config_of(row)).plan.wire(SHAPE)
+KEY = run_key(0)
 
 
-def batches(steps: int, draws: int, seed: int = 0) -> Batch:
-    x = jax.random.uniform(jax.random.key(seed), (steps, draws, 16, *SHAPE))
-    return Batch(x, jnp.zeros((steps, draws, 16), jnp.int32))
+@functools.cache
+def method_of(name: str) -> Method:
+    return build.experiment(config_of(ROWS[name])).plan.wire(SHAPE)
+
+
+@functools.cache
+def start_of(name: str) -> Any:
+    return jax.jit(method_of(name).init)(KEY)
+
+
+def batches(steps: int, draws: int) -> Batch:
+    x = np.random.default_rng(0).uniform(size=(steps, draws, 16, *SHAPE))
+    return Batch(jnp.asarray(x, jnp.float32), jnp.zeros((steps, draws, 16), jnp.int32))
 
 
 SMALL = {
@@ -287,33 +309,59 @@ PROGRAMS = {  # of variants that differ in numbers alone, the first
 }
 
 
-@pytest.mark.parametrize(("name", "variant"), sorted(PROGRAMS.values()))
+UNLIKE_ROWS = {("gan", "infogan"), ("gan", "ring"), ("vae", "uniform")}  # quick: no row has these
+
+
+@pytest.mark.parametrize("name", EVERY_ROW)
+def test_a_run_moves_its_state_resumes_and_bears_black_and_white(name: str) -> None:
+    lives(method_of(name), start_of(name), batches(4, method_of(name).draws))
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(*each, marks=[] if each in UNLIKE_ROWS else [LONG])
+        for each in sorted(PROGRAMS.values())
+    ],
+)
 def test_every_variant_trains_resumes_and_bears_black_and_white(name: str, variant: str) -> None:
-    """Steps on ordinary images, resumed bitwise; then steps on black images, then on white ones."""
+    """In `make test` the rows stand for them, and tests/test_config.py traces a step of each."""
     config = shrunk(config_of(Row(name, {}, "", variant)))
     points = config["data"]["preprocess"] == "none"
     planes = 3 if config["data"]["name"].startswith("stacked") else 1
     method = build.experiment(config).plan.wire((2,) if points else (8, 8, planes))
-    run, key = runner(method), run_key(0)
+    data = batches(4, method.draws)
+    x = jnp.repeat(data.x, planes, axis=-1)
+    data = data._replace(x=x[..., :2, 0, 0] if points else x)
+    lives(method, jax.jit(method.init)(KEY), data)
 
-    def images(value: float | None, steps: int = 2) -> Batch:
-        batch = batches(steps, method.draws)
-        batch = batch._replace(x=jnp.repeat(batch.x, planes, axis=-1))
-        x = jnp.round(batch.x) if value is None else jnp.full_like(batch.x, value)
-        return batch._replace(x=x[..., :2, 0, 0] if points else x)
 
-    start = jax.jit(method.init)(key)
-    first, second = (jax.tree.map(lambda a, i=i: a[i : i + 2], images(None, 4)) for i in (0, 2))
-    half, _ = run(start, 0, first, key)
-    kept = jax.tree.map(lambda a: np.array(a), half)  # all that a checkpoint would hold
-    whole, _ = run(half, 2, second, key)
-    state, _ = run(jax.tree.map(jnp.asarray, kept), 2, second, key)
-    assert_bitwise(whole, state)
-    changed = jax.tree.map(lambda a, b: bool((a != b).any()), start, state)
-    assert sum(jax.tree.leaves(changed)) > len(jax.tree.leaves(changed)) / 2
+def lives(method: Method, start: Any, data: Batch) -> None:
+    """Steps on ordinary images, resumed bitwise; then steps on black images, then on white ones."""
+    run = runner(method)
+
+    def of(value: float) -> Batch:
+        return pairs[0]._replace(x=jnp.full_like(pairs[0].x, value))
+
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(start))  # a checkpoint forgets it
+    data = data._replace(x=jnp.round(data.x))
+    pairs = [jax.tree.map(lambda a, i=i: a[i : i + 2], data) for i in (0, 2)]
+    half, metrics = run(start, 0, pairs[0], KEY)
+    assert finite(half, metrics)
+    kept = jax.tree.map(np.array, half)  # all that a checkpoint would hold
+    end, _ = run(half, 2, pairs[1], KEY)
+    state, _ = run(jax.tree.map(jnp.asarray, kept), 2, pairs[1], KEY)
+    assert_bitwise(end, state)
+    both = zip(*map(jax.tree.leaves, (start, state)), strict=True)
+    moved = [not np.array_equal(a, b) for a, b in both]
+    assert sum(moved) > len(moved) / 2
     for at, value in ((4, 0.0), (6, 1.0)):
-        state, metrics = run(state, at, images(value), key)
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
+        state, metrics = run(state, at, of(value), KEY)
+        assert finite(state, metrics)
+
+
+def finite(*trees: Any) -> bool:
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(trees))
 
 
 def runner(method: Method) -> Callable[[Any, int, Batch, jax.Array], tuple[Any, dict]]:
@@ -321,48 +369,20 @@ def runner(method: Method) -> Callable[[Any, int, Batch, jax.Array], tuple[Any, 
     return lambda state, first, data, key: chunk(state, first + jnp.arange(len(data.x)), data, key)
 
 
-@pytest.fixture(params=ROWS, scope="module")
-def row(request: pytest.FixtureRequest) -> Row:
-    return ROWS[request.param]
-
-
-class Whole(NamedTuple):
-    """A run of four steps: what does it, what it begins with and eats, and what it gives."""
-
-    run: Callable[..., tuple[Any, dict]]
-    start: Any
-    data: Batch
-    end: Any
-    metrics: dict
-
-
-@functools.cache
-def whole(name: str) -> Whole:
-    method, key = method_of(ROWS[name]), run_key(0)
-    run, data, start = runner(method), batches(4, method.draws), jax.jit(method.init)(key)
-    return Whole(run, start, data, *run(start, 0, data, key))
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_a_run_moves_most_of_its_state_and_stays_finite(name: str) -> None:
-    start, end = whole(name).start, whole(name).end
-    assert not any(leaf.weak_type for leaf in jax.tree.leaves(start))  # a checkpoint forgets it
-    moved = [
-        not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (start, end)), strict=True)
-    ]
-    assert sum(moved) > len(moved) / 2
-    assert all(np.isfinite(v).all() for v in whole(name).metrics.values())
-
-
-@pytest.mark.parametrize("name", IN_PIECES)
+@pytest.mark.parametrize(
+    "name",
+    only("vae-normal-warmup-ema", "gan-minimax-ema", long=("aae", "vaegan", "bigan", "classifier")),
+)
 def test_a_run_in_pieces_is_the_run_bitwise(name: str) -> None:
     """Of other lengths than the whole; tests/test_resume.py has whole runs of all methods."""
-    run, start, data, end, metrics = whole(name)
-    half, first = run(start, 0, jax.tree.map(lambda a: a[:2], data), run_key(0))
-    pieces, second = run(half, 2, jax.tree.map(lambda a: a[2:], data), run_key(0))
+    method, start = method_of(name), start_of(name)
+    run, data = runner(method), batches(4, method.draws)
+    end, metrics = run(start, 0, data, KEY)
+    half, first = run(start, 0, jax.tree.map(lambda a: a[:2], data), KEY)
+    pieces, second = run(half, 2, jax.tree.map(lambda a: a[2:], data), KEY)
     assert_bitwise(end, pieces)
     for term in metrics:
-        assert_bitwise(metrics[term], jnp.concatenate([first[term], second[term]]))
+        assert_bitwise(metrics[term], np.concatenate([first[term], second[term]]))
 
 
 def assert_bitwise(a: Any, b: Any) -> None:
@@ -372,7 +392,7 @@ def assert_bitwise(a: Any, b: Any) -> None:
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
-@pytest.mark.parametrize("name", ["vae-normal-warmup-ema", "gan", "aae", "bigan"])
+@pytest.mark.parametrize("name", only("vae-normal-warmup-ema", "gan", long=("aae", "bigan")))
 def test_population_member_is_the_solo_run(name: str) -> None:
     """To float tolerance: batched kernels sum in another order, and Adam's first steps amplify it.
 
@@ -405,19 +425,18 @@ def test_population_member_is_the_solo_run(name: str) -> None:
         for metric, found in solo_metrics.items():
             np.testing.assert_allclose(metrics[metric][:, i], found, rtol=2e-3, atol=2e-4)
         mine = jax.tree.map(lambda a, i=i: a[i], end)
-        x = solo.sample(mine, key, 3)
+        x = jax.jit(solo.sample, static_argnums=2)(mine, key, 3)
         together = jax.jit(many.sample, static_argnums=2)(end, root, 3)
         np.testing.assert_allclose(together[i], x, rtol=2e-3, atol=2e-4)
         z = many.probes["codes"](end, root, 3)
         np.testing.assert_array_equal(z[i], solo.probes["codes"](mine, key, 3))
-        np.testing.assert_allclose(
-            many.probes["decode"](end, z)[i], solo.probes["decode"](mine, z[i]), atol=1e-4
-        )
+        decoded, alone = jax.jit(many.probes["decode"])(end, z), jax.jit(solo.probes["decode"])
+        np.testing.assert_allclose(decoded[i], alone(mine, z[i]), atol=1e-4)
 
 
-def test_train_step_lowers_for_every_platform(row: Row) -> None:
-    method = method_of(row)
-    state = jax.eval_shape(method.init, run_key(0))
+@pytest.mark.parametrize("name", EVERY_ROW)
+def test_train_step_lowers_for_every_platform(name: str) -> None:
+    method, state = method_of(name), start_of(name)
     data = jax.tree.map(lambda a: a[0], batches(1, method.draws))
     step = jax.jit(lambda s, i, b: method.step(s, i, b, run_key(0)))
     exported = jax.export.export(step, platforms=["cpu", "cuda", "tpu"])(
@@ -427,57 +446,66 @@ def test_train_step_lowers_for_every_platform(row: Row) -> None:
     assert len(exported.mlir_module()) > 1000
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", [row for row in EVERY_ROW if row.values != ("classifier",)])
 def test_samples_and_probes(name: str) -> None:
-    method = method_of(ROWS[name])
-    state = jax.jit(method.init)(run_key(0))
-    sample, probes = jax.jit(method.sample, static_argnums=2), method.probes
-    x = sample(state, jax.random.key(0), 5)
+    method, state = method_of(name), start_of(name)
+    probes, label = method.probes, jnp.arange(5)
+
+    @jax.jit
+    def looked_at(state: Any) -> dict[str, jax.Array]:
+        """All that a state is asked for, in one program."""
+        x, other = (method.sample(state, jax.random.key(i), 5) for i in range(2))
+        z = probes["codes"](state, jax.random.key(0), 5)
+        found = {"x": x, "other": other, "z": z, "decoded": probes["decode"](state, z)}
+        batch = Batch(jnp.round(jnp.clip(x, 0, 1)), label)
+        codes = jnp.stack([z, 0.9 * z, 0.5 * z])
+        if "draw" in probes:
+            codes, found["log_q"] = probes["draw"](state, batch, run_key(2), 3)
+            found["log_posterior"] = probes["log_posterior"](state, batch, codes)
+        found |= {"codes": codes, "log_prior": probes["log_prior"](state, codes)}
+        if "log_likelihood" in probes:
+            found["log_likelihood"] = probes["log_likelihood"](state, batch, codes)
+            found["observed"] = probes["observe"](state, run_key(3), z, label)
+        return found
+
+    found = {name: np.asarray(value) for name, value in looked_at(state).items()}
+    x, z = found["x"], found["z"]
     assert x.shape == (5, *SHAPE)
     assert not np.allclose(x[0], x[1])
-    assert not np.allclose(x, sample(state, jax.random.key(1), 5))
-    z = probes["codes"](state, jax.random.key(0), 5)
-    np.testing.assert_allclose(jax.jit(probes["decode"])(state, z), x, rtol=1e-6, atol=1e-6)
-    label = jnp.arange(5)
-    batch = Batch(jnp.round(jnp.clip(x, 0, 1)), label)
-    codes = jnp.stack([z, 0.9 * z, 0.5 * z])
+    assert not np.allclose(x, found["other"])
+    np.testing.assert_allclose(found["decoded"], x, rtol=1e-6, atol=1e-6)
+    assert found["codes"].shape == (3, *z.shape)
+    assert found["log_prior"].shape == (3, 5)
     if "encode" in probes:
         assert jax.eval_shape(probes["encode"], state, x, label).shape == z.shape
     assert ("draw" in probes) == ("log_posterior" in probes)
     if "draw" in probes:
-        codes, log_q = jax.jit(probes["draw"], static_argnums=3)(state, batch, run_key(2), 3)
-        assert codes.shape == (3, *z.shape)
-        log_posterior = jax.jit(probes["log_posterior"])(state, batch, codes)
-        np.testing.assert_allclose(log_posterior, log_q, rtol=1e-3, atol=1e-3)
-    log_prior = probes["log_prior"](state, codes)
-    assert log_prior.shape == (3, 5)
+        np.testing.assert_allclose(found["log_posterior"], found["log_q"], rtol=1e-3, atol=1e-3)
     assert ("log_likelihood" in probes) == ("observe" in probes)
     if "log_likelihood" in probes:
-        log_likelihood = jax.jit(probes["log_likelihood"])(state, batch, codes)
-        assert log_likelihood.shape == (3, 5)
-        assert np.isfinite(log_prior + log_likelihood).all()
-        drawn = probes["observe"](state, run_key(3), z, label)
-        assert drawn.shape == x.shape
+        assert found["log_likelihood"].shape == (3, 5)
+        assert np.isfinite(found["log_prior"] + found["log_likelihood"]).all()
+        assert found["observed"].shape == x.shape
     if "discriminate" in probes:
         assert jax.eval_shape(probes["discriminate"], state, x, label).shape == (5,)
 
 
 def test_a_classifier_generates_nothing() -> None:
-    method = method_of(ROWS["classifier"])
+    method, state = method_of("classifier"), start_of("classifier")
     assert method.sample is None
-    state, x = jax.eval_shape(method.init, run_key(0)), jnp.zeros((5, *SHAPE))
+    x = jnp.zeros((5, *SHAPE))
     assert jax.eval_shape(method.probes["features"], state, x).shape == (5, 64)
     assert jax.eval_shape(method.probes["classify"], state, x).shape == (5, 10)
 
 
-def test_terms_are_one_per_example_whatever_the_batch(row: Row) -> None:
+@pytest.mark.parametrize("name", EVERY_ROW)
+def test_terms_are_one_per_example_whatever_the_batch(name: str) -> None:
     """In evaluation no example sees another: the first 4 of 16 alone give what they gave.
 
     What depends on noise is compared where the noise is the same, so on metrics without it: the
     real logits of a discriminator, the KL of an encoder, ...
     """
-    method = method_of(row)
-    state = jax.jit(method.init)(run_key(0))
+    row, method, state = ROWS[name], method_of(name), start_of(name)
     batch = jax.tree.map(lambda a: a[0, 0], batches(1, 1))
     measure = jax.jit(method.terms)
     terms = measure(state, 0, batch, run_key(1))
@@ -485,12 +513,13 @@ def test_terms_are_one_per_example_whatever_the_batch(row: Row) -> None:
     assert all(value.shape == (16,) for value in terms.values())
     free_of_noise = set(row.still) & terms.keys()
     assert bool(free_of_noise) == bool(row.still)
-    for name in free_of_noise:
-        np.testing.assert_allclose(terms[name][:4], few[name], rtol=1e-5)
+    for term in free_of_noise:
+        np.testing.assert_allclose(terms[term][:4], few[term], rtol=1e-5)
 
 
-def test_hypers_must_be_float_keys(row: Row) -> None:
-    make = build.make(config_of(row), SHAPE)
+@pytest.mark.parametrize("name", ROWS)
+def test_hypers_must_be_float_keys(name: str) -> None:
+    make = build.make(config_of(ROWS[name]), SHAPE)
     for key in ("steps", "method.nothing", "method", "method.name"):
         with pytest.raises(ValueError, match=key):
             make({key: 1.0})
