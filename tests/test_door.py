@@ -1,12 +1,13 @@
 """What every command refuses in a line before it does anything, and what it does not let in."""
 
+import io
 from pathlib import Path
 
 import jax
 import pytest
 from absl import flags
 
-from latentgen import door
+from latentgen import door, streams
 from latentgen.errors import BadInput, printable
 from latentgen.launchers import inline
 from latentgen.training.compilation import PINNED, pin_numbers
@@ -31,6 +32,25 @@ def values() -> flags.FlagValues:
 def test_flags_that_say_nothing_are_refused(word: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         door.parsed(["run", word], None, values())
+
+
+def test_a_current_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(BadInput, match="the current folder has been removed; change to another"):
+        door.parsed(["run"], None, values())
+
+
+def test_letters_that_an_encoding_lacks_are_written_as_escapes() -> None:
+    raw = io.BytesIO()
+    outlet = streams.Outlet(io.TextIOWrapper(raw, encoding="ascii"))
+    assert outlet.write("\u00fc") == 1
+    outlet.flush()
+    assert (raw.getvalue(), outlet.failed) == (rb"\xfc", None)
 
 
 @pytest.mark.parametrize("code", ["0", "1", "'bye'"])

@@ -45,6 +45,12 @@ def test_every_leaf_is_what_was_saved_and_generates_what_it_did(workdir: Path) -
         )
 
 
+@pytest.mark.parametrize(
+    "workdir",
+    [pytest.param(p, marks=pytest.mark.long if p.name == "vae" else ()) for p in WORKDIRS],
+    indirect=True,
+    ids=str,
+)
 def test_it_goes_on_from_the_middle_as_it_went_on_then(workdir: Path) -> None:
     first, last = STEPS
     whole = runner.reopen(workdir, None, None)

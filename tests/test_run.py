@@ -1,10 +1,14 @@
 """Training from the command line: the same twice, killed and continued, stopped, refused."""
 
+import contextlib
 import json
+import os
 import random
 import shutil
 import signal
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -14,13 +18,28 @@ import PIL.Image
 import pytest
 from doors import COLD, run, start, tiny
 
-from latentgen import build
+from experiments import vae
+from latentgen import build, runner, solo
 from latentgen.data import sources
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.training import hooks, log
+from latentgen.launchers import plan
+from latentgen.training import hooks, log, loop, status
 from latentgen.training.checkpoint import Checkpoints, describe
+from latentgen.training.workdir import lock
 
-STEPS = 600
+STEPS = 300
+EVERY = {"validate": 100, "sample": 100, "checkpoint": 50}
+ONE = pytest.mark.parametrize(
+    "undisturbed", ["gan", pytest.param("vae", marks=pytest.mark.long)], indirect=True
+)
+"""What does not depend on the method is shown of one quickly, of both by the long tests."""
+
+
+def flags_of(name: str) -> list[str]:
+    """Of the run that most tests compare with: half of `tiny`'s steps."""
+    return [*tiny(name), f"--config.steps={STEPS}"] + [
+        f"--config.every.{what}={steps}" for what, steps in EVERY.items()
+    ]
 
 
 @pytest.fixture(scope="module", params=["vae", "gan"])
@@ -29,7 +48,7 @@ def undisturbed(
 ) -> tuple[str, Path]:
     """A finished tiny run."""
     workdir = tmp_path_factory.mktemp(request.param) / "run"
-    done = run("run", *tiny(request.param), f"--workdir={workdir}")
+    done = run("run", *flags_of(request.param), f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     return request.param, workdir
 
@@ -66,11 +85,13 @@ def test_a_run_leaves_what_it_promises(undisturbed: tuple[str, Path]) -> None:
     assert json.loads((workdir / "config.json").read_text())["steps"] == STEPS
     rows = metrics_of(workdir)
     assert [r["step"] for r in rows if r["split"] == "train"] == list(range(10, STEPS + 1, 10))
-    assert [r["step"] for r in rows if r["split"] == "validation"] == [200, 400, 600]
+    assert [r["step"] for r in rows if r["split"] == "validation"] == list(
+        range(100, STEPS + 1, 100)
+    )
     assert list(workdir.glob("tensorboard/events*"))
     kinds = ["samples"] + ["reconstructions"] * (name == "vae")
     for kind in kinds:
-        for step in (0, 200, 400, 600):
+        for step in (0, 100, 200, 300):
             picture = np.asarray(PIL.Image.open(workdir / kind / f"step_{step:08d}.png"))
             assert picture.std() > 1
     summary = json.loads((workdir / "summary.json").read_text())
@@ -98,43 +119,72 @@ def test_training_learned_something(undisturbed: tuple[str, Path]) -> None:
         assert abs(last - real) < abs(first - real) / 2
 
 
+@ONE
 def test_the_same_run_twice_is_the_same_bitwise(
     undisturbed: tuple[str, Path], tmp_path: Path
 ) -> None:
-    """Without the cache of compiled programs, so that compiling anew changes nothing either."""
     name, workdir = undisturbed
-    done = run("run", *tiny(name), f"--workdir={tmp_path}/again", **COLD)
+    done = run("run", *flags_of(name), f"--workdir={tmp_path}/again")
     assert done.returncode == 0, done.stderr
     assert_same_run(workdir, tmp_path / "again")
 
 
-def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
+@pytest.mark.long
+def test_compiled_anew_it_is_the_same_bitwise(
     undisturbed: tuple[str, Path], tmp_path: Path
 ) -> None:
-    name, reference = undisturbed
-    workdir = tmp_path / "killed"
-    flags = [*tiny(name), f"--workdir={workdir}"]
-    moments = random.Random(name)
-    progress = []
-    # Before the first line, before the first checkpoint, then anywhere: lines of the log's 63.
-    for least in (-1, 1, *(15 * part + moments.randrange(6) for part in (1, 2, 3))):
-        process = start("run", *flags)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            file = workdir / ("config.json" if least < 0 else "metrics.jsonl")
-            if file.exists() and file.read_bytes().count(b"\n") >= least:
+    """Without the cache of compiled programs, in an interpreter of its own."""
+    name, workdir = undisturbed
+    done = run("run", *flags_of(name), f"--workdir={tmp_path}/again", **COLD)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(workdir, tmp_path / "again")
+
+
+def signalled(
+    flags: list[str], workdir: Path, signum: int, least: int = 1, wait: float = 0.0
+) -> subprocess.CompletedProcess:
+    """A run that gets the signal after `least` lines of its log; -1: as soon as it has begun."""
+    before, file = status.read(workdir), workdir / log.METRICS
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, "run", *flags, f"--workdir={workdir}")
+        while not running.done():
+            now = status.read(workdir)
+            lines = file.read_bytes().count(b"\n") if file.exists() else -1
+            if now is not None and now != before and lines >= least:
+                time.sleep(wait)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(now.pid, signum)
                 break
             time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        progress.append(process.returncode)
-    assert progress.count(-signal.SIGKILL) >= 2  # the machine may be fast, but not that fast
-    done = run("run", *flags)
+        return running.result()
+
+
+@pytest.mark.parametrize(
+    ("undisturbed", "moments"),
+    [
+        ("gan", (-1, 1, 12)),
+        pytest.param("gan", (-1, 1, 8, 15, 22), marks=pytest.mark.long),
+        pytest.param("vae", (-1, 1, 8, 15, 22), marks=pytest.mark.long),
+    ],
+    indirect=["undisturbed"],
+)
+def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
+    undisturbed: tuple[str, Path], tmp_path: Path, moments: tuple[int, ...]
+) -> None:
+    """Before the first line, before the first checkpoint, then anywhere: lines of the log's 33."""
+    name, reference = undisturbed
+    workdir, flags, chance = tmp_path / "killed", flags_of(name), random.Random(name)
+    codes = []
+    for least in moments:
+        late, wait = chance.randrange(6) * (least > 1), chance.uniform(0, 0.05)
+        codes.append(signalled(flags, workdir, signal.SIGKILL, least + late, wait).returncode)
+    assert codes.count(-signal.SIGKILL) >= 2  # the machine may be fast, but not that fast
+    done = run("run", *flags, f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     assert_same_run(reference, workdir)
 
 
+@ONE
 def test_other_data_are_refused(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
     name, reference = undisturbed
     workdir = tmp_path / "run"
@@ -143,38 +193,35 @@ def test_other_data_are_refused(undisturbed: tuple[str, Path], tmp_path: Path) -
     data = json.loads((workdir / "data.json").read_text())
     (workdir / "data.json").write_text(json.dumps(data | {"sha256": "0123456789abcdef"}))
     for door, flags in (
-        ("run", tiny(name)),
+        ("run", flags_of(name)),
         ("evaluate", []),
         ("sample", [f"--out={tmp_path}/x.png"]),
     ):
         assert_refused(run(door, *flags, f"--workdir={workdir}"), "other data", "0123456789abcdef")
 
 
+@ONE
 def test_sigterm_saves_and_exits_with_143(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
     name, reference = undisturbed
     workdir = tmp_path / "stopped"
     # Checkpoints only at the end, so that what is found came from the signal.
-    flags = [*tiny(name), f"--workdir={workdir}", "--config.every.checkpoint=600"]
-    with start("run", *flags) as process:
-        while not (workdir / "metrics.jsonl").exists() or not log.read(workdir / "metrics.jsonl"):
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
-    assert "continues" in err
+    flags = [*flags_of(name), f"--config.every.checkpoint={STEPS}"]
+    done = signalled(flags, workdir, signal.SIGTERM)
+    assert done.returncode == 143, done.stderr
+    assert "continues" in done.stderr
     with Checkpoints(workdir / "checkpoints", read_only=True) as saved:
         assert 0 < saved.latest() < STEPS
         assert saved.latest() % 10 == 0
-    assert run("run", *flags).returncode == 0
+    assert run("run", *flags, f"--workdir={workdir}").returncode == 0
     assert state_of(workdir) == state_of(reference)
     assert metrics_of(workdir) == metrics_of(reference)
 
 
+@ONE
 def test_a_finished_run_says_so_and_changes_nothing(undisturbed: tuple[str, Path]) -> None:
     name, workdir = undisturbed
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.name != "lock"}
-    done = run("run", *tiny(name), f"--workdir={workdir}")
+    done = run("run", *flags_of(name), f"--workdir={workdir}")
     assert done.returncode == 0
     assert "finished" in done.stdout
     after = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.name != "lock"}
@@ -183,12 +230,13 @@ def test_a_finished_run_says_so_and_changes_nothing(undisturbed: tuple[str, Path
     }
 
 
+@ONE
 def test_a_changed_config_is_refused_with_the_keys_that_differ(
     undisturbed: tuple[str, Path],
 ) -> None:
     name, workdir = undisturbed
     flags = [
-        *tiny(name),
+        *flags_of(name),
         "--config.batch_size=33",
         f"--config.{'encoder' if name == 'vae' else 'generator'}.dropout=0.25",
     ]
@@ -270,6 +318,14 @@ def test_a_workdir_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_locked_workdir_is_refused_with_its_holder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with lock(tmp_path / "run"):
+        done = run("run", *tiny("gan"), f"--workdir={tmp_path}/run")
+    assert_refused(done, f"pid {os.getpid()}")
+
+
+@pytest.mark.long
+def test_two_commands_do_not_train_in_one_folder(tmp_path: Path) -> None:
     flags = [*tiny("gan"), "--config.steps=1000000", f"--workdir={tmp_path}/run"]
     with start("run", *flags) as process:
         try:
@@ -291,13 +347,34 @@ def test_a_damaged_original_is_refused_and_nothing_is_prepared(tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir()] == ["originals"]
 
 
-def test_bfloat16_on_a_cpu_is_warned_of(tmp_path: Path) -> None:
+class Enough(Exception):
+    """Ends a run before anything is compiled."""
+
+
+def test_bfloat16_on_a_cpu_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def program(*_: object, **__: object) -> None:
+        raise Enough
+
+    monkeypatch.setattr(loop, "program", program)
+    for compute, times in (("float32", 0), ("bfloat16", 1)):
+        config = plan.changed(vae.get_config(), {"compute": compute})
+        with pytest.raises(Enough):
+            solo.train(runner.load(tmp_path / "run", config, None, None))
+        said = "config.compute='bfloat16' is slower than float32 on CPUs"
+        assert capsys.readouterr().err.count(said) == times
+
+
+@pytest.mark.long
+def test_bfloat16_trains_through_the_door(tmp_path: Path) -> None:
     flags = [*tiny("vae"), "--config.steps=10", f"--workdir={tmp_path}/run"]
     done = run("run", *flags, "--config.compute=bfloat16")
     assert done.returncode == 0, done.stderr
     assert "config.compute='bfloat16' is slower than float32 on CPUs" in done.stderr
 
 
+@ONE
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     undisturbed: tuple[str, Path], tmp_path: Path
 ) -> None:
@@ -313,19 +390,19 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
         data[len(data) // 2] ^= 1
         largest.write_bytes(bytes(data))
 
-    harm(600)
-    done = run("run", *tiny(name), f"--workdir={workdir}")
+    harm(300)
+    done = run("run", *flags_of(name), f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
-    assert "checkpoint 600 is damaged: " in done.stderr
-    assert "and is now 600.damaged; continuing from checkpoint 550" in done.stderr
-    assert (workdir / "checkpoints" / "600.damaged").is_dir()
+    assert "checkpoint 300 is damaged: " in done.stderr
+    assert "and is now 300.damaged; continuing from checkpoint 250" in done.stderr
+    assert (workdir / "checkpoints" / "300.damaged").is_dir()
     assert_same_run(whole, workdir)
 
     (workdir / "summary.json").unlink()
-    for step in (500, 550, 600):
+    for step in (200, 250, 300):
         harm(step)
     files = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
-    done = run("run", *tiny(name), f"--workdir={workdir}")
+    done = run("run", *flags_of(name), f"--workdir={workdir}")
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1].startswith("error: none of the checkpoints")
     own = {"lock", "status.json"}  # say that somebody tried

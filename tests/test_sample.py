@@ -25,8 +25,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name for name in ("vae", "gan", "ring")}
 
 
-@pytest.mark.parametrize("mode", ["prior", "interpolate", "traverse", *VAE_ONLY])
-@pytest.mark.parametrize("name", ["vae", "gan"])
+MODES = ("prior", "interpolate", "traverse", *VAE_ONLY)
+QUICK = {("gan", "traverse"), *(("gan", mode) for mode in VAE_ONLY)}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("vae", mode) for mode in MODES]
+    + [
+        pytest.param("gan", mode, marks=() if ("gan", mode) in QUICK else pytest.mark.long)
+        for mode in MODES
+    ],
+)
 def test_each_mode_writes_a_picture_or_says_why_not(
     runs: dict[str, Path], name: str, mode: str, tmp_path: Path
 ) -> None:

@@ -3,11 +3,14 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import made_up
 import pytest
 from small import config, opened, trained
 
 from latentgen import to_wandb
 from latentgen.errors import BadInput
+from latentgen.launchers import folder
+from latentgen.launchers.folder import Sweep
 from latentgen.training.log import read
 
 
@@ -34,9 +37,8 @@ class Recorder:
         return run
 
 
-def test_each_member_is_one_run_with_its_own_figures(tmp_path: Path) -> None:
-    sweep = opened(tmp_path / "sweep", [{"config.seed": seed} for seed in range(2)], config())
-    trained(sweep)
+def shown(sweep: Sweep, last: int) -> Recorder:
+    """What W&B is told of a sweep: one run of theirs for each of ours, with its own figures."""
     recorder = Recorder()
     for run in to_wandb.found(sweep.folder):
         to_wandb.show(recorder, run, sweep.folder, "games", online=False)
@@ -45,12 +47,36 @@ def test_each_member_is_one_run_with_its_own_figures(tmp_path: Path) -> None:
     assert {run.said["mode"] for run in recorder.runs} == {"offline"}
     for run, member in zip(recorder.runs, sweep.members, strict=True):
         assert run.said["config"] == member.config
-        assert [step for step, _ in run.lines] == [0, 10, 20, 30, 40]  # rising
+        steps = [step for step, _ in run.lines]
+        assert steps == sorted(set(steps))
         for line in read(sweep.place(member.run) / "metrics.jsonl"):
-            values = dict(run.lines)[line["step"]]
-            assert values[f"{line['split']}/cost"] == line["cost"]
-        assert run.lines[-1][1]["samples"].endswith("step_00000040.png")
+            values, split = dict(run.lines)[line["step"]], line["split"]
+            for name in line.keys() - {"step", "split", "seconds"}:
+                assert values[f"{split}/{name}"] == line[name]
+        assert run.lines[-1][1]["samples"].endswith(f"step_{last:08d}.png")
         assert run.summary == {"done": True}
+    return recorder
+
+
+def test_each_member_is_one_run_with_its_own_figures(tmp_path: Path) -> None:
+    members = made_up.learning_rates({0.001: [1.0, 2.0]})
+    for member in members:
+        config = made_up.CONFIG | {"seed": member["seed"]}
+        member["config"] = config | {"generator_optimizer": {"lr": 0.001}}
+    made_up.sweep(tmp_path / "sweep", members)
+    recorder = shown(folder.load(tmp_path / "sweep"), 1000)
+    for run in recorder.runs:
+        assert [step for step, _ in run.lines] == list(range(0, 1001, 50))
+    losses = [dict(run.lines)[1000]["validation/loss"] for run in recorder.runs]
+    assert losses == [1.0, 2.0]
+
+
+@pytest.mark.long
+def test_a_sweep_that_was_trained_is_shown_whole(tmp_path: Path) -> None:
+    sweep = opened(tmp_path / "sweep", [{"config.seed": seed} for seed in range(2)], config())
+    trained(sweep)
+    for run in shown(sweep, 40).runs:
+        assert [step for step, _ in run.lines] == [0, 10, 20, 30, 40]
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def compute(settings, seed):
 
 def of_code(train, test, q, settings, key):
     """The mean over images of each estimate less the exact value."""
-    method = linear_vae(q)
+    method = linear_vae(q, shape=train.shape[1:])
     params = jax.jit(solution, static_argnums=(1, 2))(train, q, FLOOR)
     wrong = state_of(with_wrong_encoder(params))
     exact = exact_log_likelihood(params, test)

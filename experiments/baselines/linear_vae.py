@@ -53,7 +53,7 @@ def compute(settings, seed):
 def of_code(x, q, seed):
     """The bound's largest distance from log p(x), and the mean log p(x)."""
     params = jax.jit(solution, static_argnums=(1, 2))(jnp.asarray(x), q, FLOOR)
-    state, terms = state_of(params), jax.jit(linear_vae(q).terms)
+    state, terms = state_of(params), jax.jit(linear_vae(q, shape=x.shape[1:]).terms)
     exact_of = jax.jit(exact_log_likelihood)
     off, all_exact = [], []
     for start in range(0, len(x), AT_ONCE):

@@ -40,15 +40,17 @@ FLOOR = 1e-3
 CHUNK = 100
 
 
-def linear_vae(q: int, closed_kl: bool = False) -> Method:
+def linear_vae(
+    q: int, closed_kl: bool = False, shape: tuple[int, int, int] = (28, 28, 1)
+) -> Method:
     """784 -> q -> 784 without hidden layers; with a sampled KL one sample may be exact."""
     encoder = mlp.encoder((), outputs=2 * q, dtype=jnp.float64)
-    decoder = mlp.decoder((28, 28, 1), (), dtype=jnp.float64)
+    decoder = mlp.decoder(shape, (), dtype=jnp.float64)
     likelihood = likelihoods.normal_learned(0.3, FLOOR)
     prior, posterior = priors.fixed(priors.normal(q)), posteriors.diagonal(q)
     model = Model(encoder, decoder, prior, posterior, likelihood, q, q)
     objective = Objective(1, BOUNDS["elbo"](1, 1, 0.0), ESTIMATORS["pathwise"], closed_kl)
-    return vae(model, objective, kl_warmup(1.0, 0), optax.sgd(0.0), (28, 28, 1))
+    return vae(model, objective, kl_warmup(1.0, 0), optax.sgd(0.0), shape)
 
 
 def state_of(params: Params) -> State:

@@ -3,14 +3,17 @@
 import copy
 import json
 import shutil
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import doors
 import pytest
+from ml_collections import ConfigDict
 
 from latentgen import build, reproduce
 from latentgen.errors import BadInput
-from latentgen.ledger import books, running, spent, table
+from latentgen.ledger import books, measuring, running, spent, table
 from latentgen.ledger.accounts import claims, complaints
 from latentgen.ledger.types import BUDGETS, Baseline, Exact, Recipe
 
@@ -50,14 +53,39 @@ def test_a_claim_says_on_what_data_and_split_it_is_comparable(name: str) -> None
             assert claim.protocol[f"{measure}.split"] == "test"
 
 
-@pytest.mark.parametrize("name", [n for n, b in BASELINES.items() if isinstance(b.recipe, Exact)])
-def test_exact_rows_hold_in_their_smoke_form(name: str) -> None:
+COMPUTED = [name for name, found in BASELINES.items() if isinstance(found.recipe, Exact)]
+OF_DATA = ("estimates", "linear_vae")
+
+
+def assert_held(name: str, **changes: object) -> None:
+    """What the smoke form computes lies in the margins of the claims."""
     found = BASELINES[name]
-    computed = found.recipe.compute(found.recipe.settings("smoke"), 0)
+    computed = found.recipe.compute(found.recipe.settings("smoke") | changes, 0)
     held = {claim.of: claim.margin for claim in found.claims if claim.of in computed}
     assert held
     for of, (low, high) in held.items():
         assert low < computed[of] < high, of
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_exact_rows_hold_in_their_smoke_form(name: str) -> None:
+    """They hold of any data: here of the embedded digits."""
+    assert_held(name, **{"data": "digits"} if name in OF_DATA else {})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", OF_DATA)
+@pytest.mark.usefixtures("fashion_mnist")
+def test_exact_rows_hold_of_fashion_mnist(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert_held(name)
+
+
+def test_the_rows_that_need_data_are_known() -> None:
+    smoke = {name: BASELINES[name].recipe.settings("smoke") for name in COMPUTED}
+    assert {name for name, settings in smoke.items() if "data" in settings} == set(OF_DATA)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -238,8 +266,21 @@ def test_what_is_no_result_is_named_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_an_exact_row_comes_back(tmp_path: Path, exact: tuple[Baseline, dict]) -> None:
+def as_kept(settings: dict, seed: int) -> dict[str, float]:
+    """What the Dirac-GAN's row computed when it was kept."""
+    return {of: each[str(seed)] for of, each in RESULTS["dirac_gan"]["measured"].items()}
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [as_kept, pytest.param(BASELINES["dirac_gan"].recipe.compute, marks=pytest.mark.long)],
+    ids=["as kept", "computed"],
+)
+def test_an_exact_row_comes_back(
+    tmp_path: Path, exact: tuple[Baseline, dict], compute: Callable[[dict, int], dict]
+) -> None:
     found, kept = exact
+    found = found._replace(recipe=found.recipe._replace(compute=compute))
     again = running.result(
         "dirac_gan", found, kept["budget"], len(kept["seeds"]), tmp_path, running.How()
     )
@@ -252,6 +293,52 @@ def test_an_exact_row_comes_back(tmp_path: Path, exact: tuple[Baseline, dict]) -
         assert new["values"] == pytest.approx(old["values"], abs=1e-12)
 
 
+def small() -> Baseline:
+    """PacGAN's row on the ring with one arm and small networks."""
+    found = BASELINES["pacgan_ring"]
+
+    def config(budget: str) -> ConfigDict:
+        made = found.recipe.config(budget)
+        made.generator.hidden = made.discriminator.hidden = (8,)
+        return made
+
+    recipe = found.recipe._replace(config=config, arms={"gan": found.recipe.arms["gan"]})
+    claims = [claim for claim in found.claims if claim.of.startswith("gan:")]
+    return found._replace(recipe=recipe, claims=tuple(c for c in claims if " - " not in c.of))
+
+
+def test_a_trained_row_is_trained_and_measured_once_and_says_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = []
+
+    def exit_code(command: Sequence[str], stopped: object) -> int:
+        python, module, door, *flags = command
+        assert (python, module, door) == (sys.executable, "-m", "latentgen.evaluate")
+        measured.append(flags)
+        return doors.run("evaluate", *flags).returncode
+
+    def result() -> dict:
+        how = running.How(engine="vmap")
+        return running.result("pacgan_ring", small(), "smoke", 1, tmp_path, how)
+
+    monkeypatch.setattr(measuring, "_exit_code", exit_code)
+    first = result()
+    assert "1 runs, 1 to train: vmap" in capsys.readouterr().err
+    assert (first["not_done"], first["waiting"], len(measured)) == ([], 0, 1)
+    assert 0 <= first["measured"]["gan:modes/captured"]["0"] <= 8
+    cost = (tmp_path / spent.SPENT).read_text()
+    assert len(cost.splitlines()) == 2  # trained, then measured
+    assert all(result()[key] == first[key] for key in ("measured", "protocol", "claims"))
+    assert (len(measured), (tmp_path / spent.SPENT).read_text()) == (1, cost)
+    reproduce.tell(small(), first)
+    said = capsys.readouterr().out
+    assert "gan:modes/captured" in said
+    assert "a smoke run says nothing of it" in said
+    assert "reproduced" not in said
+
+
+@pytest.mark.long
 def test_a_trained_row_runs_through_the_door_and_says_no_verdict(tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in (FOLDER / books.RESULTS).iterdir()}
     flags = ["pacgan_ring", "--budget=smoke", f"--workdir={tmp_path}", "--engine=vmap"]

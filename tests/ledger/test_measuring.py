@@ -1,5 +1,6 @@
 """What counts as measured: the recipe's own evaluations, of runs that ended well."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,8 @@ def sweep(tmp_path: Path) -> Sweep:
 
 def evaluated(place: Path, captured: Any, flags: str = "--samples=2500", **protocol: Any) -> None:
     """Adds what an evaluation would."""
-    command = (
-        f"python -m latentgen.evaluate --workdir={place} --metrics=modes {flags} --data_dir=/data"
-    )
+    words = [f"--workdir={place}", "--metrics=modes", *flags.split(), "--data_dir=/data"]
+    command = shlex.join(["python", "-m", "latentgen.evaluate", *words])
     line = {
         "metric": "modes",
         "command": command,

@@ -20,11 +20,11 @@ def test_updates_are_those_of_summed_gradients_with_a_rate_of_its_own_for_the_st
         "decoder": {"MLP_1": {"w": leaf()}},
     }
     tx = optimizer(Section("config.optimizer", vae.uivi().optimizer.to_dict()), STEPS)
-    state = tx.init(params)
+    state, update = tx.init(params), jax.jit(tx.update)
     means = [jax.tree.map(lambda a: rng.normal(size=a.shape) / 50, params) for _ in range(4)]
     second = dict.fromkeys(("mean", "std", "decoder"), 0.0)
     for mean in means:
-        updates, state = tx.update(jax.tree.map(jnp.float32, mean), state, params)
+        updates, state = update(jax.tree.map(np.float32, mean), state, params)
         for name, rate, pick in (
             ("mean", 1e-3, lambda tree: tree["encoder"]["MLP_0"]["w"]),
             ("std", 2e-4, lambda tree: tree["encoder"]["MLP_1"]["w"]),
@@ -45,7 +45,7 @@ def test_the_rate_falls_by_a_tenth_every_15000_steps() -> None:
 
 def test_weights_and_biases_begin_with_the_variance_of_their_layer() -> None:
     net = mlp.decoder((28, 28, 1), (200, 300), init="wide_end")
-    params, _ = net.init(jax.random.key(0), jnp.zeros((1, 10)))
+    params, _ = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 10)))
     leaves = {leaf.shape: leaf for leaf in jax.tree.leaves(params)}
     assert len(leaves) == 6
     for fan_in, fan_out, std in ((10, 200, 200**-0.5), (200, 300, 300**-0.5), (300, 784, 1.0)):

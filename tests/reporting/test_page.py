@@ -5,6 +5,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import doors
 import made_up
@@ -18,6 +20,8 @@ from selenium.webdriver.common.keys import Keys
 from latentgen.ledger import books, running
 from latentgen.reporting import folders, ledger, opened, page, scores
 from latentgen.training import pictures
+
+pytestmark = pytest.mark.long  # browsers
 
 FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars")
 LOGS = {"browser": "ALL", "performance": "ALL"}
@@ -136,7 +140,7 @@ def test_a_page_makes_no_request_and_no_error(
 def test_the_browser_refuses_what_the_page_does_not_bring(
     browser: webdriver.Chrome, pages: dict[str, str], tmp_path: Path
 ) -> None:
-    text = Path(pages["run"].removeprefix("file://")).read_text()
+    text = Path(url2pathname(urlsplit(pages["run"]).path)).read_text()
     evil = "<script>document.title = 'stolen'</script><img src='https://localhost:1/x'></body>"
     file = tmp_path / "evil.html"
     file.write_text(text.replace("</body>", evil))

@@ -20,10 +20,16 @@ from latentgen.reporting.opened import Opened
 from latentgen.training import pictures
 
 
-def written(path: Path, metric: str | None = None, looked_at: tuple[Opened, ...] = ()) -> str:
+def written(
+    path: Path,
+    metric: str | None = None,
+    looked_at: tuple[Opened, ...] = (),
+    limit: int | None = None,
+) -> str:
     folder = folders.open_folder(path)
     chosen = scores.choose_metric(folder.members, metric)
-    return page.page(folder, looked_at, chosen, True, metric is not None, "the command")
+    given = metric is not None
+    return page.page(folder, looked_at, chosen, True, given, "the command", limit)
 
 
 def test_a_run_page_holds_what_it_is_about(tmp_path: Path) -> None:
@@ -115,6 +121,20 @@ def test_a_run_of_many_large_pictures_stays_below_2_mb_and_says_so(tmp_path: Pat
     assert "Curves are thinned to at most 300 points each." in text
 
 
+def test_a_sweep_stays_below_its_limit_and_says_so(tmp_path: Path) -> None:
+    losses = {0.001 * (i + 1): [1.0 + i, 2.0 + i] for i in range(30)}
+    more = {"steps": (0, 500, 1000), "picture": noise(), "terms": ("cost",)}
+    sweep = made_up.sweep(tmp_path / "s", made_up.learning_rates(losses), **more)
+    text = written(sweep, limit=600_000)
+    assert 200_000 < len(text.encode()) <= 600_000
+    assert re.search(r"\d+ of 180 pictures shown", text)
+    assert re.search(r"\d+ series of pictures are left out", text)
+    shown = json.loads(Reader(text).scripts["pictures"])["series"]
+    assert {each["steps"][0] for each in shown} == {0}
+    assert {each["steps"][-1] for each in shown} == {1000}
+
+
+@pytest.mark.long
 def test_a_sweep_of_100_runs_stays_below_5_mb_and_says_so(tmp_path: Path) -> None:
     losses = {0.001 * (i + 1): [1.0 + i + j for j in range(5)] for i in range(20)}
     more = {"steps": tuple(range(0, 1001, 50)), "picture": noise(), "each": 2}
