@@ -230,8 +230,18 @@ def _largest_size(config: Mapping[str, Any]) -> str:
 
 
 def _check_classes(classes: int, dataset: sources.DataSet) -> None:
-    found = max(int(examples.label.max()) for examples in dataset.splits.values()) + 1
-    if classes and found > classes:
+    if not classes:
+        return
+    every = [examples.label for examples in dataset.splits.values()]
+    found = max(int(label.max()) for label in every) + 1
+    unknown = sum(int((label < 0).sum()) for label in every)
+    if found <= 1 or unknown:
+        has = "none" if found <= 1 else f"{unknown:,} without one"
+        raise BadInput(
+            f"config.method.classes={classes} needs a label with each example; {dataset.name} has "
+            f"{has}; config.method.classes=0 looks at no labels."
+        )
+    if found > classes:
         raise BadInput(
             f"config.method.classes={classes} must be at least {found}, the classes of "
             f"{dataset.name}, or 0 for none."
