@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import runpy
 import sys
 import traceback
@@ -200,6 +201,8 @@ def parsed(
     except flags.Error as error:
         raise BadInput(next(iter(str(error).splitlines()), type(error).__name__)) from None
     except (Exception, SystemExit) as error:  # of ml_collections' parsers, or of a config's file
+        if isinstance(error, SystemExit) and _raised_in(error) == app.__file__:
+            sys.exit(0)  # absl has printed the help that was asked for, and calls that a failure
         said = [shortened(word) for word in argv[1:] if word.startswith(("--config.", "-config."))]
         raise BadInput(
             f"{' '.join(said or argv[1:])} cannot be parsed ({type(error).__name__}: {error})."
@@ -212,6 +215,11 @@ def parsed(
     if "config" in values and values["config"].value is not None:
         _check_config(values["config"].value.to_dict())
     return rest
+
+
+def _raised_in(error: BaseException) -> str:
+    """The file whose code raised an exception."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename
 
 
 def _is_text(word: str) -> bool:
@@ -255,7 +263,9 @@ def check_config(argv: list[str]) -> None:
     names = [value for word, value in pairwise([*argv[1:], ""]) if word in ("--config", "-config")]
     names += [w.partition("=")[2] for w in argv[1:] if w.startswith(("--config=", "-config="))]
     if not names or not names[-1]:
-        raise BadInput("--config is missing: name a file such as experiments/vae.py.")
+        files = [word for word in argv[1:] if re.match(r"[^-].*\.py(:|$)", word)]
+        hint = f"write --config={files[0]}" if files else "name a file such as experiments/vae.py"
+        raise BadInput(f"--config is missing: {hint}.")
     keys = workdir.flatten(_load(names[-1]))
     sections = {key.rpartition(".")[0] for key in keys}
     for word in argv[1:]:
