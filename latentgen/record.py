@@ -1,9 +1,11 @@
 """What a run writes into its folder while it trains: status, log, pictures, checkpoints."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from latentgen.core.keys import stream
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
-from latentgen.errors import BadInput, passes
+from latentgen.errors import BadInput, passes, printable
 from latentgen.runner import (
     COLLAPSED,
     PAIRS,
@@ -52,6 +54,8 @@ class Record:
             stack.enter_context(workdir.lock(run.folder))
             workdir.sign(run.folder, run.config, identity(run))
             self._heart = status.Heart(run.folder)
+            if (before := self._heart.before) and before.status == status.RUNNING:
+                print(_lost(run.folder, before), file=sys.stderr)
             try:
                 saved = Checkpoints(run.folder / workdir.CHECKPOINTS)
             except Exception as error:
@@ -165,6 +169,16 @@ class Record:
         self._ended = False  # until it has its figures it may still fail
         workdir.write_json(self.run.folder / SUMMARY, summary(self.run, self.seconds) | more)
         self._ended = True
+
+
+def _lost(folder: Path, before: status.Status) -> str:
+    """What there is to say of an attempt that did not end by itself."""
+    since = time.time() - before.beat
+    ago = f"{since:.0f} s before now" if 0 <= since < math.inf else "unknown"
+    return printable(
+        f"{folder}: attempt {before.attempts} did not end by itself: {status.LOST} "
+        f"(pid {before.pid} on {before.host}; last sign of life: {ago})"
+    )
 
 
 def _verdict(error: BaseException | None) -> tuple[str, str | None]:

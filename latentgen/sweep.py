@@ -11,12 +11,12 @@ seeds last. The same command again continues: only runs that have not ended are 
 | slurm | an array of jobs; the launcher does not wait |
 | auto | local where there are several devices, else vmap or one by one, whichever is faster |
 
-Exit codes are those of `latentgen.run`, and 6 where a run failed or diverged.
+Exit codes are those of `latentgen.run`, and 6 where a run failed, diverged or was killed.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -79,8 +79,18 @@ def main() -> None:
                 (vmap if name == "vmap" else local).train(sweep, todo, options, stopped)
         finally:
             results.write(sweep)
-    if tell(sweep):
+    if unended(tell(sweep), name):
         sys.exit(door.EXIT_MEMBERS)
+
+
+def unended(counts: Mapping[str, int], engine: str) -> int:
+    """How many runs did not come to their end though the launcher waited for them.
+
+    Args:
+        counts: status -> runs.
+    """
+    lost = RETRY if engine == "slurm" else (*RETRY, status.PREEMPTED)
+    return sum(counts[word] for word in lost)
 
 
 def _command() -> str:
@@ -158,8 +168,8 @@ def preview(place: Path, members: Sequence[Member], engine: str) -> None:
         print(f"  {FLAGS.jobs or found.number} at once on {found.number} x {found.platform}")
 
 
-def tell(sweep: Sweep) -> int:
-    """Writes the tables, prints where the runs stand; returns how many failed or diverged.
+def tell(sweep: Sweep) -> Counter[str]:
+    """Writes the tables, prints where the runs stand; returns how many stand where.
 
     Where the tables cannot be written it says so last.
     """
@@ -177,7 +187,7 @@ def tell(sweep: Sweep) -> int:
     if unwritten is not None:
         raise unwritten
     print(f"figures: {sweep.folder / results.RESULTS}, {sweep.folder / results.SETTINGS}")
-    return sum(counts[word] for word in RETRY)
+    return counts
 
 
 def parse(argv: list[str]) -> None:

@@ -177,7 +177,7 @@ def standing(place: Path) -> Standing:
     if found is None:
         return Standing(status.PENDING, None)
     if found.status == status.RUNNING and not _alive(place, found):
-        return Standing(status.PREEMPTED, "killed: it gives no sign of life")
+        return Standing(status.PREEMPTED, status.LOST)
     return Standing(found.status, found.reason)
 
 

@@ -145,10 +145,9 @@ class Queue:
 
     def _judge(self, member: Member, code: int) -> None:
         place = self._sweep.place(member.run)
-        now = standing(place)
-        if code and now.status != status.PREEMPTED:
+        if code:
             status.blame(place, code, place / folder.LOG)
-            now = standing(place)
+        now = standing(place)
         again = self._tries.get(member.run, 0) < self._options.retries
         if code and code not in HOPELESS and again:
             self._tries[member.run] = self._tries.get(member.run, 0) + 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput
-from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP, is_name
+from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP, is_name, standing
 from latentgen.launchers.results import RESULTS
 from latentgen.measures.results import EVALUATIONS
 from latentgen.runner import COLLAPSED, SUMMARY
@@ -181,6 +181,8 @@ def _status(
         counts = section(section(diverged.get("tensors")).get(str(diverged.get("tensor"))))
         some = f" ({counts.get('not_finite')} of {counts.get('values')} values)" if counts else ""
         reason = f"{diverged.get('tensor')} is not finite{some} at step {diverged.get('step')}"
+    if status == "running" and (now := standing(path)).status == "preempted":
+        status, reason = now
     if status == "running" and not reason and word.get("beat"):
         reason = f"last sign of life {word['beat']} from {word.get('host')}"
     return status, None if reason is None else str(reason)
