@@ -492,7 +492,7 @@ def _decode(
         zero_or_one=folder.parent.name == "binarized_mnist",
     )
     skip = {"image": tfds.decode.SkipDecoding()} if rows.encoded else None
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for s in filter(paths.__contains__, SPLITS):
         source = builder.as_data_source(s, decoders=skip)
         if len(source) * math.prod(shape) <= LAZY_ABOVE:

@@ -117,7 +117,7 @@ class Queue:
                 free.insert(0, slot)
                 continue
             workdir.prepare(place)
-            with open(place / folder.LOG, "ab") as log:
+            with workdir.opened(place / folder.LOG, "ab") as log:
                 process = subprocess.Popen(
                     command(self._sweep, member.run, self._options),
                     cwd=self._source,

@@ -193,7 +193,8 @@ def _submissions(folder: Path) -> dict[str, _Submission]:
     """name -> what submissions.jsonl says of it. A torn last line says nothing."""
     found: dict[str, _Submission] = {}
     path = folder / SUBMISSIONS
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+    text = workdir.read_text(path) if path.exists() else ""
+    for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
             break
         record = json.loads(line)
@@ -214,7 +215,7 @@ def _record(folder: Path, event: str, name: str, **what: Any) -> None:
 @contextlib.contextmanager
 def _turn(folder: Path) -> Iterator[None]:
     """One launcher at a time; the others wait."""
-    with open(folder / "submit.lock", "a") as file:
+    with workdir.opened(folder / "submit.lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -232,7 +232,7 @@ def _results(path: Path, notes: list[str]) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        with open(path, newline="", errors="replace") as file:
+        with workdir.opened(path, "r", newline="", errors="replace") as file:
             rows = list(csv.DictReader(file))
     except (csv.Error, OSError) as error:
         notes.append(f"{path.name} cannot be read: {error}.")
@@ -267,7 +267,7 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 def pictures(path: Path) -> dict[int, Path]:
     """The pictures that a folder such as `samples` holds, by step, the newest last."""
-    if not path.is_dir():
+    if not path.is_dir() or path.is_symlink():
         return {}
     found = {int(m[1]): p for p in path.iterdir() if (m := _STEP.fullmatch(p.name))}
     return dict(sorted(found.items()))

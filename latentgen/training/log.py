@@ -88,7 +88,7 @@ class Log:
         file = self._folder / METRICS
         kept = []
         if resume_step and file.exists():
-            lines = file.read_text(errors="replace").split("\n")[:-1]
+            lines = workdir.read_text(file, "replace", math.inf).split("\n")[:-1]
             steps = [line["step"] for line in figures(file)]
             kept = [line + "\n" for line, n in zip(lines, steps, strict=True) if n <= resume_step]
         workdir.write_bytes(file, "".join(kept).encode())
@@ -156,7 +156,8 @@ class _Appended:
 
     def __init__(self, path: Path):
         self._path = path
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+        self._open = contextlib.ExitStack()
+        self._file = self._open.enter_context(workdir.opened(path, "ab", buffering=0))
 
     def write(self, piece: bytes) -> None:
         """Adds all of a piece; none of it where that fails and the file can still be cut."""
@@ -177,7 +178,7 @@ class _Appended:
     def close(self) -> None:
         """The same, and ends it."""
         if not self._file.closed:
-            with self._file:
+            with self._open:
                 self.flush()
 
 

@@ -12,6 +12,7 @@ from latentgen.errors import BadInput
 from latentgen.training import workdir
 
 STATUS = "status.json"
+TAIL = 100_000  # bytes of a log in which its last line is looked for
 BEAT = 15.0  # seconds between two signs of life
 
 RUNNING, DONE, DIVERGED, FAILED = "running", "done", "diverged", "failed"
@@ -89,7 +90,9 @@ LOST = "its process was killed before it could say why, as where memory runs out
 
 def _last_line(log: Path) -> str:
     try:
-        lines = log.read_text(errors="replace").strip().splitlines()
+        with workdir.opened(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
     return lines[-1][:300] if lines else ""
