@@ -45,6 +45,7 @@ class Record:
         self._pictures: list[hooks.Call] = []
         self._before, self._began = 0.0, time.perf_counter()
         self._log: Log | None = None
+        self._said: Any = None  # what the checkpoint that the run goes on from knows of its log
         self._ended = False
 
     def __enter__(self) -> "Record":
@@ -127,6 +128,7 @@ class Record:
         if not isinstance(seconds, int | float):
             raise Damaged(f"checkpoint {step} is damaged: it does not say how long it took")
         self._before, self._began = seconds, time.perf_counter()
+        self._said = meta.get("log")
         return step, state
 
     def open(self, first: int, say: Callable[[str], None]) -> None:
@@ -134,7 +136,9 @@ class Record:
         run, every = self.run, self.run.experiment.every
         if self._log is not None:  # of the steps that diverged, and that are left out now
             self._log.close()
-        self._log = log = Log(run.folder, first)
+        self._log = log = Log(run.folder, first, self._said if first else None)
+        for each in log.lost:
+            say(f"warning: {each}")
         _forget_collapse(run, first)
         self._pictures = _pictures(run, log, say)
         seconds = lambda: self.seconds  # noqa: E731
@@ -167,7 +171,9 @@ class Record:
         """
         self.end(status.DONE)
         self._ended = False  # until it has its figures it may still fail
-        workdir.write_json(self.run.folder / SUMMARY, summary(self.run, self.seconds) | more)
+        lost = {"log_lost": self._log.lost} if self._log is not None and self._log.lost else {}
+        found = summary(self.run, self.seconds) | lost | more
+        workdir.write_json(self.run.folder / SUMMARY, found)
         self._ended = True
 
 

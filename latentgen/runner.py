@@ -259,7 +259,25 @@ def finished(folder: Path, config: Mapping[str, Any]) -> bool:
         return False
     if (record := evidence.diverged(folder)) is not None:
         raise loop.Diverged(record["first"], record["last"], evidence.said(folder, record))
-    return (folder / SUMMARY).exists()
+    if not (folder / SUMMARY).exists():
+        return False
+    found = summary(folder)
+    if found is None or found["steps"] != config.get("steps"):
+        print(
+            f"{folder / SUMMARY} is not what a run writes at its end: it is written anew.",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
+def summary(folder: Path) -> dict[str, Any] | None:
+    """The final figures of the folder's run; None where it has none that a run has written."""
+    try:
+        found = workdir.read_json(folder / SUMMARY)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and type(found.get("steps")) is int else None
 
 
 def collapsed(folder: Path) -> int | None:

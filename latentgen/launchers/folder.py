@@ -172,7 +172,7 @@ def held(folder: Path) -> Iterator[None]:
 def standing(place: Path) -> Standing:
     """Where the member with this folder stands."""
     found = status.read(place)
-    if (place / runner.SUMMARY).exists():
+    if runner.summary(place) is not None:
         return Standing(status.DONE, None)
     if found is None:
         return Standing(status.PENDING, None)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from latentgen import runner
 from latentgen.errors import BadInput, choose, positive
 from latentgen.launchers import commands, local
 from latentgen.launchers.folder import Sweep, snapshot
@@ -133,7 +134,7 @@ def submit(
         _settle(folder)
         taken = queued(folder)
         missing = [run for run in dict.fromkeys(runs) if run not in taken]
-        missing = [r for r in missing if not (folder / "runs" / r / "summary.json").exists()]
+        missing = [r for r in missing if runner.summary(folder / "runs" / r) is None]
         size = _largest_array() if missing else 1
         submitted: list[tuple[str, str]] = []
         after = None

@@ -143,6 +143,6 @@ def checkpoint(checkpoints: Checkpoints, log: Log, seconds: Callable[[], float])
 
     def call(step: int, state: PyTree) -> None:
         log.flush()
-        checkpoints.save(step, state, {"seconds": seconds()})
+        checkpoints.save(step, state, {"seconds": seconds(), "log": log.stands})
 
     return call
