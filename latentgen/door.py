@@ -8,6 +8,7 @@ import re
 import runpy
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from latentgen import runner, signals, streams
+from latentgen import runner, signals, starting, streams
 from latentgen.config import plain
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput, nearest, shortened, written
@@ -31,6 +32,7 @@ from latentgen.training.watchdog import leave
 FLAGS = flags.FLAGS
 EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED, EXIT_MEMBERS = 2, 3, 4, 5, 6
 LONGEST = 2_000  # characters of a mistake's line
+BACKENDS = os.path.join("jax", "_src", "xla_bridge.py")  # where JAX looks for devices
 ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXIT_IO}
 
 
@@ -106,6 +108,7 @@ def run(
     """
 
     def guarded(argv: Sequence[str]) -> None:
+        starting.done()
         with _mistakes_told():
             _take_word(argv[1:], word)
             pin_numbers()
@@ -158,17 +161,20 @@ def _mistakes_told() -> Iterator[None]:
         if distributed.first():
             print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
         sys.exit(128 + stop.signum)
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if (line := _not_here(error)) is None:
             raise
         _refuse(line)
 
 
-def _not_here(error: RuntimeError | MemoryError) -> str | None:
+def _not_here(error: Exception) -> str | None:
     """What was asked of a machine that does not have it; None where something else is wrong."""
     said = next(iter(str(error).splitlines()), "")
-    if "Unable to initialize backend" in said:
-        return f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}: {said}."
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if "Unable to initialize backend" in said or any(f.endswith(BACKENDS) for f in files):
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        why = said or f"this installation of JAX has no such backend ({type(error).__name__})"
+        return f"JAX_PLATFORMS={asked!r}: {why}; JAX_PLATFORMS=cpu computes on the CPU."
     if isinstance(error, MemoryError) or said.startswith("RESOURCE_EXHAUSTED"):
         return f"the machine's memory is too small for this: {said or 'no more can be had'}."
     return None
@@ -194,6 +200,7 @@ def parsed(
     for word in argv:
         if not _is_text(word):
             raise BadInput(f"{word!r} is not text in this locale's encoding.")
+    _show_warnings()
     if parse is not None:
         parse(argv)
     try:
@@ -215,6 +222,17 @@ def parsed(
     if "config" in values and values["config"].value is not None:
         _check_config(values["config"].value.to_dict())
     return rest
+
+
+def _show_warnings() -> None:
+    """Has warnings shown where they would be raised (PYTHONWARNINGS=error, -W error).
+
+    They are those of libraries, some of which warn wherever they are used, and would end the
+    command in the middle of its work.
+    """
+    if any(option.startswith("e") for option in sys.warnoptions):
+        print("Warnings are shown here, and raise nothing.", file=sys.stderr)
+        warnings.simplefilter("default")
 
 
 def _raised_in(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from latentgen.runner import (
 )
 from latentgen.training import evidence, hooks, loop, provenance, status, workdir
 from latentgen.training.checkpoint import Checkpoints, Damaged
+from latentgen.training.compilation import settings
 from latentgen.training.distributed import PeerLost
 from latentgen.training.log import METRICS, Log, figures
 from latentgen.training.pictures import pairs
@@ -45,6 +46,7 @@ class Record:
         self._pictures: list[hooks.Call] = []
         self._before, self._began = 0.0, time.perf_counter()
         self._log: Log | None = None
+        self._settings = _settings(0, None)
         self._said: Any = None  # what the checkpoint that the run goes on from knows of its log
         self._ended = False
 
@@ -129,6 +131,7 @@ class Record:
             raise Damaged(f"checkpoint {step} is damaged: it does not say how long it took")
         self._before, self._began = seconds, time.perf_counter()
         self._said = meta.get("log")
+        self._settings = _settings(step, meta.get("settings"))
         return step, state
 
     def open(self, first: int, say: Callable[[str], None]) -> None:
@@ -149,7 +152,8 @@ class Record:
                 hooks.split_terms(terms, preprocess, split, run.key), log, seconds
             )
             self.hooks.append(loop.Hook(every.validate, validate, name="validation"))
-        save = hooks.checkpoint(self.checkpoints, log, seconds)
+        meta = lambda: {"seconds": self.seconds, "settings": self._settings}  # noqa: E731
+        save = hooks.checkpoint(self.checkpoints, log, meta)
         self.hooks.append(loop.Hook(every.checkpoint, save, on_signal=True, name="checkpoint"))
 
     def look(self, state: PyTree) -> None:
@@ -172,6 +176,7 @@ class Record:
         self.end(status.DONE)
         self._ended = False  # until it has its figures it may still fail
         lost = {"log_lost": self._log.lost} if self._log is not None and self._log.lost else {}
+        more = more | ({"settings": self._settings} if len(self._settings) > 1 else {})
         found = summary(self.run, self.seconds) | lost | more
         workdir.write_json(self.run.folder / SUMMARY, found)
         self._ended = True
@@ -185,6 +190,30 @@ def _lost(folder: Path, before: status.Status) -> str:
         f"{folder}: attempt {before.attempts} did not end by itself: {status.LOST} "
         f"(pid {before.pid} on {before.host}; last sign of life: {ago})"
     )
+
+
+def _settings(step: int, before: Any) -> list[list[Any]]:
+    """[step, JAX's settings from there on], ...: told where they are no longer the same.
+
+    Args:
+        before: the same, as a checkpoint has it; a release before has none.
+    """
+    now: list[Any] = [step, settings()]
+    try:
+        known: list[list[Any]] = [[int(at), dict(found)] for at, found in before or []]
+    except (TypeError, ValueError):
+        known = []
+    if not known:
+        return [now]
+    if known[-1][1] == now[1]:
+        return known
+    changed = "; ".join(workdir.differences(known[-1][1], now[1]))
+    print(
+        f"warning: from step {step} on other settings of JAX or XLA may give other numbers than "
+        f"this run had until then: {printable(changed)}",
+        file=sys.stderr,
+    )
+    return [*known, now]
 
 
 def _verdict(error: BaseException | None) -> tuple[str, str | None]:
