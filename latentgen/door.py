@@ -136,7 +136,11 @@ def run(
             logging.set_verbosity(logging.WARNING)
         return rest
 
-    app.run(interruptible, flags_parser=parse_flags)
+    try:
+        app.run(interruptible, flags_parser=parse_flags)
+    except SystemExit as end:
+        starting.ends(end.code)
+        raise
 
 
 @contextlib.contextmanager

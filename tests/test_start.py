@@ -1,6 +1,7 @@
 """What keeps a command from starting is told in a line, with exit code 2."""
 
 import resource
+import signal
 import subprocess
 import sys
 import warnings
@@ -9,7 +10,7 @@ import doors
 import jax
 import pytest
 
-from latentgen import door, starting
+from latentgen import door, signals, starting
 
 
 def ended(code: str, **env: str) -> subprocess.CompletedProcess:
@@ -88,3 +89,51 @@ def test_warnings_made_errors_are_not_blamed_on_flags(
         with pytest.warns(DeprecationWarning, match="old"):  # shown, not raised
             warnings.warn("old", DeprecationWarning, stacklevel=1)
     assert "raise nothing" in capsys.readouterr().err
+
+
+LATE = """if True:
+    import atexit, os, signal, sys
+    sys.argv = ["-m"]
+    import latentgen  # as `python -m` does
+    from latentgen import starting
+    class Late:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            import time
+            time.sleep(0.1)
+    {when}
+    starting.ends(0)
+    sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "atexit.register(Late().__del__)",  # while libraries clear away
+        "sys.modules['late'] = Late()",  # while Python takes modules down: it does not
+    ],
+)
+def test_a_signal_while_the_process_leaves_does_not_kill_it_raw(when: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE.format(when=when)],
+        **dict(cwd=doors.ROOT, capture_output=True, text=True, timeout=60, check=False),
+    )
+    expected = (143, "stopped by SIGTERM; the same command continues.\n")
+    assert (done.returncode, done.stderr) == (expected if "atexit" in when else (0, ""))
+
+
+def test_a_signal_that_a_finalizer_swallows_still_ends_the_command(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Swallows:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def work() -> None:
+        with signals.raised():
+            Swallows()  # Python prints what is raised there, and goes on
+
+    with pytest.raises(signals.Interrupted):
+        work()
+    assert capfd.readouterr().err == ""

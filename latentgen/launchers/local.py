@@ -145,7 +145,7 @@ class Queue:
 
     def _judge(self, member: Member, code: int) -> None:
         place = self._sweep.place(member.run)
-        if code:
+        if code and standing(place).status != status.DONE:
             status.blame(place, code, place / folder.LOG)
         now = standing(place)
         again = self._tries.get(member.run, 0) < self._options.retries
