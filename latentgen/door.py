@@ -9,7 +9,7 @@ import runpy
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -289,12 +289,67 @@ def check_config(argv: list[str]) -> None:
         hint = f"write --config={files[0]}" if files else "name a file such as experiments/vae.py"
         raise BadInput(f"--config is missing: {hint}.")
     keys = workdir.flatten(_load(names[-1]))
-    sections = {key.rpartition(".")[0] for key in keys}
-    for word in argv[1:]:
-        if word.startswith(("--config.", "-config.")):
-            key = word.partition("=")[0].partition(".")[2]
-            if key not in keys and key not in sections:
-                raise BadInput(f"--config.{key} is not a key of the config{nearest(key, keys)}")
+    overrides = [
+        (key, value)
+        for word, after in pairwise([*argv[1:], ""])
+        if (key := _overridden(word)) is not None
+        and (value := word.partition("=")[2] if "=" in word else after) is not None
+    ]
+    for key, value in overrides:
+        _check_override(key, value, keys)
+    # The default of these keys, for which ml_collections has no word.
+    none = {key for key, value in dict(overrides).items() if value == "None" and keys[key] is None}
+    argv[:] = [word for word in argv if "=" not in word or _overridden(word) not in none]
+
+
+def _overridden(word: str) -> str | None:
+    """The key that an argument like --config.a.b=1 gives another value; None for another one."""
+    if not word.startswith(("--config.", "-config.")):
+        return None
+    return word.partition("=")[0].partition(".")[2]
+
+
+def _check_override(key: str, value: str, keys: Mapping[str, Any]) -> None:
+    """Looks at --config.KEY=VALUE.
+
+    Args:
+        keys: the config's own values.
+
+    Raises:
+        BadInput: there is no such key, it is a section, or its value is of another kind.
+    """
+    if key not in keys:
+        inside = [name for name in keys if name.startswith(f"{key}.")]
+        if not inside:
+            raise BadInput(f"--config.{key} is not a key of the config{nearest(key, keys)}")
+        if value.startswith("{"):
+            return
+        raise BadInput(
+            f"--config.{key}={value} names a section, which has keys of its own, such as "
+            f"--config.{inside[0]}; another method is another file: --config=experiments/..."
+        )
+    old = keys[key]
+    if isinstance(old, bool) or not (old is None or isinstance(old, int | float)):
+        return
+    kind, words = (float, "a number") if isinstance(old, float) else (int, "a whole number")
+    if old is None and value == "None":
+        return
+    try:
+        kind(value)
+    except ValueError:
+        exact = _whole(value) if kind is int else None
+        hint = f"; write {exact}" if exact is not None else ""
+        words += " or None" if old is None else ""
+        raise BadInput(f"--config.{key}={value} must be {words}{hint}.") from None
+
+
+def _whole(value: str) -> int | None:
+    """1000 for '1e3'; None where it is no whole number."""
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return int(found) if found.is_integer() and abs(found) < 2**53 else None
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -349,10 +404,21 @@ def trained(place: Path | None = None) -> tuple[Run, int, PyTree]:
     Raises:
         BadInput: there is no such run or checkpoint.
     """
-    if place is None and FLAGS.workdir is None:
-        raise BadInput("--workdir is missing: name the folder of a run.")
+    if place is None:
+        check_trained()
     run = runner.reopen(place or Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
     return run, *runner.restore(run, FLAGS.step)
+
+
+def check_trained() -> None:
+    """Looks whether --workdir holds a run, before anything else is said.
+
+    Raises:
+        BadInput: it does not.
+    """
+    if FLAGS.workdir is None:
+        raise BadInput("--workdir is missing: name the folder of a run.")
+    runner.config(Path(FLAGS.workdir))
 
 
 def define_trained_flags() -> None:

@@ -301,7 +301,10 @@ def config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
-        raise BadInput(f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it.")
+        why = "" if folder.is_dir() else " (there is no such folder)"
+        raise BadInput(
+            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it{why}."
+        )
     return found
 
 

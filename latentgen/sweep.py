@@ -18,6 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -37,6 +38,7 @@ from latentgen.launchers import (
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.options import Options
 from latentgen.launchers.plan import Member
+from latentgen.reporting import scores
 from latentgen.training import status, workdir
 
 FLAGS = flags.FLAGS
@@ -58,7 +60,7 @@ def main() -> None:
     members = plan.members(FLAGS.config, rows())
     name, options = automatic.settled(FLAGS.engine, _options(), members)
     if name == "slurm":
-        slurm.check(job())
+        slurm.check(job(), FLAGS.dry_run)
     if FLAGS.engine == "vmap":
         vmap.check(members)
     if FLAGS.dry_run:
@@ -186,8 +188,36 @@ def tell(sweep: Sweep) -> Counter[str]:
     print(f"{len(found)} runs: {', '.join(f'{n} {word}' for word, n in sorted(counts.items()))}")
     if unwritten is not None:
         raise unwritten
+    if line := best(results.settings(found)):
+        print(line)
     print(f"figures: {sweep.folder / results.RESULTS}, {sweep.folder / results.SETTINGS}")
     return counts
+
+
+def best(settings: Sequence[Mapping[str, Any]]) -> str | None:
+    """The setting with the best mean, in a line; None where there is no choice, or no score.
+
+    By the first of `scores.PREFERRED` that all settings have which have runs that are done, else by
+    what was validated; losses of players in a game rank no generators.
+    """
+    done = [each for each in settings if each["metrics"]]
+    if len(done) < 2:
+        return None
+    known = [name for name in done[0]["metrics"] if all(name in s["metrics"] for s in done)]
+    validated = [
+        n for n in known if n.startswith("validation/") and not scores.is_a_players_loss(n)
+    ]
+    name = next((n for n in (*scores.PREFERRED, *validated) if n in known), None)
+    if name is None:
+        return None
+    lower = scores.lower_is_better(name)
+    found = (min if lower else max)(done, key=lambda s: s["metrics"][name]["mean"])
+    spread = found["metrics"][name]
+    sd = "" if spread["sd"] is None else f", SD {spread['sd']:.4g}"
+    return (
+        f"best of {len(done)} settings by the mean of {name}, {'lower' if lower else 'higher'} "
+        f"being better: {found['setting']} with {spread['mean']:.6g} ({spread['n']} runs{sd})"
+    )
 
 
 def parse(argv: list[str]) -> None:
@@ -205,7 +235,11 @@ if __name__ == "__main__":
     flags.DEFINE_multi_string("draw", [], "'config.a.b=loguniform(1e-5,1e-2)', uniform, discrete.")
     flags.DEFINE_integer("draws", None, "How many times --draw draws.", lower_bound=1)
     flags.DEFINE_integer("draw_seed", 0, "Of what is drawn.", lower_bound=0)
-    flags.DEFINE_string("seeds", None, "0:10 or 3,5: each run with each of these seeds.")
+    flags.DEFINE_string(
+        "seeds",
+        None,
+        "Each run with each of these: 0:10 are ten, from 0 on; 3,5 these two; 3 is seed 3 alone.",
+    )
     flags.DEFINE_string("engine", "auto", f"auto, {', '.join(ENGINES)}.")
     flags.DEFINE_bool("dry_run", False, "Print the runs and how they would be trained.")
     flags.DEFINE_bool("status", False, "Print where the runs stand; needs no --config.")

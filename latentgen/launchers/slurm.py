@@ -71,15 +71,19 @@ class Options(NamedTuple):
     extra: Mapping[str, str | int | bool] = types.MappingProxyType({})
 
 
-def check(options: Options) -> None:
+def check(options: Options, dry_run: bool = False) -> None:
     """Whether jobs with these options can be submitted from here; writes nothing.
+
+    Args:
+        dry_run: nothing will be submitted, and Slurm is asked only where there is one.
 
     Raises:
         BadInput: Slurm or submitit is missing, or Slurm would refuse such a job.
     """
-    if absent := [name for name in PROGRAMS if shutil.which(name) is None]:
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if absent and not dry_run:
         raise BadInput(f"There is no Slurm here: {absent[0]} is not on the PATH.")
-    if importlib.util.find_spec("submitit") is None:
+    if importlib.util.find_spec("submitit") is None and not dry_run:
         raise BadInput("Jobs of Slurm need submitit: pip install 'latentgen[slurm]'.")
     for key in ("time", "cpus", "requeues", "at_once"):
         if (value := getattr(options, key)) is not None:
@@ -91,6 +95,8 @@ def check(options: Options) -> None:
         )
     if clash := sorted(set(options.extra) & set(OURS)):
         raise BadInput(f"extra={clash[0]!r} is set by latentgen itself or has an option here.")
+    if absent:
+        return
     partitions = _partitions()
     default = next((name for name, of in partitions.items() if of.get("Default") == "YES"), None)
     if (name := options.partition or default) is not None:
