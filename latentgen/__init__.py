@@ -40,7 +40,8 @@ _refuse_windows(sys.platform)
 _current_folder_last()
 
 if sys.argv[:1] == ["-m"]:  # a command is about to be imported: a signal ends it in a line
-    from latentgen import signals, streams
+    from latentgen import signals, starting, streams
 
     streams.guard()
     signals.install()
+    starting.guard()

@@ -11,6 +11,7 @@ from absl import flags
 
 from latentgen import door
 from latentgen.errors import BadInput
+from latentgen.measures import named
 from latentgen.measures.results import compared, last, shown
 
 FLAGS = flags.FLAGS
@@ -20,6 +21,7 @@ def main() -> None:
     """Compares what the flags say."""
     if not FLAGS.workdirs or FLAGS.metric is None:
         raise BadInput("--workdirs and --metric are needed: two folders or more, and a metric.")
+    named("--metric", FLAGS.metric)
     folders = [Path(folder) for folder in FLAGS.workdirs]
     table = compared({str(folder): last(folder, FLAGS.metric) for folder in folders})
     width = max(len(name) for name in table)

@@ -4,10 +4,12 @@ import contextlib
 import json
 import math
 import os
+import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from latentgen import runner, signals, streams
+from latentgen import runner, signals, starting, streams
 from latentgen.config import plain
 from latentgen.core.types import PyTree
 from latentgen.errors import BadInput, nearest, shortened, written
@@ -30,6 +32,7 @@ from latentgen.training.watchdog import leave
 FLAGS = flags.FLAGS
 EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED, EXIT_MEMBERS = 2, 3, 4, 5, 6
 LONGEST = 2_000  # characters of a mistake's line
+BACKENDS = os.path.join("jax", "_src", "xla_bridge.py")  # where JAX looks for devices
 ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXIT_IO}
 
 
@@ -105,6 +108,7 @@ def run(
     """
 
     def guarded(argv: Sequence[str]) -> None:
+        starting.done()
         with _mistakes_told():
             _take_word(argv[1:], word)
             pin_numbers()
@@ -132,7 +136,11 @@ def run(
             logging.set_verbosity(logging.WARNING)
         return rest
 
-    app.run(interruptible, flags_parser=parse_flags)
+    try:
+        app.run(interruptible, flags_parser=parse_flags)
+    except SystemExit as end:
+        starting.ends(end.code)
+        raise
 
 
 @contextlib.contextmanager
@@ -157,17 +165,20 @@ def _mistakes_told() -> Iterator[None]:
         if distributed.first():
             print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
         sys.exit(128 + stop.signum)
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if (line := _not_here(error)) is None:
             raise
         _refuse(line)
 
 
-def _not_here(error: RuntimeError | MemoryError) -> str | None:
+def _not_here(error: Exception) -> str | None:
     """What was asked of a machine that does not have it; None where something else is wrong."""
     said = next(iter(str(error).splitlines()), "")
-    if "Unable to initialize backend" in said:
-        return f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}: {said}."
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if "Unable to initialize backend" in said or any(f.endswith(BACKENDS) for f in files):
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        why = said or f"this installation of JAX has no such backend ({type(error).__name__})"
+        return f"JAX_PLATFORMS={asked!r}: {why}; JAX_PLATFORMS=cpu computes on the CPU."
     if isinstance(error, MemoryError) or said.startswith("RESOURCE_EXHAUSTED"):
         return f"the machine's memory is too small for this: {said or 'no more can be had'}."
     return None
@@ -193,6 +204,7 @@ def parsed(
     for word in argv:
         if not _is_text(word):
             raise BadInput(f"{word!r} is not text in this locale's encoding.")
+    _show_warnings()
     if parse is not None:
         parse(argv)
     try:
@@ -200,6 +212,8 @@ def parsed(
     except flags.Error as error:
         raise BadInput(next(iter(str(error).splitlines()), type(error).__name__)) from None
     except (Exception, SystemExit) as error:  # of ml_collections' parsers, or of a config's file
+        if isinstance(error, SystemExit) and _raised_in(error) == app.__file__:
+            sys.exit(0)  # absl has printed the help that was asked for, and calls that a failure
         said = [shortened(word) for word in argv[1:] if word.startswith(("--config.", "-config."))]
         raise BadInput(
             f"{' '.join(said or argv[1:])} cannot be parsed ({type(error).__name__}: {error})."
@@ -212,6 +226,22 @@ def parsed(
     if "config" in values and values["config"].value is not None:
         _check_config(values["config"].value.to_dict())
     return rest
+
+
+def _show_warnings() -> None:
+    """Has warnings shown where they would be raised (PYTHONWARNINGS=error, -W error).
+
+    They are those of libraries, some of which warn wherever they are used, and would end the
+    command in the middle of its work.
+    """
+    if any(option.startswith("e") for option in sys.warnoptions):
+        print("Warnings are shown here, and raise nothing.", file=sys.stderr)
+        warnings.simplefilter("default")
+
+
+def _raised_in(error: BaseException) -> str:
+    """The file whose code raised an exception."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename
 
 
 def _is_text(word: str) -> bool:
@@ -255,14 +285,71 @@ def check_config(argv: list[str]) -> None:
     names = [value for word, value in pairwise([*argv[1:], ""]) if word in ("--config", "-config")]
     names += [w.partition("=")[2] for w in argv[1:] if w.startswith(("--config=", "-config="))]
     if not names or not names[-1]:
-        raise BadInput("--config is missing: name a file such as experiments/vae.py.")
+        files = [word for word in argv[1:] if re.match(r"[^-].*\.py(:|$)", word)]
+        hint = f"write --config={files[0]}" if files else "name a file such as experiments/vae.py"
+        raise BadInput(f"--config is missing: {hint}.")
     keys = workdir.flatten(_load(names[-1]))
-    sections = {key.rpartition(".")[0] for key in keys}
-    for word in argv[1:]:
-        if word.startswith(("--config.", "-config.")):
-            key = word.partition("=")[0].partition(".")[2]
-            if key not in keys and key not in sections:
-                raise BadInput(f"--config.{key} is not a key of the config{nearest(key, keys)}")
+    overrides = [
+        (key, value)
+        for word, after in pairwise([*argv[1:], ""])
+        if (key := _overridden(word)) is not None
+        and (value := word.partition("=")[2] if "=" in word else after) is not None
+    ]
+    for key, value in overrides:
+        _check_override(key, value, keys)
+    # The default of these keys, for which ml_collections has no word.
+    none = {key for key, value in dict(overrides).items() if value == "None" and keys[key] is None}
+    argv[:] = [word for word in argv if "=" not in word or _overridden(word) not in none]
+
+
+def _overridden(word: str) -> str | None:
+    """The key that an argument like --config.a.b=1 gives another value; None for another one."""
+    if not word.startswith(("--config.", "-config.")):
+        return None
+    return word.partition("=")[0].partition(".")[2]
+
+
+def _check_override(key: str, value: str, keys: Mapping[str, Any]) -> None:
+    """Looks at --config.KEY=VALUE.
+
+    Args:
+        keys: the config's own values.
+
+    Raises:
+        BadInput: there is no such key, it is a section, or its value is of another kind.
+    """
+    if key not in keys:
+        inside = [name for name in keys if name.startswith(f"{key}.")]
+        if not inside:
+            raise BadInput(f"--config.{key} is not a key of the config{nearest(key, keys)}")
+        if value.startswith("{"):
+            return
+        raise BadInput(
+            f"--config.{key}={value} names a section, which has keys of its own, such as "
+            f"--config.{inside[0]}; another method is another file: --config=experiments/..."
+        )
+    old = keys[key]
+    if isinstance(old, bool) or not (old is None or isinstance(old, int | float)):
+        return
+    kind, words = (float, "a number") if isinstance(old, float) else (int, "a whole number")
+    if old is None and value == "None":
+        return
+    try:
+        kind(value)
+    except ValueError:
+        exact = _whole(value) if kind is int else None
+        hint = f"; write {exact}" if exact is not None else ""
+        words += " or None" if old is None else ""
+        raise BadInput(f"--config.{key}={value} must be {words}{hint}.") from None
+
+
+def _whole(value: str) -> int | None:
+    """1000 for '1e3'; None where it is no whole number."""
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return int(found) if found.is_integer() and abs(found) < 2**53 else None
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -317,10 +404,21 @@ def trained(place: Path | None = None) -> tuple[Run, int, PyTree]:
     Raises:
         BadInput: there is no such run or checkpoint.
     """
-    if place is None and FLAGS.workdir is None:
-        raise BadInput("--workdir is missing: name the folder of a run.")
+    if place is None:
+        check_trained()
     run = runner.reopen(place or Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
     return run, *runner.restore(run, FLAGS.step)
+
+
+def check_trained() -> None:
+    """Looks whether --workdir holds a run, before anything else is said.
+
+    Raises:
+        BadInput: it does not.
+    """
+    if FLAGS.workdir is None:
+        raise BadInput("--workdir is missing: name the folder of a run.")
+    runner.config(Path(FLAGS.workdir))
 
 
 def define_trained_flags() -> None:

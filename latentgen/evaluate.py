@@ -30,7 +30,7 @@ from latentgen import door, runner
 from latentgen.errors import BadInput, choose
 from latentgen.launchers import folder, results
 from latentgen.launchers.plan import Member
-from latentgen.measures import MEASURES
+from latentgen.measures import MEASURES, named
 from latentgen.measures.results import EVALUATIONS, shown
 from latentgen.measures.subject import Measure, Options, Result, Subject
 from latentgen.training import provenance, status, workdir
@@ -43,7 +43,7 @@ PICTURES = "evaluations"
 def main() -> None:
     """Evaluates what the flags say."""
     names = FLAGS.metrics or ["terms"]
-    chosen = {name: choose("--metrics", name, MEASURES) for name in names}
+    chosen = {name: named("--metrics", name) for name in names}
     options = Options(**{name: getattr(FLAGS, name) for name in Options._fields})
     std = options.observation_std
     if std is not None and not 1e-6 <= std <= 1e6:

@@ -1,9 +1,11 @@
 """What a run writes into its folder while it trains: status, log, pictures, checkpoints."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +16,7 @@ from latentgen import transfer
 from latentgen.core.keys import stream
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
-from latentgen.errors import BadInput, passes
+from latentgen.errors import BadInput, passes, printable
 from latentgen.runner import (
     COLLAPSED,
     PAIRS,
@@ -26,6 +28,7 @@ from latentgen.runner import (
 )
 from latentgen.training import evidence, hooks, loop, provenance, status, workdir
 from latentgen.training.checkpoint import Checkpoints, Damaged
+from latentgen.training.compilation import settings
 from latentgen.training.distributed import PeerLost
 from latentgen.training.log import METRICS, Log, figures
 from latentgen.training.pictures import pairs
@@ -44,6 +47,8 @@ class Record:
         self._pictures: list[hooks.Call] = []
         self._before, self._began = 0.0, time.perf_counter()
         self._log: Log | None = None
+        self._settings = _settings(0, None)
+        self._said: Any = None  # what the checkpoint that the run goes on from knows of its log
         self._ended = False
 
     def __enter__(self) -> "Record":
@@ -54,6 +59,8 @@ class Record:
             began = {} if run.origin is None else {workdir.ORIGIN: run.origin}
             workdir.sign(run.folder, run.config, identity(run) | began, run.may_change)
             self._heart = status.Heart(run.folder)
+            if (before := self._heart.before) and before.status == status.RUNNING:
+                print(_lost(run.folder, before), file=sys.stderr)
             try:
                 saved = Checkpoints(run.folder / workdir.CHECKPOINTS)
             except Exception as error:
@@ -153,6 +160,8 @@ class Record:
         if not isinstance(seconds, int | float):
             raise Damaged(f"checkpoint {step} is damaged: it does not say how long it took")
         self._before, self._began = seconds, time.perf_counter()
+        self._said = meta.get("log")
+        self._settings = _settings(step, meta.get("settings"))
         return step, state
 
     def open(self, first: int, say: Callable[[str], None]) -> None:
@@ -160,7 +169,9 @@ class Record:
         run, every = self.run, self.run.experiment.every
         if self._log is not None:  # of the steps that diverged, and that are left out now
             self._log.close()
-        self._log = log = Log(run.folder, first)
+        self._log = log = Log(run.folder, first, self._said if first else None)
+        for each in log.lost:
+            say(f"warning: {each}")
         _forget_collapse(run, first)
         self._pictures = _pictures(run, log, say)
         seconds = lambda: self.seconds  # noqa: E731
@@ -171,7 +182,8 @@ class Record:
                 hooks.split_terms(terms, preprocess, split, run.key), log, seconds
             )
             self.hooks.append(loop.Hook(every.validate, validate, name="validation"))
-        save = hooks.checkpoint(self.checkpoints, log, seconds)
+        meta = lambda: {"seconds": self.seconds, "settings": self._settings}  # noqa: E731
+        save = hooks.checkpoint(self.checkpoints, log, meta)
         self.hooks.append(loop.Hook(every.checkpoint, save, on_signal=True, name="checkpoint"))
 
     def look(self, state: PyTree) -> None:
@@ -193,7 +205,10 @@ class Record:
         """
         self.end(status.DONE)
         self._ended = False  # until it has its figures it may still fail
-        workdir.write_json(self.run.folder / SUMMARY, summary(self.run, self.seconds) | more)
+        lost = {"log_lost": self._log.lost} if self._log is not None and self._log.lost else {}
+        more = more | ({"settings": self._settings} if len(self._settings) > 1 else {})
+        found = summary(self.run, self.seconds) | lost | more
+        workdir.write_json(self.run.folder / SUMMARY, found)
         self._ended = True
 
 
@@ -206,6 +221,40 @@ def _tell_change(run: Run, step: int, changed: Mapping[str, tuple[Any, Any]]) ->
             f"run of {run.experiment.steps} steps.",
             file=sys.stderr,
         )
+
+
+def _lost(folder: Path, before: status.Status) -> str:
+    """What there is to say of an attempt that did not end by itself."""
+    since = time.time() - before.beat
+    ago = f"{since:.0f} s before now" if 0 <= since < math.inf else "unknown"
+    return printable(
+        f"{folder}: attempt {before.attempts} did not end by itself: {status.LOST} "
+        f"(pid {before.pid} on {before.host}; last sign of life: {ago})"
+    )
+
+
+def _settings(step: int, before: Any) -> list[list[Any]]:
+    """[step, JAX's settings from there on], ...: told where they are no longer the same.
+
+    Args:
+        before: the same, as a checkpoint has it; a release before has none.
+    """
+    now: list[Any] = [step, settings()]
+    try:
+        known: list[list[Any]] = [[int(at), dict(found)] for at, found in before or []]
+    except (TypeError, ValueError):
+        known = []
+    if not known:
+        return [now]
+    if known[-1][1] == now[1]:
+        return known
+    changed = "; ".join(workdir.differences(known[-1][1], now[1]))
+    print(
+        f"warning: from step {step} on other settings of JAX or XLA may give other numbers than "
+        f"this run had until then: {printable(changed)}",
+        file=sys.stderr,
+    )
+    return [*known, now]
 
 
 def _verdict(error: BaseException | None) -> tuple[str, str | None]:

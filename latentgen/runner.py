@@ -238,8 +238,18 @@ def _largest_size(config: Mapping[str, Any]) -> str:
 
 
 def _check_classes(classes: int, dataset: sources.DataSet) -> None:
-    found = max(int(examples.label.max()) for examples in dataset.splits.values()) + 1
-    if classes and found > classes:
+    if not classes:
+        return
+    every = [examples.label for examples in dataset.splits.values()]
+    found = max(int(label.max()) for label in every) + 1
+    unknown = sum(int((label < 0).sum()) for label in every)
+    if found <= 1 or unknown:
+        has = "none" if found <= 1 else f"{unknown:,} without one"
+        raise BadInput(
+            f"config.method.classes={classes} needs a label with each example; {dataset.name} has "
+            f"{has}; config.method.classes=0 looks at no labels."
+        )
+    if found > classes:
         raise BadInput(
             f"config.method.classes={classes} must be at least {found}, the classes of "
             f"{dataset.name}, or 0 for none."
@@ -262,16 +272,25 @@ def finished(
         return False
     if (record := evidence.diverged(folder)) is not None:
         raise loop.Diverged(record["first"], record["last"], evidence.said(folder, record))
-    return _summed_up(folder) == config.get("steps") and not workdir.changed(folder, config)
+    if workdir.changed(folder, config) or not (folder / SUMMARY).exists():
+        return False
+    found = summary(folder)
+    if found is None or found["steps"] != config.get("steps"):
+        print(
+            f"{folder / SUMMARY} is not what a run writes at its end: it is written anew.",
+            file=sys.stderr,
+        )
+        return False
+    return True
 
 
-def _summed_up(folder: Path) -> int | None:
-    """The steps of which the folder's summary tells; None where it has none that can be read."""
+def summary(folder: Path) -> dict[str, Any] | None:
+    """The final figures of the folder's run; None where it has none that a run has written."""
     try:
         found = workdir.read_json(folder / SUMMARY)
     except (OSError, ValueError):
         return None
-    return found.get("steps") if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and type(found.get("steps")) is int else None
 
 
 def collapsed(folder: Path) -> int | None:
@@ -295,7 +314,10 @@ def config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
-        raise BadInput(f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it.")
+        why = "" if folder.is_dir() else " (there is no such folder)"
+        raise BadInput(
+            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it{why}."
+        )
     return workdir.without_history(found)
 
 

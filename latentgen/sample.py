@@ -2,7 +2,8 @@
 
 Modes: codes from the prior; from the aggregate posterior, the mixture of normals, one per
 training example; input beside output; paths between two codes; one code coordinate at a time.
-`--out x.npz` writes arrays: x in pixels, the codes, and for `reconstruct` the inputs.
+`--out x.npz` writes arrays: x as float32, of images pixels in [0, 1] and of points coordinates;
+the codes; for `reconstruct` the inputs, like x; where the method knows classes, the labels.
 """
 
 import io
@@ -64,7 +65,7 @@ def _aggregate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
 
 
 def _reconstruct(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    batch = _drawn(run, FLAGS.split, key, num // 2)
+    batch = _drawn(run, FLAGS.split, key, num)
     z = views.centres(run.method, state, batch)
     return View(z, batch.label, batch.x, hooks.PAIRED)
 
@@ -90,7 +91,7 @@ def _in_turn(run: Run, num: int, each: int) -> Int[Array, " n"] | None:
 MODES: dict[str, tuple[Mode, int]] = {
     "prior": (_prior, 1),
     "aggregate": (_aggregate, 1),
-    "reconstruct": (_reconstruct, 2),
+    "reconstruct": (_reconstruct, 1),
     "interpolate": (_interpolate, COLUMNS),
     "traverse": (_traverse, COLUMNS),
 }
@@ -99,7 +100,10 @@ MODES: dict[str, tuple[Mode, int]] = {
 def main() -> None:
     """Writes what the flags say."""
     mode, least = choose("--mode", FLAGS.mode, MODES)
-    out = Path(FLAGS.out or "")
+    door.check_trained()
+    if FLAGS.out is None:
+        raise BadInput("--out is missing: name a file that ends in .png or .npz.")
+    out = Path(FLAGS.out)
     if out.suffix not in (".png", ".npz"):
         raise BadInput(f"--out={FLAGS.out!r} must be a file that ends in .png or .npz.")
     most = MOST_IN_A_PICTURE if out.suffix == ".png" else 2**31 - 1
@@ -142,7 +146,7 @@ if __name__ == "__main__":
     door.define_trained_flags()
     flags.DEFINE_string("out", None, "The file to write: .png for a picture, .npz for arrays.")
     flags.DEFINE_integer(
-        "num", 64, f"How many images; in rows of {COLUMNS} for interpolate and traverse."
+        "num", 64, f"How many; whole rows of {COLUMNS} for interpolate and traverse."
     )
     flags.DEFINE_string("mode", "prior", f"What to look at: {', '.join(MODES)}.")
     flags.DEFINE_string("split", "test", "Where --mode=reconstruct takes its inputs.")

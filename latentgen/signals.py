@@ -3,6 +3,7 @@
 | it is | a signal |
 |---|---|
 | starting, reading its flags | ends the process at once: there is nothing to clear away |
+| done, and leaving | the same: what it made is on the disk |
 | at work (`raised`) | raises `Interrupted` in the main thread, which clears away as it leaves |
 | training (`noted`) | is noted; training asks between chunks, saves and stops |
 | there, but has done no step yet (`brief`) | is noted; it has GRACE seconds to come to the first |
@@ -19,6 +20,7 @@ import math
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -176,12 +178,32 @@ def _watched(then: Then) -> Iterator[Watch]:
 def raised() -> Iterator[None]:
     """Inside, the first signal raises `Interrupted` in the main thread.
 
-    Where that has not ended the process after GRACE seconds, it ends nonetheless.
+    Where that has not ended the process after GRACE seconds, it ends nonetheless. Where something
+    has swallowed it, as Python does in a finalizer, it is raised again at the end.
     """
-    with _watched(Then.RAISE) as watch:
+    with _watched(Then.RAISE) as watch, _unsaid():
         if watch.first is not None:
             raise Interrupted(watch.first)
         yield
+        if watch.first is not None:
+            raise Interrupted(watch.first)
+
+
+@contextlib.contextmanager
+def _unsaid() -> Iterator[None]:
+    """Inside, an `Interrupted` that Python cannot raise is not printed with its traceback."""
+    tell = sys.unraisablehook
+
+    def hook(found: Any) -> None:
+        if not isinstance(found.exc_value, Interrupted):
+            tell(found)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        if sys.unraisablehook is hook:
+            sys.unraisablehook = tell
 
 
 @contextlib.contextmanager

@@ -11,13 +11,14 @@ seeds last. The same command again continues: only runs that have not ended are 
 | slurm | an array of jobs; the launcher does not wait |
 | auto | local where there are several devices, else vmap or one by one, whichever is faster |
 
-Exit codes are those of `latentgen.run`, and 6 where a run failed or diverged.
+Exit codes are those of `latentgen.run`, and 6 where a run failed, diverged or was killed.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -37,6 +38,7 @@ from latentgen.launchers import (
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.options import Options
 from latentgen.launchers.plan import Member
+from latentgen.reporting import scores
 from latentgen.training import status, workdir
 
 FLAGS = flags.FLAGS
@@ -58,7 +60,7 @@ def main() -> None:
     members = plan.members(FLAGS.config, rows())
     name, options = automatic.settled(FLAGS.engine, _options(), members)
     if name == "slurm":
-        slurm.check(job())
+        slurm.check(job(), FLAGS.dry_run)
     if FLAGS.engine == "vmap":
         vmap.check(members)
     if FLAGS.dry_run:
@@ -79,8 +81,18 @@ def main() -> None:
                 (vmap if name == "vmap" else local).train(sweep, todo, options, stopped)
         finally:
             results.write(sweep)
-    if tell(sweep):
+    if unended(tell(sweep), name):
         sys.exit(door.EXIT_MEMBERS)
+
+
+def unended(counts: Mapping[str, int], engine: str) -> int:
+    """How many runs did not come to their end though the launcher waited for them.
+
+    Args:
+        counts: status -> runs.
+    """
+    lost = RETRY if engine == "slurm" else (*RETRY, status.PREEMPTED)
+    return sum(counts[word] for word in lost)
 
 
 def _command() -> str:
@@ -158,8 +170,8 @@ def preview(place: Path, members: Sequence[Member], engine: str) -> None:
         print(f"  {FLAGS.jobs or found.number} at once on {found.number} x {found.platform}")
 
 
-def tell(sweep: Sweep) -> int:
-    """Writes the tables, prints where the runs stand; returns how many failed or diverged.
+def tell(sweep: Sweep) -> Counter[str]:
+    """Writes the tables, prints where the runs stand; returns how many stand where.
 
     Where the tables cannot be written it says so last.
     """
@@ -176,8 +188,36 @@ def tell(sweep: Sweep) -> int:
     print(f"{len(found)} runs: {', '.join(f'{n} {word}' for word, n in sorted(counts.items()))}")
     if unwritten is not None:
         raise unwritten
+    if line := best(results.settings(found)):
+        print(line)
     print(f"figures: {sweep.folder / results.RESULTS}, {sweep.folder / results.SETTINGS}")
-    return sum(counts[word] for word in RETRY)
+    return counts
+
+
+def best(settings: Sequence[Mapping[str, Any]]) -> str | None:
+    """The setting with the best mean, in a line; None where there is no choice, or no score.
+
+    By the first of `scores.PREFERRED` that all settings have which have runs that are done, else by
+    what was validated; losses of players in a game rank no generators.
+    """
+    done = [each for each in settings if each["metrics"]]
+    if len(done) < 2:
+        return None
+    known = [name for name in done[0]["metrics"] if all(name in s["metrics"] for s in done)]
+    validated = [
+        n for n in known if n.startswith("validation/") and not scores.is_a_players_loss(n)
+    ]
+    name = next((n for n in (*scores.PREFERRED, *validated) if n in known), None)
+    if name is None:
+        return None
+    lower = scores.lower_is_better(name)
+    found = (min if lower else max)(done, key=lambda s: s["metrics"][name]["mean"])
+    spread = found["metrics"][name]
+    sd = "" if spread["sd"] is None else f", SD {spread['sd']:.4g}"
+    return (
+        f"best of {len(done)} settings by the mean of {name}, {'lower' if lower else 'higher'} "
+        f"being better: {found['setting']} with {spread['mean']:.6g} ({spread['n']} runs{sd})"
+    )
 
 
 def parse(argv: list[str]) -> None:
@@ -195,7 +235,11 @@ if __name__ == "__main__":
     flags.DEFINE_multi_string("draw", [], "'config.a.b=loguniform(1e-5,1e-2)', uniform, discrete.")
     flags.DEFINE_integer("draws", None, "How many times --draw draws.", lower_bound=1)
     flags.DEFINE_integer("draw_seed", 0, "Of what is drawn.", lower_bound=0)
-    flags.DEFINE_string("seeds", None, "0:10 or 3,5: each run with each of these seeds.")
+    flags.DEFINE_string(
+        "seeds",
+        None,
+        "Each run with each of these: 0:10 are ten, from 0 on; 3,5 these two; 3 is seed 3 alone.",
+    )
     flags.DEFINE_string("engine", "auto", f"auto, {', '.join(ENGINES)}.")
     flags.DEFINE_bool("dry_run", False, "Print the runs and how they would be trained.")
     flags.DEFINE_bool("status", False, "Print where the runs stand; needs no --config.")

@@ -100,7 +100,7 @@ def by_step(wandb: Any, place: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _summary(place: Path) -> dict[str, Any]:
-    told = {"done": (place / runner.SUMMARY).exists()}
+    told = {"done": runner.summary(place) is not None}
     for line in evaluated(place):
         told |= {f"{line['metric']}/{name}": value for name, value in line["values"].items()}
     return told

@@ -98,3 +98,14 @@ def test_bad_input_is_one_line(runs: dict[str, Path], flags: list[str], words: l
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr.strip().splitlines()[-1]
+
+
+def test_reconstructions_are_as_many_as_were_asked_for(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    flags = [f"--workdir={runs['vae']}", "--mode=reconstruct", "--num=7"]
+    assert run("sample", *flags, f"--out={tmp_path}/x.npz").returncode == 0
+    found = np.load(tmp_path / "x.npz")
+    for name in ("x", "inputs"):
+        assert (found[name].shape, found[name].dtype) == ((7, 8, 8, 1), np.float32)
+        assert 0 <= found[name].min() < found[name].max() <= 1

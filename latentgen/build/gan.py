@@ -29,7 +29,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     repeats = method.size("discriminator_steps")
     generator_tx, discriminator_tx = _optimizers(root, method, repeats)
     generator = network(root, "generator", dtype, DECODERS)
-    discriminator = network(root, "discriminator", dtype, ENCODERS)
+    discriminator = network(root, "discriminator", dtype, ENCODERS, packing)
     objective = _objective(method, discriminator)
     averaged = average(method, ("generator", "prior"))
     if condition == "projection" and (packing > 1 or not classes):

@@ -78,12 +78,17 @@ class Network(NamedTuple):
 
 
 def network(
-    root: Section, name: str, dtype: DTypeLike, kinds: Mapping[str, Callable[..., Net]]
+    root: Section,
+    name: str,
+    dtype: DTypeLike,
+    kinds: Mapping[str, Callable[..., Net]],
+    packing: int = 1,
 ) -> Network:
     """The network that the section `name` describes.
 
     Args:
         kinds: the networks that may stand there: ENCODERS or DECODERS.
+        packing: examples that it sees as one.
     """
     section = root.section(name)
     section.choose("network", kinds)
@@ -92,6 +97,12 @@ def network(
     for key, valid in names.items():
         section.choose(key, valid)
     options: dict[str, Any] = {key: section.word(key) for key in names}
+    if options["norm"] == "batch" and root.size("batch_size") // packing == 1:
+        raise BadInput(
+            f"{section.key('norm')}='batch' needs more than one input in a batch, over which it "
+            f"normalizes: from {root.key('batch_size')}={root.size('batch_size')} this network "
+            "gets one, of which nothing would be left."
+        )
     options["dropout"] = section.number("dropout", low=0.0, high=0.99)
     hidden, channels = section.sizes("hidden"), section.sizes("channels")
     if kind not in CONVOLUTIONAL:

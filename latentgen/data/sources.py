@@ -20,6 +20,8 @@ preparation is shuffled (always alike), so that its validation examples are othe
 `identity` tells them apart.
 """
 
+import contextlib
+import functools
 import hashlib
 import importlib.util
 import json
@@ -28,20 +30,23 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from latentgen.data import folders, originals, toys
+from latentgen.data import folders, images, originals, toys
 from latentgen.data.stacked import PREFIX, TRAIN, stacked
 from latentgen.errors import BadInput, choose
 
 HELD_OUT = 5_000
 LAZY_ABOVE = 2**30
 """A split that is larger than this when decoded, in bytes, stays in its files."""
+
+RULES = 2
+"""Of decoding, see `images`: arrays cached under other rules are decoded anew."""
 
 GREY = ("digits", *originals.ORIGINALS)
 STACKED = tuple(f"{PREFIX}{name}" for name in GREY if name != "binarized_mnist")  # has no labels
@@ -294,9 +299,15 @@ def _is_array_record(folder: Path) -> bool:
         return json.loads(path.read_text()).get("fileFormat") == "array_record"
     except (ValueError, AttributeError) as error:
         raise BadInput(
-            f"{path} is damaged ({' '.join(str(error).split())[:200]}); remove {folder} to have it "
-            "prepared anew."
+            f"{path} is damaged ({' '.join(str(error).split())[:200]}); {_anew(folder, folder)}."
         ) from None
+
+
+def _anew(folder: Path, shown: object) -> str:
+    """How to come to a sound set where the one in this folder is damaged: ours are made here."""
+    if folder.parent.name.startswith("latentgen_"):
+        return f"remove {shown} to have it prepared anew"
+    return "whoever prepared this set must restore these files or prepare it again"
 
 
 def _from_tfds(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | None) -> DataSet:
@@ -306,7 +317,8 @@ def _from_tfds(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | N
         if not _is_array_record(folder):
             raise BadInput(
                 f"config.data.name={name!r}: {folder} is not in the format array_record; prepare "
-                "it with tfds build --file_format=array_record."
+                "it where TensorFlow is installed: tfds.builder("
+                f"{name!r}).download_and_prepare(file_format='array_record')."
             )
         return _read(name, folder, data_dir, f"prepared by TFDS in {folder}")
     for folder in filter(None, (ready.get(f"latentgen_{name}"), ready.get(name))):
@@ -343,7 +355,7 @@ def _files(
 def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
     """A prepared set, from the cache of decoded arrays beside it or else from its records."""
     files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir())
-    key = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((RULES, files)).encode()).hexdigest()[:16]
     cache = data_dir / "latentgen_arrays" / name / folder.name / key
     arrays, digests = _cached(cache)
     splits = _splits(arrays)
@@ -358,7 +370,7 @@ def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
             why = " ".join(str(error).split())[:200]
             raise BadInput(
                 f"config.data.name={name!r}: {folder} cannot be read "
-                f"({type(error).__name__}: {why}); remove it to have it prepared anew."
+                f"({type(error).__name__}: {why}); {_anew(folder, 'it')}."
             ) from error
         if not arrays:
             _save_arrays(cache, splits, found)
@@ -468,34 +480,101 @@ def _decode(
     paths = {s: [Path(p) for p in i.filepaths] for s, i in builder.info.splits.items()}
     for s, info in builder.info.splits.items():
         _check_files(s, paths[s], info.num_examples)
-    labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
-    # TFDS's own binarized MNIST counts 0 and 1; here white is 255 everywhere.
-    white = np.uint8(255 if folder.parent.name == "binarized_mnist" else 1)
+    label = features.get("label")
+    rows = _Rows(
+        name,
+        folder,
+        tuple(shape),
+        encoded=isinstance(image, tfds.features.Image),
+        classes=label.num_classes or 2**31 - 1
+        if isinstance(label, tfds.features.ClassLabel)
+        else 0,
+        zero_or_one=folder.parent.name == "binarized_mnist",
+    )
+    skip = {"image": tfds.decode.SkipDecoding()} if rows.encoded else None
+    found: dict[str, dict[str, Any]] = {}
+    for s in filter(paths.__contains__, SPLITS):
+        source = builder.as_data_source(s, decoders=skip)
+        if len(source) * math.prod(shape) <= LAZY_ABOVE:
+            found[s] = rows.decoded(s, source)
+            continue
+        label = known[s]["label"] if s in known else rows.checked(s, source)
+        digest = digests.get(f"{s}_files") or folders.digest_files(paths[s])
+        read = functools.partial(rows.read, s, source)
+        found[s] = {"x": LazyRows(read, range(len(source)), rows.shape, digest), "label": label}
+    return found
 
-    def split(which: str) -> dict[str, Any]:
-        n = builder.info.splits[which].num_examples
-        source = builder.as_data_source(which)
 
-        def read(positions: Sequence[int]) -> np.ndarray:
-            return np.stack([r["image"] for r in source.__getitems__(positions)]) * white
+class _Rows(NamedTuple):
+    """What the records of a prepared set must hold: nothing is cast, broadcast or cut to fit.
 
-        label = np.zeros(n, np.int32)
-        if n * math.prod(shape) > LAZY_ABOVE:
-            if which in known:
-                label = known[which]["label"]
-            elif labelled:
-                skip = {"image": tfds.decode.SkipDecoding()}
-                records = builder.as_data_source(which, decoders=skip)
-                label = np.fromiter((r["label"] for r in records), np.int32, n)
-            digest = digests.get(f"{which}_files") or folders.digest_files(paths[which])
-            return {"x": LazyRows(read, range(n), tuple(shape), digest), "label": label}
-        x = np.empty((n, *shape), np.uint8)
-        for start in range(0, n, 1_000):
-            at = range(start, min(start + 1_000, n))
+    encoded: each image is a file's content, else an array
+    classes: 0 where there are no labels
+    zero_or_one: pixels are 0 and 1, as TFDS's own binarized MNIST counts; here white is 255
+    """
+
+    name: str
+    folder: Path
+    shape: tuple[int, ...]
+    encoded: bool
+    classes: int
+    zero_or_one: bool
+
+    def decoded(self, split: str, source: Any) -> dict[str, np.ndarray]:
+        """All images and labels."""
+        x, label = np.empty((len(source), *self.shape), np.uint8), np.zeros(len(source), np.int32)
+        for start in range(0, len(source), 1_000):
+            at = range(start, min(start + 1_000, len(source)))
             for i, record in zip(at, source.__getitems__(at), strict=True):
-                x[i] = record["image"]
-                if labelled:
-                    label[i] = record["label"]
-        return {"x": x * white, "label": label}
+                with self._naming(split, i):
+                    x[i], label[i] = self._image(record), self._label(record)
+        return {"x": x, "label": label}
 
-    return {s: split(s) for s in SPLITS if s in builder.info.splits}
+    def checked(self, split: str, source: Any) -> np.ndarray:
+        """The labels, after a look at each image."""
+        label = np.zeros(len(source), np.int32)
+        for i, record in enumerate(source):
+            with self._naming(split, i):
+                label[i] = self._label(record)
+                if self.encoded:
+                    images.check(record["image"], self.shape)
+        return label
+
+    def read(self, split: str, source: Any, positions: Sequence[int]) -> np.ndarray:
+        """The images at these positions."""
+        x = np.empty((len(positions), *self.shape), np.uint8)
+        records = source.__getitems__(positions)
+        for at, (i, record) in enumerate(zip(positions, records, strict=True)):
+            with self._naming(split, i):
+                x[at] = self._image(record)
+        return x
+
+    @contextlib.contextmanager
+    def _naming(self, split: str, i: int) -> Iterator[None]:
+        """Inside, a ValueError becomes a BadInput that names the set and the example."""
+        try:
+            yield
+        except ValueError as error:
+            raise BadInput(
+                f"config.data.name={self.name!r}: example {i} of {split} in {self.folder}: "
+                f"{error}; {_anew(self.folder, 'the folder')}."
+            ) from None
+
+    def _image(self, record: Mapping[str, Any]) -> np.ndarray:
+        x = record["image"]
+        x = images.decode(x, self.shape) if self.encoded else x
+        if x.dtype != np.uint8 or x.shape != self.shape:
+            raise ValueError(f"it is {x.dtype} of shape {x.shape}, not uint8 of {self.shape}")
+        if not self.zero_or_one:
+            return x
+        if x.max(initial=0) > 1:
+            raise ValueError(f"a pixel is {x.max()}, not 0 or 1")
+        return x * np.uint8(255)
+
+    def _label(self, record: Mapping[str, Any]) -> int:
+        """-1 where the set's author knew none."""
+        if not self.classes:
+            return 0
+        if not -1 <= int(record["label"]) < self.classes:
+            raise ValueError(f"its label is {record['label']}, of {self.classes} classes")
+        return int(record["label"])

@@ -172,12 +172,12 @@ def held(folder: Path) -> Iterator[None]:
 def standing(place: Path) -> Standing:
     """Where the member with this folder stands."""
     found = status.read(place)
-    if (place / runner.SUMMARY).exists():
+    if runner.summary(place) is not None:
         return Standing(status.DONE, None)
     if found is None:
         return Standing(status.PENDING, None)
     if found.status == status.RUNNING and not _alive(place, found):
-        return Standing(status.PREEMPTED, "killed: it gives no sign of life")
+        return Standing(status.PREEMPTED, status.LOST)
     return Standing(found.status, found.reason)
 
 
@@ -191,9 +191,9 @@ def _alive(place: Path, found: status.Status) -> bool:
 def in_use(place: Path) -> bool:
     """Whether a process of this machine holds the run's folder."""
     try:
-        with open(place / "lock") as file:
+        with workdir.opened(place / "lock", "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, workdir.Unsafe):  # what no run has made, none holds
         return False
     except BlockingIOError:
         return True
@@ -218,7 +218,13 @@ def forget(place: Path) -> None:
 def _same(place: Path, package: Path, files: Sequence[Path]) -> bool:
     """Whether this copy of the package holds these files as they are, and nothing else."""
     known = {place / "latentgen" / file.relative_to(package): file for file in files}
-    there = {p for p in place.rglob("*") if not p.is_dir() and "__pycache__" not in p.parts}
+    for compiled in list(
+        place.rglob("__pycache__")
+    ):  # Python would run it for the source beside it
+        shutil.rmtree(compiled, ignore_errors=True)
+    there = {p for p in place.rglob("*") if not p.is_dir()}
+    if any(p.is_symlink() or not p.is_file() for p in there):
+        return False
     return there == set(known) and all(
         copy.read_bytes() == file.read_bytes() for copy, file in known.items()
     )

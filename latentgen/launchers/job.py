@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from latentgen.launchers import commands
-from latentgen.training import status
+from latentgen.training import status, workdir
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
@@ -42,7 +42,7 @@ class Work:
         # Blocked in the worker for good, which has no handler for it and would die; here only
         # until the worker is known, so that none is lost.
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-        with open(self.log, "ab") as log:
+        with workdir.opened(self.log, "ab") as log:
             self._worker = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )

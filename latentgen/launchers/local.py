@@ -117,7 +117,7 @@ class Queue:
                 free.insert(0, slot)
                 continue
             workdir.prepare(place)
-            with open(place / folder.LOG, "ab") as log:
+            with workdir.opened(place / folder.LOG, "ab") as log:
                 process = subprocess.Popen(
                     command(self._sweep, member.run, self._options),
                     cwd=self._source,
@@ -145,10 +145,9 @@ class Queue:
 
     def _judge(self, member: Member, code: int) -> None:
         place = self._sweep.place(member.run)
-        now = standing(place)
-        if code and now.status != status.PREEMPTED:
+        if code and standing(place).status != status.DONE:
             status.blame(place, code, place / folder.LOG)
-            now = standing(place)
+        now = standing(place)
         again = self._tries.get(member.run, 0) < self._options.retries
         if code and code not in HOPELESS and again:
             self._tries[member.run] = self._tries.get(member.run, 0) + 1

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from latentgen import runner
 from latentgen.errors import BadInput, choose, positive
 from latentgen.launchers import commands, local
 from latentgen.launchers.folder import Sweep, snapshot
@@ -70,15 +71,19 @@ class Options(NamedTuple):
     extra: Mapping[str, str | int | bool] = types.MappingProxyType({})
 
 
-def check(options: Options) -> None:
+def check(options: Options, dry_run: bool = False) -> None:
     """Whether jobs with these options can be submitted from here; writes nothing.
+
+    Args:
+        dry_run: nothing will be submitted, and Slurm is asked only where there is one.
 
     Raises:
         BadInput: Slurm or submitit is missing, or Slurm would refuse such a job.
     """
-    if absent := [name for name in PROGRAMS if shutil.which(name) is None]:
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if absent and not dry_run:
         raise BadInput(f"There is no Slurm here: {absent[0]} is not on the PATH.")
-    if importlib.util.find_spec("submitit") is None:
+    if importlib.util.find_spec("submitit") is None and not dry_run:
         raise BadInput("Jobs of Slurm need submitit: pip install 'latentgen[slurm]'.")
     for key in ("time", "cpus", "requeues", "at_once"):
         if (value := getattr(options, key)) is not None:
@@ -90,6 +95,8 @@ def check(options: Options) -> None:
         )
     if clash := sorted(set(options.extra) & set(OURS)):
         raise BadInput(f"extra={clash[0]!r} is set by latentgen itself or has an option here.")
+    if absent:
+        return
     partitions = _partitions()
     default = next((name for name, of in partitions.items() if of.get("Default") == "YES"), None)
     if (name := options.partition or default) is not None:
@@ -133,7 +140,7 @@ def submit(
         _settle(folder)
         taken = queued(folder)
         missing = [run for run in dict.fromkeys(runs) if run not in taken]
-        missing = [r for r in missing if not (folder / "runs" / r / "summary.json").exists()]
+        missing = [r for r in missing if runner.summary(folder / "runs" / r) is None]
         size = _largest_array() if missing else 1
         submitted: list[tuple[str, str]] = []
         after = None
@@ -193,7 +200,8 @@ def _submissions(folder: Path) -> dict[str, _Submission]:
     """name -> what submissions.jsonl says of it. A torn last line says nothing."""
     found: dict[str, _Submission] = {}
     path = folder / SUBMISSIONS
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+    text = workdir.read_text(path) if path.exists() else ""
+    for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
             break
         record = json.loads(line)
@@ -214,7 +222,7 @@ def _record(folder: Path, event: str, name: str, **what: Any) -> None:
 @contextlib.contextmanager
 def _turn(folder: Path) -> Iterator[None]:
     """One launcher at a time; the others wait."""
-    with open(folder / "submit.lock", "a") as file:
+    with workdir.opened(folder / "submit.lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -479,10 +479,18 @@ def train(
             ended = {i for i in places if group.members[i].run not in waiting}
             if len(ended) == len(places):
                 continue
+            say(_whose([group.members[i].run for i in places if i not in ended]))
             people = Population(team, places, ended, options.fail_fast)
             people.train(stopped, say)
             if people.broken:
                 return
+
+
+def _whose(runs: Sequence[str]) -> str:
+    """Whose steps the lines that follow tell of."""
+    if len(runs) == 1:
+        return f"the next lines are of {runs[0]}"
+    return f"the next lines are medians of {len(runs)} runs: {runs[0]} to {runs[-1]}"
 
 
 def _said(group: Group) -> str:

@@ -4,6 +4,7 @@ A measure is a function (subject, options) -> Result. The mathematics is in metr
 a run's method, images and random keys, a batch at a time.
 """
 
+from latentgen.errors import BadInput, choose
 from latentgen.measures import likelihood, modes, samples
 from latentgen.measures.likelihood import needs
 from latentgen.measures.subject import Measure
@@ -25,3 +26,30 @@ MEASURES: dict[str, Measure] = {
     "score": Measure(samples.score, samples.check_classes),
     "modes": Measure(modes.modes, modes.check),
 }
+
+MEANT = {
+    "fid": "--metrics=frechet --features=inception --inception_weights=FILE; under any other "
+    "features the Frechet distance is no FID, and their values cannot be compared",
+    "kid": "--metrics=kernel --features=inception --inception_weights=FILE; under any other "
+    "features the kernel distance is no KID",
+    "inception_score": "--metrics=score --features=inception --inception_weights=FILE",
+    "precision": "--metrics=prdc",
+    "recall": "--metrics=prdc",
+    "density": "--metrics=prdc",
+    "coverage": "--metrics=prdc",
+    "nll": "--metrics=is or --metrics=ais",
+    "iwae": "--metrics=is",
+    "elbo": "--metrics=terms",
+}
+"""Names in the literature -> the flags that measure what they mean."""
+
+
+def named(flag: str, name: str) -> Measure:
+    """The measure of this name.
+
+    Raises:
+        BadInput: there is none; says what a name in the literature is called here.
+    """
+    if (meant := MEANT.get(name.lower())) is not None:
+        raise BadInput(f"{flag}={name!r}: write {meant}.")
+    return choose(flag, name, MEASURES)

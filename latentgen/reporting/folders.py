@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput
-from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP, is_name
+from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP, is_name, standing
 from latentgen.launchers.results import RESULTS
 from latentgen.measures.results import EVALUATIONS
 from latentgen.runner import COLLAPSED, SUMMARY
@@ -181,6 +181,8 @@ def _status(
         counts = section(section(diverged.get("tensors")).get(str(diverged.get("tensor"))))
         some = f" ({counts.get('not_finite')} of {counts.get('values')} values)" if counts else ""
         reason = f"{diverged.get('tensor')} is not finite{some} at step {diverged.get('step')}"
+    if status == "running" and (now := standing(path)).status == "preempted":
+        status, reason = now
     if status == "running" and not reason and word.get("beat"):
         reason = f"last sign of life {word['beat']} from {word.get('host')}"
     return status, None if reason is None else str(reason)
@@ -230,7 +232,7 @@ def _results(path: Path, notes: list[str]) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        with open(path, newline="", errors="replace") as file:
+        with workdir.opened(path, "r", newline="", errors="replace") as file:
             rows = list(csv.DictReader(file))
     except (csv.Error, OSError) as error:
         notes.append(f"{path.name} cannot be read: {error}.")
@@ -265,7 +267,7 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 def pictures(path: Path) -> dict[int, Path]:
     """The pictures that a folder such as `samples` holds, by step, the newest last."""
-    if not path.is_dir():
+    if not path.is_dir() or path.is_symlink():
         return {}
     found = {int(m[1]): p for p in path.iterdir() if (m := _STEP.fullmatch(p.name))}
     return dict(sorted(found.items()))

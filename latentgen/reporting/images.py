@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -10,6 +11,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
+from latentgen.training import workdir
 from latentgen.training.hooks import GAP
 from latentgen.training.pictures import CELL, Image
 
@@ -23,6 +25,9 @@ CHOICES = (
     *((60, None), (40, None), (24, None), (24, 80), (16, 80), (12, 80), (12, 50)),
     *((8, 50), (8, 30), (5, 30), (3, 30), (2, 30), (2, 10)),
 )
+LARGEST = 2**25
+"""Pixels of a picture: a grid of 64 images of 512 x 512 has half of them."""
+
 MOST_SERIES = 48
 """Runs of which pictures are shown at most."""
 
@@ -60,10 +65,19 @@ def read(path: Path) -> Image:
     """The picture as 8-bit values, (h, w, 1) or (h, w, 3), its grid of images shrunk.
 
     Raises:
-        OSError: it is no picture.
+        OSError: it is no picture, or one that would fill the memory: that is told from its header.
     """
-    with PIL.Image.open(path) as file:
-        x = np.asarray(file.convert("L" if file.mode in ("1", "L") else "RGB"))
+    try:
+        with workdir.opened(path, "rb") as raw, warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            file = PIL.Image.open(raw)
+            if file.width * file.height > LARGEST:
+                raise OSError(f"it has {file.width} x {file.height} pixels")
+            x = np.asarray(file.convert("L" if file.mode in ("1", "L") else "RGB"))
+    except OSError:
+        raise
+    except Exception as error:  # Pillow lets whatever damaged bytes lead to pass
+        raise OSError(f"it is no picture: {error}") from None
     return shrunk(x[..., None] if x.ndim == 2 else x)
 
 

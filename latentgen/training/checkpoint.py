@@ -68,7 +68,7 @@ def _sha256(value: Any) -> str:
 
 
 def _digest(file: Path) -> str:
-    with open(file, "rb") as content:
+    with workdir.opened(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
@@ -92,6 +92,10 @@ def _inspect(step: int, place: Path) -> None:
     Raises:
         Damaged: names the first file that is not what was saved.
     """
+    for path in place.rglob("*"):
+        if not (path.is_file() or path.is_dir()) or path.is_symlink():  # Orbax would wait or follow
+            name = path.relative_to(place)
+            raise Damaged(f"checkpoint {step} is damaged: {name} is neither a file nor a folder")
     if not (place / MANIFEST).exists():
         return
     try:
@@ -100,7 +104,7 @@ def _inspect(step: int, place: Path) -> None:
         raise Damaged(f"checkpoint {step} is damaged: {MANIFEST} is not readable") from None
     for name, digest in digests.items():
         try:
-            found = _digest(place / name)
+            found = _digest(place / name) if workdir.leads_into(place / name, place) else None
         except FileNotFoundError:
             raise Damaged(f"checkpoint {step} is damaged: {name} is missing") from None
         if found != digest:

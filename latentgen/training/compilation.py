@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -20,8 +21,24 @@ PINNED = {
     "jax_enable_x64": False,
     "jax_default_prng_impl": "threefry2x32",
     "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+    "jax_numpy_dtype_promotion": "standard",
 }
-"""Of JAX's settings those that no config and no workdir names."""
+"""Of JAX's settings those under which every run computes. The others are kept with its checkpoints
+and results, where the user or a config's file has changed them: see `settings`."""
+
+SILENT = re.compile(
+    "jax_(compilation_cache|persistent_cache|enable_compilation_cache|raise_persistent_cache|log|"
+    "platform|traceback|tracer_error|dump|debug_log|explain_cache|pprint|include_|source_url|"
+    "compiler_detailed|check_proxy|distributed_debug|hlo_source|cuda_visible|rocm_visible|"
+    "mosaic_allow|pallas_verbose|captured_constants|send_traceback|coordination)"
+)
+"""JAX's settings that say how it reports, caches or finds devices: no number depends on them."""
+
+ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+"""What XLA and its libraries read for themselves."""
+
+_AT_IMPORT = dict(jax.config.values)
 
 ABANDONED = 60.0  # seconds after which a file that was never finished is another's no more
 
@@ -121,6 +138,20 @@ def pin_numbers() -> None:
         if (found := getattr(said, name)) != value:
             print(f"{name.upper()}={found} is ignored: a run has {value}.", file=sys.stderr)
             said.update(name, value)
+
+
+def settings() -> dict[str, Any]:
+    """What numbers may depend on beside config, data and versions, as plain JSON.
+
+    Of JAX's settings those that an environment variable or code has set, and not `PINNED`: what
+    they are by default goes with the version of JAX.
+    """
+    found: dict[str, Any] = {name: os.environ[name] for name in ENVIRONMENT if os.environ.get(name)}
+    for name, value in sorted(jax.config.values.items()):
+        changed = name.upper() in os.environ or value != _AT_IMPORT.get(name, value)
+        if changed and name not in PINNED and not SILENT.match(name):
+            found[name] = value if isinstance(value, bool | int | float | str) else str(value)
+    return found
 
 
 def keep_programs() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -138,11 +139,15 @@ def validation(
     return call
 
 
-def checkpoint(checkpoints: Checkpoints, log: Log, seconds: Callable[[], float]) -> Call:
-    """Saves (step, state), after the log of that step has reached the disk."""
+def checkpoint(checkpoints: Checkpoints, log: Log, meta: Callable[[], dict[str, Any]]) -> Call:
+    """Saves (step, state), after the log of that step has reached the disk.
+
+    Args:
+        meta: what else the checkpoint tells.
+    """
 
     def call(step: int, state: PyTree) -> None:
         log.flush()
-        checkpoints.save(step, state, {"seconds": seconds()})
+        checkpoints.save(step, state, {**meta(), "log": log.stands})
 
     return call

@@ -1,6 +1,7 @@
 """What a run says: metrics.jsonl (the record), TensorBoard events (a view), the progress line."""
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -17,6 +18,7 @@ from latentgen.errors import BadInput
 from latentgen.training import workdir
 
 METRICS = "metrics.jsonl"
+DAMAGED = f"{METRICS}.damaged"
 EVENTS = "tensorboard"
 START = {"status": 1}  # SessionLog.START
 
@@ -79,21 +81,65 @@ class Log:
 
     On opening, the record is cut back to what a run that stands at `resume_step` has said: lines
     of later steps and a torn last line go; for resume_step=0, all. So write the lines of step N
-    and `flush` before saving checkpoint N.
+    and `flush` before saving checkpoint N, with what `stands` says.
+
+    lost: what the record lacks or has got wrong, a sentence for each time that it was found so
     """
 
-    def __init__(self, path: str | os.PathLike[str], resume_step: int):
+    def __init__(self, path: str | os.PathLike[str], resume_step: int, said: Any = None):
+        """Opens the record.
+
+        Args:
+            path: the folder.
+            resume_step: where the run stands.
+            said: what `stands` said then; None where nobody knows.
+        """
         self._folder = Path(path)
         self._resume_step = resume_step
         file = self._folder / METRICS
-        kept = []
+        kept: list[str] = []
         if resume_step and file.exists():
-            lines = file.read_text(errors="replace").split("\n")[:-1]
+            lines = workdir.read_text(file, "replace", math.inf).split("\n")[:-1]
             steps = [line["step"] for line in figures(file)]
             kept = [line + "\n" for line, n in zip(lines, steps, strict=True) if n <= resume_step]
+        self._lines, self._digest = 0, hashlib.sha256()
+        for line in kept:
+            self._count(line.encode())
+        self.lost = self._compare(said) if resume_step else []
         workdir.write_bytes(file, "".join(kept).encode())
         self._file = _Appended(file)
         self._events: _Appended | None = None
+
+    @property
+    def stands(self) -> dict[str, Any]:
+        """How far the record is: what a checkpoint keeps of it."""
+        found = {"lines": self._lines, "sha256": self._digest.hexdigest()}
+        return found | ({"lost": self.lost} if self.lost else {})
+
+    def _count(self, line: bytes) -> None:
+        self._lines += 1
+        self._digest.update(line)
+
+    def _compare(self, said: Any) -> list[str]:
+        """What is lost of the record that a checkpoint knows; the file as it is stays aside."""
+        if not isinstance(said, Mapping) or not {"lines", "sha256"} <= said.keys():
+            return []
+        before = said.get("lost", [])
+        lost = [str(each) for each in before] if isinstance(before, list) else []
+        if said["sha256"] == self._digest.hexdigest():
+            return lost
+        file = self._folder / METRICS
+        aside = ""
+        if file.exists():
+            workdir.write_bytes(file.with_name(DAMAGED), workdir.read_bytes(file, math.inf))
+            aside = f"; as it was found it is in {DAMAGED}"
+        has = f"{self._lines} of {said['lines']} lines are left"
+        if self._lines == said["lines"]:
+            has = "lines of it have been changed"
+        return [
+            *lost,
+            f"{METRICS} is not what was written up to step {self._resume_step}: {has}{aside}",
+        ]
 
     def write(
         self, step: int, seconds: float, split: str, values: Mapping[str, SupportsFloat]
@@ -108,7 +154,9 @@ class Log:
         """
         row: dict[str, Any] = {"step": int(step), "seconds": float(seconds), "split": split}
         row |= {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps(workdir.words(row), allow_nan=False).encode() + b"\n")
+        line = json.dumps(workdir.words(row), allow_nan=False).encode() + b"\n"
+        self._file.write(line)
+        self._count(line)
         shown = [{"tag": f"{split}/{name}", "simple_value": float(v)} for name, v in values.items()]
         self._show(step, shown)
 
@@ -156,7 +204,8 @@ class _Appended:
 
     def __init__(self, path: Path):
         self._path = path
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+        self._open = contextlib.ExitStack()
+        self._file = self._open.enter_context(workdir.opened(path, "ab", buffering=0))
 
     def write(self, piece: bytes) -> None:
         """Adds all of a piece; none of it where that fails and the file can still be cut."""
@@ -177,7 +226,7 @@ class _Appended:
     def close(self) -> None:
         """The same, and ends it."""
         if not self._file.closed:
-            with self._file:
+            with self._open:
                 self.flush()
 
 

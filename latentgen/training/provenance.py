@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 import latentgen
+from latentgen.training.compilation import settings
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
@@ -43,6 +44,7 @@ def device() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "machine": platform.machine(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "settings": settings(),
     }
 
 

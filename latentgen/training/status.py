@@ -12,6 +12,7 @@ from latentgen.errors import BadInput
 from latentgen.training import workdir
 
 STATUS = "status.json"
+TAIL = 100_000  # bytes of a log in which its last line is looked for
 BEAT = 15.0  # seconds between two signs of life
 
 RUNNING, DONE, DIVERGED, FAILED = "running", "done", "diverged", "failed"
@@ -61,9 +62,11 @@ def job() -> str | None:
 
 
 def blame(folder: Path, code: int, log: Path) -> None:
-    """Says that a run has failed whose process could not say so itself.
+    """Says how a run ended whose process could not say so itself.
 
-    Nothing, where another process holds the folder: its run has not failed.
+    A run that was killed with SIGKILL, by a person or for want of memory, is preempted: the same
+    command continues it. Any other has failed. Nothing is said where the process has done so, or
+    where another one holds the folder.
 
     Args:
         folder: the run's.
@@ -72,26 +75,38 @@ def blame(folder: Path, code: int, log: Path) -> None:
     """
     with contextlib.suppress(BadInput), workdir.lock(folder):
         now = read(folder)
-        if now is None or now.status not in (DIVERGED, FAILED):
-            said = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            last = _last_line(log)
-            Heart(folder).end(FAILED, f"{said}: {last}" if last else said)
+        if now is not None and now.status not in (RUNNING, DONE):
+            return
+        said = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        last = _last_line(log)
+        Heart(folder, attempt=now is None).end(
+            PREEMPTED if code == -signal.SIGKILL else FAILED, f"{said}: {last}" if last else said
+        )
+
+
+LOST = "its process was killed before it could say why, as where memory runs out"
+"""What there is to say of a run that stands at `RUNNING` while nothing holds its folder."""
 
 
 def _last_line(log: Path) -> str:
     try:
-        lines = log.read_text(errors="replace").strip().splitlines()
+        with workdir.opened(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
     return lines[-1][:300] if lines else ""
 
 
 class Heart:
-    """Tells the folder that its run is alive, and how it ended; for who holds the folder."""
+    """Tells the folder that its run is alive, and how it ended; for who holds the folder.
 
-    def __init__(self, folder: Path):
-        before, now = read(folder), time.time()
-        attempts = 1 + (before.attempts if before else 0)
+    before: what it said last
+    """
+
+    def __init__(self, folder: Path, attempt: bool = True):
+        self.before, now = read(folder), time.time()
+        attempts = attempt + (self.before.attempts if self.before else 0)
         host, pid = socket.gethostname(), os.getpid()
         self._folder = folder
         self._said = Status(RUNNING, None, attempts, host, pid, job(), now, now)

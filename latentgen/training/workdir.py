@@ -25,6 +25,7 @@ CHECKPOINTS = "checkpoints"
 DEEPEST = 64  # lists and objects within each other, in a file that is read
 DIGITS = 300  # of a whole number there: more than a float can be
 LARGEST = 2**28  # bytes of a JSON file
+LARGEST_LOCK = 10_000  # and of a lock
 AGAIN, PATIENCE = 0.1, 2.0  # seconds: between asking for a taken folder, and in all
 
 
@@ -122,9 +123,57 @@ def _links(folder: str, depth: int | None) -> Iterator[str]:
             yield from _links(entry.path, None if depth is None else depth - 1)
 
 
-def _no_link(path: str, how: int) -> int:
-    """For `open`: the file itself, never what a link in its place leads to."""
-    return os.open(path, how | os.O_NOFOLLOW, 0o666)
+class Unsafe(OSError, ValueError):
+    """A file in a folder that may be anybody's is none to open: a pipe, a device, a link."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str], mode: str, **how: Any) -> Iterator[Any]:
+    """Open a file of a workdir or a sweep: every one of them goes this way.
+
+    It must be a regular file, so that nothing is waited for. For reading it may be a link within
+    its folder; for writing it may be none.
+
+    Args:
+        mode, how: as for `open`; but "w" is not safe, and `write_bytes` is there for it.
+
+    Raises:
+        Unsafe: it is something else.
+    """
+    with open(path, mode, opener=_regular, **how) as file:
+        yield file
+
+
+def _regular(name: str | os.PathLike[str], flags: int) -> int:
+    """Open what `opened` may, and nothing else even where it is replaced meanwhile."""
+    path = os.fspath(name)
+    if flags & os.O_ACCMODE == os.O_RDONLY and os.path.islink(path):
+        if not leads_into(path, os.path.dirname(path) or "."):
+            raise _unsafe(path, "it is a link out of its folder")
+        path = os.path.realpath(path)
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _unsafe(path, "it is a link") from None
+        if error.errno == errno.ENXIO:  # a pipe that nobody reads, or a socket
+            raise _unsafe(path, "it is no regular file") from None
+        raise
+    if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        raise _unsafe(path, "it is no regular file")
+    return descriptor
+
+
+def _unsafe(path: str, why: str) -> Unsafe:
+    error = Unsafe(why)
+    error.filename = path
+    return error
 
 
 def _unwritable(path: Path, key: str, error: OSError) -> BadInput | OSError:
@@ -145,7 +194,7 @@ def lock(path: str | os.PathLike[str]) -> Iterator[None]:
         BadInput: another process holds it; names pid, host and since when.
     """
     place = Path(path) / "lock"
-    with open(place, "ab", buffering=0, opener=_no_link) as file:
+    with opened(place, "ab", buffering=0) as file:
         with naming(place):
             _take(file.fileno(), Path(path))
             owner = {
@@ -184,7 +233,7 @@ def _take(file: int, path: Path) -> None:
 def _holder(path: Path) -> str | None:
     """Who has signed the lock; None where that is nobody, or a process that is no more."""
     try:
-        owner = json.loads(path.read_text())
+        owner = parsed(read_text(path, largest=LARGEST_LOCK))
         job = f" (job {owner['job']})" if owner["job"] else ""
         if owner["host"] == socket.gethostname():
             with contextlib.suppress(PermissionError):  # it lives, and is another user's
@@ -225,10 +274,11 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 @contextlib.contextmanager
 def _own(temporary: Path) -> Iterator[IO[bytes]]:
     """The file of this name, empty and ours alone until it is renamed or the context ends."""
-    if temporary.is_symlink():
-        temporary.unlink()
     while True:
-        with open(temporary, "ab", opener=_no_link) as file:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(temporary.lstat().st_mode):
+                temporary.unlink()
+        with opened(temporary, "ab") as file:
             with contextlib.suppress(OSError):  # a file system without locks, see README
                 fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(file, temporary):  # whoever had it has not renamed it
@@ -280,7 +330,7 @@ def append_json(path: str | os.PathLike[str], value: Any) -> None:
     A torn last line, which a crash leaves, goes. Two writers wait for each other.
     """
     line = json.dumps(words(value), allow_nan=False).encode() + b"\n"
-    with naming(path), open(path, "a+b", opener=_no_link) as file:
+    with naming(path), opened(path, "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
@@ -299,20 +349,26 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def read_text(
-    path: str | os.PathLike[str], errors: str = "strict", largest: float = LARGEST
+    path: str | os.PathLike[str], errors: str = "strict", largest: int | float = LARGEST
 ) -> str:
     """The text of a file that may be anybody's: a pipe would wait for ever, a device never end.
 
     Raises:
         ValueError: it is no regular file, far too large, or no UTF-8.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is no regular file")
-        if found.st_size > largest:
-            raise ValueError(f"it has {found.st_size} bytes")
-        return file.read().decode(errors=errors)
+    return read_bytes(path, largest).decode(errors=errors)
+
+
+def read_bytes(path: str | os.PathLike[str], largest: int | float = LARGEST) -> bytes:
+    """The content of a file that may be anybody's, see `opened`.
+
+    Raises:
+        ValueError: it is none to open, or far too large.
+    """
+    with opened(path, "rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > largest:
+            raise ValueError(f"it has {size} bytes")
+        return file.read()
 
 
 def parsed(text: str) -> Any:

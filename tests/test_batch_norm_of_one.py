@@ -1,0 +1,27 @@
+"""Batch norm over one example leaves nothing of it: refused, whatever the network."""
+
+import pytest
+
+from experiments import gan, vae
+from latentgen import build
+from latentgen.errors import BadInput
+from latentgen.launchers.plan import changed
+
+
+@pytest.mark.parametrize(
+    ("config", "changes"),
+    [
+        (gan, {"discriminator.norm": "batch", "batch_size": 1}),
+        (gan, {"discriminator.norm": "batch", "batch_size": 3, "method.packing": 3}),
+        (gan, {"generator.norm": "batch", "batch_size": 1}),
+        (vae, {"encoder.norm": "batch", "batch_size": 1}),
+        (vae, {"decoder.norm": "batch", "batch_size": 1}),
+    ],
+)
+def test_a_batch_of_one(config, changes):
+    plain = changed(config.get_config(), changes)
+    said = f"norm='batch' needs more than one .* config.batch_size={changes['batch_size']}"
+    with pytest.raises(BadInput, match=said):
+        build.experiment(plain)
+    more = changes | {"batch_size": 2 * changes["batch_size"]}
+    build.experiment(changed(config.get_config(), more))
