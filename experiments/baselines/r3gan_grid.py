@@ -30,7 +30,7 @@ BASELINE = Baseline(
         lambda budget: {"modes": {"samples": 2_500}},
         (
             "the grid and MLPs for StackedMNIST and theirs",
-            "both budgets: 20,000 steps, weight 0.1",
+            "both budgets: 20,000 steps, gamma 0.1 in units of the plane",
         ),
     ),
     minutes={"smoke": 0.5, "cpu": None, "paper": None},
