@@ -49,6 +49,7 @@ def baseline(variant, name, mean, spread, minutes=None):
         },
         budgets=(),  # none here has their search
         instead=dict.fromkeys(("smoke", "cpu"), "Frechet classifier distance"),
+        range=(0.0, None),
     )
     return Baseline(
         title=f"{name} of Lucic et al. 2018 at its defaults, Fashion-MNIST",

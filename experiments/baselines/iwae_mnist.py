@@ -62,6 +62,7 @@ def claims(k, log_likelihood, units):
             margin=Margin(units - 2.0, units + 2.0),
             protocol=OF_UNITS,
             resolution=1.0,
+            range=(0.0, 50.0),
             **shared,
         ),
     )

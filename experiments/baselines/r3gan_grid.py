@@ -18,7 +18,7 @@ def config(budget):
 
 BASELINE = Baseline(
     title="R3GAN's ablation on the grid: relativistic or not, with R1 + R2 and R1 alone",
-    claims=(trend("the grid", "grid", 2_500),),
+    claims=(trend("the grid", "grid", 2_500, 25.0),),
     recipe=Recipe(
         config,
         {

@@ -39,6 +39,7 @@ BASELINE = Baseline(
             },
             budgets=("cpu", "paper"),
             here="Fashion-MNIST, pixels above 1/2",
+            paired=True,  # networks at the start, minibatches and noise are those of the seed
         ),
     ),
     recipe=Recipe(
