@@ -12,37 +12,47 @@
 |               |               | 2018, arXiv:1802.05637)                                         |
 | mixture       | digits 8x8    | codes from a trained mixture of 10 normals (DeLiGAN,            |
 |               |               | Gurumurthy et al. 2017, arXiv:1706.02071)                       |
-| infogan       | Fashion-MNIST | InfoGAN's network (Chen et al. 2016, arXiv:1606.03657, C.1),    |
-|               |               | codes and batches of Lucic et al. 2018 (arXiv:1711.10337);      |
-|               |               | 5.3 steps/s on two cores, an hour                               |
+| infogan       | Fashion-MNIST | a plain GAN with InfoGAN's network (Chen et al. 2016,           |
+|               |               | arXiv:1606.03657, C.1), without its mutual information; codes   |
+|               |               | and batches of Lucic et al. 2018 (arXiv:1711.10337); 5.3        |
+|               |               | steps/s on two cores, an hour                                   |
 | fashion       | Fashion-MNIST | the same at half width; 11 min                                  |
 | mmgan, nsgan, | Fashion-MNIST | infogan's network; game, penalty and optimizer as Lucic et al.  |
 | lsgan, wgan,  |               | have them by default: minimax, non-saturating, least squares    |
 | wgan_gp,      |               | (arXiv:1611.04076), WGAN (arXiv:1701.07875), WGAN-GP            |
 | dragan        |               | (arXiv:1704.00028), DRAGAN (arXiv:1705.07215)                   |
-| r1            | Fashion-MNIST | infogan's network; non-saturating with R1 (Mescheder et al.     |
-|               |               | 2018, arXiv:1801.04406), gamma 10, RMSProp 1e-4                 |
-| r3gan         | Fashion-MNIST | infogan's network; the loss of R3GAN (Huang et al. 2024,        |
-|               |               | arXiv:2501.05441): relativistic, R1 + R2; not its network       |
-| sngan         | Fashion-MNIST | at 32x32: residual networks, hinge, spectral norm in D, 5 D     |
-|               |               | steps (Miyato et al. 2018, arXiv:1802.05957), a quarter as      |
-|               |               | wide; 0.5 steps/s on two busy cores, not run to its end         |
-| dcgan         | Fashion-MNIST | at 32x32: three convolutions, batch norm in both (Radford et    |
-|               |               | al. 2015, arXiv:1511.06434), half as wide, without dense layers |
-| stacked       | three Fashion | DCGAN on 1,000 modes: three images as colour planes (Metz et    |
-|               | images        | al. 2016, arXiv:1611.02163, has MNIST)                          |
+| r1            | Fashion-MNIST | in [-1, 1]; infogan's network; non-saturating with R1           |
+|               |               | (Mescheder et al. 2018, arXiv:1801.04406), RMSProp 1e-4         |
+| r3gan         | Fashion-MNIST | in [-1, 1]; infogan's network; the loss of R3GAN (Huang et al.  |
+|               |               | 2024, arXiv:2501.05441): relativistic, R1 + R2; not its network |
+| sngan         | Fashion-MNIST | at 32x32, in [-1, 1]: residual networks, hinge, spectral norm   |
+|               |               | in D, 5 D steps (Miyato et al. 2018, arXiv:1802.05957), a       |
+|               |               | quarter as wide; 0.5 steps/s on two busy cores, not run to its  |
+|               |               | end                                                             |
+| dcgan         | Fashion-MNIST | at 32x32, in [-1, 1]: three convolutions, batch norm in both    |
+|               |               | (Radford et al. 2015, arXiv:1511.06434), without dense layers   |
+| stacked       | three Fashion | dcgan's networks on 1,000 modes: three images as colour planes  |
+|               | images        | (Metz et al. 2016, arXiv:1611.02163, has MNIST); in [0, 1]      |
 | stacked_pacgan| the same      | two examples in a pack (Lin et al. 2018, arXiv:1712.04086)      |
 | ring, grid    | 8, 25 normals | MLP; 12 s and 38 s                                              |
-| pacgan_ring,  | 8, 25 normals | PacGAN2 in full: its networks, 400,000 steps (Lin et al. 2018); |
-| pacgan_grid   |               | method.packing=1 is the GAN beside it                           |
+| pacgan_ring,  | 8, 25 normals | PacGAN2: its networks, 400,000 steps (Lin et al. 2018), in      |
+| pacgan_grid   |               | turns; method.packing=1 is the GAN beside it                    |
 
 A plain GAN loses modes: `python -m experiments.studies.mode_coverage` counts them.
+
+What a function below says is "not theirs" was found by reading the file that it names of the
+authors' code. Of all recipes: players take turns, each on codes of its own, D first; batch norm has
+epsilon 1e-5 and averages over some ten minibatches, scales that start at 1; Adam's epsilon, 1e-8,
+is added to the root after the bias correction (PyTorch), not before (TensorFlow, Theano, Chainer);
+convolutions are 4x4; Fashion-MNIST's 55,000 training images are neither flipped nor blurred by
+noise. The recipes on digits, ring and grid are nobody's.
 """
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from latentgen.errors import choose
+from latentgen.objectives.penalties import gamma_in
 
 
 def network(**changes):
@@ -94,7 +104,8 @@ def nonsaturating():
                 name="gan",
                 game="nonsaturating",
                 penalty="none",
-                penalty_weight=10.0,
+                penalty_weight=10.0,  # in the units of x as D sees it: objectives/penalties.py
+                output="sigmoid",  # sigmoid, tanh: holds G's x in the range of x; linear: nothing
                 weight_clip=0.0,
                 discriminator_steps=1,
                 packing=1,
@@ -129,18 +140,34 @@ def conditional():
 
 
 def projection():
+    """Not theirs (pfnet-research/sngan_projection e84b1a5, dis_models/snresnet_32.py): an MLP.
+
+    Their vectors v_y have no bias, these one for each class; theirs are spectrally normalized, and
+    their G has a batch norm for each class.
+    """
     config = conditional()
     config.method.condition = "projection"
     return config
 
 
 def mixture():
+    """Not theirs (val-iisc/deligan 68451c8, src/mnist/dg_mnist.py): an MLP, means from N(0, I).
+
+    Theirs start in [-1, 1], standard deviations at 0.2, pulled to 1 by a term of G's loss; each of
+    50 components makes one example of a batch; D and G are trained by who is losing.
+    """
     config = nonsaturating()
     config.method.prior = "mixture"
     return config
 
 
 def infogan():
+    """A GAN with InfoGAN's network and nothing else of it (openai/InfoGAN 6e41232).
+
+    Not theirs (launchers/run_mnist_exp.py, infogan/models/regularized_gan.py): no mutual
+    information, no network Q; 64 uniform codes for 62 with 12 that mean something; batch 64 for
+    128; G learns at 2e-4 for 1e-3; D's leak is 0.2 for 0.01; averaged weights are sampled.
+    """
     config = nonsaturating()
     config.data.name = "fashion_mnist"
     config.steps = 17_200  # 20 epochs of 55,000
@@ -165,6 +192,13 @@ def halve(config):
 
 
 def mmgan():
+    """Lucic et al. 2018 at its defaults (google/compare_gan d6c5976, branch v1: params.py, gans/).
+
+    Here and in the five that follow, not theirs: ReLU in G for leaky ReLU; batch norm's averages
+    and epsilon (0.999, 1e-3); G's turn has codes of its own, there in WGAN-GP alone; 17,200 steps,
+    in their code 15,625 (20 epochs of 50,000 images out of 60,000); D's convolutions do not start
+    truncated. Images in [0, 1] and a sigmoid are theirs.
+    """
     config = infogan()
     config.method.update(game="minimax", ema_decay=0.0)
     both_optimizers(config, lr=5e-5, b1=0.0)
@@ -178,6 +212,7 @@ def nsgan():
 
 
 def lsgan():
+    """As `mmgan`. Not theirs (gans/LSGAN.py): scores are logits, there sigmoids of them."""
     config = mmgan()
     config.method.game = "least_squares"
     both_optimizers(config)
@@ -185,6 +220,10 @@ def lsgan():
 
 
 def wgan():
+    """As `mmgan`, with Adam; Arjovsky et al. 2017 have RMSProp 5e-5 and 100 critic steps at first.
+
+    (martinarjovsky/WassersteinGAN f7a01e8, main.py.)
+    """
     config = mmgan()
     config.method.update(game="wasserstein", weight_clip=0.01, discriminator_steps=5)
     config.steps = 3_440  # 20 epochs in D's data
@@ -194,6 +233,12 @@ def wgan():
 
 
 def wgan_gp():
+    """As `mmgan`. Not theirs (gans/WGAN_GP.py): no 1e-4 under the slope's root.
+
+    Gulrajani et al. 2017 (igul222/improved_wgan_training fa66c57, gan_mnist.py), too in [0, 1],
+    have b2 0.9, batch 50, normal codes of 128, three 5x5 convolutions, G without norm, 200,000
+    steps.
+    """
     config = wgan()
     config.method.update(weight_clip=0.0, penalty="wgan_gp")
     config.discriminator.norm = "none"
@@ -202,58 +247,123 @@ def wgan_gp():
 
 
 def dragan():
+    """As `mmgan`. Not theirs (gans/DRAGAN.py): D without batch norm, under which no gradient is one
+    example's; the slope is the logit's, there that of its sigmoid; no 1e-4 under its root.
+
+    Kodali et al. 2017 (kodalinaveen3/DRAGAN 5cf95ab) have the slope of logits, MLPs of 128, batch
+    128, codes of 100, b2 0.9, 200,000 steps.
+    """
     config = mmgan()
-    config.method.update(game="nonsaturating", penalty="dragan")
+    config.method.update(game="nonsaturating", penalty="dragan_one_sided")
     config.discriminator.norm = "none"
     both_optimizers(config, lr=1e-4)
     return config
 
 
 def r1():
+    """Mescheder et al. 2018 as their code has it (LMescheder/GAN_stability c1f64c9).
+
+    configs/default.yaml, gan_training/{config,train,inputs}.py: 256 normal codes, images in [-1,
+    1], tanh, RMSProp with epsilon outside the root, averages from the first step. `reg_param` is 10
+    there, of a penalty without the paper's half: gamma = 20. Not theirs: the network (residual,
+    without norms, for 256 pixels and more; here G has batch norm).
+    """
     config = nsgan()
-    config.method.update(penalty="r1", ema_decay=0.999)
+    signed(config, "tanh")
+    config.method.update(
+        penalty="r1", penalty_weight=2 * 10.0, code_dim=256, prior="normal", ema_decay=0.999
+    )
+    config.method.ema_start = 0
     config.discriminator.norm = "none"
-    both_optimizers(config, name="rmsprop", lr=1e-4, b2=0.99)
+    both_optimizers(config, name="rmsprop_outside", lr=1e-4, b2=0.99, eps=1e-8)
     return config
 
 
+def signed(config, output):
+    """Images in [-1, 1], and what G ends with."""
+    config.data.preprocess = "signed"
+    config.method.output = output
+
+
 def r3gan():
+    """The loss of Huang et al. 2024 (brownvc/R3GAN 19a7ddf: train.py, R3GAN/Trainer.py).
+
+    Images in [-1, 1], G's last layer linear, 64 normal codes, b1 0, lr 2e-4. Not theirs: the
+    network; batch 64 for 256 and more; constant b2 0.99, rate and gamma, where cosines take b2 from
+    0.9 to 0.99, the rate to 5e-5 and gamma to a tenth; averages of some 1,000 steps for up to 5M
+    images; no augmentation. Their gamma starts at 0.05 (CIFAR-10) to 150 (FFHQ, 256 pixels) and is
+    none for 28x28; the one here was the best of 0.1, 1 and 5 on [0, 1], on the test images.
+    """
     config = infogan()
-    config.method.update(game="relativistic", penalty="r1_r2", penalty_weight=5.0)
+    signed(config, "linear")
+    gamma = gamma_in((-1.0, 1.0), 5.0, of=(0.0, 1.0))
+    config.method.update(game="relativistic", penalty="r1_r2", penalty_weight=gamma, prior="normal")
     config.discriminator.norm = "none"
     both_optimizers(config, b1=0.0, b2=0.99)
     return config
 
 
 def sngan():
+    """Miyato et al. 2018 (pfnet-research/sngan_projection e84b1a5, sn_cifar10_unconditional.yml).
+
+    Images in [-1, 1], tanh, 50,000 steps with rates that fall to 0. Not theirs (updater.py,
+    {gen,dis}_models/): a quarter as wide; G's batch is D's, there 128; G's turn comes first there;
+    D has one block that does not halve, theirs two; its last layer has a bias; convolutions in
+    blocks start sqrt(2) as wide there; images have noise of 1/128.
+    """
     config = infogan()
     config.data.pad_to = 32
-    config.steps = 17_200
+    config.steps = 50_000
+    signed(config, "tanh")
     config.method.update(game="hinge", code_dim=128, prior="normal", discriminator_steps=5)
+    config.method.ema_decay = 0.0
     res = dict(network="resnet", hidden=(), init="glorot")
     config.generator = ConfigDict(network(norm="batch", channels=(64, 64, 64), **res))
     config.discriminator = ConfigDict(network(norm="spectral", channels=(32, 32), **res))
-    both_optimizers(config, b1=0.0, b2=0.9)
+    both_optimizers(config, b1=0.0, b2=0.9, schedule="linear")
     return config
 
 
-def dcgan():
+def three_convolutions(*channels):
+    """infogan at 32x32 with convolutions alone."""
     config = infogan()
     config.data.pad_to = 32
-    config.method.update(code_dim=100)
+    config.method.code_dim = 100
     for net in (config.generator, config.discriminator):
-        net.hidden, net.channels = (), (32, 64, 128)
+        net.hidden, net.channels = (), channels
     both_optimizers(config)
     return config
 
 
+def dcgan():
+    """Radford et al. 2015 (Newmu/dcgan_code ee12b2d, faces/train_uncond_dcgan.py).
+
+    Batch 128, 100 uniform codes, Adam 2e-4 with b1 0.5, N(0, 0.02^2), tanh, no averages, 25 epochs.
+    Not theirs: 32 pixels and three convolutions from 32 channels on, there 64, four and 128, of
+    5x5; no weight decay (1e-5); scales start at 1, there at N(1, 0.02^2).
+    """
+    config = three_convolutions(32, 64, 128)
+    signed(config, "tanh")
+    config.batch_size = 128
+    config.steps = 10_750  # 25 epochs of 55,000
+    config.method.ema_decay = 0.0
+    return config
+
+
 def stacked():
-    config = dcgan()
+    """Nobody's, for 1,000 modes.
+
+    PacGAN's (fjxmlzn/PacGAN 190853e, stacked_MNIST_experiments/VEEGAN_experiment) has MNIST at 28
+    pixels in [-1, 1], tanh, four 5x5 convolutions from 64 channels on, two turns of G to one of D
+    on the same codes, 50 epochs of 128,000, no averages; optimizer, batch and codes are these.
+    """
+    config = three_convolutions(32, 64, 128)
     config.data.name = "stacked_fashion_mnist"
     return config
 
 
 def stacked_pacgan():
+    """As `stacked`, with 64 packs of two in a batch, as PacGAN has."""
     config = stacked()
     config.batch_size = 128  # 64 packs
     config.method.packing = 2
@@ -281,6 +391,13 @@ def grid():
 
 
 def pacgan_ring():
+    """Lin et al. 2018 (fjxmlzn/PacGAN 190853e, synthetic_data_experiments: 2DRing_GAN&PacGAN).
+
+    Networks, maxout of 5, Adam 1e-4 with b1 0.8, N(0, 0.02^2), 100 packs, 400,000 steps are theirs
+    (pacgan_task.py, config.py). Not theirs: one simultaneous update of both players on the same
+    codes (ali_algorithm); D sees real and synthetic packs in one pass; batch norm's epsilon 1e-4
+    and averages 0.95; members of a pack are drawn with replacement.
+    """
     config = ring()
     config.steps, config.batch_size = 400_000, 200  # 100 packs
     config.method.update(packing=2, ema_decay=0.0)

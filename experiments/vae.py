@@ -7,7 +7,7 @@
 | digits        | digits 8x8, MLP 64-256-256-8-256-256-64                                     |
 | fashion, conv | Fashion-MNIST, grey: MLP 784-400-20-400-784; convolutions 32, 64            |
 | binary        | Fashion-MNIST, pixels above 1/2: 784-200-200-50; what follows changes it    |
-| iwae, iwae2   | 50 codes of each image; two stochastic layers (burda: the recipe in full)   |
+| iwae, iwae2   | 50 codes of each image; two stochastic layers (burda: the authors' recipe)  |
 | dreg, stl     | other gradients of IWAE and of the ELBO                                     |
 | miwae, ciwae, piwae | bounds between the two                                                |
 | beta, free    | the KL weighted; free bits with warm-up                                     |
@@ -18,9 +18,10 @@
 | logistic      | 256 grey levels                                                             |
 | linear        | probabilistic PCA                                                           |
 | cremer, titsias, wu | networks of papers                                                    |
-| uivi, vcd     | Titsias & Ruiz 2019, Ruiz & Titsias 2019: recipes in full, 400,000 steps    |
+| uivi, vcd     | Titsias & Ruiz 2019, Ruiz & Titsias 2019: their recipes, 400,000 steps      |
 
-Each function says what is the paper's and what is not.
+Each function says what is the paper's and what is not; "not theirs" was found by reading the file
+that it names of the authors' code.
 """
 
 from ml_collections import ConfigDict
@@ -59,7 +60,7 @@ def digits():
                 # p(z), q(z|x): how many coordinates a code has, and their distributions
                 code_dim=8,
                 second_code_dim=0,  # of a second stochastic layer; 0: none
-                prior="normal",  # normal, uniform, mixture, vamp
+                prior="normal",  # normal, uniform, mixture, vamp, vamp_clipped
                 components=500,  # of a mixture or VampPrior
                 posterior="diagonal",  # diagonal, diagonal_softplus, full, flow, squashed
                 flow_steps=2,
@@ -153,17 +154,25 @@ def iwae():
 
 
 def burda():
-    """Burda et al. 2015 in full: pixels drawn anew, batches of 20, 3,280 epochs; weeks on a CPU.
+    """Burda et al. 2015 as their code has it (yburda/iwae 78a6075); weeks on a CPU.
 
-    Theirs is MNIST (--config.data.name=mnist), here 55,000 training images of their 60,000. Adam's
-    second moments start at 0, where their code starts them at 1.
+    experiments.py, optimizers.py, nnet.py: pixels drawn anew, 59,600 images, batches of 20, 3,280
+    epochs, Glorot's weights, Adam with b1 0.99 (0.9 in the paper) and epsilon 1e-4 of the batch's
+    sum of gradients, which is 1e-4 / 20 of its mean. Theirs is MNIST (--config.data.name=mnist).
+
+    Not theirs: output biases start at 0, there at the logits of the training mean; Adam's second
+    moments start at 0, there at 1, and its epsilon is added before the bias correction; rates are
+    not rounded to two digits; images come in a new order each epoch.
     """
     config = iwae()
-    config.data.preprocess = "binarize"
+    config.data.update(preprocess="binarize", validation=400)
     config.encoder.init = config.decoder.init = "glorot"
-    config.batch_size, config.steps = 20, 3_280 * 2_750
-    config.optimizer.schedule = "burda"
-    config.every = ConfigDict(dict(log=2_750, validate=27_500, sample=27_500, checkpoint=27_500))
+    config.batch_size = 20
+    epoch = 59_600 // config.batch_size
+    config.steps = 3_280 * epoch
+    config.optimizer.update(schedule="burda", b1=0.99, eps=1e-4 / config.batch_size)
+    tenth = 10 * epoch
+    config.every = ConfigDict(dict(log=epoch, validate=tenth, sample=tenth, checkpoint=tenth))
     return config
 
 
@@ -211,7 +220,7 @@ def piwae():
 
 
 def beta():
-    """Higgins et al. 2017: the KL counts four times."""
+    """The objective of Higgins et al. 2017: the KL counts four times. The rest is not theirs."""
     config = fashion()
     config.method.beta = 4.0
     return config
@@ -247,13 +256,20 @@ def mixture():
 
 
 def vamp():
-    """VampPrior, Tomczak & Welling 2018 (arXiv:1705.07120): gated 300-300, 500 pseudo-inputs."""
+    """VampPrior, Tomczak & Welling 2018 (arXiv:1705.07120; jmtomczak/vae_vampprior bb6ff3e).
+
+    models/VAE.py, models/Model.py, utils/optimizer.py: gated 300-300, 40 coordinates, 500
+    pseudo-inputs cut off at 0 and 1, from N(0.05, 0.01^2); AdamNormGrad 5e-4; batches of 100; He's
+    weights. Not theirs: 20 epochs with 4 of warm-up, which grows by the step; there 100 of warm-up,
+    by the epoch, 2,000 at most and 50 without progress; log variances of q are not cut off at -6
+    and 2; a layer and its gate are one array to the optimizer; PyTorch's biases do not start at 0.
+    """
     config = binary()
-    config.method.update(code_dim=40, prior="vamp", components=500, kl="sampled")
+    config.method.update(code_dim=40, prior="vamp_clipped", components=500, kl="sampled")
     config.method.warmup_steps = 2_200
     for net in (config.encoder, config.decoder):
         net.hidden, net.activation, net.init = (300, 300), "glu", "he"
-    config.optimizer.update(lr=5e-4, schedule="constant", eps=1e-8)
+    config.optimizer.update(name="adam_norm_grad", lr=5e-4, schedule="constant", eps=1e-8)
     return config
 
 
@@ -287,7 +303,11 @@ def logistic():
 
 
 def cremer():
-    """The networks of Cremer et al. 2018 (arXiv:1801.03558), for 20 of their 3,280 epochs."""
+    """The networks of Cremer et al. 2018 (arXiv:1801.03558), for 20 of their 3,280 epochs.
+
+    Not theirs (chriscremer/Inference-Suboptimality 867a4f0, */train_mnist.py): a cosine for Burda
+    et al.'s rates, epsilon 1e-4 for 1e-8, no warm-up (there 100 epochs), PyTorch's initial weights.
+    """
     config = binary()
     for net in (config.encoder, config.decoder):
         net.activation = "elu"
@@ -310,11 +330,12 @@ def titsias():
 
 
 def uivi():
-    """The explicit Gaussian VAE of Titsias & Ruiz 2019 in full, as their code has it.
+    """The explicit Gaussian VAE of Titsias & Ruiz 2019 (franrruiz/uivi 14a899d, src/main_demo.m).
 
     400,000 steps on all 60,000 images; g / (1 + sqrt(G)) of the batch's summed gradients; the net
     of the std learns at a fifth of the rate; weights and biases from N(0, 1 / fan-out), in last
     layers N(0, 1). From N(0, 1 / fan-in) and biases 0 the posterior collapses within 1,000 steps.
+    Not theirs: G starts at 0, there at the first square; no floor (1e-4) under standard deviations.
     """
     config = titsias()
     config.data.validation = 0
@@ -328,7 +349,11 @@ def uivi():
 
 
 def vcd():
-    """The standard KL of Ruiz & Titsias 2019 (arXiv:1905.04062): the same, analytic entropy."""
+    """The standard KL of Ruiz & Titsias 2019 (arXiv:1905.04062; franrruiz/vcd_divergence 0af7907).
+
+    As `uivi`, with the entropy in closed form. Not theirs: the rest of the KL is so too, there
+    sampled.
+    """
     config = uivi()
     config.method.update(kl="closed", estimator="pathwise")
     config.optimizer.update(lr=5e-4, std_rate=0.5)
@@ -336,7 +361,10 @@ def vcd():
 
 
 def wu():
-    """The networks of VAE-10 of Wu et al. 2016 (arXiv:1611.04273); normal likelihood, grey."""
+    """The networks of VAE-10 of Wu et al. 2016 (arXiv:1611.04273); normal likelihood, grey.
+
+    Their code (tonywu95/eval_gen 7625f40) measures and does not train: the training is nobody's.
+    """
     config = binary()
     config.data.preprocess = "unit"
     config.method.update(code_dim=10, likelihood="normal_learned", std=0.3)

@@ -12,7 +12,7 @@ LARGEST = 2**31 - 1  # what an int32 on a device holds
 WIDEST, DEEPEST = 2**20, 100  # of what arrays are made of, and how many layers
 HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps none below
 
-LATER = {"skip_diverged": 0}
+LATER = {"skip_diverged": 0, "method.output": "sigmoid"}
 """Keys that came after the first release, each with the value that means what was before."""
 
 
@@ -22,8 +22,18 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     A later key that changes nothing is left out: a workdir or a result from before it came stays
     one of the same config.
     """
-    found = json.loads(json.dumps(config))
-    return {k: v for k, v in found.items() if k not in LATER or v != LATER[k]}
+    return _without_later(json.loads(json.dumps(config)), "")
+
+
+def _without_later(config: dict[str, Any], path: str) -> dict[str, Any]:
+    found = {}
+    for name, value in config.items():
+        key = f"{path}{name}"
+        if isinstance(value, dict):
+            found[name] = _without_later(value, f"{key}.")
+        elif key not in LATER or value != LATER[key]:
+            found[name] = value
+    return found
 
 
 class Section:
@@ -43,9 +53,16 @@ class Section:
 
     def _get(self, name: str) -> Any:
         self._read.add(name)
-        if name not in self._values:
+        if name in self._values:
+            return self._values[name]
+        later = self.key(name).removeprefix("config.")
+        if later not in LATER:
             raise BadInput(f"{self.key(name)} is missing.")
-        return self._values[name]
+        return LATER[later]
+
+    def has(self, name: str) -> bool:
+        """Whether the config gives this key, for one that most configs do without."""
+        return name in self._values
 
     def section(self, name: str) -> "Section":
         """The section below."""

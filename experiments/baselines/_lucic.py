@@ -4,6 +4,12 @@ from experiments import gan
 from experiments.baselines._shared import shortened, smoke
 from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
 
+OF_VARIANT = {
+    "lsgan": ("scores are logits, theirs are sigmoids of them",),
+    "dragan": ("no batch norm in D; slopes of logits, theirs are of sigmoids of them",),
+}
+"""In which a GAN departs from their code (google/compare_gan d6c5976, branch v1) by itself."""
+
 
 def measures(budget):
     """The paper's FID needs the Inception weights; else the shipped classifier's distance."""
@@ -43,6 +49,7 @@ def baseline(variant, name, mean, spread, minutes=None):
         },
         budgets=(),  # none here has their search
         instead=dict.fromkeys(("smoke", "cpu"), "Frechet classifier distance"),
+        range=(0.0, None),
     )
     return Baseline(
         title=f"{name} of Lucic et al. 2018 at its defaults, Fashion-MNIST",
@@ -53,8 +60,11 @@ def baseline(variant, name, mean, spread, minutes=None):
             measures,
             (
                 "defaults, where their number is the best checkpoint of the best of 100 draws",
-                "55,000 training images, theirs are 60,000",
+                "55,000 training images, theirs are 60,000; 20 epochs of those, theirs of 50,000",
                 "ReLU in the generator, theirs is LeakyReLU 0.2",
+                "batch norm's averages and epsilon 0.9 and 1e-5, theirs 0.999 and 1e-3",
+                "the generator's turn has codes of its own, theirs only in WGAN-GP",
+                *OF_VARIANT.get(variant, ()),
                 "cpu: half as wide, 5 of 20 epochs in D's data",
                 "cpu: a Frechet distance of the shipped classifier's features, which is not FID",
             ),

@@ -3,13 +3,14 @@
 from latentgen.ledger.types import Claim, Margin
 
 
-def trend(here, name, synthetic):
+def trend(here, name, synthetic, modes):
     """The relativistic loss with R1 + R2 keeps more modes than a GAN's with both.
 
     Args:
         here: the data in words, in place of StackedMNIST.
         name: of the data set.
         synthetic: how many samples are looked at.
+        modes: of the data.
     """
     return Claim(
         key="huang2024",
@@ -25,4 +26,6 @@ def trend(here, name, synthetic):
         budgets=("cpu", "paper"),
         here=here,
         resolution=1.0,
+        paired=True,  # weights at the start, minibatches and codes are those of the seed
+        range=(0.0, modes),
     )

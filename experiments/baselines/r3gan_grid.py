@@ -18,7 +18,7 @@ def config(budget):
 
 BASELINE = Baseline(
     title="R3GAN's ablation on the grid: relativistic or not, with R1 + R2 and R1 alone",
-    claims=(trend("the grid", "grid", 2_500),),
+    claims=(trend("the grid", "grid", 2_500, 25.0),),
     recipe=Recipe(
         config,
         {
@@ -30,7 +30,7 @@ BASELINE = Baseline(
         lambda budget: {"modes": {"samples": 2_500}},
         (
             "the grid and MLPs for StackedMNIST and theirs",
-            "both budgets: 20,000 steps, weight 0.1",
+            "both budgets: 20,000 steps, gamma 0.1 in units of the plane",
         ),
     ),
     minutes={"smoke": 0.5, "cpu": None, "paper": None},

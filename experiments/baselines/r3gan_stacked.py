@@ -8,11 +8,12 @@ from experiments import gan
 from experiments.baselines._r3gan import trend
 from experiments.baselines._shared import shortened, smoke
 from latentgen.ledger.types import Baseline, Recipe
+from latentgen.objectives.penalties import gamma_in
 
 
 def config(budget):
     made = gan.stacked()
-    made.method.update(penalty="r1_r2", penalty_weight=1.0)
+    made.method.update(penalty="r1_r2", penalty_weight=gamma_in((0.0, 1.0), 4.0))
     made.discriminator.norm = "none"  # a penalty is of one example
     if budget == "smoke":
         return smoke(made)
@@ -21,7 +22,7 @@ def config(budget):
 
 BASELINE = Baseline(
     title="R3GAN's ablation on Stacked-Fashion: relativistic or not, with R1 + R2 and R1 alone",
-    claims=(trend("three Fashion-MNIST images", "stacked_fashion_mnist", 26_000),),
+    claims=(trend("three Fashion-MNIST images", "stacked_fashion_mnist", 26_000, 1_000.0),),
     recipe=Recipe(
         config,
         {
@@ -32,7 +33,8 @@ BASELINE = Baseline(
         },
         lambda budget: {"modes": {"samples": 1_000 if budget == "smoke" else 26_000}},
         (
-            "Fashion-MNIST and DCGAN's network for MNIST and theirs; weight 1",
+            "Fashion-MNIST and DCGAN's network for MNIST and theirs",
+            "gamma 1 on images in [0, 1], which is 4 on [-1, 1]; nobody here has read theirs",
             "cpu: 3,000 of 17,200 steps",
         ),
     ),

@@ -39,6 +39,7 @@ BASELINE = Baseline(
             },
             budgets=("cpu", "paper"),
             here="Fashion-MNIST, pixels above 1/2",
+            paired=True,  # networks at the start, minibatches and noise are those of the seed
         ),
     ),
     recipe=Recipe(
@@ -48,6 +49,8 @@ BASELINE = Baseline(
         (
             "both budgets: 20 epochs with 4 of warm-up; theirs warm up for 100 and stop early",
             "Fashion-MNIST for MNIST; the first 2,000 test images",
+            "log variances of q are not cut off at -6 and 2",
+            "a layer and its gate are one array to the optimizer",
         ),
     ),
     minutes={"smoke": 0.5, "cpu": None, "paper": None},

@@ -47,6 +47,7 @@ def order(more, less):
         },
         budgets=("cpu", "paper"),
         here="Fashion-MNIST",
+        paired=True,  # two measures of one run
     )
 
 

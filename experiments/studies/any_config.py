@@ -52,6 +52,7 @@ from latentgen.errors import BadInput
 from latentgen.methods.gan import CONDITIONS
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.mlp import ACTIVATIONS, INITS
+from latentgen.networks.net import OUTPUTS
 from latentgen.networks.norms import NORMS
 from latentgen.objectives.adversarial import GAMES
 from latentgen.objectives.bounds import BOUNDS
@@ -88,6 +89,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "penalty": ("none", *PENALTIES),
     "condition": CONDITIONS,
     "encoder": ("deterministic", "stochastic"),
+    "output": tuple(OUTPUTS),
 }
 """What may stand at a key, by its last words."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from latentgen.measures.results import compared, last
+from latentgen.objectives.penalties import gamma_in
 from latentgen.training.pictures import grid, save_png
 
 TRAIN = 55_000
@@ -44,7 +45,16 @@ ROWS: dict[str, tuple[str, int, list[str]]] = {  # config, draws of 64 images in
             *("generator_optimizer.lr=2e-4", "discriminator_optimizer.lr=2e-4"),
         ],
     ),
-    "r3gan": ("gan.py:r3gan", 1, GAN),
+    # As the other rows have them: images in [0, 1], a sigmoid, uniform codes.
+    "r3gan": (
+        "gan.py:r3gan",
+        1,
+        [
+            *GAN,
+            *("data.preprocess=unit", "method.output=sigmoid", "method.prior=uniform"),
+            f"method.penalty_weight={gamma_in((0.0, 1.0), 20.0)}",
+        ],
+    ),
 }
 
 

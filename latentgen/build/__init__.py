@@ -17,7 +17,7 @@ from latentgen.build.gan import gan_of
 from latentgen.build.parts import Plan, Shape
 from latentgen.build.vae import vae_of
 from latentgen.build.vaegan import vaegan_of
-from latentgen.config import LATER, Section
+from latentgen.config import Section
 from latentgen.core.types import Method
 from latentgen.data.preprocess import PREPROCESS, Preprocess
 from latentgen.errors import BadInput
@@ -80,7 +80,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
         BadInput: a key is missing, unknown, or holds what it cannot.
     """
-    root = Section("config", {**LATER, **config})
+    root = Section("config", config)
     data = _data(root.section("data"))
     method = root.section("method")
     found = Experiment(

@@ -11,6 +11,7 @@ from latentgen.data.preprocess import Preprocess
 from latentgen.errors import BadInput
 from latentgen.methods.gan import CONDITIONS, Model, Objective, gan, outputs
 from latentgen.networks import DECODERS, ENCODERS
+from latentgen.networks.net import OUTPUTS
 from latentgen.objectives.adversarial import GAMES
 from latentgen.objectives.penalties import PENALTIES, boxed
 from latentgen.probability import priors
@@ -31,6 +32,8 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     generator = network(root, "generator", dtype, DECODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS, packing)
     objective = _objective(method, discriminator)
+    output = method.word("output")
+    method.choose("output", OUTPUTS)
     averaged = average(method, ("generator", "prior"))
     if condition == "projection" and (packing > 1 or not classes):
         raise BadInput(
@@ -48,7 +51,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         *rest, last = shape
         group = (*rest, packing * (last + told))
         model = Model(
-            generator.generator(shape, preprocess.range),
+            generator.generator(shape, preprocess.range, output),
             discriminator.encoder(group, outputs(classes, condition)),
             prior,
             code_dim,

@@ -63,10 +63,16 @@ class Network(NamedTuple):
         """A network from codes to x of this shape, or to what makes it."""
         return self._made(DECODERS, shape)(shape, **self.options)
 
-    def generator(self, shape: Shape, within: tuple[float, float] | None) -> Net:
-        """A network from codes to x itself, in the range of x where it has one."""
+    def generator(
+        self, shape: Shape, within: tuple[float, float] | None, output: str = "sigmoid"
+    ) -> Net:
+        """A network from codes to x itself, in the range of x where it has one.
+
+        Args:
+            output: what holds it there, of `OUTPUTS`.
+        """
         net = self.decoder(shape)
-        return net if within is None else bounded(net, *within)
+        return net if within is None else bounded(net, *within, output)
 
     def _made(self, makers: Mapping[str, Callable[..., Net]], shape: Shape) -> Callable[..., Net]:
         try:
@@ -137,17 +143,30 @@ def _rmsprop(section: Section, lr: Any) -> optax.GradientTransformation:
 
 
 def _rmsprop_outside(section: Section, lr: Any) -> optax.GradientTransformation:
-    """lr g / (eps + sqrt(G)), G the running mean of g^2.
+    """lr g / (eps + sqrt(G)), G the running mean of g^2, from 0: as PyTorch has it.
 
     With eps = 1 / batch size and g a batch's mean it is g / (1 + sqrt(G)) of the batch's sum. The
-    net that a twin encoder finds the std with learns at the share `std_rate` of lr.
+    net that a twin encoder finds the std with learns at the share `std_rate` of lr, where the
+    config has that key.
 
     Reference: the code of Titsias & Ruiz 2019 (arXiv:1808.02078).
     """
     decay = section.number("b2", low=0.0, high=0.99999)
     made = optax.rmsprop(lr, decay=decay, eps=section.positive("eps"), eps_in_sqrt=False)
+    if not section.has("std_rate"):
+        return made
     share = section.positive("std_rate")
     return optax.chain(made, optax.masked(optax.scale(share), _finds_std))
+
+
+def _adam_norm_grad(section: Section, lr: Any) -> optax.GradientTransformation:
+    """Adam of g / (|g| + 1e-7), each array of the gradient by itself.
+
+    Reference: the code of Tomczak & Welling 2018 (arXiv:1705.07120), AdamNormGrad.
+    """
+    unit = lambda g: g / (jnp.linalg.norm(g) + 1e-7)  # noqa: E731
+    of_one_length = optax.stateless(lambda updates, params: jax.tree.map(unit, updates))
+    return optax.chain(of_one_length, _adam(section, lr))
 
 
 def _finds_std(params: Any) -> Any:
@@ -162,6 +181,7 @@ def _finds_std(params: Any) -> Any:
 
 OPTIMIZERS: dict[str, Callable[[Section, Any], optax.GradientTransformation]] = {
     "adam": _adam,
+    "adam_norm_grad": _adam_norm_grad,
     "rmsprop": _rmsprop,
     "rmsprop_outside": _rmsprop_outside,
     "sgd": _sgd,
@@ -174,6 +194,10 @@ def _constant(lr: Any, steps: int) -> Any:
 
 def _cosine(lr: Any, steps: int) -> optax.Schedule:
     return optax.cosine_decay_schedule(lr, steps)
+
+
+def _linear(lr: Any, steps: int) -> optax.Schedule:
+    return optax.linear_schedule(lr, 0.0, steps)
 
 
 def _burda(lr: Any, steps: int) -> optax.Schedule:
@@ -197,10 +221,13 @@ def _stairs(lr: Any, steps: int) -> optax.Schedule:
 SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
     "constant": _constant,
     "cosine": _cosine,
+    "linear": _linear,
     "burda": _burda,
     "stairs": _stairs,
 }
-"""(learning rate, steps of the run) -> the rate, or step -> the rate; cosine ends at 0."""
+"""(learning rate, steps of the run) -> the rate, or step -> the rate.
+
+cosine and linear end at 0."""
 
 
 def optimizer(section: Section, steps: int) -> optax.GradientTransformation:

@@ -90,11 +90,18 @@ def _vamp(dim: int, components: int, shape: Shape, bounds: Any) -> LearnedPrior:
     return priors.vamp(dim, components, shape, *(bounds or (None, None)))
 
 
+def _vamp_clipped(dim: int, components: int, shape: Shape, bounds: Any) -> LearnedPrior:
+    low, high = bounds or (None, None)
+    return priors.vamp(dim, components, shape, low, high, clipped=True)
+
+
 PRIORS: dict[str, Callable[..., LearnedPrior]] = {
     **{name: _fixed(make) for name, make in priors.PRIORS.items()},
     "mixture": _mixture,
     "vamp": _vamp,
+    "vamp_clipped": _vamp_clipped,
 }
+VAMPS = ("vamp", "vamp_clipped")
 POSTERIORS = ("flow", *posteriors.POSTERIORS)
 FULLEST = 1024
 
@@ -142,20 +149,20 @@ def _check_prior(method: Section, prior: str, posterior: str, classes: int, seco
             f"{key}='uniform' is 0 outside a cube that {method.key('posterior')}={posterior!r} "
             "leaves. Valid: squashed, with one layer of codes."
         )
-    if posterior == "squashed" and prior not in ("uniform", "vamp"):
+    if posterior == "squashed" and prior not in ("uniform", *VAMPS):
         raise BadInput(
             f"{method.key('posterior')}='squashed' never leaves a cube that {key}={prior!r} does. "
-            "Valid: uniform, vamp."
+            "Valid: uniform, vamp, vamp_clipped."
         )
-    if prior == "vamp" and posterior == "flow":
+    if prior in VAMPS and posterior == "flow":
         raise BadInput(
-            f"{key}='vamp' asks {method.key('posterior')}='flow' for every pair of a code and a "
+            f"{key}={prior!r} asks {method.key('posterior')}='flow' for every pair of a code and a "
             "pseudo-input, each an inversion. Valid: diagonal, diagonal_softplus, full, squashed."
         )
-    if prior == "vamp" and (classes or second):
+    if prior in VAMPS and (classes or second):
         name, value = ("classes", classes) if classes else ("second_code_dim", second)
         raise BadInput(
-            f"{key}='vamp' has pseudo-inputs without labels and one layer of codes, so that "
+            f"{key}={prior!r} has pseudo-inputs without labels and one layer of codes, so that "
             f"{method.key(name)}={value} must be 0."
         )
     if second and posterior != "diagonal":

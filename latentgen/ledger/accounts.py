@@ -7,7 +7,7 @@ from typing import Any
 from latentgen.errors import BadInput
 from latentgen.ledger import books
 from latentgen.ledger.types import REAL, TRUST, Baseline, Claim
-from latentgen.ledger.verdicts import quantity, unlike, verdict
+from latentgen.ledger.verdicts import arms, is_difference, quantity, unlike, verdict
 
 Measured = Mapping[str, Mapping[str, float | None]]
 
@@ -18,10 +18,14 @@ def held(
     """A claim beside what was found for it, and the verdict, as plain data.
 
     Args:
-        seeds: how many were run of each arm.
+        seeds: how many were to be run of each arm.
     """
-    values = quantity(claim.of, measured)
-    found = verdict(values, claim, claim.margin, seeds, unlike(claim, budget, protocol))
+    values: Any = quantity(claim.of, measured)
+    against, first = None, values
+    if is_difference(claim.of) and not claim.paired:
+        values = arms(claim.of, measured)
+        first, against = values.values()
+    found = verdict(first, claim, claim.margin, seeds, unlike(claim, budget, protocol), against)
     spread = None if found.spread is None else found.spread._asdict()
     return {
         "of": claim.of,
@@ -36,6 +40,7 @@ def held(
         "trust": claim.trust,
         "margin": list(claim.margin),
         "values": values,
+        "interval": "t" if against is None else "Welch",
         "spread": spread,
         "verdict": found.word,
         "why": found.why,
@@ -45,8 +50,14 @@ def held(
 def claims(
     found: Baseline, budget: str, measured: Measured, protocol: Mapping[str, Any], seeds: int
 ) -> list[dict[str, Any]]:
-    """All claims of a baseline, held against what was found."""
-    return [held(claim, budget, measured, protocol, seeds) for claim in found.claims]
+    """All claims of a baseline, held against what was found.
+
+    Args:
+        seeds: how many were run of each arm; of fewer than the baseline declares none is decided,
+            or one could stop where the result is liked.
+    """
+    wanted = max(seeds, found.seeds[budget])
+    return [held(claim, budget, measured, protocol, wanted) for claim in found.claims]
 
 
 def again(found: Baseline, result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -63,7 +63,8 @@ def found(held: Mapping[str, Any]) -> str:
         "" if spread["low"] is None else f" [{number(spread['low'])}, {number(spread['high'])}]"
     )
     other = "" if held["measured"] == held["metric"] else f" ({held['measured']})"
-    return f"{number(spread['mean'])}{interval}, {spread['n']}{other}"
+    each = " each" if held.get("interval") == "Welch" else ""
+    return f"{number(spread['mean'])}{interval}, {spread['n']}{each}{other}"
 
 
 def word(held: Mapping[str, Any], budget: str) -> str:

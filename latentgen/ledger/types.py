@@ -1,7 +1,8 @@
 """What a baseline is: a paper's claims, how to come by the same numbers, what counts as agreement.
 
 A quantity is named 'ARM:MEASURE/NAME', such as 'pacgan2:modes/captured'; 'A - B' is the difference
-of two quantities, seed by seed. What an exact baseline computes has the names that it gives.
+of two quantities: of their means, or seed by seed where the claim says that a seed's runs are
+paired. What an exact baseline computes has the names that it gives.
 """
 
 import types
@@ -54,6 +55,8 @@ class Claim(NamedTuple):
     instead: budget -> what is measured there, where it is not the metric
     resolution: the steps in which values come, such as 1 of a count
     deterministic: no seed plays a part, so that one value tells
+    paired: of a difference: a seed's two runs share data order and noise by design, or are one run
+    range: the least and the greatest value that a quantity can have; None: no bound
     """
 
     key: str
@@ -71,6 +74,8 @@ class Claim(NamedTuple):
     instead: Mapping[str, str] = types.MappingProxyType({})
     resolution: float = 0.0
     deterministic: bool = False
+    paired: bool = False
+    range: tuple[float | None, float | None] = (None, None)
 
 
 class Recipe(NamedTuple):
@@ -105,7 +110,7 @@ class Baseline(NamedTuple):
     """One entry of the ledger.
 
     minutes: budget -> expected on two cores, all seeds and arms; None: nobody has measured it
-    seeds: budget -> how many, unless the user says
+    seeds: budget -> how many, unless the user says; a result of fewer decides nothing
     """
 
     title: str

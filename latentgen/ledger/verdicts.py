@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from latentgen.errors import BadInput
 from latentgen.ledger.types import COMPARED, Claim, Margin
-from latentgen.metrics.intervals import Spread, spread
+from latentgen.metrics.intervals import Spread, cut, spread, welch
 
 REPRODUCED, DIFFERS = "reproduced", "differs"
 INCONCLUSIVE, NOT_COMPARABLE = "inconclusive", "not comparable"
@@ -27,10 +27,12 @@ def verdict(
     margin: Margin,
     seeds: int,
     unlike: Sequence[str] = (),
+    against: Sequence[float] | None = None,
 ) -> Verdict:
     """Holds the values of all seeds against a claim.
 
-    reproduced      the 95% t interval of the mean lies inside the margin
+    reproduced      the 95% t interval of the mean lies inside the margin; Welch's of a difference
+                    of means, where the two arms share nothing
     differs         it lies outside
     inconclusive    it lies on both sides of a bound, one seed gives no interval, a seed has no
                     finite value
@@ -42,17 +44,18 @@ def verdict(
     Args:
         values: of the seeds that ended well.
         margin: bounds excluded.
-        seeds: how many were run: those that ended well must not speak for the others.
+        seeds: how many were to be run: those that ended well must not speak for the others.
         unlike: in what the protocols differ, in words.
+        against: the second arm's values, where the claim is a difference that is not paired.
     """
-    finite = bool(values) and all(map(math.isfinite, values))
-    found = spread(values, least_sd=claim.resolution / 12**0.5) if finite else None
+    found = _spread(values, against, claim)
     if claim.trust not in COMPARED:
         return Verdict(NOT_COMPARABLE, f"the claimed number is {claim.trust}", found)
     if unlike:
         return Verdict(NOT_COMPARABLE, "; ".join(unlike), found)
-    if len(values) < seeds:
-        said = f"{len(values)} of {seeds} seeds" if values else "no seed"
+    ended = len(values) if against is None else min(len(values), len(against))
+    if ended < seeds:
+        said = f"{ended} of {seeds} seeds" if ended else "no seed"
         return Verdict(INCONCLUSIVE, f"{said} ended well", found)
     if found is None:
         return Verdict(INCONCLUSIVE, "not all values are finite", None)
@@ -62,6 +65,39 @@ def verdict(
     if low is None or high is None:
         return Verdict(INCONCLUSIVE, "one seed gives no interval", found)
     return Verdict(*_placed(low, high, margin), found)
+
+
+def _spread(
+    values: Sequence[float], against: Sequence[float] | None, claim: Claim
+) -> Spread | None:
+    """Mean and interval; None where there is nothing or not all is finite."""
+    samples = [values] if against is None else [values, against]
+    if not all(sample and all(map(math.isfinite, sample)) for sample in samples):
+        return None
+    least_sd = claim.resolution / 12**0.5
+    if against is None:
+        return cut(spread(values, least_sd=least_sd), *bounds(claim))
+    return cut(welch(values, against, least_sd=least_sd), *bounds(claim))
+
+
+def bounds(claim: Claim) -> tuple[float | None, float | None]:
+    """The least and the greatest value of the claim's quantity or difference; None: no bound."""
+    least, most = claim.range
+    if not is_difference(claim.of):
+        return least, most
+    if least is None or most is None:
+        return None, None
+    return least - most, most - least
+
+
+def is_difference(of: str) -> bool:
+    """Whether two quantities are named."""
+    return " - " in of
+
+
+def arms(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> dict[str, list[float]]:
+    """The values of each quantity that `of` names, whatever seeds the other has."""
+    return {name: quantity(name, measured) for name in of.split(" - ")}
 
 
 def _placed(low: float, high: float, margin: Margin) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from latentgen.core.types import Net, PyTree
@@ -40,11 +41,20 @@ def from_linen(module: nn.Module) -> Net:
     return Net(init, apply)
 
 
-def bounded(net: Net, low: float, high: float) -> Net:
-    """`net` with its outputs in (low, high): low + (high - low) sigmoid(outputs)."""
+OUTPUTS: dict[str, Callable[[Array, float, float], Array]] = {
+    "sigmoid": lambda o, low, high: low + (high - low) * jax.nn.sigmoid(o),
+    "tanh": lambda o, low, high: (low + high) / 2 + (high - low) / 2 * jnp.tanh(o),
+    "linear": lambda o, low, high: o,
+}
+"""(outputs, low, high) -> x; in (low, high), but for 'linear'. In (-1, 1) 'sigmoid' is
+tanh(outputs / 2) and 'tanh' is tanh(outputs)."""
+
+
+def bounded(net: Net, low: float, high: float, output: str = "sigmoid") -> Net:
+    """`net` with the function `output` of OUTPUTS behind it."""
 
     def apply(*args: Any, **named: Any) -> tuple[Array, PyTree]:
         outputs, stats = net.apply(*args, **named)
-        return low + (high - low) * jax.nn.sigmoid(outputs), stats
+        return OUTPUTS[output](outputs, low, high), stats
 
     return Net(net.init, apply)

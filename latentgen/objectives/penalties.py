@@ -3,6 +3,11 @@
 A penalty is a function (discriminator, real, synthetic, key) -> (n,), where the discriminator
 takes x (n, ...) to logits (n,) and looks at each example alone. D ascends its value minus a
 weight times the penalty; the generator's turn has none.
+
+Units: gradients are in logits per unit of x as the discriminator sees it. On images in [0, 1]
+(`data.preprocess=unit`) a slope is twice what it is on the same images in [-1, 1] (`signed`), which
+most papers have, and its square four times: `gamma_in` converts a weight of R1 and R2. The slope
+of 1 that WGAN-GP and DRAGAN ask for is another demand in other units, which no weight converts.
 """
 
 from collections.abc import Callable
@@ -34,13 +39,26 @@ def slope(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Ar
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
+def gamma_in(
+    interval: tuple[float, float], gamma: float, of: tuple[float, float] = (-1.0, 1.0)
+) -> float:
+    """The weight of R1 or R2 on x in `interval` that is `gamma` on the same x in `of`.
+
+    gamma |grad_x l|^2 stays the same: gamma_in(interval) = gamma ((b - a) / (of_b - of_a))^2.
+    """
+    (low, high), (of_low, of_high) = interval, of
+    return gamma * ((high - low) / (of_high - of_low)) ** 2
+
+
 def r1(
     discriminator: Discriminator,
     real: Float[Array, "n *shape"],
     synthetic: Float[Array, "n *shape"],
     key: Key[Array, ""],
 ) -> Float[Array, " n"]:
-    """|grad l(x)|^2 / 2 at real examples. The weight is the paper's gamma.
+    """|grad l(x)|^2 / 2 at real examples. The weight is the paper's gamma, for x in [-1, 1].
+
+    Their code leaves out the half: its `reg_param` is half the weight here.
 
     Reference: Mescheder et al. 2018, equation 9 (arXiv:1801.04406).
     """
@@ -54,7 +72,7 @@ def r2(
     synthetic: Float[Array, "n *shape"],
     key: Key[Array, ""],
 ) -> Float[Array, " n"]:
-    """|grad l(x)|^2 / 2 at synthetic examples.
+    """|grad l(x)|^2 / 2 at synthetic examples; units as for `r1`.
 
     Reference: Mescheder et al. 2018, equation 10 (arXiv:1801.04406).
     """
@@ -68,7 +86,7 @@ def r1_and_r2(
     synthetic: Float[Array, "n *shape"],
     key: Key[Array, ""],
 ) -> Float[Array, " n"]:
-    """R1 + R2. With the relativistic game it makes R3GAN.
+    """R1 + R2. With the relativistic game it makes R3GAN, whose gamma is for x in [-1, 1].
 
     Reference: Huang et al. 2024, section 2 (arXiv:2501.05441).
     """
@@ -82,6 +100,9 @@ def one_slope_between(
     key: Key[Array, ""],
 ) -> Float[Array, " n"]:
     """(|grad l(u x + (1 - u) G(z))| - 1)^2, u ~ U[0, 1]: on lines from real to synthetic.
+
+    The slope of 1 is per unit of x: on [0, 1] as in the authors' gan_mnist.py and in Lucic et al.
+    2018, half as steep as on [-1, 1].
 
     Reference: Gulrajani et al. 2017, equation 3 (WGAN-GP, arXiv:1704.00028).
     """
@@ -97,8 +118,8 @@ def one_slope_around(
 ) -> Float[Array, " n"]:
     """(|grad l(x + std(x) (u - 1/2))| - 1)^2, u ~ U[0, 1]: around real examples.
 
-    std(x) is one number, over the whole minibatch. The noise is that of Lucic et al. 2018
-    (arXiv:1711.10337), without their clipping to pixels.
+    std(x) is one number, over the whole minibatch, and the slope of 1 is per unit of x. The noise
+    is that of Lucic et al.'s later code (compare_gan, v2), without its clipping to pixels.
 
     Reference: Kodali et al. 2017, section 2.5 (DRAGAN, arXiv:1705.07215).
     """
@@ -107,12 +128,33 @@ def one_slope_around(
     return (slope(discriminator, real + real.std() * noise) - 1) ** 2
 
 
+def one_slope_towards_noise(
+    discriminator: Discriminator,
+    real: Float[Array, "n *shape"],
+    synthetic: Float[Array, "n *shape"],
+    key: Key[Array, ""],
+) -> Float[Array, " n"]:
+    """(|grad l(x + a std(x) u / 2)| - 1)^2, u ~ U[0, 1] of each pixel, a ~ U[0, 1] of each example.
+
+    DRAGAN as its authors' code has it, and Lucic et al.'s of their paper (compare_gan, v1).
+    std(x) is one number, over the whole minibatch, and the slope of 1 is per unit of x.
+
+    Reference: the code of Kodali et al. 2017 (arXiv:1705.07215).
+    """
+    del synthetic
+    pixel_key, example_key = jax.random.split(key)
+    u = jax.random.uniform(pixel_key, real.shape)
+    a = jax.random.uniform(example_key, (real.shape[0], *(1,) * (real.ndim - 1)))
+    return (slope(discriminator, real + a * real.std() * u / 2) - 1) ** 2
+
+
 PENALTIES: dict[str, Penalty] = {
     "r1": r1,
     "r2": r2,
     "r1_r2": r1_and_r2,
     "wgan_gp": one_slope_between,
     "dragan": one_slope_around,
+    "dragan_one_sided": one_slope_towards_noise,
 }
 
 

@@ -150,18 +150,25 @@ def mixture(dim: int, components: int) -> LearnedPrior:
 
 
 def pseudo_inputs(
-    params: PyTree, low: float | None, high: float | None
+    params: PyTree, low: float | None, high: float | None, clipped: bool = False
 ) -> Float[Array, "m *shape"]:
     """The inputs that VampPrior's parameters stand for: low + (high - low) sigmoid(parameter).
 
-    Without bounds the parameters themselves.
+    Without bounds the parameters themselves; `clipped`: the parameters, cut off at the bounds.
     """
     raw = params["pseudo_inputs"]
-    return raw if low is None or high is None else low + (high - low) * jax.nn.sigmoid(raw)
+    if low is None or high is None:
+        return raw
+    return jnp.clip(raw, low, high) if clipped else low + (high - low) * jax.nn.sigmoid(raw)
 
 
 def vamp(
-    dim: int, components: int, x_shape: tuple[int, ...], low: float | None, high: float | None
+    dim: int,
+    components: int,
+    x_shape: tuple[int, ...],
+    low: float | None,
+    high: float | None,
+    clipped: bool = False,
 ) -> LearnedPrior:
     """VampPrior: the mixture of the posteriors of m trained pseudo-inputs, 1/m sum_j q(z|u_j).
 
@@ -172,6 +179,8 @@ def vamp(
         x_shape: the shape of one input.
         low: the least value in the data; None where it has no bounds, and then `high` too.
         high: the greatest.
+        clipped: as the authors' code has it: cut off at the bounds, from N(0.05, 0.01^2) of the
+            range at the start.
 
     Raises:
         BadInput: components below 1; only one bound, or low not below high.
@@ -183,11 +192,15 @@ def vamp(
         raise BadInput(f"low={low} must be below high={high}, or both None.")
 
     def init(key: Key[Array, ""]) -> PyTree:
-        return {"pseudo_inputs": jax.random.normal(key, (components, *x_shape))}
+        raw = jax.random.normal(key, (components, *x_shape))
+        if clipped and low is not None and high is not None:
+            raw = low + (high - low) * (0.05 + 0.01 * raw)
+        return {"pseudo_inputs": raw}
 
-    return LearnedPrior(
-        init, lambda params, encode: aggregate(encode, pseudo_inputs(params, low, high), dim)
-    )
+    def at(params: PyTree, encode: Encode) -> Prior:
+        return aggregate(encode, pseudo_inputs(params, low, high, clipped), dim)
+
+    return LearnedPrior(init, at)
 
 
 def two_layers(first: int, second: int, middle: Net, top: LearnedPrior) -> LearnedPrior:

@@ -307,7 +307,7 @@ def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
 class Held(NamedTuple):
     """A claim and what was found for it.
 
-    values: a seed's name and its value
+    values: a seed's name and its value; none of a difference whose seeds are not paired
     mean, low, high: of the values; no interval where low or high is None
     least, most: the margin; None: open on that side; both None: no margin
     paper: the paper's number; None where it claims an order
@@ -339,7 +339,8 @@ def claim_chart(told: str, held: Held, x_name: str) -> Drawn:
     The margin is a band behind all of them, open to the edge where it has no bound.
     """
     left, each = LEFT + 8, 26.0
-    names = [*(["paper"] if held.paper is not None else []), "seeds", "mean"]
+    names = ["paper"] if held.paper is not None else []
+    names += ["seeds", "mean"] if held.values else ["mean"]
     bottom = TOP + each * len(names)
     height = bottom + BOTTOM
     across = _held_axis(held, left, WIDTH - RIGHT)

@@ -203,23 +203,34 @@ def _charts(found: Baseline, result: Result) -> list[Chart]:
     """A figure for each claim of which there are values."""
     made = []
     for claim, held in zip(found.claims, result["claims"], strict=True):
-        values = {
-            f"seed {seed}": value
-            for seed, value in by_seed(claim.of, result["measured"]).items()
+        paired = held["interval"] != "Welch"
+        names = {claim.of: ""} if paired else {of: f"{of}, " for of in claim.of.split(" - ")}
+        values = [
+            (f"{said}seed {seed}", value)
+            for of, said in names.items()
+            for seed, value in by_seed(of, result["measured"]).items()
             if math.isfinite(value)
-        }
+        ]
         if values and held["spread"] is not None:
-            made.append(_chart(claim, held, list(values.items())))
+            made.append(_chart(claim, held, values, drawn=paired))
     return made
 
 
-def _chart(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> Chart:
-    """What was found; beside it the paper's number and the margin, where they may be compared."""
+def _chart(
+    claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]], drawn: bool
+) -> Chart:
+    """What was found; beside it the paper's number and the margin, where they may be compared.
+
+    Args:
+        drawn: the values are of what is claimed, not of the two arms of a difference.
+    """
     spread, beside = held["spread"], table.compared(held)
     bounds = (*claim.margin, claim.value) if beside else (None, None, None)
-    drawn = charts.claim_chart(
+    figure = charts.claim_chart(
         _told(claim, held, values),
-        charts.Held(values, spread["mean"], spread["low"], spread["high"], *bounds),
+        charts.Held(
+            values if drawn else [], spread["mean"], spread["low"], spread["high"], *bounds
+        ),
         held["measured"],
     )
     rows = [[seed, typeset(table.number(value))] for seed, value in values]
@@ -232,7 +243,7 @@ def _chart(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, fl
         rows += [["paper", typeset(table.claimed(claim))]]
         rows += [["margin", typeset(table.within(claim))]]
     note = held["verdict"] if spread["low"] is not None else f"{held['verdict']}; no interval"
-    return Chart(claim.of, drawn.svg, note, ["", "value"], rows, held["measured"])
+    return Chart(claim.of, figure.svg, note, ["", "value"], rows, held["measured"])
 
 
 def _told(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> str:
