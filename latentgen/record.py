@@ -116,13 +116,13 @@ class Record:
         changed = workdir.changed(run.folder, run.config)
         if changed and found is not None:
             found = self.checkpoints.restore(self._goes_on_from(found[0]), like)
+            self.checkpoints.forget_after(found[0])
         step = 0 if found is None else found[0]
         if changed:
             workdir.amend(run.folder, run.config, step)
             _tell_change(run, step, changed)
         if found is None:
             return 0, transfer.begun(run, run.looks.init(run.key))
-        self.checkpoints.forget_after(step)
         return self._from(*found)
 
     def _goes_on_from(self, newest: int) -> int:
