@@ -58,7 +58,7 @@ def precision_recall(
 
     Reference: Kynkaanniemi et al. 2019, eqs. 1-2 (arXiv:1904.06991).
     """
-    own, other = (_radii(x, (k,), block) for x in (real, synthetic))
+    own, other = (several_radii(x, (k,), block) for x in (real, synthetic))
     (in_real, _), (_, in_synthetic) = _counts(real, own, synthetic, other, block)
     return PrecisionRecall(_share(in_real, real), _share(in_synthetic, real))
 
@@ -77,7 +77,7 @@ def density_coverage(
     Reference: Naeem et al. 2020, arXiv:2002.09797.
     """
     none = jnp.zeros((0, len(synthetic)), synthetic.dtype)
-    [(balls, members)] = _counts(real, _radii(real, (k,), block), synthetic, none, block)
+    [(balls, members)] = _counts(real, several_radii(real, (k,), block), synthetic, none, block)
     return DensityCoverage(balls.astype(real.dtype).mean() / k, _share(members, real))
 
 
@@ -87,14 +87,18 @@ def prdc(
     k_precision: int = 3,
     k_density: int = 5,
     block: int = 1000,
+    own: Float[Array, "2 n"] | None = None,
 ) -> Prdc:
     """The four values of `precision_recall` and `density_coverage`; each distance computed once.
+
+    Args:
+        own: `several_radii` of the real examples for both k, where they are known.
 
     Raises:
         BadInput: see those two.
     """
-    own = _radii(real, (k_precision, k_density), block)
-    other = _radii(synthetic, (k_precision,), block)
+    own = several_radii(real, (k_precision, k_density), block) if own is None else own
+    other = several_radii(synthetic, (k_precision,), block)
     near, dense, (_, recalled) = _counts(real, own, synthetic, other, block)
     return Prdc(
         _share(near[0], real),
@@ -110,10 +114,12 @@ def radii(x: Float[Array, "n d"], k: int, block: int = 1000) -> Float[Array, " n
     Raises:
         BadInput: k or block < 1, or no more than k examples.
     """
-    return _radii(x, (k,), block)[0]
+    return several_radii(x, (k,), block)[0]
 
 
-def _radii(x: Float[Array, "n d"], ks: tuple[int, ...], block: int) -> Float[Array, "k n"]:
+def several_radii(
+    x: Float[Array, "n d"], ks: tuple[int, ...], block: int = 1000
+) -> Float[Array, "k n"]:
     """`radii` for several k at once."""
     n = len(x)
     if block < 1:
