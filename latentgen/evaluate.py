@@ -16,28 +16,36 @@
 | score | the Inception score, of a classifier |
 | modes | modes of the data that samples reach |
 
-Each result is printed and added to DIR/evaluations.jsonl with all that it depends on. Where DIR is
-a sweep's, each of its runs that are done is measured, and the sweep's tables are written anew.
+Each result is printed and added to DIR/evaluations.jsonl with all that it depends on. If one of
+several cannot be had, the others are kept and the exit code is 2. Where DIR is a sweep's, each of
+its runs that are done is measured, and the sweep's tables are written anew.
 """
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from absl import flags
 
 from latentgen import door, runner
+from latentgen.core.wrappers import raw
 from latentgen.errors import BadInput, choose
 from latentgen.launchers import folder, results
 from latentgen.launchers.plan import Member
 from latentgen.measures import MEASURES, named
-from latentgen.measures.results import EVALUATIONS, shown
+from latentgen.measures.results import EVALUATIONS, lines
 from latentgen.measures.subject import Measure, Options, Result, Subject
 from latentgen.training import provenance, status, workdir
 from latentgen.training.pictures import save_png
 
 FLAGS = flags.FLAGS
+T = TypeVar("T")
 PICTURES = "evaluations"
+WEIGHTS = ("ema", "raw")
+SHARING = {"kernel", "prdc"}
+"""Measures that need the features of all examples at once, which others then use too."""
 
 
 def main() -> None:
@@ -48,17 +56,29 @@ def main() -> None:
     std = options.observation_std
     if std is not None and not 1e-6 <= std <= 1e6:
         raise BadInput(f"--observation_std={std} must be in 1e-06 .. 1e+06.")
+    if FLAGS.weights is not None:
+        choose("--weights", FLAGS.weights, dict.fromkeys(WEIGHTS))
     place = Path(FLAGS.workdir or "")
     if not (place / folder.SWEEP).exists():
-        measure(chosen, options, None)
+        refuse(measure(chosen, options, None))
         return
     sweep = folder.load(place)
     done = [member.run for member in sweep.members if standing(sweep, member) == status.DONE]
+    refused = []
     for name in done:
         print(name)
-        measure(chosen, options, sweep.place(name))
+        refused += [f"{name}: {reason}" for reason in measure(chosen, options, sweep.place(name))]
     results.write(sweep)
     print(f"{len(done)} of {len(sweep.members)} runs measured; {place / results.RESULTS}")
+    refuse(refused)
+
+
+def refuse(reasons: list[str]) -> None:
+    """Raises BadInput where a measure could not be had; what the others found is kept."""
+    for reason in reasons[:-1]:
+        print(f"error: {reason}", file=sys.stderr)
+    if reasons:
+        raise BadInput(reasons[-1])
 
 
 def standing(sweep: folder.Sweep, member: Member) -> str:
@@ -66,48 +86,96 @@ def standing(sweep: folder.Sweep, member: Member) -> str:
     return folder.standing(sweep.place(member.run)).status
 
 
-def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None) -> None:
-    """Takes the chosen measures of one run; see `door.trained` for `place`."""
+def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None) -> list[str]:
+    """Takes the chosen measures of one run; see `door.trained` for `place`.
+
+    Returns:
+        why some could not be had, a line each.
+    """
     run, step, state = door.trained(place)
     workdir.own(workdir.check(run.folder))  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
-    subject = Subject(run, step, state, FLAGS.split, {})
-    for each in chosen.values():
-        each.check(subject, options)
+    weights = chosen_weights(run)
+    state = raw(state) if weights == "raw" else state
+    subject = Subject(run, step, state, FLAGS.split, {}, bool(chosen.keys() & SHARING))
+    reasons: dict[str, str] = {}
+
+    def had(name: str, work: Callable[[Subject, Options], T]) -> T | None:
+        try:
+            return work(subject, options)
+        except BadInput as error:
+            reasons[name] = f"{name}: {error}" if len(chosen) > 1 else str(error)
+            return None
+
+    for name, each in chosen.items():  # all checks come before the work
+        had(name, each.check)
     for name, each in chosen.items():
         began = time.perf_counter()
-        result = each.take(subject, options)
-        line = {
-            "metric": name,
-            "split": FLAGS.split,
-            "step": step,
-            "values": result.values,
-            "protocol": {**result.protocol, "dtype": run.experiment.plan.compute},
-            "method": run.config["method"],
-            "seed": FLAGS.seed,
-            "seconds": round(time.perf_counter() - began, 3),
-            **provenance.stamp(run.config, runner.identity(run), "latentgen.evaluate"),
-        }
-        workdir.append_json(run.folder / EVALUATIONS, line)
-        show(name, subject, result)
-        if result.picture is not None:
-            picture = run.folder / PICTURES / f"{name}_step_{step:08d}.png"
-            workdir.prepare(picture.parent)
-            save_png(picture, result.picture)
-            print(f"  {picture}")
-    print(f"added to {run.folder / EVALUATIONS}")
+        if name not in reasons and (result := had(name, each.take)) is not None:
+            write(name, subject, weights, result, time.perf_counter() - began)
+    if len(reasons) < len(chosen):
+        print(f"added to {run.folder / EVALUATIONS}")
+    return list(reasons.values())
 
 
-def show(name: str, subject: Subject, result: Result) -> None:
+def chosen_weights(run: runner.Run) -> str:
+    """'ema' or 'raw': what --weights says, else those that the run samples with.
+
+    Raises:
+        BadInput: the run keeps no average.
+    """
+    sampled = runner.sampled_weights(run.config)
+    if FLAGS.weights == "ema" and sampled == "raw":
+        raise BadInput(
+            "--weights='ema': this run keeps no moving average (config.method.ema_decay=0). "
+            "Valid: raw."
+        )
+    return FLAGS.weights or sampled
+
+
+def write(name: str, subject: Subject, weights: str, result: Result, seconds: float) -> None:
+    """Adds a result to the run's file, with all that it depends on, and prints it."""
+    run, step = subject.run, subject.step
+    line = {
+        "metric": name,
+        "split": subject.split,
+        "step": step,
+        "weights": weights,
+        "values": result.values,
+        "protocol": {**result.protocol, "dtype": run.experiment.plan.compute},
+        "method": run.config["method"],
+        "seed": FLAGS.seed,
+        "seconds": round(seconds, 3),
+        **({"warning": result.warning} if result.warning else {}),
+        **provenance.stamp(run.config, runner.identity(run), "latentgen.evaluate"),
+    }
+    workdir.append_json(run.folder / EVALUATIONS, line)
+    show(name, subject, weights, result)
+    if result.picture is not None:
+        picture = run.folder / PICTURES / f"{name}_step_{step:08d}.png"
+        workdir.prepare(picture.parent)
+        save_png(picture, result.picture)
+        print(f"  {picture}")
+
+
+def show(name: str, subject: Subject, weights: str, result: Result) -> None:
     """Prints a result: how it was come by, then a line for each figure."""
     how = ", ".join(f"{key}={value}" for key, value in result.protocol.items())
-    print(f"{name} on {subject.split} after step {subject.step}: {how}")
-    for key, value in result.values.items():
-        print(f"  {key:28} {shown(value)}")
+    print(f"{name} on {subject.split} after step {subject.step}, {weights} weights: {how}")
+    for line in lines(result.values):
+        print(f"  {line}")
+    if result.warning:
+        print(f"warning: {result.warning}", file=sys.stderr)
 
 
 if __name__ == "__main__":
     door.define_trained_flags()
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "ema: the moving average; raw: the weights of the last step (default: those that are "
+        "sampled, ema where the run keeps it).",
+    )
     flags.DEFINE_list("metrics", ["terms"], f"What to measure: {', '.join(MEASURES)}.")
     flags.DEFINE_string("split", "test", "train, validation or test.")
     flags.DEFINE_integer("images", None, "The first N of the split.", lower_bound=1)
@@ -128,5 +196,17 @@ if __name__ == "__main__":
         "what fits the data).",
     )
     flags.DEFINE_string("inception_weights", None, "A file that latentgen.export wrote.")
+    flags.DEFINE_integer(
+        "jackknife",
+        10,
+        "Groups of examples, left out in turn, from which frechet, kernel, prdc and score get "
+        "standard errors; takes about as many times as long; 0: none.",
+        0,
+        1_000,
+    )
+    flags.DEFINE_integer(
+        "subsets", 0, "Of --subset_size examples, for kernel: KID as published has 100.", 0, 10**6
+    )
+    flags.DEFINE_integer("subset_size", 1_000, "See --subsets.", 2, 10**6)
     flags.adopt_module_key_flags(door)
     door.run(main)

@@ -24,6 +24,7 @@ from latentgen.runner import (
     Run,
     collapsed,
     identity,
+    sampled_weights,
     sampler,
 )
 from latentgen.training import evidence, hooks, loop, provenance, status, workdir
@@ -309,6 +310,7 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
         "final": {
             split: {k: v for k, v in line.items() if k not in drop} for split, line in last.items()
         },
+        "validation_weights": sampled_weights(run.config),
         "steps": run.experiment.steps,
         "seed": run.experiment.seed,
         "seconds": round(seconds, 3),

@@ -144,8 +144,15 @@ def load(
         )
     _check_classes(experiment.plan.classes, dataset)
     method = experiment.plan.wire(dataset.shape)
+    if sampled_weights(config) == "ema":
+        print("weights: samples, validation and measures see the moving average", file=sys.stderr)
     look = looks(lambda _: method, method, dataset.shape)({})
     return Run(folder, config, experiment, dataset, method, look)
+
+
+def sampled_weights(config: Mapping[str, Any]) -> str:
+    """'ema' where the run samples with a moving average of its weights, else 'raw'."""
+    return "ema" if config["method"].get("ema_decay") else "raw"
 
 
 def alike(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:

@@ -1,7 +1,7 @@
 """The config of an adversarial autoencoder."""
 
 from latentgen.build.parts import DTYPES, Plan, Shape, average, network, optimizer
-from latentgen.build.vae import likelihood_of
+from latentgen.build.vae import levels_of, likelihood_of
 from latentgen.config import Section
 from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
@@ -37,6 +37,5 @@ def aae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         )
         return averaged(aae(model, values, autoencoder_tx, discriminator_tx, encoder_tx, shape))
 
-    levels = likelihood((1,)).levels
-    discrete = levels if levels == preprocess.levels else None
-    return Plan(wire, root.word("compute"), (dim,), levels=discrete)
+    levels, score = levels_of(likelihood((1,)), preprocess)
+    return Plan(wire, root.word("compute"), (dim,), levels=levels, score=score)

@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     levels: as many values of x as its likelihood gives probabilities to; None where it has none
     compute: the dtype that its networks compute in
     layers: coordinates of the code, of each stochastic layer; the decoder sees the first
+    score: whether p(x|z) is no probability of x but a score, as a Bernoulli's of grey values is
     """
 
     wire: Callable[[Shape], Method]
@@ -41,6 +42,7 @@ class Plan(NamedTuple):
     layers: tuple[int, ...]
     classes: int = 0
     levels: int | None = None
+    score: bool = False
 
 
 class Network(NamedTuple):

@@ -35,6 +35,8 @@ def vae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     encoder = network(root, "encoder", dtype, ENCODERS)
     decoder = network(root, "decoder", dtype, DECODERS)
     averaged = average(method, LEARNED)
+    if code.prior_name in VAMPS:
+        _check_vamp(method, encoder)
     if method.word("estimator") == "dreg" and decoder.options["norm"] == "batch":
         raise BadInput(
             f"{method.key('estimator')}='dreg' does not fit config.decoder.norm='batch': it lets "
@@ -61,9 +63,9 @@ def vae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         )
         return averaged(vae(model, objective, beta, tx, shape))
 
-    levels, layers = likelihood((1,)).levels, (code.dim, *filter(None, (code.second,)))
-    discrete = levels if levels == preprocess.levels else None
-    return Plan(wire, root.word("compute"), layers, code.classes, discrete)
+    layers = (code.dim, *filter(None, (code.second,)))
+    levels, score = levels_of(likelihood((1,)), preprocess)
+    return Plan(wire, root.word("compute"), layers, code.classes, levels, score)
 
 
 class _Code(NamedTuple):
@@ -172,6 +174,21 @@ def _check_prior(method: Section, prior: str, posterior: str, classes: int, seco
         )
 
 
+def _check_vamp(method: Section, encoder: Network) -> None:
+    """Whether pseudo-inputs and images meet one encoder.
+
+    Batch norm would see images in batches of their own and pseudo-inputs by its averages, dropout
+    thin out the ones and not the others: the prior would not be that of the posteriors trained.
+    """
+    for name, valid in (("norm", ("none", "layer")), ("dropout", (0.0,))):
+        if encoder.options[name] not in valid:
+            raise BadInput(
+                f"{encoder.section.key(name)}={encoder.options[name]!r} does not fit "
+                f"{method.key('prior')}='vamp', whose pseudo-inputs meet the encoder as it is "
+                f"evaluated. Valid: {', '.join(map(str, valid))}."
+            )
+
+
 def _between(middle: Network, inputs: int, outputs: int) -> Net:
     _plain(middle)
     return middle.encoder((inputs,), outputs)
@@ -244,6 +261,12 @@ def _check_closed(method: Section, code: _Code, bound: str, estimator: str) -> N
                 f"{method.key('kl')}='closed' does not fit {method.key(name)}={value!r}. "
                 f"Valid: {', '.join(map(str, valid))}; or {method.key('kl')}='sampled'."
             )
+
+
+def levels_of(likelihood: Likelihood, preprocess: Preprocess) -> tuple[int | None, bool]:
+    """How many values of x have probabilities; and whether p(x|z) scores values that have none."""
+    same = likelihood.levels == preprocess.levels
+    return likelihood.levels if same else None, likelihood.levels is not None and not same
 
 
 def likelihood_of(method: Section, preprocess: Preprocess) -> Callable[[Shape], Likelihood]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, Key
 
-from latentgen.core.types import Batch, Method, Params, PyTree, State, Terms
+from latentgen.core.types import Batch, Method, Params, PyTree, State
 
 
 class Averaged(NamedTuple):
@@ -26,13 +26,28 @@ def seen(state: State | Averaged) -> State:
     return state.state._replace(params=params, stats=stats)
 
 
+def raw(state: State | Averaged) -> State | Averaged:
+    """The state whose averages are what they average: what looks sees the last step's weights."""
+    if isinstance(state, State):
+        return state
+    params, stats = (
+        {name: trees[name] for name in averages}
+        for trees, averages in (
+            (state.state.params, state.params),
+            (state.state.stats, state.stats),
+        )
+    )
+    return Averaged(state.state, params, stats)
+
+
 def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 0) -> Method:
-    """`method` that samples and answers probes with an exponential moving average of `names`.
+    """`method` that looks through an exponential moving average of `names`: all but its steps do.
 
     avg <- decay avg + (1 - decay) theta after each step s >= start; before that avg = theta.
 
     Batch-norm averages belong to the parameters they were measured with, so they are averaged
-    alike. Training and the objective's terms use the parameters themselves.
+    alike. Samples, probes and the objective's terms are those of the average; the losses of a step
+    are those of the parameters themselves. See `raw` for what they are without it.
     """
 
     def pick(tree: Params) -> Params:
@@ -54,15 +69,12 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
         mean = jax.tree.map(lambda a, b: (b + keep * (a - b)).astype(b.dtype), old, new)
         return Averaged(state, *mean), metrics
 
-    def terms(averaged: Averaged, step: Int[Array, ""], batch: Batch, key: Key[Array, ""]) -> Terms:
-        return method.terms(averaged.state, step, batch, key)
-
     def through(looks: Callable) -> Callable:
         return lambda averaged, *args, **named: looks(seen(averaged), *args, **named)
 
     sample = None if method.sample is None else through(method.sample)
     probes = {name: through(probe) for name, probe in method.probes.items()}
-    return Method(init, step, terms, sample, probes, method.draws)
+    return Method(init, step, through(method.terms), sample, probes, method.draws)
 
 
 def population(

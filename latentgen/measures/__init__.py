@@ -20,9 +20,9 @@ MEASURES: dict[str, Measure] = {
     "surgery": Measure(likelihood.surgery, needs("codes", "draw", "log_prior", "log_posterior")),
     "parzen": Measure(likelihood.parzen_window, likelihood.check_parzen),
     "exact": Measure(likelihood.exact, likelihood.check_exact),
-    "frechet": Measure(samples.frechet, samples.check),
-    "kernel": Measure(samples.kernel, samples.check),
-    "prdc": Measure(samples.prdc, samples.check),
+    "frechet": Measure(samples.frechet, samples.check_moments),
+    "kernel": Measure(samples.kernel, samples.check_kernel),
+    "prdc": Measure(samples.prdc, samples.check_neighbours),
     "score": Measure(samples.score, samples.check_classes),
     "modes": Measure(modes.modes, modes.check),
 }

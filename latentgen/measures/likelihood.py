@@ -41,15 +41,15 @@ SAMPLES = 10_000  # of a Parzen window
 def terms(subject: Subject, options: Options) -> Result:
     """The objective's terms, with networks in evaluation mode and the weights of the last step."""
     run, examples = subject.run, first(subject, options, None)
+    own = options._replace(observation_std=None)  # the objective knows no other likelihood
     preprocess = run.experiment.data.preprocess
     found = hooks.split_terms(run.looks.terms, preprocess, examples, run_key(options.seed))(
         subject.step, subject.state
     )
     values: dict[str, Any] = {name: value._asdict() for name, value in found.items()}
     if "negative_elbo" in found:
-        own = options._replace(observation_std=None)  # the objective knows no other likelihood
         values |= _bits(subject, own, -found["negative_elbo"].mean)
-    return Result(values, {"images": len(examples.label)})
+    return Result(values, {"images": len(examples.label), **_score_words(subject, own)})
 
 
 def importance_sampled(subject: Subject, options: Options) -> Result:
@@ -71,12 +71,13 @@ def importance_sampled(subject: Subject, options: Options) -> Result:
 
     found = over_images(subject, options, None, images, measure)
     values: dict[str, Any] = {
-        "log_likelihood": mean_of(found.log_likelihood),
+        _name(subject, options): mean_of(found.log_likelihood),
         "effective_samples": mean_of(found.effective_samples),
         "effective_samples_quartiles": _quartiles(found.effective_samples),
     }
-    values |= _bits(subject, options, values["log_likelihood"]["mean"])
-    protocol = {"images": len(found.log_likelihood), "k": options.k, **_observation(options)}
+    values |= _bits(subject, options, values[_name(subject, options)]["mean"])
+    counted = {"images": len(found.log_likelihood), "k": options.k}
+    protocol = {**counted, **_observation(options), **_score_words(subject, options)}
     return Result(values, protocol)
 
 
@@ -92,9 +93,11 @@ def annealed(subject: Subject, options: Options) -> Result:
         return {name: getattr(found, name) for name in names}
 
     found = over_images(subject, options, IMAGES, max(1, ROWS // options.chains), measure)
-    values: dict[str, Any] = {name: mean_of(each) for name, each in found.items()}
-    values |= _bits(subject, options, values["log_likelihood"]["mean"])
-    return Result(values, _annealing_protocol(options, len(found["log_likelihood"])))
+    own = {"log_likelihood": _name(subject, options)}
+    values: dict[str, Any] = {own.get(n, n): mean_of(each) for n, each in found.items()}
+    values |= _bits(subject, options, values[own["log_likelihood"]]["mean"])
+    how = _annealing_protocol(options, len(found["log_likelihood"]))
+    return Result(values, how | _score_words(subject, options))
 
 
 def bidirectional(subject: Subject, options: Options) -> Result:
@@ -366,6 +369,20 @@ def _has_likelihood(method: Method) -> None:
 
 def _quartiles(values: Float[np.ndarray, " n"]) -> list[float]:
     return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+
+
+def _is_score(subject: Subject, options: Options) -> bool:
+    return subject.run.experiment.plan.score and options.observation_std is None
+
+
+def _name(subject: Subject, options: Options) -> str:
+    """Of log p(x), or of what a Bernoulli's cross entropy of grey values makes of it."""
+    return "bernoulli_score" if _is_score(subject, options) else "log_likelihood"
+
+
+def _score_words(subject: Subject, options: Options) -> dict[str, str]:
+    words = "a Bernoulli's of values between 0 and 1: a score in nats, no log-probability"
+    return {"p(x|z)": words} if _is_score(subject, options) else {}
 
 
 def _bits(subject: Subject, options: Options, log_likelihood: float) -> dict[str, float]:

@@ -24,7 +24,7 @@ def modes(subject: Subject, options: Options) -> Result:
     number = options.samples or (STACKED if name.startswith(PREFIX) else IMAGES)
     options = options._replace(samples=number)
     shown = samples.shown_by(subject, options)
-    logits = samples.logits_of(subject, options, shown, "synthetic")
+    logits = samples.logits_of(subject, options, "synthetic")
     mode = logits.argmax(axis=-1) @ CLASSES ** np.arange(logits.shape[1])[::-1]
     expected = shares(subject, logits.shape[1])
     found = coverage(jnp.asarray(mode), jnp.ones(number, bool), jnp.asarray(expected))

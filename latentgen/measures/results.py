@@ -1,6 +1,8 @@
 """Results that were written, and whether they may stand side by side."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,36 @@ from latentgen.training.workdir import differences
 
 EVALUATIONS = "evaluations.jsonl"
 ALIKE = ("metric", "split", "protocol", "data")  # what two results must agree in
+ERROR = "_standard_error"  # behind the name of a figure that is a number
 
 
 def shown(value: Any) -> str:
     """A figure in words: a mean with its standard error, a number, or a list of them."""
     if isinstance(value, dict):
-        return f"{value['mean']:12.4f} +- {value['standard_error']:.4f}"
+        mean, error = (_number(value[key]) for key in ("mean", "standard_error"))
+        return f"{mean:12.4f}" + (f" +- {error:.4f}" if math.isfinite(error) else "")
     if isinstance(value, str):
         return value
     if isinstance(value, list):
         return " ".join(f"{each:.3g}" for each in value)
     return f"{value:12d}" if isinstance(value, int) else f"{value:12.4f}"
+
+
+def _number(value: Any) -> float:
+    """As `workdir.words` writes it; nan for what is none."""
+    return float(value) if isinstance(value, int | float | str) else math.nan
+
+
+def lines(values: Mapping[str, Any]) -> list[str]:
+    """Figures as they are printed, each with its standard error where there is one."""
+    found = []
+    for key, value in values.items():
+        if key.endswith(ERROR):
+            continue
+        error = values.get(key + ERROR)
+        told = value if error is None else {"mean": value, "standard_error": error}
+        found.append(f"{key:28} {shown(told)}")
+    return found
 
 
 def evaluated(folder: Path) -> list[dict[str, Any]]:
@@ -45,7 +66,7 @@ def _plain(value: Any) -> Any:
         value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
     )
     known = not isinstance(value, dict) or {"mean", "standard_error"} <= value.keys()
-    fits = known and all(isinstance(x, int | float) for x in each)
+    fits = known and all(isinstance(x, int | float) or x == "nan" for x in each)
     return value if fits else json.dumps(value)
 
 
@@ -72,8 +93,22 @@ def compared(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """
     (first, reference), *others = results.items()
     for name, result in others:
-        old, new = ({key: each.get(key) for key in ALIKE} for each in (reference, result))
+        old, new = (
+            {key: each.get(key) for key in ALIKE} | {"weights": _weights(each)}
+            for each in (reference, result)
+        )
         if unlike := differences(old, new):
             words = "; ".join(unlike).replace(" in the workdir", f" in {first}")
             raise BadInput(f"{name} cannot be compared with {first}: {words.replace(' now', '')}.")
     return {name: result["values"] for name, result in results.items()}
+
+
+def _weights(line: Mapping[str, Any]) -> str:
+    """'those that are sampled', or which others.
+
+    Before `weights` was written, 'terms' were of the last step's and all else of the sampled ones.
+    """
+    method = line.get("method")
+    sampled = "ema" if isinstance(method, Mapping) and method.get("ema_decay") else "raw"
+    said = line.get("weights", "raw" if line.get("metric") == "terms" else sampled)
+    return "those that are sampled" if said == sampled else str(said)

@@ -27,6 +27,8 @@ class Options(NamedTuple):
     samples: how many synthetic examples; None: as many as the measure thinks fit
     features: what samples are compared by, see `features.extractor`; None: what fits the data
     inception_weights: the file that the features 'inception' need
+    jackknife: groups of examples, left out in turn, from which standard errors come; 0: none
+    subsets, subset_size: of examples, over which the kernel distance is averaged too; 0: none
     """
 
     seed: int
@@ -39,12 +41,16 @@ class Options(NamedTuple):
     samples: int | None = None
     features: str | None = None
     inception_weights: str | None = None
+    jackknife: int = 0
+    subsets: int = 0
+    subset_size: int = 1_000
 
 
 class Subject(NamedTuple):
     """What is measured: a run's state after so many steps, on a split of its data.
 
     memory: what one measure keeps for the next, by name
+    keep: whether another measure wants the same features: else they go a block at a time
     """
 
     run: Run
@@ -52,6 +58,7 @@ class Subject(NamedTuple):
     state: PyTree
     split: str
     memory: dict[Any, Any]
+    keep: bool = True
 
     @property
     def examples(self) -> Examples:
@@ -65,11 +72,13 @@ class Result(NamedTuple):
     values: the figures, an `Estimate` where it is a mean over images
     protocol: how; two values may be compared where it is the same
     picture: to look at
+    warning: what makes the figures doubtful, in a line
     """
 
     values: dict[str, Any]
     protocol: dict[str, Any]
     picture: Image | None = None
+    warning: str | None = None
 
 
 class Measure(NamedTuple):

@@ -12,7 +12,7 @@ from latentgen.reporting.folders import Member, number, section
 # whatever was validated. The losses of players in a game come last: they rank no generators.
 PREFERRED = (
     *("frechet/frechet_distance", "frechet/frechet", "kernel/kernel_distance"),
-    *("is/log_likelihood", "validation/negative_elbo", "validation/loss"),
+    *("is/log_likelihood", "is/bernoulli_score", "validation/negative_elbo", "validation/loss"),
 )
 # Words in the names of metrics of which more is better; of all others, less is.
 HIGHER = {
