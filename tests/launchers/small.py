@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -17,8 +19,10 @@ from latentgen.data.pipeline import Feed
 from latentgen.launchers import folder, plan, vmap
 from latentgen.launchers.folder import Sweep
 from latentgen.launchers.options import Options
-from latentgen.training import loop
+from latentgen.launchers.plan import Member
+from latentgen.training import divergence, loop
 from latentgen.training.log import read
+from latentgen.training.workdir import flatten
 
 LR = "config.generator_optimizer.lr"
 STEPS = 40
@@ -63,8 +67,46 @@ def one_program() -> Iterator[None]:
         return kept.setdefault((id(method), donate), compile_(method, feed, donate))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "program", program)
+        for module in (loop, divergence):
+            patch.setattr(module, "program", program)
         yield
+
+
+@contextmanager
+def one_crew() -> Iterator[None]:
+    """Inside, groups of one structure, in any folder, share what the first of them compiles."""
+    crew_, memory_ = vmap.crew, vmap.memory
+    crews: dict[Any, vmap.Crew] = {}
+    needs: dict[Any, float] = {}
+
+    def crew(group: vmap.Group, place: Callable[[str], Path], *data: Any) -> vmap.Crew:
+        structure = vmap._structure(group.members[0], set(group.keys)), group.keys
+        if structure in crews:
+            return regrouped(crews[structure], group, place)
+        return crews.setdefault(structure, crew_(group, place, *data))
+
+    def memory(crew: vmap.Crew, size: int) -> float:
+        if (what := (crew.step, size)) not in needs:
+            needs[what] = memory_(crew, size)
+        return needs[what]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vmap, "crew", crew)
+        patch.setattr(vmap, "memory", memory)
+        yield
+
+
+def regrouped(crew: vmap.Crew, group: vmap.Group, place: Callable[[str], Path]) -> vmap.Crew:
+    """What trains another group of the same structure."""
+    run = crew.runs[0]
+
+    def of(member: Member) -> runner.Run:
+        hypers = {key: jnp.float32(flatten(member.config)[key]) for key in group.keys}
+        looks = runner.Looks(*(look and partial(look.func, hypers) for look in run.looks))
+        found = runner.alike(run, place(member.run), member.config)
+        return found._replace(looks=looks)
+
+    return crew._replace(group=group, runs=tuple(map(of, group.members)))
 
 
 def figures(place: Path) -> list[dict[str, Any]]:
