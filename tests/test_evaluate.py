@@ -39,7 +39,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "gan": tiny("gan"),
     }
     for name, arguments in flags.items():
-        done = run("run", *arguments, *SHORT, f"--workdir={folder / name}")
+        short = [] if name == "linear" else SHORT  # its estimates agree only once it has learned
+        done = run("run", *arguments, *short, f"--workdir={folder / name}")
         assert done.returncode == 0, done.stderr
     return {name: folder / name for name in flags}
 
