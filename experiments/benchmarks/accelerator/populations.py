@@ -14,7 +14,6 @@ SEEDS, DRY_SEEDS = (1, 8, 64), (1, 2)
 BATCH, DRY_BATCH = 64, 4
 EXAMPLES = 2048
 SMALL = both("generator", "discriminator", channels=(16, 32), hidden=(128,))
-TINY = both("generator", "discriminator", channels=(2, 4), hidden=(4,))
 
 
 def items(context: Context) -> list[Item]:
@@ -24,14 +23,15 @@ def items(context: Context) -> list[Item]:
         "MLP VAE 784-400-20": ("vae:fashion", narrow, 4 if context.dry else 200),
         "small convolutional GAN 28x28": (
             "gan:fashion",
-            STILL | (TINY if context.dry else SMALL),
-            2 if context.dry else 20,
+            STILL | SMALL,
+            20,
         ),
     }
     return [
         Item(f"{what}, {n} seeds", functools.partial(measured, what, *work, n, context.dry))
         for n in (DRY_SEEDS if context.dry else SEEDS)
         for what, work in works.items()
+        if not (context.dry and "GAN" in what)  # it takes long to compile
     ]
 
 

@@ -17,6 +17,9 @@ from experiments.benchmarks.accelerator.results import Results, write
 
 POLL = 0.2  # seconds
 GRACE = 5.0  # seconds for a process to end
+FAST = "--xla_backend_optimization_level=0"
+"""For XLA in a dry run, which compiles for longer than it computes."""
+
 LEAST = 10.0  # seconds that a part is worth starting with
 
 Command = Callable[[str], list[str]]
@@ -131,8 +134,8 @@ def _process(
 ) -> Iterator[subprocess.Popen[str]]:
     """A process and all that it starts, in a session of its own, which is killed in the end."""
     extra = dict(job.parts[name].environment)
-    if "XLA_FLAGS" in extra and (said := os.environ.get("XLA_FLAGS")):
-        extra["XLA_FLAGS"] = f"{said} {extra['XLA_FLAGS']}"
+    flags = [os.environ.get("XLA_FLAGS", ""), extra.get("XLA_FLAGS", ""), FAST if job.dry else ""]
+    extra["XLA_FLAGS"] = " ".join(filter(None, flags))
     process = subprocess.Popen(
         [*job.command(name), *arguments],
         env={**os.environ, **SHARED, **job.environment, **extra},
