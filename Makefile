@@ -8,6 +8,8 @@ NEWEST ?=
 REFERENCE ?= $(LATENTGEN_CI)
 PYTEST_ARGS ?=
 WORKERS ?= 2
+WHEELS ?= build/wheels
+ACCELERATOR_ARGS ?=
 BENCHMARKS := training importance_sampling frechet population sweeps reading startup overhead growth \
 	convolution
 
@@ -27,10 +29,10 @@ INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run install test test-long lint bench ledger clean
+.PHONY: help run install test test-long lint bench accelerator wheels ledger clean
 
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PINNED=1 installs the exact versions of experiments/pinned.txt"
 	@echo "  NEWEST=1 installs those of experiments/newest.txt, on Python 3.13"
@@ -67,6 +69,12 @@ bench: $(VENV)/.stamp-benchmark-$(KIND) ## Run every benchmark against other lib
 		echo "== $$name"; \
 		$(BIN)/python -m experiments.benchmarks.$$name --json runs/benchmarks/$$name.json; done
 
+accelerator: $(VENV)/.stamp-$(if $(shell command -v nvidia-smi),cuda,base)-$(KIND) ## Check and time latentgen on a GPU, beside PyTorch if there (8 minutes)
+	$(BIN)/python -m experiments.benchmarks.accelerator $(ACCELERATOR_ARGS)
+
+wheels: $(VENV)/.stamp-base-$(KIND) ## Fetch what make accelerator needs on a machine without a registry
+	$(BIN)/python -m experiments.benchmarks.accelerator --fill-wheels $(WHEELS)
+
 ledger: $(VENV)/.stamp-base-$(KIND) ## Write the table of baselines into README.md
 	$(BIN)/python -m latentgen.reproduce --ledger README.md
 
@@ -93,6 +101,10 @@ $(VENV)/.stamp-reference-%: $(VENV)/.stamp-dev-%
 
 $(VENV)/.stamp-benchmark-%: $(VENV)/.stamp-base-%
 	$(INSTALL) -e '.[benchmark]'
+	@touch $@
+
+$(VENV)/.stamp-cuda-%: $(VENV)/.stamp-base-%
+	$(INSTALL) -e '.[cuda]'
 	@touch $@
 
 $(VENV)/.stamp-venv:

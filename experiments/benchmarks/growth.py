@@ -32,7 +32,7 @@ import torch
 from experiments.benchmarks import in_pytorch, side_by_side
 from experiments.benchmarks.population import Population
 from experiments.benchmarks.side_by_side import OURS, Call, Row
-from experiments.benchmarks.training import STILL, Trainer, loaded, repeated
+from experiments.benchmarks.trainer import STILL, Trainer, loaded, repeated
 from latentgen import runner
 from latentgen.errors import BadInput
 

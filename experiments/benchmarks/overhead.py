@@ -24,7 +24,7 @@ from unittest import mock
 import jax
 
 from experiments.benchmarks import side_by_side
-from experiments.benchmarks.training import Trainer, loaded
+from experiments.benchmarks.trainer import Trainer, loaded
 from latentgen import solo
 from latentgen.errors import BadInput
 from latentgen.training import loop

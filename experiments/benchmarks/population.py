@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.benchmarks import side_by_side
 from experiments.benchmarks.side_by_side import Row
-from experiments.benchmarks.training import STILL, Trainer, loaded
+from experiments.benchmarks.trainer import STILL, Trainer, loaded
 from latentgen import build, runner
 from latentgen.core.keys import run_key
 from latentgen.core.wrappers import population, population_batches

@@ -22,13 +22,10 @@ dataset-fashion-mnist). Takes about five minutes on two cores.
 """
 
 import itertools
-import runpy
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,11 +33,9 @@ from torch.utils.flop_counter import flop_registry
 
 from experiments.benchmarks import in_pytorch, side_by_side
 from experiments.benchmarks.side_by_side import OURS, Call, Peak, Row
-from latentgen import runner
+from experiments.benchmarks.trainer import STILL, Trainer, loaded, repeated
 from latentgen.errors import BadInput
-from latentgen.training.loop import program
 
-EXPERIMENTS = Path(__file__).parents[1]
 INFOGAN = {"network": "conv", "hidden": (1024,), "channels": (64, 128)}
 WIDE = {f"{net}.{key}": value for net in ("encoder", "decoder") for key, value in INFOGAN.items()}
 
@@ -56,7 +51,6 @@ class Work(NamedTuple):
     compiles: bool = True
 
 
-STILL = {"method.ema_decay": 0.0}
 WORKS = {
     "vae": Work("MLP VAE, batch 128", "vae:fashion", {}, in_pytorch.mlp_vae, 200),
     "conv": Work(
@@ -69,23 +63,6 @@ WORKS = {
     "ring": Work("ring GAN, batch 256", "gan:ring", STILL, in_pytorch.ring_gan, 500),
     "iwae": Work("IWAE, k = 50, batch 100", "vae:iwae", {}, in_pytorch.iwae, 20),
 }
-
-
-class Trainer:
-    """latentgen training as `latentgen.run` does: call it for the next chunk of steps."""
-
-    def __init__(self, run: runner.Run, chunk: int) -> None:
-        self.run, self.chunk, self.feed = run, chunk, runner.feed_of(run)
-        self.state = jax.jit(run.method.init)(run.key)
-        self.step = program(run.method, self.feed, donate=True)
-        self.done = 0
-
-    def __call__(self) -> Any:
-        rows = self.feed.rows(self.done, self.chunk)
-        numbers = np.arange(self.done, self.done + self.chunk, dtype=np.int32)
-        self.state, _, fine = self.step(self.state, numbers, rows, self.feed.resident, self.run.key)
-        self.done += self.chunk
-        return fine
 
 
 class Flops(TorchDispatchMode):
@@ -102,24 +79,12 @@ class Flops(TorchDispatchMode):
         return found
 
 
-def repeated(call: Call, times: int) -> Call:
-    """`call` so many times; the last one's result."""
-    return lambda: [call() for _ in range(times)][-1]
-
-
 def peer(
     make: Callable[[torch.Tensor, bool], Call], data: np.ndarray, compiled: bool, steps: int
 ) -> Call:
     torch.set_flush_denormal(True)  # before its threads start, which inherit it
     torch.manual_seed(0)
     return repeated(make(torch.tensor(data), compiled), steps)
-
-
-def loaded(experiment: str, changes: dict[str, Any], manual_dir: str | None) -> runner.Run:
-    file, variant = experiment.split(":")
-    config = runpy.run_path(str(EXPERIMENTS / f"{file}.py"))["get_config"](variant)
-    config.update_from_flattened_dict(changes)
-    return runner.load(Path(), config.to_dict(), None, manual_dir)
 
 
 def measured(work: Work, highest: Peak, repeats: int, manual_dir: str | None) -> list[Row]:

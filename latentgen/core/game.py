@@ -14,7 +14,18 @@ from jaxtyping import Array, Int, Key
 
 from latentgen.core.keys import stream
 from latentgen.core.split import by_example, whole
-from latentgen.core.types import TURN, Batch, Method, Net, Params, Phase, PyTree, State, Terms
+from latentgen.core.types import (
+    OPTIMIZER,
+    TURN,
+    Batch,
+    Method,
+    Net,
+    Params,
+    Phase,
+    PyTree,
+    State,
+    Terms,
+)
 
 
 def ascend(tx: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -62,8 +73,9 @@ def turn(
         return by_example(loss).mean(), aux
 
     gradient, (moved, terms) = jax.grad(mean_loss, has_aux=True)(mine)
-    updates, opt = phase.tx.update(gradient, opt, mine)
-    params = params | optax.apply_updates(mine, updates)
+    with jax.named_scope(OPTIMIZER):
+        updates, opt = phase.tx.update(gradient, opt, mine)
+        params = params | optax.apply_updates(mine, updates)
     stats = stats | {name: moved[name] for name in phase.trains if name in stats}
     return state._replace(params=params, stats=stats), opt, jax.tree.map(jnp.mean, terms)
 

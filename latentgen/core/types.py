@@ -46,6 +46,9 @@ TURN = "turn of "
 """What a turn computes is in a scope of this name and the players that it trains: for whoever
 reads a program, as profilers do."""
 
+OPTIMIZER = "optimizer"
+"""The scope of what an optimizer computes within a turn."""
+
 
 class Phase(NamedTuple):
     """One player's turn: a loss, what it trains, and how.

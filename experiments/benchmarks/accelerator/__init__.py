@@ -1,0 +1,1 @@
+"""One command for whoever has a GPU: is latentgen correct there, how fast, and why not faster."""
