@@ -91,7 +91,11 @@ class Whole(NamedTuple):
     folder: Path
 
 
-@pytest.fixture(scope="module", params=ROWS)
+QUICK = ("vae: two layers, a prior that learns, annealed", "gan")
+PARAMS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ROWS]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     with one_program():
