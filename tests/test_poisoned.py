@@ -24,6 +24,7 @@ from latentgen.launchers.plan import changed
 from latentgen.training import distributed, evidence, log, loop, mesh, workdir
 
 STEPS = 30
+LONG = pytest.mark.long
 
 
 def loaded(folder: Path, method: str, skip: int = 0) -> runner.Run:
@@ -39,15 +40,18 @@ def records(folder: Path) -> list[dict]:
 
 
 CASES = [
-    ("vae", Poison("data", "", (17,)), "batch.x", None),
     ("vae", Poison("gradient", "encoder", (17,)), "encoder.", "encoder and decoder"),
-    ("vae", Poison("parameters", "decoder", (11,)), "params.decoder.", "encoder and decoder"),
     ("gan", Poison("data", "", (20,)), "batch.x", None),
-    ("gan", Poison("gradient", "generator", (17,)), "generator.", "generator"),
     ("gan", Poison("gradient", "discriminator", (30,)), "discriminator.", "discriminator"),
-    ("gan", Poison("parameters", "discriminator", (1,)), "params.discriminator.", "discriminator"),
     ("gan", Poison("parameters", "generator", (17,)), "params.generator.", "generator"),
 ]
+MORE = [
+    ("vae", Poison("data", "", (17,)), "batch.x", None),
+    ("vae", Poison("parameters", "decoder", (11,)), "params.decoder.", "encoder and decoder"),
+    ("gan", Poison("gradient", "generator", (17,)), "generator.", "generator"),
+    ("gan", Poison("parameters", "discriminator", (1,)), "params.discriminator.", "discriminator"),
+]
+CASES += [pytest.param(*case, marks=LONG) for case in MORE]
 
 
 @pytest.mark.parametrize(("method", "poison", "tensor", "turn"), CASES)
@@ -158,7 +162,7 @@ class TestSkipping:
         with pytest.raises(BadInput, match=r"--step=18 .* Valid: 17, 23"):
             replay.chosen(undisturbed.folder, 18)
 
-    @pytest.mark.parametrize("polls", [1, 5, 8])
+    @pytest.mark.parametrize("polls", [5, *(pytest.param(n, marks=LONG) for n in (1, 8))])
     def test_stopped_anywhere_and_continued_it_is_the_same(
         self, undisturbed: runner.Run, polls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -232,6 +236,7 @@ def poison(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@LONG
 def test_a_fresh_process_sees_it_again(tmp_path: Path) -> None:
     run = loaded(tmp_path, "gan", skip=1)
     fault = Poison("parameters", "generator", (17,))

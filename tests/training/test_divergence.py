@@ -1,5 +1,6 @@
 """Divergence: what notices it, who never sees it, and the step and tensor that it began with."""
 
+import functools
 import math
 import signal
 
@@ -19,8 +20,60 @@ STEPS = 11
 KEY = jax.random.key(0)
 
 
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are compiled once for each method and each length of a chunk."""
+
+    def made(method: Method, feed: Feed, donate: bool):
+        if method is not SUMMING:
+            return program(method, feed, donate)
+        return summed(donate)
+
+    monkeypatch.setattr(divergence, "program", made)
+
+
+@functools.cache
+def summed(donate: bool):
+    return program(SUMMING, Feed((), lambda *_: None, batches), donate)
+
+
 def trained(method: Method, feed: Feed, *more):
-    return train(program(method, feed, donate=True), feed, *more)
+    return train(summed(True), feed, *more)
+
+
+TENSORS = (None, "metrics.zeta", "metrics.alpha", "heavy", "light")
+
+
+def spoil(name: str, x: jax.Array, told: jax.Array) -> jax.Array:
+    """`x`, its first value not a number where this tensor is told of."""
+    first = (0,) * x.ndim
+    return x.at[first].set(jnp.where(told == TENSORS.index(name), jnp.nan, x[first]))
+
+
+def one(state: dict, number: jax.Array, batches: Batch, key: jax.Array) -> tuple[dict, dict]:
+    known = sum(jnp.sum(x * 0) for x in state.values() if x.dtype == jnp.float32)
+    noise = jax.random.normal(jax.random.fold_in(key, number), (2, 3))
+    eaten, told = batches.x.sum() + known, batches.label.sum()
+    late = spoil("metrics.zeta", eaten + 1, told)
+    early = spoil("metrics.alpha", eaten + 2, told)
+    new = {
+        "heavy": spoil("heavy", state["heavy"] + noise + eaten, told),
+        "count": state["count"] + 1,
+        "light": spoil("light", state["light"] + eaten, told),
+    }
+    return new, {"zeta": late, "alpha": early}  # JAX would sort them
+
+
+def begun(key: jax.Array) -> dict:
+    return {"heavy": jnp.zeros((2, 3)), "count": jnp.int32(0), "light": jnp.zeros(4)}
+
+
+def batches(resident, row, key, number):
+    x, told = row
+    return Batch(x[None, None], told[None, None])
+
+
+SUMMING = Method(begun, one, lambda *_: {}, None, {})
 
 
 def poisoned(step: int, tensor: str | None) -> tuple[Method, Feed]:
@@ -29,33 +82,12 @@ def poisoned(step: int, tensor: str | None) -> tuple[Method, Feed]:
     From there it spreads: to all else in the next step.
     """
 
-    def spoil(name, x, number):
-        bad = (number + 1 == step) & (tensor == name)
-        return x.at[(0,) * x.ndim].set(jnp.where(bad, jnp.nan, x[(0,) * x.ndim]))
+    def rows(first: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        numbers = np.arange(first, first + steps)
+        told = np.where(numbers + 1 == step, TENSORS.index(tensor), 0)
+        return numbers.astype(np.float32), told.astype(np.int32)
 
-    def one(state, number, batches, key):
-        known = sum(jnp.sum(x * 0) for x in state.values() if x.dtype == jnp.float32)
-        noise = jax.random.normal(jax.random.fold_in(key, number), (2, 3))
-        eaten = batches.x.sum() + known
-        late = spoil("metrics.zeta", eaten + 1, number)
-        early = spoil("metrics.alpha", eaten + 2, number)
-        new = {
-            "heavy": spoil("heavy", state["heavy"] + noise + eaten, number),
-            "count": state["count"] + 1,
-            "light": spoil("light", state["light"] + eaten, number),
-        }
-        return new, {"zeta": late, "alpha": early}  # JAX would sort them
-
-    def init(key):
-        return {"heavy": jnp.zeros((2, 3)), "count": jnp.int32(0), "light": jnp.zeros(4)}
-
-    def rows(first: int, steps: int) -> np.ndarray:
-        return np.arange(first, first + steps, dtype=np.float32)
-
-    def batches(resident, row, key, number):
-        return Batch(row[None, None], jnp.zeros((1, 1), jnp.int32))
-
-    return Method(init, one, lambda *_: {}, None, {}), Feed((), rows, batches)
+    return SUMMING, Feed((), rows, batches)
 
 
 def healthy_state(steps: int) -> dict:
@@ -113,17 +145,7 @@ def test_the_step_and_the_tensor_are_named_whatever_the_chunk(
 
     hooks = [Hook(chunk, hook), Hook(10**6, hook, on_signal=True)]
     with pytest.raises(Diverged) as caught:
-        train(
-            program(method, feed, donate=True),
-            feed,
-            method.init(KEY),
-            0,
-            STEPS,
-            chunk,
-            KEY,
-            log,
-            hooks,
-        )
+        trained(method, feed, method.init(KEY), 0, STEPS, chunk, KEY, log, hooks)
     first, last = caught.value.first, caught.value.last
     assert first == (step - 1) // chunk * chunk
     assert last == min(first + chunk, STEPS)
@@ -131,17 +153,7 @@ def test_the_step_and_the_tensor_are_named_whatever_the_chunk(
     assert seen == [(what, at) for at in good for what in ("log", "hook")]
 
     nothing = lambda *_: None  # noqa: E731
-    state = train(
-        program(method, feed, donate=True),
-        feed,
-        method.init(KEY),
-        0,
-        first,
-        chunk,
-        KEY,
-        nothing,
-        [],
-    )
+    state = trained(method, feed, method.init(KEY), 0, first, chunk, KEY, nothing, [])
     found = divergence.find(method, feed, state, first, last, KEY)
     assert found is not None
     assert (found.first, found.last) == (step - 1, step)
@@ -155,17 +167,7 @@ def test_the_step_and_the_tensor_are_named_whatever_the_chunk(
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_a_healthy_run_is_left_alone(chunk: int) -> None:
     method, feed = poisoned(3, None)
-    state = train(
-        program(method, feed, donate=True),
-        feed,
-        method.init(KEY),
-        0,
-        STEPS,
-        chunk,
-        KEY,
-        lambda *_: None,
-        [],
-    )
+    state = trained(method, feed, method.init(KEY), 0, STEPS, chunk, KEY, lambda *_: None, [])
     assert_bitwise(state, healthy_state(STEPS))
     assert divergence.find(method, feed, method.init(KEY), 0, STEPS, KEY) is None
 
@@ -173,17 +175,7 @@ def test_a_healthy_run_is_left_alone(chunk: int) -> None:
 def test_without_hooks_the_last_chunk_is_looked_at_too() -> None:
     method, feed = poisoned(STEPS, "light")
     with pytest.raises(Diverged) as caught:
-        train(
-            program(method, feed, donate=True),
-            feed,
-            method.init(KEY),
-            0,
-            STEPS,
-            4,
-            KEY,
-            lambda *_: None,
-            [],
-        )
+        trained(method, feed, method.init(KEY), 0, STEPS, 4, KEY, lambda *_: None, [])
     assert (caught.value.first, caught.value.last) == (8, STEPS)
 
 
@@ -223,9 +215,9 @@ def test_what_only_the_whole_chunk_shows_is_found_as_a_chunk() -> None:
     """A step compiled alone may round otherwise; here it even eats other data."""
     method, feed = poisoned(0, None)
 
-    def rows(first: int, steps: int) -> np.ndarray:
-        found = feed.rows(first, steps)
-        return found if steps == 1 else np.where(found == 5, np.inf, found)
+    def rows(first: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        x, told = feed.rows(first, steps)
+        return (x if steps == 1 else np.where(x == 5, np.inf, x)), told
 
     found = divergence.find(method, feed._replace(rows=rows), healthy_state(4), 4, 8, KEY)
     assert found is not None

@@ -1,5 +1,6 @@
 """The loop: chunks, the order of log and hooks, signals."""
 
+import functools
 import signal
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from latentgen.training import loop
 from latentgen.training.loop import Hook, Stopped, leaving_out, program, train
 
 
+@functools.cache
 def counting() -> tuple[Method, Feed]:
     """The state counts steps and sums the rows it eats."""
 
@@ -37,8 +39,14 @@ def counting() -> tuple[Method, Feed]:
     return method, Feed((), rows, batches)
 
 
+@functools.cache
+def counted() -> loop.Program:
+    """Its steps, compiled once for each length of a chunk."""
+    return program(*counting(), donate=True)
+
+
 def run(first: int, last: int, chunk: int, hooks=(), stopped=lambda: None) -> tuple[list, dict]:
-    method, feed = counting()
+    _, feed = counting()
     said: list = []
     state = {"n": jnp.int32(first), "sum": jnp.float32(sum(range(first)))}
     named = [
@@ -51,7 +59,7 @@ def run(first: int, last: int, chunk: int, hooks=(), stopped=lambda: None) -> tu
 
     try:
         state = train(
-            *(program(method, feed, donate=True), feed, state, first, last, chunk),
+            *(counted(), feed, state, first, last, chunk),
             *(jax.random.key(0), log, named, stopped),
         )
     except Stopped as stop:
@@ -112,7 +120,7 @@ def test_steps_that_are_left_out_change_nothing_and_the_others_do_what_they_did(
     logged: dict[int, dict] = {}
     state = train(
         *(
-            leaving_out(program(method, feed, donate=True), [range(n, n + 1) for n in skipped]),
+            leaving_out(counted(), [range(n, n + 1) for n in skipped]),
             feed,
             method.init(None),
         ),

@@ -48,6 +48,7 @@ def kernels(found: list[tuple[str, list]]) -> list[list[int]]:
     return sorted(sorted(shape) for _, shapes in found for shape in shapes if len(shape) == 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("setting", "turns"),
     [("vae:iwae none 8 1 streamed", 1), ("gan none 8 1 resident", 2)],
@@ -62,6 +63,7 @@ def test_a_turn_takes_one_all_reduce(answers: dict, setting: str, turns: int) ->
     assert all(len(shape) <= 2 for _, shapes in found for shape in shapes)  # no images
 
 
+@pytest.mark.long
 def test_batch_norm_adds_its_means_and_nothing_else(answers: dict) -> None:
     found, plain = (said(answers, f"gan {norm} 8 1 resident") for norm in ("batch", "none"))
     assert {kind for kind, _ in found} == {"all-reduce"}
@@ -70,6 +72,7 @@ def test_batch_norm_adds_its_means_and_nothing_else(answers: dict) -> None:
     assert all(len(shape) <= 2 for _, shapes in found for shape in shapes)
 
 
+@pytest.mark.long
 def test_split_parameters_are_gathered_and_examples_are_not(answers: dict) -> None:
     found, plain = (said(answers, f"gan none 8 {fsdp} resident") for fsdp in (2, 1))
     gathered = [(kind, shapes) for kind, shapes in found if kind == "all-gather"]
@@ -79,6 +82,7 @@ def test_split_parameters_are_gathered_and_examples_are_not(answers: dict) -> No
     assert {kind for kind, _ in found} <= {"all-gather", "all-reduce", "reduce-scatter"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "setting"),
     [
@@ -98,6 +102,7 @@ def test_devices_change_no_result(answers: dict, name: str, setting: str) -> Non
         np.testing.assert_allclose(b, a, 0, 1e-3)  # Adam's first steps have the gradient's sign
 
 
+@pytest.mark.long
 def test_the_state_stays_where_it_is_and_gives_its_memory(answers: dict) -> None:
     for setting, found in answers.items():
         assert found["stays"], setting

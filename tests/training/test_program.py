@@ -1,5 +1,6 @@
 """The compiled program of a chunk: what is in it, whatever the machine that will run it."""
 
+import functools
 import re
 from typing import Any
 
@@ -32,8 +33,9 @@ CONFIGS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
 TO_HOST = r"callback|infeed|outfeed|stablehlo\.send|stablehlo\.recv"
 
 
-def lowered(name: str, platform: str) -> Any:
-    """A chunk of three steps of small convolutional networks, and its inputs' state."""
+@functools.cache
+def chunk(name: str) -> tuple[Any, Any]:
+    """What does three steps of small convolutional networks, and its inputs, the state first."""
     file, players, changes = CONFIGS[name]
     config = config_of(file)
     config["method"] |= changes
@@ -47,16 +49,26 @@ def lowered(name: str, platform: str) -> Any:
     )
     state = jax.eval_shape(method.init, run_key(0))
     inputs = (np.arange(STEPS, dtype=np.int32), feed.rows(0, STEPS), feed.resident, run_key(0))
-    traced = program(method, feed, donate=True).trace(state, *inputs)
-    return traced.lower(lowering_platforms=(platform,)), state
+    return program(method, feed, donate=True), (state, *inputs)
+
+
+@functools.cache
+def lowered(name: str, platform: str) -> Any:
+    """The same for a platform; each has its own way to compute a convolution."""
+    program, inputs = chunk(name)
+    return program.trace(*inputs).lower(lowering_platforms=(platform,))
+
+
+@functools.cache
+def text(name: str, platform: str) -> str:
+    return lowered(name, platform).as_text()
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_nothing_leaves_the_device_within_a_chunk(name: str, platform: str) -> None:
-    text = lowered(name, platform)[0].as_text()
-    assert "stablehlo.while" in text
-    assert not re.findall(TO_HOST, text)
+    assert "stablehlo.while" in text(name, platform)
+    assert not re.findall(TO_HOST, text(name, platform))
 
 
 def test_a_call_of_the_host_would_be_seen() -> None:
@@ -69,7 +81,7 @@ def test_a_call_of_the_host_would_be_seen() -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_accelerators_get_native_convolutions_and_cpus_none(name: str) -> None:
     native = {
-        platform: lowered(name, platform)[0].as_text().count("stablehlo.convolution")
+        platform: text(name, platform).count("stablehlo.convolution")
         for platform in ("cpu", "cuda", "tpu")
     }
     assert native["cpu"] == 0
@@ -79,9 +91,9 @@ def test_accelerators_get_native_convolutions_and_cpus_none(name: str) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_state_is_held_once(name: str) -> None:
     """Every leaf of the old state gives its memory to the new one: no second copy."""
-    program, state = lowered(name, "cpu")
+    state = chunk(name)[1][0]
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    assert program.compile().memory_analysis().alias_size_in_bytes >= size > 0
+    assert lowered(name, "cpu").compile().memory_analysis().alias_size_in_bytes >= size > 0
 
 
 def test_the_feed_is_not_copied_for_each_step() -> None:
