@@ -67,7 +67,7 @@ def test_members_of_a_pack_share_its_terms_and_its_penalty() -> None:
     objective = Objective(GAMES["nonsaturating"], PENALTIES["r1"], 2.0)
     method = gan(model(square, packing=2), objective, optax.sgd(0.0), optax.sgd(0.0), (2, 1, 1))
     state = method.init(run_key(0))
-    terms = method.terms(state, jnp.int32(0), batch(), run_key(0))
+    terms = jax.jit(method.terms)(state, jnp.int32(0), batch(), run_key(0))
     lengths = np.repeat((np.asarray(batch().x).reshape(3, -1) ** 2).sum(axis=1), 2)
     np.testing.assert_allclose(terms["penalty"], a**2 * lengths / 2, rtol=1e-5)
     np.testing.assert_allclose(terms["d_real"], 1 / (1 + np.exp(-a * lengths / 2)), rtol=1e-5)
@@ -113,9 +113,9 @@ def test_the_generators_turn_moves_the_means_of_a_mixture() -> None:
     discriminator, _ = linear(4, 2, 1)
     mixed = model(discriminator, prior=priors.mixture(2, 4))
     method = gan(mixed, Objective(GAMES["minimax"]), optax.sgd(0.1), optax.sgd(0.0), (2, 1, 1))
-    start = method.init(run_key(0))
+    start = jax.jit(method.init)(run_key(0))
     data = jax.tree.map(lambda a: a[None], batch())
-    end, _ = method.step(start, jnp.int32(0), data, run_key(0))
+    end, _ = jax.jit(method.step)(start, jnp.int32(0), data, run_key(0))
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), start.params, end.params)
     assert moved["prior"] == {"mean": True, "log_std": True, "logits": False}
     assert not moved["discriminator"]
@@ -127,10 +127,10 @@ def test_weights_in_a_box_stay_there() -> None:
     method = gan(
         model(discriminator), Objective(GAMES["wasserstein"]), optax.sgd(0.0), tx, (2, 1, 1)
     )
-    state = method.init(run_key(0))
+    state, one_step = jax.jit(method.init)(run_key(0)), jax.jit(method.step)
     data = jax.tree.map(lambda a: a[None], batch())
     for step in range(3):
-        state, _ = method.step(state, jnp.int32(step), data, run_key(0))
+        state, _ = one_step(state, jnp.int32(step), data, run_key(0))
     leaves = [np.abs(leaf) for leaf in jax.tree.leaves(state.params["discriminator"])]
     assert max(leaf.max() for leaf in leaves) <= 0.02 * (1 + 1e-6)
     assert max(leaf.max() for leaf in leaves) > 0.0199

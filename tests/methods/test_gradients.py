@@ -52,7 +52,7 @@ def small_gan(
 
 
 def begin(method: Method) -> State:
-    state = method.init(run_key(0))
+    state = jax.jit(method.init)(run_key(0))
     return jax.tree.map(
         lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state
     )
@@ -104,12 +104,13 @@ def test_vae_descends_its_loss(likelihood: likelihoods.Likelihood) -> None:
 
 def test_vae_loss_weighs_the_kl_as_the_schedule_says() -> None:
     method = small_vae(optax.sgd(0.0), likelihoods.bernoulli())
-    state = begin(method)
+    state, data = begin(method), Batch(*(a[0] for a in batch()))
+    one_step, measure = jax.jit(method.step), jax.jit(method.terms)
     for step in range(6):
-        _, m = method.step(state, jnp.int32(step), batch(), run_key(0))
+        _, m = one_step(state, jnp.int32(step), batch(), run_key(0))
         beta = 0.7 * min(1, (step + 1) / 4)
         np.testing.assert_allclose(m["loss"], m["distortion"] + beta * m["rate"], rtol=1e-7)
-        terms = method.terms(state, jnp.int32(step), Batch(*(a[0] for a in batch())), run_key(0))
+        terms = measure(state, jnp.int32(step), data, run_key(0))
         weighted = terms["distortion"] + beta * terms["rate"]
         np.testing.assert_allclose(terms["loss"], weighted, rtol=1e-7)
 
@@ -138,15 +139,12 @@ def test_minimax_players_move_one_value_and_nonsaturating_another() -> None:
     """With D still, `minimax` reports C as the generator's value; `nonsaturating` does not."""
     for game, same in (("minimax", True), ("nonsaturating", False)):
         method = small_gan(game, optax.set_to_zero(), optax.set_to_zero())
-        terms = method.terms(
-            begin(method), jnp.int32(0), Batch(*(a[0] for a in batch())), run_key(0)
-        )
+        state, data = begin(method), Batch(*(a[0] for a in batch()))
         # The turns draw codes of their own, so the values agree in expectation only.
-        many = [
-            method.terms(begin(method), jnp.int32(0), Batch(*(a[0] for a in batch())), run_key(s))
-            for s in range(40)
-        ]
-        cost, value = (np.mean([t[k] for t in many]) for k in ("cost", "generator_loss"))
+        keys = jax.vmap(run_key)(jnp.arange(40))
+        measure = jax.vmap(lambda key, m=method, s=state, d=data: m.terms(s, jnp.int32(0), d, key))
+        terms = jax.jit(measure)(keys)
+        cost, value = (terms[name].mean() for name in ("cost", "generator_loss"))
         assert (abs(cost - value) < 0.02) == same, terms
 
 
@@ -160,8 +158,9 @@ def test_one_step_of_d_raises_the_cost_and_one_of_g_lowers_it(size: float) -> No
         method = small_gan("minimax", txs["generator"], txs["discriminator"])
         metric = "cost" if player == "discriminator" else "generator_loss"
         start = begin(method)
-        end, before = method.step(start, jnp.int32(0), batch(), run_key(0))
-        _, after = method.step(end, jnp.int32(0), batch(), run_key(0))  # the same codes
+        step = jax.jit(method.step)
+        end, before = step(start, jnp.int32(0), batch(), run_key(0))
+        _, after = step(end, jnp.int32(0), batch(), run_key(0))  # the same codes
         change = float(after[metric] - before[metric])
         squared = (
             sum(
