@@ -62,7 +62,7 @@ def settings(rows: Sequence[Row]) -> list[Row]:
         mine = [r for r in rows if r["setting"] == setting]
         done = [r for r in mine if r["status"] == status.DONE]
         names = dict.fromkeys(name for r in done for name in r if "/" in name)
-        values = {name: [r[name] for r in done if _finite(r.get(name))] for name in names}
+        values = {n: [float(r[n]) for r in done if _finite(r.get(n))] for n in names}
         found.append(
             {
                 "setting": setting,

@@ -28,7 +28,7 @@ def sweep(tmp_path: Path) -> Sweep:
     for modes, member in enumerate(RUNS.values(), 4):
         place = made.place(member.run)
         place.mkdir(parents=True)
-        (place / runner.SUMMARY).write_text("{}")
+        (place / runner.SUMMARY).write_text(f'{{"steps": {member.config["steps"]}}}')
         evaluated(place, modes)
     return made
 
