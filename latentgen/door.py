@@ -340,7 +340,7 @@ def _check_override(key: str, value: str, keys: Mapping[str, Any]) -> None:
         exact = _whole(value) if kind is int else None
         hint = f"; write {exact}" if exact is not None else ""
         words += " or None" if old is None else ""
-        raise BadInput(f"--config.{key}={value} must be {words}{hint}.") from None
+        raise BadInput(f"--config.{key}={shortened(value)} must be {words}{hint}.") from None
 
 
 def _whole(value: str) -> int | None:

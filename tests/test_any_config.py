@@ -81,7 +81,7 @@ def flagged(*words: str) -> dict:
     ("word", "said"),
     [
         ("--config.steps=abc", "config.steps=abc"),
-        ("--config.steps=0x" + "f" * 5_000, "cannot be parsed|too long to be written"),
+        ("--config.steps=0x" + "f" * 5_000, "must be a whole number|too long to be written"),
         ("--config.encoder.hidden=" + "-" * 100_000 + "1", "cannot be parsed"),
         ("--config.encoder.hidden=b'a',", r"config.encoder.hidden=\(b'a',\) must be plain data"),
         ("--config.encoder.hidden=0x" + "f" * 5_000 + ",", "config.encoder.hidden"),

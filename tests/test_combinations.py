@@ -49,17 +49,20 @@ def combinations() -> Iterator[dict[str, Any]]:
         yield dict(zip(CHOICES, (*values, likelihoods[i % len(likelihoods)]), strict=True))
 
 
+VAMPS = ("vamp", "vamp_clipped")
+
+
 def fits(c: dict[str, Any]) -> bool:
     """The rules, said once more: see the README's table."""
     closed = c["kl"] == "closed"
     return (
         (c["estimator"] != "stl" or c["bound"] == "elbo")
         and (c["prior"] != "uniform" or (c["posterior"] == "squashed" and not c["second_code_dim"]))
-        and (c["prior"] != "vamp" or not (c["classes"] or c["second_code_dim"]))
-        and (c["prior"] != "vamp" or c["posterior"] != "flow")
+        and (c["prior"] not in VAMPS or not (c["classes"] or c["second_code_dim"]))
+        and (c["prior"] not in VAMPS or c["posterior"] != "flow")
         and (
             c["posterior"] != "squashed"
-            or (c["prior"] in ("uniform", "vamp") and c["estimator"] == "pathwise")
+            or (c["prior"] in ("uniform", *VAMPS) and c["estimator"] == "pathwise")
         )
         and (not c["second_code_dim"] or c["posterior"] == "diagonal")
         and (

@@ -25,10 +25,13 @@ def study(name: str, folder: Path, *flags: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-def test_killed_at_system_calls_and_moments(tmp_path: Path) -> None:
-    assert study("kill_sweep", tmp_path, "--most=16", "--kills=2") == "all the same bitwise"
+@pytest.mark.parametrize(("most", "kills"), [(4, 1), pytest.param(16, 2, marks=pytest.mark.long)])
+def test_killed_at_system_calls_and_moments(most: int, kills: int, tmp_path: Path) -> None:
+    last = study("kill_sweep", tmp_path, f"--most={most}", f"--kills={kills}")
+    assert last == "all the same bitwise"
 
 
+@pytest.mark.long
 def test_a_disk_that_fails(tmp_path: Path) -> None:
     """With each error, once and from there on: at calls of the start, of saves and of the end."""
     last = study("failing_writes", tmp_path, "--most=24")

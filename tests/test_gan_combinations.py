@@ -68,7 +68,7 @@ def test_every_combination_is_made_or_refused_by_name() -> None:
         else:
             with pytest.raises(BadInput, match=r"config\.method\.\w+='\w+'.*(Valid|needs)"):
                 build.experiment(config(choice))
-    assert made == 6 * (4 + 5 * 3) * (2 * 2 + 1)
+    assert made == 6 * (4 + 6 * 3) * (2 * 2 + 1)
 
 
 def some() -> list[dict[str, Any]]:

@@ -120,6 +120,7 @@ class Checkpoints:
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 3, read_only: bool = False):
         logging.getLogger("absl").addFilter(_quiet)
+        logging.getLogger("asyncio").addFilter(_unsaid)
         import orbax.checkpoint as ocp
 
         leaks.stop()
@@ -421,6 +422,13 @@ def _quiet(record: logging.LogRecord) -> bool:
     if "orbax" not in record.pathname:
         return True
     return record.levelno >= logging.ERROR and not record.exc_info
+
+
+def _unsaid(record: logging.LogRecord) -> bool:
+    """Drops what asyncio says of the other writes of a save that has failed and been told of."""
+    error = record.exc_info[1] if record.exc_info else None
+    late = "exception was never retrieved" in record.getMessage()
+    return not (late and error is not None and _os_error(error))
 
 
 @functools.cache

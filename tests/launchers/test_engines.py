@@ -41,6 +41,7 @@ def files(sweep: folder.Sweep) -> set[str]:
     }
 
 
+@pytest.mark.long
 def test_three_engines_leave_the_same(
     in_cluster: cluster.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,11 @@ def workers(place: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("both", [True, False], ids=["launcher and worker", "launcher alone"])
+@pytest.mark.parametrize(
+    "both",
+    [True, pytest.param(False, marks=pytest.mark.long)],
+    ids=["launcher and worker", "launcher alone"],
+)
 def test_killed_and_started_again_members_are_bitwise_undisturbed(
     undisturbed: Path, tmp_path: Path, both: bool
 ) -> None:
@@ -80,6 +84,7 @@ def test_killed_and_started_again_members_are_bitwise_undisturbed(
     assert {p: p.stat().st_mtime_ns for p in place.glob("runs/*/**/*")} == finished
 
 
+@pytest.mark.long
 def test_a_killed_population_goes_on_bitwise(tmp_path: Path) -> None:
     whole, place = tmp_path / "whole", tmp_path / "sweep"
     flags = ["--seeds=0:2", "--engine=vmap"]
@@ -95,6 +100,7 @@ def test_a_killed_population_goes_on_bitwise(tmp_path: Path) -> None:
         assert status.read(place / "runs" / member.run).attempts == 2
 
 
+@pytest.mark.long
 def test_a_signal_to_the_launcher_saves_every_run(tmp_path: Path) -> None:
     place = tmp_path / "sweep"
     flags = [*doors.tiny("gan"), f"--workdir={place}", "--seeds=0:2", "--engine=local", "--jobs=2"]
@@ -109,6 +115,7 @@ def test_a_signal_to_the_launcher_saves_every_run(tmp_path: Path) -> None:
         assert standing(place / "runs" / member.run).status == status.PREEMPTED
 
 
+@pytest.mark.long
 def test_one_fails_and_one_diverges_and_the_others_finish(
     undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -145,6 +152,7 @@ def test_one_fails_and_one_diverges_and_the_others_finish(
     assert (told.returncode, told.stdout) == (0, done.stdout)
 
 
+@pytest.mark.long
 def test_source_and_config_edited_later_touch_no_member(tmp_path: Path) -> None:
     source, place = tmp_path / "source", tmp_path / "sweep"
     kept = shutil.ignore_patterns("__pycache__")

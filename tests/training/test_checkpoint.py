@@ -1,9 +1,12 @@
+import errno
 import gc
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -66,6 +69,22 @@ def flip(path, byte=None):
 def arrays(folder):
     """The file that holds most of a checkpoint's bytes."""
     return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def test_other_writes_of_a_failed_save_are_not_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio tells of each task that nobody waits for; the save has told of the first already."""
+    refused = OSError(errno.EFBIG, "File too large")
+    with Checkpoints(tmp_path / "checkpoints"):
+        for said, error in (
+            ("Task exception was never retrieved", refused),
+            ("Task exception was never retrieved", KeyError("another fault")),
+            ("socket.send() raised exception.", refused),
+        ):
+            logging.getLogger("asyncio").error(said, exc_info=error)
+    found = [(record.getMessage(), record.exc_info[1]) for record in caplog.records]
+    assert [type(error) for _, error in found] == [KeyError, OSError]
 
 
 def test_round_trip_is_bitwise(tmp_path):

@@ -120,6 +120,7 @@ def cut_back(workdir: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.long
 def test_eight_devices_train_as_one(trained: tuple[str, Path, Path]) -> None:
     _, one, eight = trained
     assert_same_curves(one, eight)
@@ -127,6 +128,7 @@ def test_eight_devices_train_as_one(trained: tuple[str, Path, Path]) -> None:
     assert summaries[0]["state_values"] == summaries[1]["state_values"]
 
 
+@pytest.mark.long
 def test_a_checkpoint_goes_on_elsewhere(trained: tuple[str, Path, Path], tmp_path: Path) -> None:
     """From eight devices to one; to two processes of two, parameters split over all four."""
     name, one, eight = trained
@@ -142,6 +144,7 @@ def test_a_checkpoint_goes_on_elsewhere(trained: tuple[str, Path, Path], tmp_pat
     assert_same_curves(one, workdir)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trained", ["gan"], indirect=True)
 def test_a_signal_to_one_process_stops_all_at_one_step_and_the_same_command_continues(
     trained: tuple[str, Path, Path], tmp_path: Path
@@ -181,6 +184,7 @@ LOSSES = [  # signal, to which process, flags, what the other one says, within h
 ]
 
 
+@pytest.mark.long
 def test_a_lost_process_ends_the_others_in_time_and_the_run_continues(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     words = [*flags("gan"), f"--workdir={workdir}", "--config.steps=600"]
@@ -257,6 +261,7 @@ def test_a_mistake_of_the_first_process_ends_all_with_one_line(tmp_path: Path) -
     assert "batch_size" not in silent
 
 
+@pytest.mark.long
 def test_a_divergence_is_found_by_all_and_told_by_the_first(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     words = [  # nothing bounds this game's value
