@@ -55,4 +55,4 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     *others, line = done.stderr.splitlines()
     assert line.startswith(f"error: {tmp_path}/run/checkpoints/10")
     assert line.endswith(": File too large.")
-    assert all(said.startswith(("data: ", "step ")) for said in others), done.stderr
+    assert all(said.startswith(("data: ", "weights: ", "step ")) for said in others), done.stderr

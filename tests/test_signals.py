@@ -176,7 +176,7 @@ def test_nothing_is_left_of_a_file_that_was_being_written(
 
 
 def test_one_that_something_swallows_is_not_lost() -> None:
-    with signals.raised():
+    with pytest.raises(signals.Interrupted), signals.raised():  # at the end, once more
         with pytest.raises(signals.Interrupted):
             signal.raise_signal(signal.SIGTERM)
         with signals.noted() as stopped:  # say, training begins
@@ -249,7 +249,8 @@ def test_what_training_saves_is_given_more_than_the_grace(monkeypatch: pytest.Mo
     left: list[str] = []
     monkeypatch.setattr(signals, "GRACE", 0.1)
     monkeypatch.setattr(signals, "leave", lambda line, signum: left.append(line))
-    with signals.raised(), contextlib.suppress(signals.Interrupted):
+    swallowed = contextlib.suppress(signals.Interrupted)
+    with swallowed, signals.raised(), swallowed:
         with signals.noted() as stopped:
             signal.raise_signal(signal.SIGTERM)
             time.sleep(0.5)

@@ -41,6 +41,12 @@ def wait_for(what, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+def saved(place: Path) -> set[str]:
+    """The runs that have a checkpoint, whichever: an old one is soon gone."""
+    found = place.glob("runs/*/checkpoints/*")
+    return {path.parents[1].name for path in found if path.name.isdecimal()}
+
+
 def workers(place: Path) -> list[int]:
     """The processes that train members of this sweep."""
     found = []
@@ -65,7 +71,7 @@ def test_killed_and_started_again_members_are_bitwise_undisturbed(
     place = tmp_path / "sweep"
     flags = [*doors.tiny("gan"), f"--workdir={place}", *TWO]
     with doors.start("sweep", *flags) as launcher:
-        wait_for(lambda: any(place.glob("runs/*/checkpoints/50")))
+        wait_for(lambda: saved(place))
         launcher.kill()
         if both:
             for pid in workers(place):
@@ -103,9 +109,9 @@ def test_a_killed_population_goes_on_bitwise(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_signal_to_the_launcher_saves_every_run(tmp_path: Path) -> None:
     place = tmp_path / "sweep"
-    flags = [*doors.tiny("gan"), f"--workdir={place}", "--seeds=0:2", "--engine=local", "--jobs=2"]
-    with doors.start("sweep", *flags) as launcher:
-        wait_for(lambda: len(list(place.glob("runs/*/checkpoints/50"))) == 2)
+    flags = [*doors.tiny("gan"), "--config.steps=1000000", f"--workdir={place}", "--seeds=0:2"]
+    with doors.start("sweep", *flags, "--engine=local", "--jobs=2") as launcher:
+        wait_for(lambda: len(saved(place)) == 2)
         launcher.send_signal(signal.SIGTERM)
         _, err = launcher.communicate(timeout=60)
     assert launcher.returncode == 143, err
