@@ -175,12 +175,18 @@ def test_nothing_is_left_of_a_file_that_was_being_written(
     assert threading.active_count() == threads
 
 
-def test_one_that_something_swallows_is_not_lost() -> None:
-    with pytest.raises(signals.Interrupted), signals.raised():  # at the end, once more
+def swallowing() -> None:
+    """Hear a signal and go on as if nothing had been, as a finalizer does."""
+    with signals.raised():
         with pytest.raises(signals.Interrupted):
             signal.raise_signal(signal.SIGTERM)
         with signals.noted() as stopped:  # say, training begins
             assert stopped() == signal.SIGTERM
+
+
+def test_one_that_something_swallows_is_not_lost() -> None:
+    with pytest.raises(signals.Interrupted):  # at the end, once more
+        swallowing()
 
 
 def before(owner: object, name: str) -> Callable[[pytest.MonkeyPatch], None]:
