@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from untrained import frechet
 
 from latentgen import features, runner
 from latentgen.core.keys import run_key
@@ -29,15 +30,6 @@ def subject(config: str, variant: str, *, seed: int = 0) -> Subject:
     found = runpy.run_path(str(ROOT / "experiments" / f"{config}.py"))["get_config"](variant)
     run = runner.load(Path("nowhere"), json.loads(json.dumps(found.to_dict())), None, None)
     return Subject(run, 0, jax.jit(run.method.init)(run_key(seed)), "test", {})
-
-
-def frechet(x: np.ndarray, y: np.ndarray) -> float:
-    """The published formula; the trace of (A B)^(1/2) by the eigenvalues of A B."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    a, b = np.cov(x.T), np.cov(y.T)
-    roots = np.sqrt(np.maximum(np.linalg.eigvals(a @ b).real, 0))
-    shift = x.mean(axis=0) - y.mean(axis=0)
-    return float(shift @ shift + np.trace(a + b) - 2 * roots.sum())
 
 
 def through(seen: features.Extractor, x: np.ndarray) -> np.ndarray:
