@@ -28,15 +28,18 @@ def build(folder: Path) -> Path:
         raise FileNotFoundError("there is no C compiler `cc`")
     library = folder / "syscalls.so"
     if not library.exists():
-        command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE)]
+        command = [
+            compiler,
+            "-shared",
+            "-fPIC",
+            "-O1",
+            "-Wl,-soname,syscalls.so",
+            "-o",
+            str(library),
+            str(SOURCE),
+        ]
         subprocess.run([*command, "-ldl", "-lpthread"], check=True)
     return library
-
-
-def environment(library: Path, folder: Path, at: int, how: int, error: int = 0) -> dict[str, str]:
-    """Variables that preload it in a process to be, and order what happens at call `at`."""
-    words = {"FOLDER": folder, "AT": at, "HOW": how, "ERRNO": error}
-    return {"LD_PRELOAD": str(library)} | {f"FAULTS_{k}": str(v) for k, v in words.items()}
 
 
 def start_over_preloaded(module: str, folder: Path | None) -> Path:
@@ -47,11 +50,20 @@ def start_over_preloaded(module: str, folder: Path | None) -> Path:
     Returns:
         The folder, a temporary one where none is given.
     """
-    if "syscalls.so" in (library := os.environ.get("LD_PRELOAD", "")):
-        return Path(library).parent
+    if os.environ.get("LD_PRELOAD") == "syscalls.so":
+        if "syscalls.so" not in Path("/proc/self/maps").read_text():
+            raise RuntimeError("syscalls.so was not preloaded")
+        return Path(os.environ["FAULTS_FOLDER"])
     folder = (folder or Path(tempfile.mkdtemp(prefix="faults"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    env = {"LD_PRELOAD": str(build(folder)), "XDG_CACHE_HOME": str(folder / "cache")}
+    # By name: LD_PRELOAD splits paths at spaces, LD_LIBRARY_PATH does not.
+    places = [str(build(folder).parent), os.environ.get("LD_LIBRARY_PATH", "")]
+    env = {
+        "LD_PRELOAD": "syscalls.so",
+        "LD_LIBRARY_PATH": ":".join(filter(None, places)),
+        "FAULTS_FOLDER": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
     env |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     return os.execve(
         sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | env

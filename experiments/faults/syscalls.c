@@ -3,8 +3,8 @@
  *   cc -shared -fPIC -O1 -o syscalls.so syscalls.c -ldl -lpthread; LD_PRELOAD=./syscalls.so ...
  *
  * Calls that change what lies under one folder are put in one order and counted from 1. What then
- * happens at call n is told by faults_order, through ctypes, or from outside by FAULTS_FOLDER,
- * FAULTS_AT, FAULTS_HOW and FAULTS_ERRNO. Calls that libc makes of itself, as fwrite does, cannot be seen so;
+ * happens at call n is told by faults_order, through ctypes. Calls that libc makes of itself, as fwrite
+ * does, cannot be seen so;
  * whoever takes a picture of the folder before each call notices what they changed.
  */
 #define _GNU_SOURCE
@@ -43,12 +43,6 @@ void faults_watch(const char *path) {
 void faults_order(long n, int what, int error) { at = n, how = what, code = error; }
 void faults_hook(seen call) { hook = call; }
 long faults_count(void) { return count; }
-
-__attribute__((constructor)) static void from_outside(void) {
-    if (getenv("FAULTS_FOLDER")) faults_watch(getenv("FAULTS_FOLDER"));
-    if (getenv("FAULTS_AT"))
-        faults_order(atol(getenv("FAULTS_AT")), atoi(getenv("FAULTS_HOW")), atoi(getenv("FAULTS_ERRNO")));
-}
 
 static int of_fd(int fd, char *path) {
     char link[64];

@@ -221,7 +221,8 @@ def test_what_does_not_fit_is_refused_in_one_line(
 ) -> None:
     done = run("run", *flags("gan"), f"--workdir={tmp_path}/run", *words, **EIGHT)
     assert done.returncode == 2, done.stderr
-    told = [line for line in done.stderr.splitlines() if not line.startswith("data:")]
+    notes = ("data: ", "weights: ")
+    told = [line for line in done.stderr.splitlines() if not line.startswith(notes)]
     assert len(told) == 1
     assert said in told[0]
     assert not (tmp_path / "run").exists()
