@@ -34,6 +34,17 @@ def config_of(file: str, *variant: str) -> dict:
 
 @pytest.mark.parametrize(("file", "variant"), VARIANTS)
 def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
+    assert build.experiment(config_of(file, variant)).steps > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "variant"),
+    [
+        pytest.param(*row, marks=[] if i % 4 == 0 else [pytest.mark.long])
+        for i, row in enumerate(VARIANTS)
+    ],
+)
+def test_every_variant_has_a_step_and_samples(file: str, variant: str) -> None:
     config = config_of(file, variant)
     experiment = build.experiment(config)
     name, side = experiment.data.name, experiment.data.pad_to

@@ -13,6 +13,7 @@ LEAKS = {"array": "arrays", "file": "files", "thread": "threads", "program": "pr
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+@pytest.mark.long
 def test_what_a_run_holds_is_constant_and_a_leak_is_seen(tmp_path: Path) -> None:
     """The first half undisturbed; in the second, each save loses one of each on purpose."""
     run = runner.load(tmp_path / "run", flatness.config(SAVES * EVERY, EVERY), None, None)

@@ -290,6 +290,7 @@ STUCK = """if True:
 """
 
 
+@pytest.mark.long
 def test_a_stuck_run_ends_with_its_stacks_and_continues(tmp_path: Path) -> None:
     place = tmp_path / "run"
     paths = os.pathsep.join(map(str, [ROOT, ROOT / "tests", ROOT / "tests/launchers"]))

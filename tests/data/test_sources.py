@@ -541,6 +541,7 @@ def real(fashion_mnist, tmp_path_factory):
     return data_dir, sources.load("fashion_mnist", data_dir=data_dir)
 
 
+@pytest.mark.long
 def test_fashion_mnist_from_debian(real):
     data_dir, dataset = real
     assert dataset.origin == "Debian's dataset-fashion-mnist"

@@ -60,11 +60,8 @@ def workers(place: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    "both",
-    [True, pytest.param(False, marks=pytest.mark.long)],
-    ids=["launcher and worker", "launcher alone"],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("both", [True, False], ids=["launcher and worker", "launcher alone"])
 def test_killed_and_started_again_members_are_bitwise_undisturbed(
     undisturbed: Path, tmp_path: Path, both: bool
 ) -> None:

@@ -62,6 +62,7 @@ def test_members_leave_what_solo_runs_leave(undisturbed: folder.Sweep, tmp_path:
         assert found["population"] == len(ROWS)
 
 
+@pytest.mark.long
 def test_a_stuck_population_tells_each_member_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_stuck_population_tells_each_member_and_ends(
     assert heard.count("checkpoint") == STEPS // 10
 
 
+@pytest.mark.long
 def test_a_full_disk_is_no_members_fault(
     undisturbed: folder.Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +140,8 @@ def compilations(sweep: folder.Sweep) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize("many", [8, pytest.param(32, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("many", [8, 32])
 def test_many_settings_compile_what_four_compile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
@@ -154,7 +157,7 @@ def test_many_settings_compile_what_four_compile(
     assert len(ends) == many  # each with its own
 
 
-@pytest.mark.parametrize("chunks", [1, 3])
+@pytest.mark.parametrize("chunks", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_stopped_and_continued_members_are_bitwise_undisturbed(
     undisturbed: folder.Sweep, tmp_path: Path, chunks: int
 ) -> None:
@@ -249,6 +252,7 @@ def test_the_fastest_size_is_chosen(
     assert sorted(measured) == sorted(took)
 
 
+@pytest.mark.long
 def test_more_seeds_later_leave_the_finished_untouched(tmp_path: Path) -> None:
     rows = [ROWS[0], ROWS[3], ROWS[1]]  # the last becomes a population of one
     before = opened(tmp_path / "sweep", rows[:2])

@@ -120,7 +120,10 @@ def test_images_with_black_around_them_are_cut_back() -> None:
     assert "cut to 8x8" in b.stamp["images_are"]
 
 
-@pytest.mark.parametrize("name", features.SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n == "digits" else [pytest.mark.long]) for n in features.SHIPPED],
+)
 def test_a_shipped_classifier_is_what_its_card_says(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -87,8 +87,8 @@ def test_estimates_with_a_wrong_encoder_are_bounds_that_rise_to_the_exact_value(
 def test_annealing_finds_the_exact_value_whatever_the_encoder_says(x: np.ndarray) -> None:
     params = solution(jnp.asarray(x), 2, FLOOR)
     method, wrong = linear_vae(2), state_of(with_wrong_encoder(params, shift=5.0))
-    batch = Batch(jnp.asarray(x[:10]), jnp.zeros(10, jnp.int32))
-    annealed = jax.jit(lambda key: by_annealing(method, wrong, batch, 16, 1_000, key))
+    batch = Batch(jnp.asarray(x[:5]), jnp.zeros(5, jnp.int32))
+    annealed = jax.jit(lambda key: by_annealing(method, wrong, batch, 8, 300, key))
     found = np.asarray(annealed(jax.random.key(0)))
     assert abs((found - np.asarray(exact_log_likelihood(params, batch.x))).mean()) < 0.1
 

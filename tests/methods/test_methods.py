@@ -434,7 +434,10 @@ def test_population_member_is_the_solo_run(name: str) -> None:
         np.testing.assert_allclose(decoded[i], alone(mine, z[i]), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", EVERY_ROW)
+LOWERED = ("vae-conv-batch-bfloat16", "gan-wgan-gp-spectral-projection", "vaegan")
+
+
+@pytest.mark.parametrize("name", only(*LOWERED, long=tuple(n for n in ROWS if n not in LOWERED)))
 def test_train_step_lowers_for_every_platform(name: str) -> None:
     method, state = method_of(name), start_of(name)
     data = jax.tree.map(lambda a: a[0], batches(1, method.draws))
