@@ -65,6 +65,22 @@ def pytest_configure() -> None:
     keep_programs()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `quick(n)`, n rows spread evenly stay in `make test`."""
+    rows: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("quick") and not item.get_closest_marker("long"):
+            rows.setdefault(item.nodeid.split("[")[0], []).append(item)
+    for these in rows.values():
+        mark = these[0].get_closest_marker("quick")
+        assert mark is not None
+        kept = {i * len(these) // mark.args[0] for i in range(mark.args[0])}
+        for i, item in enumerate(these):
+            if i not in kept:
+                item.add_marker("long")
+
+
 def _stays_here(event: str, given: tuple[Any, ...]) -> None:
     """No test asks a name server or another machine; CI closes them to child processes, too."""
     if event == "socket.getaddrinfo":

@@ -100,15 +100,8 @@ def test_some_have_every_value() -> None:
         assert {choice[name] for choice in some()} == set(values)
 
 
-ROWS = [
-    pytest.param(
-        c, marks=[] if i % 5 == 0 else [pytest.mark.long], id="-".join(map(str, c.values()))
-    )
-    for i, c in enumerate(some())
-]
-
-
-@pytest.mark.parametrize("choice", ROWS)
+@pytest.mark.parametrize("choice", some(), ids=lambda c: "-".join(map(str, c.values())))
+@pytest.mark.quick(5)
 def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
     method = build.experiment(small(**choice)).plan.wire(SHAPE)
     state = jax.eval_shape(method.init, run_key(0))

@@ -37,13 +37,8 @@ def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
     assert build.experiment(config_of(file, variant)).steps > 0
 
 
-@pytest.mark.parametrize(
-    ("file", "variant"),
-    [
-        pytest.param(*row, marks=[] if i % 4 == 0 else [pytest.mark.long])
-        for i, row in enumerate(VARIANTS)
-    ],
-)
+@pytest.mark.parametrize(("file", "variant"), VARIANTS)
+@pytest.mark.quick(10)
 def test_every_variant_has_a_step_and_samples(file: str, variant: str) -> None:
     config = config_of(file, variant)
     experiment = build.experiment(config)

@@ -55,6 +55,7 @@ CASES += [pytest.param(*case, marks=LONG) for case in MORE]
 
 
 @pytest.mark.parametrize(("method", "poison", "tensor", "turn"), CASES)
+@pytest.mark.quick(2)
 def test_the_step_the_turn_and_the_tensor_are_named_kept_and_seen_again(
     method: str, poison: Poison, tensor: str, turn: str | None, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("busy", ["in_c", "asleep"])
+@pytest.mark.quick(1)
 def test_while_it_evaluates(trained: Path, busy: str) -> None:
     """Also where C does not come back: then a thread ends the process after GRACE seconds."""
     take = f"M['terms'] = M['terms']._replace(take={busy})"

@@ -61,6 +61,7 @@ def test_a_list_of_dicts_is_a_sweep_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda p: p.stem)
+@pytest.mark.quick(1)
 def test_shipped_sweeps_describe_runs(file: Path) -> None:
     variant = {"lucic": "nsgan"}.get(file.stem, "nonsaturating")
     members = plan.members(gan.get_config(variant), described(str(file)).rows(0))

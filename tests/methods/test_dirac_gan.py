@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("game", SLOPES)
 @pytest.mark.parametrize("penalty", ["none", "r1", "r2"])
 @pytest.mark.parametrize("gamma", [0.1, 1.0, 3.0])
+@pytest.mark.quick(12)
 def test_eigenvalues_at_the_equilibrium(game: str, penalty: str, gamma: float) -> None:
     """+- i f'(0) without a penalty; with R1 -gamma/2 +- sqrt(gamma^2/4 - f'(0)^2)."""
     gamma = 0.0 if penalty == "none" else gamma

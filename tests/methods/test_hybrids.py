@@ -110,6 +110,7 @@ def one_batch() -> Batch:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("make", "turn", "players", "metric", "sign"), TURNS)
+@pytest.mark.quick(4)
 def test_a_turn_moves_its_players_by_the_slope_of_what_it_reports(
     make: Callable[..., Method],
     turn: int,

@@ -434,10 +434,8 @@ def test_population_member_is_the_solo_run(name: str) -> None:
         np.testing.assert_allclose(decoded[i], alone(mine, z[i]), atol=1e-4)
 
 
-LOWERED = ("vae-conv-batch-bfloat16", "gan-wgan-gp-spectral-projection", "vaegan")
-
-
-@pytest.mark.parametrize("name", only(*LOWERED, long=tuple(n for n in ROWS if n not in LOWERED)))
+@pytest.mark.parametrize("name", EVERY_ROW)
+@pytest.mark.quick(4)
 def test_train_step_lowers_for_every_platform(name: str) -> None:
     method, state = method_of(name), start_of(name)
     data = jax.tree.map(lambda a: a[0], batches(1, method.draws))
@@ -450,6 +448,7 @@ def test_train_step_lowers_for_every_platform(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [row for row in EVERY_ROW if row.values != ("classifier",)])
+@pytest.mark.quick(7)
 def test_samples_and_probes(name: str) -> None:
     method, state = method_of(name), start_of(name)
     probes, label = method.probes, jnp.arange(5)
@@ -502,6 +501,7 @@ def test_a_classifier_generates_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_ROW)
+@pytest.mark.quick(7)
 def test_terms_are_one_per_example_whatever_the_batch(name: str) -> None:
     """In evaluation no example sees another: the first 4 of 16 alone give what they gave.
 

@@ -210,6 +210,7 @@ def test_purity(side, norm):
 
 
 @pytest.mark.parametrize(("side", "norm"), [*NORMS, ("encoder", "none"), ("encoder", "layer")])
+@pytest.mark.quick(2)
 def test_a_penalty_on_the_slope_has_its_gradient(side, norm):
     with jax.enable_x64(True):
         dtype = jnp.float64
@@ -232,6 +233,7 @@ def test_a_penalty_on_the_slope_has_its_gradient(side, norm):
 
 
 @pytest.mark.parametrize(("side", "norm"), NORMS)
+@pytest.mark.quick(2)
 def test_bfloat16(side, norm):
     narrow, x = small(side, (4,), norm=norm, dtype=jnp.bfloat16)
     wide, _ = small(side, (4,), norm=norm)

@@ -165,6 +165,7 @@ def limit(coordinates: int) -> float:
         ("vamp", "miwae", "dreg", 0.5),
     ],
 )
+@pytest.mark.quick(2)
 def test_estimators_agree_on_average_and_differ_draw_by_draw(
     kind: str, bound: str, other: str, beta: float
 ) -> None:

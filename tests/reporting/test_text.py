@@ -278,6 +278,7 @@ def changed(value: object, place: tuple, new: object) -> object:
         *("metrics.jsonl", "evaluations.jsonl"),
     ],
 )
+@pytest.mark.quick(2)
 def test_whatever_a_file_holds_a_page_is_written(tmp_path: Path, name: str) -> None:
     """Each value of a run's file in turn is another than anyone would write."""
     run = made_up.run(tmp_path / "run", steps=(0,), each=500)
