@@ -68,3 +68,11 @@ def test_shipped_sweeps_describe_runs(file: Path) -> None:
     assert len(members) > 1
     vmap.check(members)
     assert sum(len(group.members) for group in vmap.groups(members)) == len(members)
+
+
+def test_a_sweep_of_which_one_diverges_says_so_and_exits_with_6(tmp_path: Path) -> None:
+    place = tmp_path / "sweep"
+    flags = [*doors.tiny("gan"), f"--workdir={place}", "--engine=vmap", "--config.steps=100"]
+    done = doors.run("sweep", *flags, "--grid=config.generator_optimizer.lr=0.003,1e30")
+    assert done.returncode == 6, done.stderr
+    assert "2 runs: 1 diverged, 1 done" in done.stdout

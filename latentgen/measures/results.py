@@ -13,6 +13,8 @@ from latentgen.training.workdir import differences
 EVALUATIONS = "evaluations.jsonl"
 ALIKE = ("metric", "split", "protocol", "data")  # what two results must agree in
 ERROR = "_standard_error"  # behind the name of a figure that is a number
+BESIDE = {"real": "real", "removed": "one mode removed", "noise": "noise"}
+"""Before the name of a figure: of what else it is, in words."""
 
 
 def shown(value: Any) -> str:
@@ -33,14 +35,17 @@ def _number(value: Any) -> float:
 
 
 def lines(values: Mapping[str, Any]) -> list[str]:
-    """Figures as they are printed, each with its standard error where there is one."""
+    """Figures as they are printed, each with its standard error and what it is held to, if any."""
     found = []
     for key, value in values.items():
-        if key.endswith(ERROR):
+        prefix, _, rest = key.partition("_")
+        if key.endswith(ERROR) or (prefix in BESIDE and rest in values):
             continue
         error = values.get(key + ERROR)
         told = value if error is None else {"mean": value, "standard_error": error}
-        found.append(f"{key:28} {shown(told)}")
+        others = [f"{BESIDE[name]} {shown(values[f'{name}_{key}']).strip()}"
+                  for name in BESIDE if f"{name}_{key}" in values]  # fmt: skip
+        found.append(f"{key:28} {shown(told)}" + (f"   ({', '.join(others)})" if others else ""))
     return found
 
 

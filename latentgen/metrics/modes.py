@@ -1,5 +1,10 @@
 """Which modes of the data a generator reaches: counts that collapse cannot hide.
 
+PacGAN's released code (github.com/fjxmlzn/PacGAN) counts a point for its nearest mode if it lies
+less than three standard deviations away and for none else. A mode with one such point is covered,
+and the divergence that it writes, Jensen-Shannon's, is of such points alone. Of stacked images it
+counts the class of every plane of every sample, however unsure, and their KL(samples' || uniform).
+
 Reference: Srivastava et al. 2017 (VEEGAN, arXiv:1705.07761), section 4.1; Lin et al. 2018 (PacGAN,
 arXiv:1712.04086), section 4.1.
 """
@@ -20,14 +25,18 @@ class Nearest(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """captured: modes with at least one sample (of high quality, where that is told)
-    high_quality: the share of such samples
+    """captured: modes with at least one sample of high quality
+    captured_by_any: modes with at least one sample, near or not
+    high_quality: the share of samples of high quality
     reverse_kl: KL(modes of the samples || modes of the data), nats; all samples count
+    reverse_kl_high_quality: the same of those of high quality; nan where there are none
     """
 
     captured: Int[Array, ""]
+    captured_by_any: Int[Array, ""]
     high_quality: Float[Array, ""]
     reverse_kl: Float[Array, ""]
+    reverse_kl_high_quality: Float[Array, ""]
 
 
 def nearest(x: Float[Array, "n d"], means: Float[Array, "k d"], std: float) -> Nearest:
@@ -47,9 +56,21 @@ def coverage(
     Args:
         expected: p_k, the share of the data in mode k.
     """
-    counts = jnp.zeros(len(expected)).at[mode].add(1.0)
-    q = counts / len(mode)
+    every, good = (
+        jnp.zeros(len(expected)).at[mode].add(weight)
+        for weight in (jnp.ones(len(mode)), high_quality.astype(jnp.float32))
+    )
+    return Coverage(
+        (good > 0).sum(),
+        (every > 0).sum(),
+        high_quality.mean(),
+        reverse_kl(every / len(mode), expected),
+        reverse_kl(good / good.sum(), expected),
+    )
+
+
+def reverse_kl(q: Float[Array, " k"], expected: Float[Array, " k"]) -> Float[Array, ""]:
+    """sum_k q_k log(q_k / p_k), nats."""
     some = q > 0
     ratio = jnp.where(some, q, 1.0) / jnp.where(some, expected, 1.0)
-    good = jnp.zeros(len(expected), jnp.int32).at[mode].add(high_quality.astype(jnp.int32))
-    return Coverage((good > 0).sum(), high_quality.mean(), (q * jnp.log(ratio)).sum())
+    return (q * jnp.log(ratio)).sum()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import runpy
 from importlib import resources
 from pathlib import Path
 
@@ -25,8 +26,6 @@ ROOT = Path(__file__).parents[2]
 
 def subject(config: str, variant: str, *, seed: int = 0) -> Subject:
     """A run that has not been trained."""
-    import runpy
-
     found = runpy.run_path(str(ROOT / "experiments" / f"{config}.py"))["get_config"](variant)
     run = runner.load(Path("nowhere"), json.loads(json.dumps(found.to_dict())), None, None)
     return Subject(run, 0, jax.jit(run.method.init)(run_key(seed)), "test", {})
@@ -83,9 +82,44 @@ def test_images_of_the_data_have_all_modes_and_noise_has_few() -> None:
     one.memory["logits", "synthetic", 1_000] = np.asarray(shown.logits(jnp.asarray(real)))
     found = modes.modes(one, OPTIONS._replace(samples=1_000)).values
     assert (found["captured"], found["of"]) == (10, 10)
+    assert found["captured_corrected"] == 10
     assert found["reverse_kl"] < 0.02
+    # What stands beside it: real test images, the same without a class, noise.
+    assert found["real_captured_corrected"] == 10
+    assert found["removed_captured_corrected"] == 9
+    np.testing.assert_allclose(found["removed_reverse_kl_corrected"], np.log(10 / 9), atol=0.03)
+    assert found["noise_confident"] < 0.5 < 0.9 < found["real_confident"]
     noise = modes.modes(subject("gan", "nonsaturating"), OPTIONS._replace(samples=500)).values
     assert noise["reverse_kl"] > 0.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("planes", [1, 3])
+def test_modes_of_fashion_without_classes_are_those_that_are_left(
+    planes: int, fashion_mnist: Path
+) -> None:
+    """Real test images in place of samples; raw counts give ten and nearly a thousand."""
+    config = runpy.run_path(str(ROOT / "experiments" / "gan.py"))["get_config"]("stacked").to_dict()
+    config["data"] |= {"name": "stacked_fashion_mnist" if planes == 3 else "fashion_mnist"}
+    run = runner.load(Path("nowhere"), json.loads(json.dumps(config)), None, str(fashion_mnist))
+    one = Subject(run, 0, None, "test", {})
+    plain = sources.load("fashion_mnist", manual_dir=fashion_mnist).splits["test"]
+    seen = features.extractor("fashion_mnist", plain.x.shape[1:], None)
+    blocks = (plain.x[i : i + 500] / np.float32(255) for i in range(0, 10_000, 500))
+    logits = np.concatenate([np.asarray(seen.logits(jnp.asarray(x)))[:, 0] for x in blocks])
+    rng, number = np.random.default_rng(0), 26_000 if planes == 3 else 10_000
+    for removed in ((), (6,), (4, 6), (0, 2, 4, 6, 9)):
+        those = np.flatnonzero(~np.isin(plain.label, removed))
+        one.memory["logits", "synthetic", number] = logits[rng.choice(those, (number, planes))]
+        values = modes.modes(one, OPTIONS._replace(samples=number)).values
+        left = (10 - len(removed)) ** planes
+        assert values["captured"] > (1.3 * left if removed else 0.99 * left) or planes == 1
+        assert values["captured"] == 10 or planes == 3
+        low, high = (values[f"captured_corrected_{end}"] for end in ("low", "high"))
+        assert low - 0.01 * left <= left <= high + 0.01 * left
+        assert abs(values["captured_corrected"] - left) <= 0.05 * left
+        true = planes * np.log(10 / (10 - len(removed)))
+        assert abs(values["reverse_kl_corrected"] - true) < (0.05 if planes == 1 else 0.15)
 
 
 def test_points_of_the_ring_have_modes_quality_and_a_picture() -> None:

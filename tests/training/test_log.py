@@ -168,3 +168,22 @@ def test_progress_on_a_terminal_is_a_bar():
     assert "2000/2000" in stream.getvalue()
     assert "loss=1.5" in stream.getvalue()
     assert "\ra word\n" in stream.getvalue().replace(" ", "").replace("aword", "a word")
+
+
+def test_a_line_that_fails_half_way_is_cut_off_again(tmp_path, monkeypatch):
+    lines = log.Log(tmp_path, 0)
+    lines.write(1, 0.1, "train", {"loss": 1.0})
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+
+    def half(file, piece):
+        file.write(piece[: len(piece) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log.workdir, "write_all", half)
+        with pytest.raises(OSError, match="No space"):
+            lines.write(2, 0.2, "train", {"loss": 2.0})
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    lines.write(2, 0.2, "train", {"loss": 2.0})
+    lines.close()
+    assert [row["step"] for row in log.read(tmp_path / "metrics.jsonl")] == [1, 2]
