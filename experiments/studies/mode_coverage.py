@@ -5,7 +5,9 @@
 Trains `experiments/gan.py:ring` and `:grid` with what a row of `ROWS` changes, all seeds of a row
 as one program (a population), and counts modes in 2,500 samples of the averaged generator as
 Lin et al. 2018 do (PacGAN, arXiv:1712.04086): modes with a sample within three standard
-deviations, the share of such samples, and the KL divergence of the samples' modes from the data's.
+deviations, the share of such samples (of high quality), and the KL divergence of their modes from
+the data's; beside it the same of all samples, each counted for its nearest mode. Below stand real
+test points, real points without one mode, and points that are uniform all over the plane.
 Every row has the same networks and optimizers, and as many turns of the discriminator: 10,000 on
 the ring, 20,000 on the grid. The papers train for 400,000.
 
@@ -31,12 +33,19 @@ from latentgen.core.keys import run_key
 from latentgen.core.wrappers import population, population_batches
 from latentgen.data import pipeline, sources
 from latentgen.data.toys import MODES
-from latentgen.metrics.modes import coverage, nearest
+from latentgen.measures.modes import WIDER, points_near
 from latentgen.training.pictures import grid, save_png, scatter
 from latentgen.training.workdir import read_json, write_json
 
 SAMPLES = 2_500
 CHUNK = 500
+COLUMNS = {
+    "captured": "modes",
+    "high_quality": "high quality %",
+    "reverse_kl_high_quality": "reverse KL of those",
+    "captured_by_any": "modes of all",
+    "reverse_kl": "reverse KL of all",
+}
 SHARED = {
     f"{player}{key}": value
     for player in ("generator", "discriminator")
@@ -90,13 +99,19 @@ def trained(config: dict[str, Any], seeds: list[int]) -> np.ndarray:
     return np.asarray(jax.jit(method.sample, static_argnums=2)(state, root, SAMPLES))
 
 
-def counted(name: str, x: np.ndarray) -> dict[str, float]:
-    modes = MODES[name]
-    means = jnp.asarray(modes.means, jnp.float32)
-    found = coverage(
-        *nearest(jnp.asarray(x), means, modes.sd), jnp.full(len(means), 1 / len(means))
-    )
-    return {key: float(value) for key, value in found._asdict().items()}
+def beside(name: str, seeds: list[int]) -> dict[str, list[dict[str, float]]]:
+    """What the figures are of real points, of those without a mode, and of noise over the plane."""
+    true, test = MODES[name], sources.load(name).splits["test"]
+    half = WIDER * np.abs(true.means).max()
+    found: dict[str, list[dict[str, float]]] = {"real": [], "without a mode": [], "noise": []}
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        there = rng.permutation(np.flatnonzero(test.label != 0))[:SAMPLES]
+        noise = rng.uniform(-half, half, (SAMPLES, 2)).astype(np.float32)
+        each = (test.x[rng.permutation(len(test.x))[:SAMPLES]], test.x[there], noise)
+        for row, x in zip(found.values(), each, strict=True):
+            row.append(points_near(true, x))
+    return found
 
 
 def row_of(folder: Path, name: str, row: str, seeds: list[int]) -> dict[str, Any]:
@@ -112,7 +127,7 @@ def row_of(folder: Path, name: str, row: str, seeds: list[int]) -> dict[str, Any
         "seeds": seeds,
         "config": json_of(config),
         "seconds": round(time.perf_counter() - began, 1),
-        "runs": [counted(name, each) for each in x],
+        "runs": [points_near(MODES[name], each) for each in x],
     }
     real = sources.load(name).splits["test"].x[:5_000]
     save_png(folder / f"{name}_{row}.png", scatter(x[0], real))
@@ -141,6 +156,16 @@ def picture(folder: Path, sets: list[str], rows: list[str]) -> None:
     save_png(folder / "modes.png", grid(images[:, ::2, ::2] / 255, len(rows), 4))
 
 
+def say(row: str, runs: list[dict[str, float]], seconds: str) -> None:
+    """Prints a line of the table."""
+    cells = []
+    for key in COLUMNS:
+        scale, digits = (100, 1) if key == "high_quality" else (1, 3 if "kl" in key else 1)
+        mean, error = over_seeds([each[key] * scale for each in runs])
+        cells.append(f"{mean:.{digits}f} +- {error:.{digits}f}")
+    print(f"| {row} | " + " | ".join(cells) + f" | {seconds} |", flush=True)
+
+
 def main() -> None:
     flags = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     flags.add_argument("--folder", type=Path, default=Path("runs/modes"))
@@ -149,20 +174,15 @@ def main() -> None:
     flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     options = flags.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    print(f"{'':14} {'modes':>16} {'high quality %':>18} {'reverse KL':>18} {'seconds':>8}")
+    print("| | " + " | ".join(COLUMNS.values()) + " | seconds |")
+    print("|---" * (len(COLUMNS) + 2) + "|")
     for name in options.sets:
-        print(f"{name}, of {len(MODES[name].means)}")
+        print(f"| **{name}, of {len(MODES[name].means)}** |" + " |" * (len(COLUMNS) + 1))
         for row in options.rows:
             found = row_of(options.folder, name, row, options.seeds)
-            captured, quality, kl = (
-                over_seeds([each[key] * scale for each in found["runs"]])
-                for key, scale in (("captured", 1), ("high_quality", 100), ("reverse_kl", 1))
-            )
-            print(
-                f"  {row:12} {captured[0]:8.1f} +- {captured[1]:4.1f} {quality[0]:10.1f} +- "
-                f"{quality[1]:4.1f} {kl[0]:10.3f} +- {kl[1]:.3f} {found['seconds']:8.0f}",
-                flush=True,
-            )
+            say(row, found["runs"], f"{found['seconds']:.0f}")
+        for row, runs in beside(name, options.seeds).items():
+            say(row, runs, "")
     picture(options.folder, options.sets, options.rows)
 
 
