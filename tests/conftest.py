@@ -43,9 +43,8 @@ def _compile_cheaply() -> None:
             library.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as has,
         ):
-            names = {
-                k: f"\0{k}\0".encode() for k in CHEAP
-            }  # a flag's; a field's has no zeros around
+            # A flag's name is a string of its own; a field of a message may still have it.
+            names = {k: f"\0{k}\0".encode() for k in CHEAP}
             known = " ".join(f"--{k}={v}" for k, v in CHEAP.items() if has.find(names[k]) > 0)
     if known:
         os.environ["XLA_FLAGS"] = known
