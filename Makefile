@@ -29,7 +29,7 @@ INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run install test test-long lint bench accelerator wheels ledger clean
+.PHONY: help run install test test-long lint format bench accelerator wheels ledger clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
 	$(BIN)/python -m mypy latentgen
 	$(BIN)/python -m mypy --platform darwin --cache-dir .mypy_cache/darwin latentgen
 
+format: $(VENV)/.stamp-dev-$(KIND) ## Format the code, and mend what lint can mend
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
+
 bench: $(VENV)/.stamp-benchmark-$(KIND) ## Run every benchmark against other libraries
 	set -e; for name in $(BENCHMARKS); do \
 		echo "== $$name"; \
@@ -75,8 +79,8 @@ accelerator: $(VENV)/.stamp-$(if $(shell command -v nvidia-smi),cuda,base)-$(KIN
 wheels: $(VENV)/.stamp-base-$(KIND) ## Fetch what make accelerator needs on a machine without a registry
 	$(BIN)/python -m experiments.benchmarks.accelerator --fill-wheels $(WHEELS)
 
-ledger: $(VENV)/.stamp-base-$(KIND) ## Write the table of baselines into README.md
-	$(BIN)/python -m latentgen.reproduce --ledger README.md
+ledger: $(VENV)/.stamp-base-$(KIND) ## Write the table of baselines into experiments/baselines/README.md
+	$(BIN)/python -m latentgen.reproduce --ledger experiments/baselines/README.md
 
 clean: ## Delete the virtual environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

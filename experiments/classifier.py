@@ -1,7 +1,7 @@
 """Classifiers whose features and logits generators are judged by.
 
     python -m latentgen.run --config experiments/classifier.py[:variant]
-    python -m latentgen.export --workdir runs/classifier --out latentgen/classifiers/NAME
+    python -m latentgen.export --workdir runs/classifier --out latentgen/evaluation/classifiers/NAME
 
 | variant       | data          | test accuracy | on two cores |
 |---------------|---------------|---------------|--------------|
@@ -16,7 +16,7 @@ samples; the first two are shipped with latentgen.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from latentgen.errors import choose
+from latentgen.core.errors import choose
 
 
 def fashion_mnist():

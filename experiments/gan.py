@@ -51,7 +51,7 @@ noise. The recipes on digits, ring and grid are nobody's.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from latentgen.errors import choose
+from latentgen.core.errors import choose
 from latentgen.objectives.penalties import gamma_in
 
 

@@ -24,7 +24,7 @@ code. Adam 2e-4 with b1 0.5, batches of 64 in [0, 1] and averages of 0.999 are o
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from latentgen.errors import choose
+from latentgen.core.errors import choose
 
 
 def network(**changes):

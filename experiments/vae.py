@@ -27,7 +27,7 @@ that it names of the authors' code.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from latentgen.errors import choose
+from latentgen.core.errors import choose
 
 
 def network(**changes):

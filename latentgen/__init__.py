@@ -40,8 +40,8 @@ _refuse_windows(sys.platform)
 _current_folder_last()
 
 if sys.argv[:1] == ["-m"]:  # a command is about to be imported: a signal ends it in a line
-    from latentgen import signals, starting, streams
+    from latentgen.system import signals, startup, streams
 
     streams.guard()
     signals.install()
-    starting.guard()
+    startup.guard()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from absl import flags
 
-from latentgen import door
-from latentgen.errors import BadInput
-from latentgen.measures import named
-from latentgen.measures.results import compared, last, shown
+from latentgen.cli import app
+from latentgen.core.errors import BadInput
+from latentgen.evaluation.measures import named
+from latentgen.evaluation.measures.results import compared, last, shown
 
 FLAGS = flags.FLAGS
 
@@ -34,5 +34,5 @@ def main() -> None:
 if __name__ == "__main__":
     flags.DEFINE_list("workdirs", None, "Folders of runs that have been evaluated.")
     flags.DEFINE_string("metric", None, "A metric of latentgen.evaluate.")
-    flags.adopt_module_key_flags(door)
-    door.run(main)
+    flags.adopt_module_key_flags(app)
+    app.run(main)

@@ -29,15 +29,16 @@ from typing import TypeVar
 
 from absl import flags
 
-from latentgen import door, runner
+from latentgen.cli import app
+from latentgen.core.errors import BadInput, choose
 from latentgen.core.wrappers import raw
-from latentgen.errors import BadInput, choose
-from latentgen.launchers import folder, results
-from latentgen.launchers.plan import Member
-from latentgen.measures import MEASURES, named
-from latentgen.measures.results import EVALUATIONS, lines
-from latentgen.measures.subject import Measure, Options, Result, Subject
-from latentgen.training import provenance, status, workdir
+from latentgen.evaluation.measures import MEASURES, named
+from latentgen.evaluation.measures.results import EVALUATIONS, lines
+from latentgen.evaluation.measures.subject import Measure, Options, Result, Subject
+from latentgen.storage import provenance, status, workdir
+from latentgen.sweeps import folder, results
+from latentgen.sweeps.plan import Member
+from latentgen.training import setup
 from latentgen.training.pictures import save_png
 
 FLAGS = flags.FLAGS
@@ -82,17 +83,17 @@ def refuse(reasons: list[str]) -> None:
 
 
 def standing(sweep: folder.Sweep, member: Member) -> str:
-    """Where a member of a sweep stands, in a word."""
+    """Return the status of a member of a sweep, in one word."""
     return folder.standing(sweep.place(member.run)).status
 
 
 def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None) -> list[str]:
-    """Takes the chosen measures of one run; see `door.trained` for `place`.
+    """Takes the chosen measures of one run; see `app.trained` for `place`.
 
     Returns:
         why some could not be had, a line each.
     """
-    run, step, state = door.trained(place)
+    run, step, state = app.trained(place)
     workdir.own(workdir.check(run.folder))  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
     weights = chosen_weights(run)
@@ -118,13 +119,13 @@ def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None)
     return list(reasons.values())
 
 
-def chosen_weights(run: runner.Run) -> str:
+def chosen_weights(run: setup.Run) -> str:
     """'ema' or 'raw': what --weights says, else those that the run samples with.
 
     Raises:
         BadInput: the run keeps no average.
     """
-    sampled = runner.sampled_weights(run.config)
+    sampled = setup.sampled_weights(run.config)
     if FLAGS.weights == "ema" and sampled == "raw":
         raise BadInput(
             "--weights='ema': this run keeps no moving average (config.method.ema_decay=0). "
@@ -147,7 +148,7 @@ def write(name: str, subject: Subject, weights: str, result: Result, seconds: fl
         "seed": FLAGS.seed,
         "seconds": round(seconds, 3),
         **({"warning": result.warning} if result.warning else {}),
-        **provenance.stamp(run.config, runner.identity(run), "latentgen.evaluate"),
+        **provenance.stamp(run.config, setup.identity(run), "latentgen.evaluate"),
     }
     workdir.append_json(run.folder / EVALUATIONS, line)
     show(name, subject, weights, result)
@@ -169,7 +170,7 @@ def show(name: str, subject: Subject, weights: str, result: Result) -> None:
 
 
 if __name__ == "__main__":
-    door.define_trained_flags()
+    app.define_trained_flags()
     flags.DEFINE_string(
         "weights",
         None,
@@ -208,5 +209,5 @@ if __name__ == "__main__":
         "subsets", 0, "Of --subset_size examples, for kernel: KID as published has 100.", 0, 10**6
     )
     flags.DEFINE_integer("subset_size", 1_000, "See --subsets.", 2, 10**6)
-    flags.adopt_module_key_flags(door)
-    door.run(main)
+    flags.adopt_module_key_flags(app)
+    app.run(main)

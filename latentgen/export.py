@@ -13,13 +13,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from latentgen import door, features, runner
+from latentgen.cli import app
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Method, State
 from latentgen.core.wrappers import seen
 from latentgen.data.pipeline import passes
-from latentgen.errors import BadInput
+from latentgen.evaluation import features
 from latentgen.networks import inception, weights
-from latentgen.training import provenance, workdir
+from latentgen.storage import provenance, workdir
+from latentgen.training import setup
 from latentgen.training.hooks import AT_ONCE
 
 FLAGS = flags.FLAGS
@@ -34,7 +36,7 @@ def main() -> None:
     if FLAGS.inception_pth is not None:
         convert(Path(FLAGS.inception_pth), out)
         return
-    run, step, state = door.trained()
+    run, step, state = app.trained()
     method = features.classifier(dict(run.config), run.dataset.shape)
     workdir.prepare(out, "out")
     features.save(seen(state), out / features.WEIGHTS)
@@ -45,13 +47,13 @@ def main() -> None:
         "step": step,
         "test_accuracy": accuracy(run, kept, method),
         "sha256": sha256,
-        **provenance.stamp(run.config, runner.identity(run), "latentgen.export"),
+        **provenance.stamp(run.config, setup.identity(run), "latentgen.export"),
     }
     workdir.write_json(out / features.CARD, card)
     print(f"{out}: test accuracy {card['test_accuracy']:.4f}, sha256 {sha256}")
 
 
-def accuracy(run: runner.Run, state: State, method: Method) -> float:
+def accuracy(run: setup.Run, state: State, method: Method) -> float:
     """The share of test images that these weights get right."""
     classify = jax.jit(method.probes["classify"])
     test, preprocess = run.dataset.splits["test"], run.experiment.data.preprocess
@@ -90,8 +92,8 @@ def convert(file: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    door.define_trained_flags()
+    app.define_trained_flags()
     flags.DEFINE_string("out", None, "A folder, or with --inception_pth a file, to write.")
     flags.DEFINE_string("inception_pth", None, "pt_inception-2015-12-05-6726825d.pth.")
-    flags.adopt_module_key_flags(door)
-    door.run(main)
+    flags.adopt_module_key_flags(app)
+    app.run(main)

@@ -12,12 +12,13 @@ from typing import Any
 
 from absl import flags
 
-from latentgen import door, runner
+from latentgen.cli import app
+from latentgen.core.errors import BadInput
 from latentgen.core.types import PyTree
-from latentgen.errors import BadInput
-from latentgen.runner import Run
-from latentgen.training import divergence, evidence
-from latentgen.training.checkpoint import by_path
+from latentgen.storage import evidence
+from latentgen.storage.checkpoint import by_path
+from latentgen.training import divergence, setup
+from latentgen.training.setup import Run
 
 FLAGS = flags.FLAGS
 
@@ -28,8 +29,8 @@ def main() -> None:
         raise BadInput("--workdir is missing: name the folder of a run.")
     folder = Path(FLAGS.workdir)
     record = chosen(folder, FLAGS.step)
-    run = runner.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir)
-    first, state = runner.restore(run, record["first"], evidence.STATE)
+    run = setup.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir)
+    first, state = setup.restore(run, record["first"], evidence.STATE)
     blame, tables = repeat(run, state, first, record["last"])
     print(f"step {record['last']}, from the state after {first} updates")
     if blame.bad:
@@ -47,10 +48,10 @@ def main() -> None:
 
 
 def chosen(folder: Path, step: int | None) -> dict[str, Any]:
-    """What the folder's run says of how it diverged at `step`, or at last.
+    """Return the record of the run's divergence at `step`, or of its last one.
 
     Raises:
-        BadInput: it did not.
+        BadInput: the run did not diverge, or not at `step`.
     """
     last = evidence.diverged(folder)
     records = [*evidence.skips(folder), *([] if last is None else [last])]
@@ -69,15 +70,15 @@ def chosen(folder: Path, step: int | None) -> dict[str, Any]:
 def repeat(
     run: Run, state: PyTree, first: int, last: int
 ) -> tuple[divergence.Blame, dict[str, Mapping[str, Any]]]:
-    """What is not finite, and the tensors to show, by title."""
+    """Repeat a divergence; return what is not finite, and the tensors to show, by title."""
     before = _parameters(state)
     if first == last:  # the state is finite; what it generates is not
-        samples = {"samples": runner.sampler(run)(state)}
+        samples = {"samples": setup.sampler(run)(state)}
         return divergence.Blame(divergence.count(samples), None), {
             "samples": samples,
             "state": before,
         }
-    feed = runner.feed_of(run)
+    feed = setup.feed_of(run)
     skipped = [r for r in evidence.skipped(evidence.skips(run.folder)) if r != range(first, last)]
     done = divergence.again(run.method, feed, run.key, skipped)(state, first, last)
     blame = divergence.blamed(run.method, feed, state, first, run.key, done)
@@ -109,6 +110,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "step", None, "Which of the steps at which it did (default: the last).", lower_bound=0
     )
-    door.define_data_flags()
-    flags.adopt_module_key_flags(door)
-    door.run(main)
+    app.define_data_flags()
+    flags.adopt_module_key_flags(app)
+    app.run(main)

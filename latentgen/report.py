@@ -12,11 +12,11 @@ from pathlib import Path
 
 from absl import flags
 
-from latentgen import door
-from latentgen.errors import BadInput
+from latentgen.cli import app
+from latentgen.core.errors import BadInput
 from latentgen.reporting import folders, ledger, opened, scores
 from latentgen.reporting.page import page
-from latentgen.training import provenance, workdir
+from latentgen.storage import provenance, workdir
 
 FLAGS = flags.FLAGS
 PAGE, LEDGER = "report.html", "ledger.html"
@@ -62,10 +62,10 @@ def write_ledger(place: Path) -> None:
 
 
 def target(default: Path) -> Path:
-    """Where the page goes.
+    """Return the path of the page to write.
 
     Raises:
-        BadInput: that is a folder, or lies in none that could be.
+        BadInput: the path is a folder, or its parent cannot be one.
     """
     out = Path(FLAGS.out or default)
     if not out.name or out.is_dir():
@@ -99,6 +99,6 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "runs", None, f"Of baselines: where their runs are, for pictures (default: {RUNS})."
     )
-    door.define_data_flags()
-    flags.adopt_module_key_flags(door)
-    door.run(main, word="workdir")
+    app.define_data_flags()
+    flags.adopt_module_key_flags(app)
+    app.run(main, word="workdir")

@@ -11,7 +11,7 @@ claims, and written to experiments/baselines/results/NAME.json.
 | paper | the recipe in full |
 
 `--cite` prints what to cite; `--recount` holds a kept result against claims that have changed
-since; `--ledger README.md` writes the table of all results into a page.
+since; `--ledger PAGE.md` writes the table of all results into a page.
 """
 
 import sys
@@ -21,13 +21,14 @@ from typing import Any
 
 from absl import flags
 
-from latentgen import door, sweep
-from latentgen.errors import BadInput, choose
-from latentgen.launchers import slurm
-from latentgen.launchers.options import Options
-from latentgen.ledger import accounts, books, running, table
-from latentgen.ledger.types import BUDGETS, REAL, Baseline, Exact
-from latentgen.training import workdir
+from latentgen import sweep
+from latentgen.baselines import checks, running, store, table
+from latentgen.baselines.claims import BUDGETS, REAL, Baseline, Exact
+from latentgen.cli import app
+from latentgen.core.errors import BadInput, choose
+from latentgen.storage import workdir
+from latentgen.sweeps.engines import slurm
+from latentgen.sweeps.options import Options
 
 FLAGS = flags.FLAGS
 
@@ -42,7 +43,7 @@ def main() -> None:
         return
     if FLAGS.name is None:
         raise BadInput("NAME is missing: --list names what there is.")
-    found = books.baseline(FLAGS.name)
+    found = store.baseline(FLAGS.name)
     if FLAGS.cite:
         cite(found)
         return
@@ -62,9 +63,9 @@ def reproduce(name: str, found: Baseline) -> None:
     """
     budget = FLAGS.budget
     seeds = FLAGS.seeds or found.seeds[budget]
-    accounts.refuse({name: found}, {}, books.entries())
+    checks.refuse({name: found}, {}, store.entries())
     if budget in REAL:
-        books.check(books.FOLDER, name, budget, seeds)
+        store.check(store.FOLDER, name, budget, seeds)
     running.check(found, budget, FLAGS.inception_weights)
     place = Path(FLAGS.workdir or Path("runs", "baselines", f"{name}-{budget}"))
     workdir.check(place)
@@ -79,9 +80,9 @@ def reproduce(name: str, found: Baseline) -> None:
         return
     tell(found, result)
     if budget in REAL and result["measured"]:
-        print(books.keep(books.FOLDER, result))
+        print(store.keep(store.FOLDER, result))
     if result["not_done"]:
-        sys.exit(door.EXIT_MEMBERS)
+        sys.exit(app.EXIT_MEMBERS)
 
 
 def recount(name: str, found: Baseline) -> None:
@@ -90,12 +91,12 @@ def recount(name: str, found: Baseline) -> None:
     Raises:
         BadInput: there is no result, or it is of another config than today's.
     """
-    file = books.FOLDER / books.RESULTS / f"{name}.json"
+    file = store.FOLDER / store.RESULTS / f"{name}.json"
     if not file.exists():
         raise BadInput(f"there is no {str(file)!r} to recount.")
-    result = books.read(file)
-    again = {**result, "claims": accounts.again(found, result)}
-    accounts.refuse({name: found}, {name: again}, books.entries())
+    result = store.read(file)
+    again = {**result, "claims": checks.again(found, result)}
+    checks.refuse({name: found}, {name: again}, store.entries())
     tell(found, again)
     workdir.write_json(file, again)
     print(file)
@@ -123,15 +124,15 @@ def tell(found: Baseline, result: Mapping[str, Any]) -> None:
 
 def tell_all() -> None:
     """Prints the baselines, and how each stands; of a result that is not sound, why."""
-    results, keys = books.results(), books.entries()
-    for name, found in books.every().items():
+    results, keys = store.results(), store.entries()
+    for name, found in store.every().items():
         minutes = ", ".join(
             f"{budget} {'?' if m is None else f'{m:g}'} min" for budget, m in found.minutes.items()
         )
         result = results.get(name)
         words = table.NOT_RUN
-        if wrong := accounts.complaints(name, found, result, keys):
-            words = f"NOT SOUND: {accounts.few(wrong)}"
+        if wrong := checks.complaints(name, found, result, keys):
+            words = f"NOT SOUND: {checks.few(wrong)}"
         elif result is not None:
             words = ", ".join(dict.fromkeys(claim["verdict"] for claim in result["claims"]))
         print(f"{name:20} {found.title} ({minutes}): {words}")
@@ -139,10 +140,10 @@ def tell_all() -> None:
 
 def cite(found: Baseline) -> None:
     """Prints the BibTeX entries of what the baseline claims."""
-    entries = books.entries()
+    entries = store.entries()
     for key in dict.fromkeys(claim.key for claim in found.claims):
         if key not in entries:
-            raise BadInput(f"{books.REFERENCES} lacks {key!r}.")
+            raise BadInput(f"{store.REFERENCES} lacks {key!r}.")
         print(f"{entries[key]}\n")
 
 
@@ -152,8 +153,8 @@ def write_ledger(page: Path) -> None:
     Raises:
         BadInput: a baseline, a citation or a result is not as it must be.
     """
-    baselines, results = books.every(), books.results()
-    accounts.refuse(baselines, results, books.entries())
+    baselines, results = store.every(), store.results()
+    checks.refuse(baselines, results, store.entries())
     try:
         before = page.read_text()
     except ValueError as error:
@@ -176,6 +177,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("jobs", None, "Processes at once, for --engine=local.", lower_bound=1)
     flags.DEFINE_string("inception_weights", None, "A file that latentgen.export wrote, for FID.")
     sweep.define_job_flags()
-    door.define_data_flags()
-    flags.adopt_module_key_flags(door)
-    door.run(main, word="name")
+    app.define_data_flags()
+    flags.adopt_module_key_flags(app)
+    app.run(main, word="name")

@@ -13,9 +13,11 @@ from typing import Any
 
 from absl import flags
 
-from latentgen import door, runner, solo, transfer
-from latentgen.errors import BadInput
-from latentgen.training import distributed, mesh, workdir
+from latentgen.cli import app
+from latentgen.core.errors import BadInput
+from latentgen.storage import workdir
+from latentgen.system import distributed
+from latentgen.training import mesh, setup, trainer, transfer
 
 FLAGS = flags.FLAGS
 
@@ -25,24 +27,24 @@ def main() -> None:
     distributed.join(
         distributed.Crew(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id, FLAGS.heartbeat)
     )
-    with door.only_the_first_speaks():
+    with app.only_the_first_speaks():
         devices = mesh.make(FLAGS.devices, FLAGS.fsdp)
-        config = door.config()
-        folder = distributed.once(lambda: workdir.check(FLAGS.workdir or door.default_workdir()))
+        config = app.config()
+        folder = distributed.once(lambda: workdir.check(FLAGS.workdir or app.default_workdir()))
         folder = Path(distributed.agree(str(folder)))
         may_change = transfer.may_change(FLAGS.extend, FLAGS.allow_change, config)
-        done = distributed.once(lambda: runner.finished(folder, config, may_change))
+        done = distributed.once(lambda: setup.finished(folder, config, may_change))
         if distributed.agree(done):
-            print(f"{folder} is finished; its figures are in {folder / runner.SUMMARY}.")
+            print(f"{folder} is finished; its figures are in {folder / setup.SUMMARY}.")
             return
         run = distributed.once(lambda: _load(folder, config))  # prepares the data for the others
         run = distributed.everywhere(lambda: run or _load(folder, config))
         run = run._replace(may_change=may_change)
-        solo.train(run, devices, FLAGS.stuck)
+        trainer.train(run, devices, FLAGS.stuck)
 
 
-def _load(folder: Path, config: Mapping[str, Any]) -> runner.Run:
-    run = runner.load(folder, config, FLAGS.data_dir, FLAGS.manual_dir)
+def _load(folder: Path, config: Mapping[str, Any]) -> setup.Run:
+    run = setup.load(folder, config, FLAGS.data_dir, FLAGS.manual_dir)
     if FLAGS.init_from is None:
         if FLAGS.players:
             raise BadInput("--players names players of --init_from, which is missing.")
@@ -51,13 +53,13 @@ def _load(folder: Path, config: Mapping[str, Any]) -> runner.Run:
 
 
 if __name__ == "__main__":
-    door.define_config_flag()
+    app.define_config_flag()
     flags.DEFINE_string("workdir", None, "Where the run is kept (default: runs/<config's name>).")
     flags.DEFINE_bool("extend", False, "Go on with more steps or other intervals than before.")
     flags.DEFINE_list("allow_change", [], "Keys of the config that may change, as optimizer.lr.")
     flags.DEFINE_string("init_from", None, "DIR or DIR:STEP, whose weights a new run begins with.")
     flags.DEFINE_list("players", [], "Players that take weights, NAME or NAME=THEIRS (all).")
-    door.define_data_flags()
-    door.define_device_flags()
-    flags.adopt_module_key_flags(door)
-    door.run(main, door.check_config)
+    app.define_data_flags()
+    app.define_device_flags()
+    flags.adopt_module_key_flags(app)
+    app.run(main, app.check_config)

@@ -18,14 +18,16 @@ import numpy as np
 from absl import flags
 from jaxtyping import Array, Float, Int, Key, Shaped
 
-from latentgen import door, views
+from latentgen.cli import app
+from latentgen.core.errors import BadInput, choose
 from latentgen.core.keys import run_key, stream
 from latentgen.core.types import Batch, PyTree
 from latentgen.data import pipeline
-from latentgen.errors import BadInput, choose
-from latentgen.runner import Run
-from latentgen.training import hooks, workdir
+from latentgen.evaluation import views
+from latentgen.storage import workdir
+from latentgen.training import hooks
 from latentgen.training.pictures import pairs, save_png
+from latentgen.training.setup import Run
 
 FLAGS = flags.FLAGS
 COLUMNS = 10  # of paths and traversals
@@ -100,7 +102,7 @@ MODES: dict[str, tuple[Mode, int]] = {
 def main() -> None:
     """Writes what the flags say."""
     mode, least = choose("--mode", FLAGS.mode, MODES)
-    door.check_trained()
+    app.check_trained()
     if FLAGS.out is None:
         raise BadInput("--out is missing: name a file that ends in .png or .npz.")
     out = Path(FLAGS.out)
@@ -113,7 +115,7 @@ def main() -> None:
             f"{out.suffix}."
         )
     workdir.check(out.parent, "folder of --out")
-    run, step, state = door.trained()
+    run, step, state = app.trained()
     if (size := 4 * FLAGS.num * math.prod(run.dataset.shape)) > MOST_BYTES:
         raise BadInput(f"--num={FLAGS.num} examples would take {size / 2**30:.0f} GiB; at most 8.")
     if FLAGS.mode == "reconstruct" and out.suffix == ".png" and len(run.dataset.shape) != 3:
@@ -143,12 +145,12 @@ def write(out: Path, run: Run, view: View, x: Shaped[np.ndarray, "n *shape"]) ->
 
 
 if __name__ == "__main__":
-    door.define_trained_flags()
+    app.define_trained_flags()
     flags.DEFINE_string("out", None, "The file to write: .png for a picture, .npz for arrays.")
     flags.DEFINE_integer(
         "num", 64, f"How many; whole rows of {COLUMNS} for interpolate and traverse."
     )
     flags.DEFINE_string("mode", "prior", f"What to look at: {', '.join(MODES)}.")
     flags.DEFINE_string("split", "test", "Where --mode=reconstruct takes its inputs.")
-    flags.adopt_module_key_flags(door)
-    door.run(main)
+    flags.adopt_module_key_flags(app)
+    app.run(main)

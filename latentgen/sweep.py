@@ -22,24 +22,16 @@ from typing import Any
 
 from absl import flags
 
-from latentgen import door, signals
-from latentgen.errors import BadInput, choose, printable
-from latentgen.launchers import (
-    automatic,
-    folder,
-    inline,
-    local,
-    plan,
-    results,
-    slurm,
-    vmap,
-    vocabulary,
-)
-from latentgen.launchers.folder import Sweep
-from latentgen.launchers.options import Options
-from latentgen.launchers.plan import Member
+from latentgen.cli import app
+from latentgen.core.errors import BadInput, choose, printable
 from latentgen.reporting import scores
-from latentgen.training import status, workdir
+from latentgen.storage import status, workdir
+from latentgen.sweeps import folder, plan, results, vocabulary
+from latentgen.sweeps.engines import automatic, inline, local, slurm, vmap
+from latentgen.sweeps.folder import Sweep
+from latentgen.sweeps.options import Options
+from latentgen.sweeps.plan import Member
+from latentgen.system import signals
 
 FLAGS = flags.FLAGS
 ENGINES = ("vmap", "local", "slurm")
@@ -68,7 +60,7 @@ def main() -> None:
         return
     workdir.check(place)
     with folder.held(place), signals.noted() as stopped:
-        sweep = folder.open_(place, door.config(), members, _command())
+        sweep = folder.open_(place, app.config(), members, _command())
         todo = folder.unfinished(sweep, FLAGS.retry)
         for member in todo:
             if folder.standing(sweep.place(member.run)).status in FLAGS.retry:
@@ -82,11 +74,11 @@ def main() -> None:
         finally:
             results.write(sweep)
     if unended(tell(sweep), name):
-        sys.exit(door.EXIT_MEMBERS)
+        sys.exit(app.EXIT_MEMBERS)
 
 
 def unended(counts: Mapping[str, int], engine: str) -> int:
-    """How many runs did not come to their end though the launcher waited for them.
+    """Return the number of runs that failed, diverged or, except on Slurm, were preempted.
 
     Args:
         counts: status -> runs.
@@ -96,16 +88,16 @@ def unended(counts: Mapping[str, int], engine: str) -> int:
 
 
 def _command() -> str:
-    from latentgen.training import provenance
+    from latentgen.storage import provenance
 
     return provenance.command("latentgen.sweep")
 
 
 def rows() -> list[vocabulary.Row]:
-    """What the flags ask for, a row a run.
+    """Return the rows that the flags describe, one for each run.
 
     Raises:
-        BadInput: nothing is asked for, or what cannot be.
+        BadInput: the flags describe no sweep, or an invalid one.
     """
     asked = inline.series(FLAGS.grid, FLAGS.zip, FLAGS.draw, FLAGS.draws)
     if FLAGS.sweep:
@@ -130,7 +122,7 @@ def _options() -> Options:
 
 
 def job() -> slurm.Options:
-    """What the flags ask of Slurm for each run."""
+    """Return the Slurm options that the flags give for each run."""
     names = [name for name in slurm.Options._fields if name != "extra"]
     extra = {}
     for text in FLAGS.sbatch:
@@ -140,7 +132,7 @@ def job() -> slurm.Options:
 
 
 def define_job_flags() -> None:
-    """What a job asks of Slurm."""
+    """Define flags for the Slurm options of a job."""
     text = {"partition": "Partition.", "account": "Account.", "qos": "Quality of service."}
     text["mem"] = "Memory, in sbatch's words: 16G."
     for name, help_string in text.items():
@@ -223,11 +215,11 @@ def best(settings: Sequence[Mapping[str, Any]]) -> str | None:
 def parse(argv: list[str]) -> None:
     """Looks at --config as other commands do, where one is needed."""
     if not any(word.lstrip("-").startswith("status") for word in argv[1:]):
-        door.check_config(argv)
+        app.check_config(argv)
 
 
 if __name__ == "__main__":
-    door.define_config_flag()
+    app.define_config_flag()
     flags.DEFINE_string("workdir", None, "The folder of the sweep.")
     flags.DEFINE_string("sweep", None, "A file with get_sweep(h): experiments/sweeps/lucic.py.")
     flags.DEFINE_multi_string("grid", [], "'config.a.b=1,2': each value with each of the others.")
@@ -252,6 +244,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("retries", 0, "local: new starts of a process that failed.", lower_bound=0)
     flags.DEFINE_float("memory", None, "vmap: GiB that a program may use.", lower_bound=0.001)
     define_job_flags()
-    door.define_data_flags()
-    flags.adopt_module_key_flags(door)
-    door.run(main, parse)
+    app.define_data_flags()
+    flags.adopt_module_key_flags(app)
+    app.run(main, parse)

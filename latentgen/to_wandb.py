@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from latentgen import door, runner
-from latentgen.errors import BadInput
-from latentgen.launchers import folder
-from latentgen.measures.results import evaluated
-from latentgen.training import workdir
-from latentgen.training.log import METRICS, figures
+from latentgen.cli import app
+from latentgen.core.errors import BadInput
+from latentgen.evaluation.measures.results import evaluated
+from latentgen.storage import workdir
+from latentgen.storage.log import METRICS, figures
+from latentgen.sweeps import folder
+from latentgen.training import setup
 
 FLAGS = flags.FLAGS
 PICTURES = ("samples", "reconstructions")
@@ -75,7 +76,7 @@ def show(wandb: Any, run: Shown, kept: Path, project: str, online: bool) -> None
         name=run.name,
         group=run.group,
         dir=str(kept),
-        config=runner.config(run.place),
+        config=setup.config(run.place),
         mode="online" if online else "offline",
         reinit="finish_previous",
         settings=wandb.Settings(silent=True, console="off"),
@@ -100,7 +101,7 @@ def by_step(wandb: Any, place: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _summary(place: Path) -> dict[str, Any]:
-    told = {"done": runner.summary(place) is not None}
+    told = {"done": setup.summary(place) is not None}
     for line in evaluated(place):
         told |= {f"{line['metric']}/{name}": value for name, value in line["values"].items()}
     return told
@@ -110,5 +111,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "The folder of a run or of a sweep.")
     flags.DEFINE_string("project", None, "The W&B project.")
     flags.DEFINE_bool("online", False, "Send the runs at once, instead of keeping them here.")
-    flags.adopt_module_key_flags(door)
-    door.run(main)
+    flags.adopt_module_key_flags(app)
+    app.run(main)

@@ -14,7 +14,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # all optimizations (doors.py).
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # One store of compiled programs for all tests and the processes that they start, away from the
-# user's. `make clean` deletes it; what a cold start does is tests/training/test_compilation.py's.
+# user's. `make clean` deletes it; what a cold start does is tests/system/test_compilation.py's.
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / ".pytest_cache" / "programs")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 
@@ -62,7 +62,7 @@ FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 
 def pytest_configure() -> None:
     """Programs that this process compiles are kept, and found if an earlier one compiled them."""
-    from latentgen.training.compilation import keep_programs
+    from latentgen.system.compilation import keep_programs
 
     keep_programs()
 

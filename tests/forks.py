@@ -160,10 +160,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     import orbax.checkpoint  # noqa: F401  # most doors need it; no device is asked for yet
 
-    import latentgen.door
-    import latentgen.launchers.results
+    import latentgen.cli.app
     import latentgen.reporting.page
-    import latentgen.solo  # noqa: F401
+    import latentgen.sweeps.results
+    import latentgen.training.trainer  # noqa: F401
 
     for line in sys.stdin:
         print(json.dumps(_forked(json.loads(line))), flush=True)

@@ -19,12 +19,14 @@ from small import config
 from test_config import config_of
 
 from experiments.studies.any_config import Case, cases, ended, stand_ins
-from latentgen import build, door, runner
+from latentgen import configs
+from latentgen.cli import app
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
-from latentgen.errors import BadInput
-from latentgen.launchers.plan import changed
-from latentgen.training import loop, machine, memory
-from latentgen.training.machine import Memory
+from latentgen.sweeps.plan import changed
+from latentgen.system import machine, memory
+from latentgen.system.machine import Memory
+from latentgen.training import loop, setup
 
 set_hypothesis_home_dir(
     Path(tempfile.gettempdir(), "latentgen-hypothesis")
@@ -75,7 +77,7 @@ def flagged(*words: str) -> dict:
     argv = ["run", f"--config={ROOT}/experiments/vae.py", *words]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    door.parsed(argv, door.check_config, values)
+    app.parsed(argv, app.check_config, values)
     return values.config.to_dict()
 
 
@@ -126,7 +128,7 @@ def test_a_size_or_number_out_of_bounds_is_named(file: str, changes: dict, said:
             part = part[name]
         part[last] = value
     with pytest.raises(BadInput, match=said):
-        build.experiment(found).plan.wire((8, 8, 1))
+        configs.experiment(found).plan.wire((8, 8, 1))
 
 
 @pytest.mark.parametrize(
@@ -142,12 +144,12 @@ def test_what_cannot_fit_into_memory_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, said: str
 ) -> None:
     monkeypatch.setattr(machine, "memory", lambda: Memory(16 * 2**30, 0))
-    every = {f"every.{name}": changes.get("every.log", 10) for name in build.Every._fields}
+    every = {f"every.{name}": changes.get("every.log", 10) for name in configs.Every._fields}
     plain = changed(config(), {**every, **changes})
 
     def checked() -> None:
-        run = runner.load(tmp_path / "run", plain, None, None)
-        runner.check_memory(run, runner.feed_of(run))
+        run = setup.load(tmp_path / "run", plain, None, None)
+        setup.check_memory(run, setup.feed_of(run))
 
     with pytest.raises(BadInput, match=said):
         checked()
@@ -155,20 +157,20 @@ def test_what_cannot_fit_into_memory_is_refused_by_name(
 
 
 def test_an_array_of_a_step_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runner.load(tmp_path / "run", changed(config(), {}), None, None)
-    feed = runner.feed_of(run)
+    run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
+    feed = setup.feed_of(run)
     state = memory.total(jax.eval_shape(run.method.init, run.key))
     data = memory.total(feed.resident)
     monkeypatch.setattr(machine, "memory", lambda: Memory(8 * (state + data), 0))
-    runner.check_memory(run, feed)
+    setup.check_memory(run, feed)
     monkeypatch.setattr(machine, "memory", lambda: Memory(state + data + 1_000, 0))
     with pytest.raises(BadInput, match=r"an array float32 \d+x\d+"):
-        runner.check_memory(run, feed)
+        setup.check_memory(run, feed)
 
 
 def test_what_is_traced_to_be_checked_is_not_traced_again(tmp_path: Path) -> None:
-    run = runner.load(tmp_path / "run", changed(config(), {}), None, None)
-    feed, traces = runner.feed_of(run), []
+    run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
+    feed, traces = setup.feed_of(run), []
 
     def step(*inputs):
         traces.append(1)
@@ -176,7 +178,7 @@ def test_what_is_traced_to_be_checked_is_not_traced_again(tmp_path: Path) -> Non
 
     method: Method = run.method._replace(step=step)
     chunk = loop.program(method, feed, donate=True)
-    runner.check_memory(run._replace(method=method), feed, chunk)
+    setup.check_memory(run._replace(method=method), feed, chunk)
     before = len(traces)
     assert before > 0
     steps = loop.train(

@@ -3,9 +3,9 @@
 import pytest
 
 from experiments import gan, vae
-from latentgen import build
-from latentgen.errors import BadInput
-from latentgen.launchers.plan import changed
+from latentgen import configs
+from latentgen.core.errors import BadInput
+from latentgen.sweeps.plan import changed
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,6 @@ def test_a_batch_of_one(config, changes):
     plain = changed(config.get_config(), changes)
     said = f"norm='batch' needs more than one .* config.batch_size={changes['batch_size']}"
     with pytest.raises(BadInput, match=said):
-        build.experiment(plain)
+        configs.experiment(plain)
     more = changes | {"batch_size": 2 * changes["batch_size"]}
-    build.experiment(changed(config.get_config(), more))
+    configs.experiment(changed(config.get_config(), more))

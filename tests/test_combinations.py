@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import pytest
 from test_config import config_of
 
-from latentgen import build
-from latentgen.build.vae import POSTERIORS, PRIORS
+from latentgen import configs
+from latentgen.configs.vae import POSTERIORS, PRIORS
+from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch
-from latentgen.errors import BadInput
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.estimators import ESTIMATORS
 
@@ -82,11 +82,11 @@ def test_every_combination_is_made_or_refused_by_name() -> None:
     made = 0
     for choice in combinations():
         if fits(choice):
-            build.experiment(small(**choice))
+            configs.experiment(small(**choice))
             made += 1
         else:
             with pytest.raises(BadInput, match=r"config\.method\.\w+=.*(Valid|must)"):
-                build.experiment(small(**choice))
+                configs.experiment(small(**choice))
     assert made > 150
 
 
@@ -103,7 +103,7 @@ def test_some_have_every_value() -> None:
 @pytest.mark.parametrize("choice", some(), ids=lambda c: "-".join(map(str, c.values())))
 @pytest.mark.quick(5)
 def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
-    method = build.experiment(small(**choice)).plan.wire(SHAPE)
+    method = configs.experiment(small(**choice)).plan.wire(SHAPE)
     state = jax.eval_shape(method.init, run_key(0))
     batch = Batch(jnp.zeros((1, 6, *SHAPE)), jnp.zeros((1, 6), jnp.int32))
     after, metrics = jax.eval_shape(
@@ -132,7 +132,7 @@ def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(BadInput) as error:
-        build.experiment(small(**changes))
+        configs.experiment(small(**changes))
     for word in words:
         assert word in str(error.value)
 
@@ -151,11 +151,11 @@ def test_a_likelihood_refuses_data_that_it_gives_no_probability(
     config = small(likelihood=likelihood)
     config["data"]["preprocess"] = preprocess
     with pytest.raises(BadInput, match=valid):
-        build.experiment(config)
+        configs.experiment(config)
 
 
 def test_dreg_refuses_codes_that_see_each_other() -> None:
     config = small(bound="iwae", kl="sampled", estimator="dreg")
     config["decoder"]["norm"] = "batch"
     with pytest.raises(BadInput, match=r"'dreg'.*norm='batch'.*layer"):
-        build.experiment(config)
+        configs.experiment(config)

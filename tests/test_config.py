@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from latentgen import build
-from latentgen.config import Section
+from latentgen import configs
+from latentgen.configs.section import Section
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Batch
-from latentgen.errors import BadInput
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 VARIANTS = [
@@ -34,14 +34,14 @@ def config_of(file: str, *variant: str) -> dict:
 
 @pytest.mark.parametrize(("file", "variant"), VARIANTS)
 def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
-    assert build.experiment(config_of(file, variant)).steps > 0
+    assert configs.experiment(config_of(file, variant)).steps > 0
 
 
 @pytest.mark.parametrize(("file", "variant"), VARIANTS)
 @pytest.mark.quick(10)
 def test_every_variant_has_a_step_and_samples(file: str, variant: str) -> None:
     config = config_of(file, variant)
-    experiment = build.experiment(config)
+    experiment = configs.experiment(config)
     name, side = experiment.data.name, experiment.data.pad_to
     sides = {"digits": 8, "mnist": 28, "fashion_mnist": 28}
     side = side or sides.get(name.removeprefix("stacked_"))
@@ -63,7 +63,7 @@ def test_every_variant_has_a_step_and_samples(file: str, variant: str) -> None:
 
 
 def test_the_mlp_has_the_parameters_it_should() -> None:
-    method = build.experiment(config_of("vae", "fashion")).plan.wire((28, 28, 1))
+    method = configs.experiment(config_of("vae", "fashion")).plan.wire((28, 28, 1))
     state = jax.eval_shape(method.init, jax.random.key(0))
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert count == (784 * 400 + 400) + (400 * 40 + 40) + (20 * 400 + 400) + (400 * 784 + 784)
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_named(path: tuple, value: object, words: list[str]
         section = section[name]
     section[path[-1]] = value
     with pytest.raises(BadInput) as error:
-        build.experiment(config)
+        configs.experiment(config)
     for word in words:
         assert word in str(error.value)
     assert "\n" not in str(error.value)
@@ -101,7 +101,7 @@ def test_a_missing_key_is_named() -> None:
     config = config_of("gan")
     del config["method"]["prior"]
     with pytest.raises(BadInput, match=r"config\.method\.prior is missing"):
-        build.experiment(config)
+        configs.experiment(config)
 
 
 def test_traced_hyperparameters_pass() -> None:

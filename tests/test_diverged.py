@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from doors import ROOT, run, tiny
 
-from latentgen import replay, runner, solo
-from latentgen.errors import BadInput
-from latentgen.training import distributed, evidence, hooks, log, loop
-from latentgen.training.checkpoint import Checkpoints
+from latentgen import replay
+from latentgen.core.errors import BadInput, Diverged, Stopped
+from latentgen.storage import evidence, log
+from latentgen.storage.checkpoint import Checkpoints
+from latentgen.system import distributed
+from latentgen.training import hooks, loop, setup, trainer
 
 HOSTILE = [  # nothing bounds this game's value, and each step is larger than the one before
     *tiny("gan"),
@@ -82,9 +84,9 @@ def test_nothing_bad_was_written(diverged: tuple[Path, str]) -> None:
     rows = log.read(workdir / "metrics.jsonl")
     assert {row["step"] for row in rows} == set(good[1:])
     assert all(np.isfinite(v) for row in rows for k, v in row.items() if k != "split")
-    reopened = runner.reopen(workdir, None, None)
+    reopened = setup.reopen(workdir, None, None)
     for among, newest in (("checkpoints", good[-1]), ("diverged", step - 1)):
-        found, state = runner.restore(reopened, None, among)
+        found, state = setup.restore(reopened, None, among)
         assert found == newest
         assert bool(loop.finite(state))
 
@@ -133,7 +135,7 @@ def test_a_run_continued_from_a_checkpoint_diverges_alike(
     assert old == new
     states = []
     for folder in (workdir, again):
-        _, state = runner.restore(runner.reopen(folder, None, None), None, "diverged")
+        _, state = setup.restore(setup.reopen(folder, None, None), None, "diverged")
         states.append(state)
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -168,7 +170,7 @@ HEALTHY = {"generator.hidden": (16,)}
 DEAF = {"generator.hidden": (16,) * 3, "generator.norm": "none", "generator.init": "normal02"}
 
 
-def small(folder: Path, **changes: object) -> runner.Run:
+def small(folder: Path, **changes: object) -> setup.Run:
     config = runpy.run_path(str(ROOT / "experiments/gan.py"))["get_config"]()
     config.update(steps=30, batch_size=8)
     config.every.update(log=10, validate=10, sample=10, checkpoint=10)
@@ -180,7 +182,7 @@ def small(folder: Path, **changes: object) -> runner.Run:
             **changes,
         }
     )
-    return runner.load(folder, json.loads(config.to_json_best_effort()), None, None)
+    return setup.load(folder, json.loads(config.to_json_best_effort()), None, None)
 
 
 def collapsed(folder: Path) -> int | None:
@@ -199,10 +201,10 @@ def test_samples_that_are_all_alike_are_told_once_and_in_the_summary(
 
     with monkeypatch.context() as patch:
         patch.setattr(distributed, "signals", soon)
-        with pytest.raises(loop.Stopped):
-            solo.train(small(tmp_path, **DEAF))
+        with pytest.raises(Stopped):
+            trainer.train(small(tmp_path, **DEAF))
     assert not (tmp_path / "summary.json").exists()
-    solo.train(small(tmp_path, **DEAF))
+    trainer.train(small(tmp_path, **DEAF))
     assert collapsed(tmp_path) == 10
     said = [line for line in capsys.readouterr().err.splitlines() if "collapsed" in line]
     assert len(said) == 1
@@ -213,7 +215,7 @@ def test_a_healthy_run_has_not_collapsed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "collapsed.json").write_text('{"step": 20}')  # by a run killed before a checkpoint
-    solo.train(small(tmp_path, **HEALTHY))
+    trainer.train(small(tmp_path, **HEALTHY))
     assert "collapsed" not in capsys.readouterr().err
     assert collapsed(tmp_path) is None
     assert not (tmp_path / "collapsed.json").exists()
@@ -228,13 +230,13 @@ def test_samples_of_a_finite_state_that_are_not_finite_are_a_divergence(tmp_path
         return draw(state, key).at[0, 0, 0, 0].multiply(overflow)
 
     unsound = sound._replace(looks=sound.looks._replace(sample=sample))
-    with pytest.raises(loop.Diverged, match=r"at step 20: samples is not finite \(1 of 4096"):
-        solo.train(unsound)
+    with pytest.raises(Diverged, match=r"at step 20: samples is not finite \(1 of 4096"):
+        trainer.train(unsound)
     record = record_of(tmp_path)
     assert (record["first"], record["last"], record["tensor"]) == (20, 20, "samples")
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as saved:
         assert saved.steps() == [10]
-    step, state = runner.restore(unsound, None, "diverged")
+    step, state = setup.restore(unsound, None, "diverged")
     assert step == 20
     found, tables = replay.repeat(unsound, state, 20, 20)
     assert found == ({"samples": (1, 4096)}, None)
@@ -268,6 +270,6 @@ def test_alike(synthetic: np.ndarray, step: int, told: bool, tmp_path: Path) -> 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_no_picture_of_what_is_not_finite(value: float, tmp_path: Path) -> None:
     look = hooks.alike(1.0, tmp_path / "mark", lambda line: None)
-    with pytest.raises(loop.Diverged) as caught:
+    with pytest.raises(Diverged) as caught:
         look(0, np.array([[0.0], [value]], np.float32))
     assert (caught.value.first, caught.value.last) == (0, 0)

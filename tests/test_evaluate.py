@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from doors import run, tiny
 
-from latentgen.training.log import read
+from latentgen.storage.log import read
 
 MEASURED = {
     "terms": {"distortion", "rate", "negative_elbo", "loss", "bits_per_dimension"},

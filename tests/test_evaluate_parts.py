@@ -8,12 +8,12 @@ import pytest
 from doors import run, tiny
 from untrained import OPTIONS, subject
 
+from latentgen.core.errors import BadInput
 from latentgen.core.wrappers import raw
-from latentgen.errors import BadInput
-from latentgen.measures import likelihood
-from latentgen.measures.results import ERROR, compared, lines, shown
-from latentgen.training.log import read
-from latentgen.training.workdir import read_json
+from latentgen.evaluation.measures import likelihood
+from latentgen.evaluation.measures.results import ERROR, compared, lines, shown
+from latentgen.storage.log import read
+from latentgen.storage.workdir import read_json
 
 RESULT = {
     "metric": "terms",

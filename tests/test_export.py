@@ -10,8 +10,9 @@ import pytest
 import reference
 from doors import ROOT, run
 
-from latentgen import export, features
-from latentgen.errors import BadInput
+from latentgen import export
+from latentgen.core.errors import BadInput
+from latentgen.evaluation import features
 from latentgen.networks import inception, weights
 
 FEW = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import flatness
-from latentgen import runner
+from latentgen.training import setup
 
 SAVES, EVERY = 24, 20
 LEAKS = {"array": "arrays", "file": "files", "thread": "threads", "program": "programs"}
@@ -16,7 +16,7 @@ LEAKS = {"array": "arrays", "file": "files", "thread": "threads", "program": "pr
 @pytest.mark.long
 def test_what_a_run_holds_is_constant_and_a_leak_is_seen(tmp_path: Path) -> None:
     """The first half undisturbed; in the second, each save loses one of each on purpose."""
-    run = runner.load(tmp_path / "run", flatness.config(SAVES * EVERY, EVERY), None, None)
+    run = setup.load(tmp_path / "run", flatness.config(SAVES * EVERY, EVERY), None, None)
     leaks = [flatness.Leak(name, SAVES * EVERY // 2) for name in LEAKS]
     try:
         samples = flatness.sampled(run, leaks, collections=1)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from test_config import config_of
 
-from latentgen import build
-from latentgen.build.gan import PRIORS
-from latentgen.build.parts import optimizer
-from latentgen.config import Section
+from latentgen import configs
+from latentgen.configs.components import optimizer
+from latentgen.configs.gan import PRIORS
+from latentgen.configs.section import Section
+from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch
-from latentgen.errors import BadInput
 from latentgen.networks.norms import NORMS
 from latentgen.objectives.adversarial import GAMES
 from latentgen.objectives.penalties import PENALTIES
@@ -63,11 +63,11 @@ def test_every_combination_is_made_or_refused_by_name() -> None:
     made = 0
     for choice in combinations():
         if fits(choice):
-            build.experiment(config(choice))
+            configs.experiment(config(choice))
             made += 1
         else:
             with pytest.raises(BadInput, match=r"config\.method\.\w+='\w+'.*(Valid|needs)"):
-                build.experiment(config(choice))
+                configs.experiment(config(choice))
     assert made == 6 * (4 + 6 * 3) * (2 * 2 + 1)
 
 
@@ -84,7 +84,7 @@ def test_some_have_every_value_that_fits() -> None:
 @pytest.mark.parametrize("choice", some(), ids=lambda c: "-".join(map(str, c.values())))
 @pytest.mark.quick(5)
 def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
-    method = build.experiment(config(choice)).plan.wire(SHAPE)
+    method = configs.experiment(config(choice)).plan.wire(SHAPE)
     state = jax.eval_shape(method.init, run_key(0))
     batch = Batch(jnp.zeros((1, 6, *SHAPE)), jnp.zeros((1, 6), jnp.int32))
     after, metrics = jax.eval_shape(
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], words: list[str]) -
     found = config_of("gan")
     found["method"] |= changes
     with pytest.raises(BadInput) as error:
-        build.experiment(found)
+        configs.experiment(found)
     assert all(word in str(error.value) for word in words)
 
 

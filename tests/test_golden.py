@@ -11,9 +11,9 @@ import pytest
 from golden.make import STEPS, found
 from small import figures
 
-from latentgen import runner, solo
-from latentgen.training.checkpoint import by_path
-from latentgen.training.workdir import read_json
+from latentgen.storage.checkpoint import by_path
+from latentgen.storage.workdir import read_json
+from latentgen.training import setup, trainer
 
 GOLDEN = Path(__file__).parent / "golden"
 WORKDIRS = sorted(place.parent.relative_to(GOLDEN) for place in GOLDEN.glob("*/*/config.json"))
@@ -35,7 +35,7 @@ def test_there_is_one_of_each() -> None:
 
 def test_every_leaf_is_what_was_saved_and_generates_what_it_did(workdir: Path) -> None:
     expected = read_json(workdir / "expected.json")
-    now = found(runner.reopen(workdir, None, None))
+    now = found(setup.reopen(workdir, None, None))
     assert list(expected) == [str(step) for step in STEPS]
     for step, what in expected.items():
         assert now[step]["leaves"] == what["leaves"]
@@ -53,12 +53,12 @@ def test_every_leaf_is_what_was_saved_and_generates_what_it_did(workdir: Path) -
 )
 def test_it_goes_on_from_the_middle_as_it_went_on_then(workdir: Path) -> None:
     first, last = STEPS
-    whole = runner.reopen(workdir, None, None)
-    said, (_, then) = figures(workdir), runner.restore(whole, last)
+    whole = setup.reopen(workdir, None, None)
+    said, (_, then) = figures(workdir), setup.restore(whole, last)
     (workdir / "summary.json").unlink()
     shutil.rmtree(workdir / "checkpoints" / str(last))
-    solo.train(whole)
-    at, now = runner.restore(whole, None)
+    trainer.train(whole)
+    at, now = setup.restore(whole, None)
     assert at == last
     for (name, x), y in zip(by_path(now).items(), by_path(then).values(), strict=True):
         np.testing.assert_allclose(

@@ -16,13 +16,15 @@ from doors import ROOT
 from forks import Ended, Job, run
 from small import config
 
-from latentgen import runner, solo
-from latentgen.errors import BadInput
-from latentgen.launchers import folder, results, vmap
-from latentgen.launchers.plan import changed
-from latentgen.measures.results import evaluated
-from latentgen.record import Record
-from latentgen.training import distributed, evidence, log, status, workdir
+from latentgen.core.errors import BadInput
+from latentgen.evaluation.measures.results import evaluated
+from latentgen.storage import evidence, log, status, workdir
+from latentgen.sweeps import folder, results
+from latentgen.sweeps.engines import vmap
+from latentgen.sweeps.plan import changed
+from latentgen.system import distributed
+from latentgen.training import setup, trainer
+from latentgen.training.run_writer import Record
 
 LINKS = (
     *("samples", "metrics.jsonl", "checkpoints", "config.json", "lock", "status.json"),
@@ -36,10 +38,10 @@ DEEP_ENOUGH = '{"a":' * 600 + "1" + "}" * 600
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> runner.Run:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> setup.Run:
     """A run that has ended well."""
     place, here = tmp_path_factory.mktemp("trained") / "run", os.getpid()
-    found = runner.load(place, changed(config(), {}), None, None)
+    found = setup.load(place, changed(config(), {}), None, None)
     before, watch = listening.sockets(here), distributed.signals
 
     @contextlib.contextmanager
@@ -48,20 +50,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> runner.Run:
 
     distributed.signals = signals
     try:
-        solo.train(found)
+        trainer.train(found)
     finally:
         distributed.signals = watch
     return found
 
 
 @pytest.fixture
-def copy(trained: runner.Run, tmp_path: Path) -> runner.Run:
+def copy(trained: setup.Run, tmp_path: Path) -> setup.Run:
     """The same elsewhere."""
     shutil.copytree(trained.folder, tmp_path / "run")
     return trained._replace(folder=tmp_path / "run")
 
 
-def test_a_run_listens_on_no_port(trained: runner.Run) -> None:
+def test_a_run_listens_on_no_port(trained: setup.Run) -> None:
     assert len(SOCKETS) == 4
     assert set().union(*SOCKETS) == set()
 
@@ -90,7 +92,7 @@ def moved_out(place: Path, name: str, outside: Path) -> None:
 
 @pytest.mark.parametrize("name", LINKS)
 def test_a_run_refuses_a_folder_with_a_link_out_of_it(
-    copy: runner.Run, tmp_path: Path, name: str
+    copy: setup.Run, tmp_path: Path, name: str
 ) -> None:
     moved_out(copy.folder, name, tmp_path / "outside")
     before = tree(tmp_path)
@@ -100,14 +102,14 @@ def test_a_run_refuses_a_folder_with_a_link_out_of_it(
     assert tree(tmp_path) == before
 
 
-def test_a_link_to_nothing_leads_out_too(copy: runner.Run, tmp_path: Path) -> None:
+def test_a_link_to_nothing_leads_out_too(copy: setup.Run, tmp_path: Path) -> None:
     (copy.folder / "evaluations").symlink_to(tmp_path / "not" / "there")
     with pytest.raises(BadInput, match="'evaluations' in it is a link"):
         workdir.own(copy.folder)
     assert not (tmp_path / "not").exists()
 
 
-def test_the_folder_itself_or_its_parent_may_be_a_link(copy: runner.Run, tmp_path: Path) -> None:
+def test_the_folder_itself_or_its_parent_may_be_a_link(copy: setup.Run, tmp_path: Path) -> None:
     (tmp_path / "runs").symlink_to(tmp_path)
     (tmp_path / "mine").symlink_to("runs/run")
     (copy.folder / "newest").symlink_to("checkpoints/40")  # stays inside
@@ -157,11 +159,11 @@ ODD = (
 
 def _unread(place: Path) -> Iterator[Callable[[], object]]:
     yield lambda: status.read(place)
-    yield lambda: runner.collapsed(place)
+    yield lambda: setup.collapsed(place)
     yield lambda: evidence.diverged(place)
     yield lambda: evidence.skipped(evidence.skips(place))
-    yield lambda: runner.config(place)
-    yield lambda: runner.reopen(place, None, None)
+    yield lambda: setup.config(place)
+    yield lambda: setup.reopen(place, None, None)
     yield lambda: log.figures(place / log.METRICS)
     yield lambda: log.Log(place, 1).close()
     yield lambda: evaluated(place)
@@ -280,7 +282,7 @@ def doors(place: Path, out: Path) -> list[Job]:
             ("compare", "--metric=frechet", f"--workdirs={place},{place}"),
             ("export", at, f"--out={out / 'classifier'}"),
             ("sweep", at, "--status"),
-            ("member", at, "--run=../x"),
+            ("worker", at, "--run=../x"),
             ("run", at, f"--config={ROOT}/experiments/gan.py", *small),
         )
     ]
@@ -291,7 +293,7 @@ HOSTILE = (pickles, paths, damaged, sweeps)
 
 @pytest.fixture(scope="module")
 def called(
-    trained: runner.Run, tmp_path_factory: pytest.TempPathFactory
+    trained: setup.Run, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, list[Ended]], dict[str, tuple], Path]:
     """(how each door ended at each of the workdirs, the rest before and after, the folder)."""
     base = tmp_path_factory.mktemp("hostile")

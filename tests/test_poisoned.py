@@ -17,21 +17,23 @@ from small import one_program
 
 from experiments.faults import small
 from experiments.faults.poison import Poison, poisoned
-from latentgen import replay, runner, solo
+from latentgen import replay
+from latentgen.core.errors import BadInput, Diverged, Stopped
 from latentgen.core.game import run_chunk
-from latentgen.errors import BadInput
-from latentgen.launchers.plan import changed
-from latentgen.training import distributed, evidence, log, loop, mesh, workdir
+from latentgen.storage import evidence, log, workdir
+from latentgen.sweeps.plan import changed
+from latentgen.system import distributed
+from latentgen.training import loop, mesh, setup, trainer
 
 STEPS = 30
 LONG = pytest.mark.long
 
 
-def loaded(folder: Path, method: str, skip: int = 0) -> runner.Run:
+def loaded(folder: Path, method: str, skip: int = 0) -> setup.Run:
     config = small.config(method, STEPS)
     config.skip_diverged = skip
     config.data.validation = 0
-    run = runner.load(folder, changed(config, {}), None, None)
+    run = setup.load(folder, changed(config, {}), None, None)
     return run._replace(looks=run.looks._replace(sample=None, reconstruct=None))  # soon compiled
 
 
@@ -61,9 +63,9 @@ def test_the_step_the_turn_and_the_tensor_are_named_kept_and_seen_again(
 ) -> None:
     run, (step,) = loaded(tmp_path, method), poison.steps
     with poisoned(poison), one_program():
-        with pytest.raises(loop.Diverged) as caught:
-            solo.train(run)
-        found, state = runner.restore(run, step - 1, evidence.STATE)
+        with pytest.raises(Diverged) as caught:
+            trainer.train(run)
+        found, state = setup.restore(run, step - 1, evidence.STATE)
         blame, tables = replay.repeat(run, state, step - 1, step)
     record = evidence.diverged(tmp_path)
     assert record is not None
@@ -93,8 +95,8 @@ def test_a_state_that_was_bad_before_the_step_is_told(tmp_path: Path) -> None:
         dense["kernel"] = dense["kernel"].at[3, 0].set(np.inf)
         return state
 
-    with pytest.raises(loop.Diverged):
-        solo.train(run._replace(looks=run.looks._replace(init=begun)))
+    with pytest.raises(Diverged):
+        trainer.train(run._replace(looks=run.looks._replace(init=begun)))
     record = evidence.diverged(tmp_path)
     assert record is not None
     assert (record["step"], record["turn"]) == (1, None)
@@ -102,9 +104,9 @@ def test_a_state_that_was_bad_before_the_step_is_told(tmp_path: Path) -> None:
     assert record["tensor"].endswith("generator.Hidden_0.Dense_0.kernel")
 
 
-def by_hand(run: runner.Run, without: set[int]) -> list[np.ndarray]:
+def by_hand(run: setup.Run, without: set[int]) -> list[np.ndarray]:
     """The state after all steps but these (from 1), one at a time."""
-    feed = runner.feed_of(run)
+    feed = setup.feed_of(run)
     state = run.looks.init(run.key)
     step = jax.jit(
         lambda state, n, row: run_chunk(
@@ -121,19 +123,19 @@ TWICE = Poison("gradient", "generator", (17, 23))
 
 
 @pytest.fixture(scope="class")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runner.Run]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[setup.Run]:
     """A GAN whose generator's gradient is spoiled at two steps, which it may leave out."""
     run = loaded(tmp_path_factory.mktemp("skipping") / "run", "gan", skip=2)
     with one_program(), poisoned(TWICE):
-        solo.train(run)
+        trainer.train(run)
         yield run
 
 
 class TestSkipping:
     """While a class lasts, so does the poison of its run."""
 
-    def test_it_ends_as_if_these_steps_had_never_been(self, undisturbed: runner.Run) -> None:
-        _, state = runner.restore(undisturbed, None)
+    def test_it_ends_as_if_these_steps_had_never_been(self, undisturbed: setup.Run) -> None:
+        _, state = setup.restore(undisturbed, None)
         assert bool(loop.finite(state))
         # Rounded otherwise by another program.
         for a, b in zip(jax.tree.leaves(state), by_hand(undisturbed, {17, 23}), strict=True):
@@ -141,7 +143,7 @@ class TestSkipping:
         counts = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == np.int32]
         assert {int(n) for n in counts} == {STEPS - 2}
 
-    def test_each_is_told_of_once_and_each_chunk_logged_once(self, undisturbed: runner.Run) -> None:
+    def test_each_is_told_of_once_and_each_chunk_logged_once(self, undisturbed: setup.Run) -> None:
         told = records(undisturbed.folder)
         assert [(r["step"], r["turn"]) for r in told] == [(17, "generator"), (23, "generator")]
         assert not (undisturbed.folder / "diverged.json").exists()
@@ -151,12 +153,12 @@ class TestSkipping:
         assert [r["step"] for r in rows if r["split"] == "train"] == [10, 20, 30]
         assert all(np.isfinite(v) for row in rows for k, v in row.items() if k != "split")
 
-    def test_each_can_be_seen_again(self, undisturbed: runner.Run) -> None:
+    def test_each_can_be_seen_again(self, undisturbed: setup.Run) -> None:
         for told in records(undisturbed.folder):
             record = replay.chosen(undisturbed.folder, told["step"])
             assert record == told
             run = undisturbed
-            _, state = runner.restore(run, record["first"], evidence.STATE)
+            _, state = setup.restore(run, record["first"], evidence.STATE)
             blame, _ = replay.repeat(run, state, record["first"], record["last"])
             assert (next(iter(blame.bad)), blame.turn) == (record["tensor"], "generator")
         assert replay.chosen(undisturbed.folder, None)["step"] == 23
@@ -165,7 +167,7 @@ class TestSkipping:
 
     @pytest.mark.parametrize("polls", [5, *(pytest.param(n, marks=LONG) for n in (1, 8))])
     def test_stopped_anywhere_and_continued_it_is_the_same(
-        self, undisturbed: runner.Run, polls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, undisturbed: setup.Run, polls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Between chunks, and between the steps that are done again one by one."""
 
@@ -177,40 +179,40 @@ class TestSkipping:
         run = undisturbed._replace(folder=tmp_path / "run")
         with monkeypatch.context() as patch:
             patch.setattr(distributed, "signals", signals)
-            with pytest.raises(loop.Stopped):
-                solo.train(run)
-        solo.train(run)
+            with pytest.raises(Stopped):
+                trainer.train(run)
+        trainer.train(run)
         assert small.difference(small.end(undisturbed), run) is None
         assert [r["step"] for r in records(run.folder)] == [17, 23]
 
     def test_killed_before_the_step_is_left_out_for_good(
-        self, undisturbed: runner.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, undisturbed: setup.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = undisturbed._replace(folder=tmp_path / "run")
         with monkeypatch.context() as patch:
             patch.setattr(workdir, "append_json", lambda *_: exec("raise KeyboardInterrupt"))
             with pytest.raises(KeyboardInterrupt):
-                solo.train(run)
+                trainer.train(run)
         assert not (run.folder / "skipped.jsonl").exists()
-        solo.train(run)
+        trainer.train(run)
         assert small.difference(small.end(undisturbed), run) is None
         assert [r["step"] for r in records(run.folder)] == [17, 23]
 
     def test_a_list_that_cannot_be_read_is_refused(
-        self, undisturbed: runner.Run, tmp_path: Path
+        self, undisturbed: setup.Run, tmp_path: Path
     ) -> None:
         run = undisturbed._replace(folder=tmp_path)
         (tmp_path / "skipped.jsonl").write_text('{"step": 3}\n')
         with pytest.raises(BadInput, match=r"skipped\.jsonl"):
-            solo.train(run)
+            trainer.train(run)
 
 
 def test_beyond_what_its_config_allows_the_run_stops(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = loaded(tmp_path, "vae", skip=1)
-    with poisoned(Poison("data", "", (5, 25))), pytest.raises(loop.Diverged, match="at step 25"):
-        solo.train(run)
+    with poisoned(Poison("data", "", (5, 25))), pytest.raises(Diverged, match="at step 25"):
+        trainer.train(run)
     assert "diverged at step 5: batch.x is not finite" in (said := capsys.readouterr().err)
     assert "left out, 1 of at most 1 times" in said
     assert [r["step"] for r in records(tmp_path)] == [5]
@@ -225,7 +227,7 @@ def test_several_devices_name_the_same(tmp_path: Path) -> None:
     devices = np.array(jax.devices()[:1]).reshape(1, 1)
     one = Mesh(devices, (mesh.DATA, mesh.FSDP), (AxisType.Auto,) * 2)
     with poisoned(Poison("gradient", "generator", (17,))):
-        solo.train(run, one)
+        trainer.train(run, one)
     (record,) = records(tmp_path)
     assert (record["step"], record["turn"]) == (17, "generator")
 
@@ -242,7 +244,7 @@ def test_a_fresh_process_sees_it_again(tmp_path: Path) -> None:
     run = loaded(tmp_path, "gan", skip=1)
     fault = Poison("parameters", "generator", (17,))
     with poisoned(fault):
-        solo.train(run)
+        trainer.train(run)
     (record,) = records(tmp_path)
     words = (fault.what, fault.player, "17", "latentgen.replay")
     done = poison(*words, f"--workdir={tmp_path}")

@@ -1,4 +1,4 @@
-"""What the README tells its reader to write works as it stands there."""
+"""The documents: what they tell their reader to write works, and what they point to is there."""
 
 import copy
 import re
@@ -11,16 +11,56 @@ import numpy as np
 import pytest
 from test_config import config_of
 
-from latentgen import build
+from latentgen import configs
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method
 from latentgen.data import sources
 from latentgen.objectives.adversarial import GAMES
 from latentgen.objectives.penalties import PENALTIES
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-OWN = README.partition("### Add your own")[2].partition("\n## ")[0]
-LOSS, PENALTY, HYBRID = re.findall(r"```python\n(.*?)```", OWN, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    path
+    for folder in ("", "latentgen", "experiments", "tests", ".github")
+    for path in (ROOT / folder).glob("**/*.md" if folder else "*.md")
+)
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+(GAN,) = PYTHON.findall((ROOT / "README.md").read_text())
+OWN = (ROOT / "latentgen" / "README.md").read_text().partition("## Add your own")[2]
+LOSS, PENALTY, HYBRID = PYTHON.findall(OWN)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_a_document_points_to_is_there(document: Path) -> None:
+    text = document.read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if not target.startswith("http"):
+            file = document.parent / path if path else document
+            assert file.exists(), target
+            heads = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if anchor else []
+            slugs = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert not anchor or anchor in slugs, target
+    for module in re.findall(r"python -m ([a-z_]+(?:\.[a-z_]+)+)", text):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+    for named in re.findall(r"`((?:latentgen|tests|experiments)/[\w./-]+)`", text):
+        assert (ROOT / named).exists(), named
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_a_gan_from_python() -> None:
+    names: dict = {}
+    exec(GAN.replace("range(3000)", "range(40)"), names)
+    first = names["gan"].init(jax.random.key(0))
+    assert jax.tree.map(jnp.shape, names["state"]) == jax.tree.map(jnp.shape, first)
+    assert names["pictures"].shape == (16, 8, 8, 1)
+    assert np.isfinite(names["pictures"]).all()
+    cost = float(names["metrics"]["cost_in_turn_of_d"])
+    assert cost < 0  # it is a sum of two means of logarithms of probabilities
 
 
 @pytest.fixture
@@ -65,7 +105,7 @@ def test_a_loss_and_a_penalty_of_ones_own() -> None:
     np.testing.assert_allclose(steep, [4, 4])
     config = copy.deepcopy(config_of("gan"))
     config["method"] |= {"game": "opposite_labels", "penalty": "wgan_lp"}
-    first, last = trained(build.experiment(config).plan.wire((8, 8, 1)), 20)
+    first, last = trained(configs.experiment(config).plan.wire((8, 8, 1)), 20)
     assert last["discriminator_value"] > first["discriminator_value"]
 
 

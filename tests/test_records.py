@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from small import config
 
-from latentgen import runner, solo
-from latentgen.errors import BadInput
-from latentgen.launchers import folder
-from latentgen.launchers.plan import changed
-from latentgen.training import log
-from latentgen.training.loop import Stopped
+from latentgen.core.errors import BadInput, Stopped
+from latentgen.storage import log
+from latentgen.sweeps import folder
+from latentgen.sweeps.plan import changed
+from latentgen.training import setup, trainer
 
 LINES = [
     {"step": step, "seconds": step / 3, "split": "train", "loss": 1 / step} for step in (1, 2, 3)
@@ -107,17 +106,17 @@ def test_a_run_goes_on_with_an_incomplete_record_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = changed(config(), {})
-    run = runner.load(tmp_path, plain, None, None)
+    run = setup.load(tmp_path, plain, None, None)
     asked = iter([None, 15])
-    monkeypatch.setattr(solo.distributed, "signals", lambda: _signals(asked))
+    monkeypatch.setattr(trainer.distributed, "signals", lambda: _signals(asked))
     with pytest.raises(Stopped):
-        solo.train(run)
+        trainer.train(run)
     file = tmp_path / log.METRICS
     file.write_bytes(first_line_lost(file.read_bytes()))
     monkeypatch.undo()
-    solo.train(run)
+    trainer.train(run)
     assert "warning: metrics.jsonl is not what was written up to step" in capsys.readouterr().err
-    (lost,) = json.loads((tmp_path / runner.SUMMARY).read_text())["log_lost"]
+    (lost,) = json.loads((tmp_path / setup.SUMMARY).read_text())["log_lost"]
     assert "lines are left" in lost
 
 
@@ -135,9 +134,9 @@ def test_garbage_is_no_end_of_a_run(
 ) -> None:
     plain = changed(config(), {})
     (tmp_path / "config.json").write_text(json.dumps(plain))
-    (tmp_path / runner.SUMMARY).write_text(text)
-    assert not runner.finished(tmp_path, plain)
+    (tmp_path / setup.SUMMARY).write_text(text)
+    assert not setup.finished(tmp_path, plain)
     assert "it is written anew" in capsys.readouterr().err
     assert text.startswith('{"steps": 3') or folder.standing(tmp_path).status == "pending"
-    (tmp_path / runner.SUMMARY).write_text(json.dumps({"steps": plain["steps"]}))
-    assert runner.finished(tmp_path, plain)
+    (tmp_path / setup.SUMMARY).write_text(json.dumps({"steps": plain["steps"]}))
+    assert setup.finished(tmp_path, plain)

@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 from small import one_program, same
 
 from experiments import classifier, gan, hybrids, vae
-from latentgen import runner, solo
-from latentgen.launchers.plan import changed
-from latentgen.training import distributed, loop
+from latentgen.core.errors import Stopped
+from latentgen.sweeps.plan import changed
+from latentgen.system import distributed
+from latentgen.training import setup, trainer
 
 CHUNKS = 4
 BATCH_NORM, SPECTRAL, TANH = {"norm": "batch"}, {"norm": "spectral"}, {"activation": "tanh"}
@@ -87,7 +88,7 @@ def config(row: Row) -> dict[str, Any]:
 class Whole(NamedTuple):
     """A run, and the folder in which it was trained undisturbed."""
 
-    run: runner.Run
+    run: setup.Run
     folder: Path
 
 
@@ -99,8 +100,8 @@ PARAMS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) fo
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     with one_program():
-        run = runner.load(folder, config(ROWS[request.param]()), None, None)
-        solo.train(run)
+        run = setup.load(folder, config(ROWS[request.param]()), None, None)
+        trainer.train(run)
         yield Whole(run, folder)
 
 
@@ -115,13 +116,13 @@ def stopped_after(chunks: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(distributed, "signals", signals)
 
 
-def trained_in_pieces(run: runner.Run, pieces: Sequence[int], patch: pytest.MonkeyPatch) -> None:
+def trained_in_pieces(run: setup.Run, pieces: Sequence[int], patch: pytest.MonkeyPatch) -> None:
     with patch.context() as context:
         for chunks in pieces:
             stopped_after(chunks, context)
-            with pytest.raises(loop.Stopped):
-                solo.train(run)
-    solo.train(run)
+            with pytest.raises(Stopped):
+                trainer.train(run)
+    trainer.train(run)
 
 
 def test_the_rest_is_the_same(

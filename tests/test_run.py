@@ -19,13 +19,14 @@ import pytest
 from doors import COLD, run, start, tiny
 
 from experiments import vae
-from latentgen import build, runner, solo
+from latentgen import configs
 from latentgen.data import sources
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.launchers import plan
-from latentgen.training import hooks, log, loop, status
-from latentgen.training.checkpoint import Checkpoints, describe
-from latentgen.training.workdir import lock
+from latentgen.storage import log, status
+from latentgen.storage.checkpoint import Checkpoints, describe
+from latentgen.storage.workdir import lock
+from latentgen.sweeps import plan
+from latentgen.training import hooks, loop, setup, trainer
 
 STEPS = 300
 EVERY = {"validate": 100, "sample": 100, "checkpoint": 50}
@@ -56,7 +57,7 @@ def undisturbed(
 def state_of(workdir: Path) -> dict[str, dict]:
     """Every leaf of the final state: dtype, shape, SHA-256 of its bytes."""
     config = json.loads((workdir / "config.json").read_text())
-    method = build.experiment(config).plan.wire((8, 8, 1))
+    method = configs.experiment(config).plan.wire((8, 8, 1))
     like = jax.eval_shape(method.init, jax.random.key(0))
     with Checkpoints(workdir / "checkpoints", read_only=True) as saved:
         step, state, _ = saved.restore(None, like)
@@ -361,7 +362,7 @@ def test_bfloat16_on_a_cpu_is_warned_of(
     for compute, times in (("float32", 0), ("bfloat16", 1)):
         config = plan.changed(vae.get_config(), {"compute": compute})
         with pytest.raises(Enough):
-            solo.train(runner.load(tmp_path / "run", config, None, None))
+            trainer.train(setup.load(tmp_path / "run", config, None, None))
         said = "config.compute='bfloat16' is slower than float32 on CPUs"
         assert capsys.readouterr().err.count(said) == times
 

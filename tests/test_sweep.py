@@ -6,9 +6,10 @@ import doors
 import pytest
 
 from experiments import gan
-from latentgen.errors import BadInput
-from latentgen.launchers import plan, vmap
-from latentgen.launchers.inline import described
+from latentgen.core.errors import BadInput
+from latentgen.sweeps import plan
+from latentgen.sweeps.engines import vmap
+from latentgen.sweeps.engines.inline import described
 
 SWEEPS = sorted((doors.ROOT / "experiments" / "sweeps").glob("[a-z]*.py"))
 

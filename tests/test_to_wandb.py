@@ -8,10 +8,10 @@ import pytest
 from small import config, opened, trained
 
 from latentgen import to_wandb
-from latentgen.errors import BadInput
-from latentgen.launchers import folder
-from latentgen.launchers.folder import Sweep
-from latentgen.training.log import read
+from latentgen.core.errors import BadInput
+from latentgen.storage.log import read
+from latentgen.sweeps import folder
+from latentgen.sweeps.folder import Sweep
 
 
 class Recorder:

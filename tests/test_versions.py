@@ -20,10 +20,10 @@ README = (ROOT / "README.md").read_text()
 SUPPORTED = re.findall(r"Python (3\.\d+) to 3\.(\d+) and jax (\S+) to (\d+\.\d+)", README)[0]
 PYTHONS = [f"3.{minor}" for minor in range(int(SUPPORTED[0][2:]), int(SUPPORTED[1]) + 1)]
 LINUX_FILES = {  # where a missing one is no error
-    "training/compilation.py": {"/proc/cpuinfo"},
-    "training/machine.py": {"proc/self/cgroup", "proc/self/mountinfo"},
+    "system/compilation.py": {"/proc/cpuinfo"},
+    "system/machine.py": {"proc/self/cgroup", "proc/self/mountinfo"},
 }
-LINUX_CALLS = {"launchers/job.py": {"waitid"}}  # inside a job of Slurm
+LINUX_CALLS = {"sweeps/engines/job.py": {"waitid"}}  # inside a job of Slurm
 FILE = re.compile(r"[\"'](/?(?:proc|sys|run|dev/shm)/[^\"' ]*)[\"']")
 CALL = re.compile(
     r"\.(pipe2|waitid|sched_[gs]etaffinity|process_cpu_count|posix_f\w+|splice|copy_file_range"

@@ -1,4 +1,4 @@
-"""Runs that have not been trained, as `latentgen.measures` is given them."""
+"""Runs that have not been trained, as `latentgen.evaluation.measures` is given them."""
 
 import json
 import runpy
@@ -7,9 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from latentgen import runner
 from latentgen.core.keys import run_key
-from latentgen.measures.subject import Options, Subject
+from latentgen.evaluation.measures.subject import Options, Subject
+from latentgen.training import setup
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = Options(0, None, 1, 1, 2, 1, None)
@@ -24,7 +24,7 @@ def subject(config: str, variant: str, **changes: object) -> Subject:
     found = runpy.run_path(str(ROOT / "experiments" / f"{config}.py"))["get_config"](variant)
     flat = {key.replace("__", "."): value for key, value in changes.items()}
     found.update_from_flattened_dict(flat)
-    run = runner.load(Path("nowhere"), json.loads(json.dumps(found.to_dict())), None, None)
+    run = setup.load(Path("nowhere"), json.loads(json.dumps(found.to_dict())), None, None)
     return Subject(run, 0, jax.jit(run.method.init)(run_key(0)), "test", {})
 
 

@@ -2,7 +2,7 @@
 
 from experiments import gan
 from experiments.baselines._shared import shortened, smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.baselines.claims import Baseline, Claim, Margin, Recipe
 
 OF_VARIANT = {
     "lsgan": ("scores are logits, theirs are sigmoids of them",),

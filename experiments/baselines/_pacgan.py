@@ -2,7 +2,7 @@
 
 from experiments import gan
 from experiments.baselines._shared import shortened, smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.baselines.claims import Baseline, Claim, Margin, Recipe
 
 ARMS = {
     "gan": {"method.packing": 1, "batch_size": 100},

@@ -1,6 +1,6 @@
 """What Huang et al. 2024 claim of R3GAN's loss, as a trend on other data."""
 
-from latentgen.ledger.types import Claim, Margin
+from latentgen.baselines.claims import Claim, Margin
 
 
 def trend(here, name, synthetic, modes):

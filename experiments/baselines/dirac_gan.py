@@ -8,7 +8,7 @@ whole step in turn neither spirals in nor out.
 import jax
 import numpy as np
 
-from latentgen.ledger.types import Baseline, Claim, Exact, Margin
+from latentgen.baselines.claims import Baseline, Claim, Exact, Margin
 from latentgen.methods.dirac_gan import SLOPES, eigenvalues, expected, field, stepped
 
 GAMMAS = (0.1, 1.0, 3.0)

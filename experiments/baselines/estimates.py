@@ -17,9 +17,9 @@ from experiments.studies.exact_likelihood import (
     state_of,
     with_wrong_encoder,
 )
+from latentgen.baselines.claims import Baseline, Claim, Exact, Margin
 from latentgen.core.types import Batch
 from latentgen.data import sources
-from latentgen.ledger.types import Baseline, Claim, Exact, Margin
 from latentgen.methods.linear_vae import solution
 
 FULL = {

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments import gan
 from experiments.baselines._shared import shortened, smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.baselines.claims import Baseline, Claim, Margin, Recipe
 
 EPOCH = 550  # steps of 100 images
 

@@ -8,7 +8,7 @@ k = 50 on, as in experiments/studies/gradient_signal.py, which also draws the fi
 import jax
 
 from experiments.studies.gradient_signal import EXPECTED, problem, signal, slope
-from latentgen.ledger.types import Baseline, Claim, Exact, Margin
+from latentgen.baselines.claims import Baseline, Claim, Exact, Margin
 
 PROTOCOL = {"settings.samples": (50, 200, 1_000), "settings.examples": 1_024}
 CITED = {

@@ -7,7 +7,7 @@ with k. Here the order is the claim, on other images; their numbers are in `iwae
 from experiments import vae
 from experiments.baselines._shared import smoke
 from experiments.baselines.iwae_mnist import TABLE
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.baselines.claims import Baseline, Claim, Margin, Recipe
 
 
 def config(budget):

@@ -7,7 +7,7 @@ codes. Reproductions by others miss k = 1 by about 1 nat: 87.75 / 85.46 / 84.59 
 
 from experiments import vae
 from experiments.baselines._shared import smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.baselines.claims import Baseline, Claim, Margin, Recipe
 
 TABLE = {1: (-86.76, 19.0), 5: (-85.54, 22.0), 50: (-84.78, 25.0)}
 

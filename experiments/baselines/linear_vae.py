@@ -15,9 +15,9 @@ from experiments.studies.exact_likelihood import (
     linear_vae,
     state_of,
 )
+from latentgen.baselines.claims import Baseline, Claim, Exact, Margin
 from latentgen.core.types import Batch
 from latentgen.data import sources
-from latentgen.ledger.types import Baseline, Claim, Exact, Margin
 from latentgen.methods.linear_vae import solution
 from latentgen.probability.linear import maximum_log_likelihood
 

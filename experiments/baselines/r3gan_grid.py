@@ -7,7 +7,7 @@ modes where a GAN with R1 + R2 reaches 693. Here the trend is the claim, on the 
 from experiments import gan
 from experiments.baselines._r3gan import trend
 from experiments.baselines._shared import smoke
-from latentgen.ledger.types import Baseline, Recipe
+from latentgen.baselines.claims import Baseline, Recipe
 
 
 def config(budget):

@@ -7,7 +7,7 @@ and the shipped classifier says which of the 1,000 modes a sample is in.
 from experiments import gan
 from experiments.baselines._r3gan import trend
 from experiments.baselines._shared import shortened, smoke
-from latentgen.ledger.types import Baseline, Recipe
+from latentgen.baselines.claims import Baseline, Recipe
 from latentgen.objectives.penalties import gamma_in
 
 

@@ -7,7 +7,7 @@ titsias`).
 from experiments import vae
 from experiments.baselines import uivi_fashion
 from experiments.baselines._shared import shortened, smoke
-from latentgen.ledger.types import Baseline, Recipe
+from latentgen.baselines.claims import Baseline, Recipe
 
 
 def config(budget):

@@ -6,7 +6,7 @@ Tomczak & Welling 2018: gated layers of 300, 500 pseudo-inputs, warm-up (`experi
 
 from experiments import vae
 from experiments.baselines._shared import smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.baselines.claims import Baseline, Claim, Margin, Recipe
 
 
 def config(budget):

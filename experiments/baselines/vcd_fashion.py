@@ -5,7 +5,7 @@ The full recipe: 400,000 steps of their optimizer, the analytic entropy (`experi
 
 from experiments import vae
 from experiments.baselines._shared import smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.baselines.claims import Baseline, Claim, Margin, Recipe
 
 
 def config(budget):

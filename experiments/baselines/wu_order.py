@@ -6,7 +6,7 @@ on Fashion-MNIST; their numbers are of MNIST.
 
 from experiments import vae
 from experiments.baselines._shared import smoke
-from latentgen.ledger.types import Baseline, Claim, Margin, Recipe
+from latentgen.baselines.claims import Baseline, Claim, Margin, Recipe
 
 
 def config(budget):

@@ -33,8 +33,8 @@ from experiments.benchmarks import in_pytorch, side_by_side
 from experiments.benchmarks.population import Population
 from experiments.benchmarks.side_by_side import OURS, Call, Row
 from experiments.benchmarks.trainer import STILL, Trainer, loaded, repeated
-from latentgen import runner
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
+from latentgen.training import setup
 
 PYTORCH = "PyTorch"
 LAST = 3  # sizes whose slope is taken
@@ -109,7 +109,7 @@ WORKS = {
 }
 
 
-def ways(name: str, size: int, run: runner.Run) -> dict[str, Call]:
+def ways(name: str, size: int, run: setup.Run) -> dict[str, Call]:
     """latentgen's and PyTorch's calls of as many steps."""
     work = WORKS[name]
     steps = work.steps(size)

@@ -43,13 +43,13 @@ from torch.nn import functional
 
 from experiments.benchmarks import side_by_side
 from experiments.benchmarks.side_by_side import PEAK, in_turns, median, ratio
-from latentgen import runner
-from latentgen.errors import BadInput
-from latentgen.measures import likelihood
-from latentgen.measures.subject import Options, Subject
+from latentgen.core.errors import BadInput
+from latentgen.evaluation.measures import likelihood
+from latentgen.evaluation.measures.subject import Options, Subject
 from latentgen.metrics.importance import Importance
 from latentgen.probability import likelihoods
 from latentgen.probability.distributions import sum_event
+from latentgen.training import setup
 
 CODE, HIDDEN, PIXELS = 50, 200, 784
 FLOPS = 2 * (CODE * HIDDEN + HIDDEN * HIDDEN + HIDDEN * PIXELS)  # of the decoder, a sample
@@ -220,11 +220,11 @@ def tuned(net: Layers, x: Tensor) -> tuple[str, int]:
 def subject_of(options: argparse.Namespace) -> Subject:
     """A run's newest weights, or random ones."""
     if options.workdir:
-        run = runner.reopen(options.workdir, None, options.manual_dir)
-        step, state = runner.restore(run, None)
+        run = setup.reopen(options.workdir, None, options.manual_dir)
+        step, state = setup.restore(run, None)
     else:
         config = runpy.run_path(str(EXPERIMENT))["get_config"]("iwae").to_dict()
-        run = runner.load(Path(), config, None, options.manual_dir)
+        run = setup.load(Path(), config, None, options.manual_dir)
         step, state = 0, jax.jit(run.method.init)(run.key)
     shapes = {p.shape for p in jax.tree.leaves(state.params) if p.ndim == 2}
     if shapes != {(784, 200), (200, 200), (200, 100), (50, 200), (200, 784)}:

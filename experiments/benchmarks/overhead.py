@@ -25,9 +25,8 @@ import jax
 
 from experiments.benchmarks import side_by_side
 from experiments.benchmarks.trainer import Trainer, loaded
-from latentgen import solo
-from latentgen.errors import BadInput
-from latentgen.training import loop
+from latentgen.core.errors import BadInput
+from latentgen.training import loop, trainer
 
 WORKS = {
     "vae": ("vae:fashion", 12_000),
@@ -93,7 +92,7 @@ def measured(name: str, manual_dir: str | None) -> dict[str, Any]:
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
         ):
-            solo.train(run)
+            trainer.train(run)
         took = time.perf_counter() - watch.began
     counted = steps - watch.first
     bare = Trainer(run, every.log)

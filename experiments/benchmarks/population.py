@@ -17,10 +17,11 @@ import numpy as np
 from experiments.benchmarks import side_by_side
 from experiments.benchmarks.side_by_side import Row
 from experiments.benchmarks.trainer import STILL, Trainer, loaded
-from latentgen import build, runner
+from latentgen import configs
+from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.wrappers import population, population_batches
-from latentgen.errors import BadInput
+from latentgen.training import setup
 from latentgen.training.loop import program
 
 SMALL = {
@@ -39,12 +40,12 @@ WORKS: dict[str, tuple[str, dict[str, Any], int]] = {
 class Population:
     """All members trained as one program: call it for the next chunk of steps."""
 
-    def __init__(self, run: runner.Run, seeds: list[int], chunk: int) -> None:
+    def __init__(self, run: setup.Run, seeds: list[int], chunk: int) -> None:
         self.chunk, self.done, self.key = chunk, 0, jax.random.key(0)
         many = jnp.array(seeds)
-        make = build.make(run.config, run.dataset.shape)
+        make = configs.make(run.config, run.dataset.shape)
         method = population(make, {}, many)
-        self.feeds = [runner.feed_of(seeded(run, seed)) for seed in seeds]
+        self.feeds = [setup.feed_of(seeded(run, seed)) for seed in seeds]
         feed = self.feeds[0]._replace(batches=population_batches(self.feeds[0].batches, many))
         self.resident = feed.resident
         self.state = jax.jit(method.init)(self.key)
@@ -58,14 +59,14 @@ class Population:
         return fine
 
 
-def seeded(run: runner.Run, seed: int) -> runner.Run:
+def seeded(run: setup.Run, seed: int) -> setup.Run:
     return run._replace(experiment=run.experiment._replace(seed=seed))
 
 
 class InTurn:
     """The members one after the other, by one compiled program."""
 
-    def __init__(self, run: runner.Run, seeds: list[int], chunk: int) -> None:
+    def __init__(self, run: setup.Run, seeds: list[int], chunk: int) -> None:
         self.members = [Trainer(seeded(run, seed), chunk) for seed in seeds]
         for member in self.members:
             member.step = self.members[0].step

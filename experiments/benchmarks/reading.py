@@ -30,10 +30,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.benchmarks import in_pytorch, side_by_side
 from experiments.benchmarks.side_by_side import OURS, Call, Row, Took
+from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.data import originals, pipeline, sources
 from latentgen.data.preprocess import preprocess_for
-from latentgen.errors import BadInput
 
 NAME, BATCH, BATCHES = "fashion_mnist", 128, 400
 # What a new process does; the copy brings a file that is only mapped into memory.

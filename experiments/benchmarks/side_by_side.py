@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from latentgen.training import provenance
+from latentgen.storage import provenance
 
 OURS = "latentgen"
 PEAK = "peak"

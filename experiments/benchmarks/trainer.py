@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from experiments.benchmarks.side_by_side import Call
-from latentgen import runner
+from latentgen.training import setup
 from latentgen.training.loop import program
 
 EXPERIMENTS = Path(__file__).parents[1]
@@ -18,8 +18,8 @@ STILL = {"method.ema_decay": 0.0}
 class Trainer:
     """latentgen training as `latentgen.run` does: call it for the next chunk of steps."""
 
-    def __init__(self, run: runner.Run, chunk: int) -> None:
-        self.run, self.chunk, self.feed = run, chunk, runner.feed_of(run)
+    def __init__(self, run: setup.Run, chunk: int) -> None:
+        self.run, self.chunk, self.feed = run, chunk, setup.feed_of(run)
         self.state = jax.jit(run.method.init)(run.key)
         self.step = program(run.method, self.feed, donate=True)
         self.done = 0
@@ -37,8 +37,8 @@ def repeated(call: Call, times: int) -> Call:
     return lambda: [call() for _ in range(times)][-1]
 
 
-def loaded(experiment: str, changes: dict[str, Any], manual_dir: str | None) -> runner.Run:
+def loaded(experiment: str, changes: dict[str, Any], manual_dir: str | None) -> setup.Run:
     file, variant = experiment.split(":")
     config = runpy.run_path(str(EXPERIMENTS / f"{file}.py"))["get_config"](variant)
     config.update_from_flattened_dict(changes)
-    return runner.load(Path(), config.to_dict(), None, manual_dir)
+    return setup.load(Path(), config.to_dict(), None, manual_dir)

@@ -34,7 +34,7 @@ from torch.utils.flop_counter import flop_registry
 from experiments.benchmarks import in_pytorch, side_by_side
 from experiments.benchmarks.side_by_side import OURS, Call, Peak, Row
 from experiments.benchmarks.trainer import STILL, Trainer, loaded, repeated
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 INFOGAN = {"network": "conv", "hidden": (1024,), "channels": (64, 128)}
 WIDE = {f"{net}.{key}": value for net in ("encoder", "decoder") for key, value in INFOGAN.items()}

@@ -11,11 +11,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from latentgen import runner, solo
-from latentgen.launchers.plan import changed
-from latentgen.runner import Run
-from latentgen.training import loop
-from latentgen.training.log import METRICS, read
+from latentgen.storage.log import METRICS, read
+from latentgen.sweeps.plan import changed
+from latentgen.training import loop, setup, trainer
+from latentgen.training.setup import Run
 
 EXPERIMENTS = Path(__file__).parents[1]
 BATCH, LOG = 16, 10
@@ -36,7 +35,7 @@ def config(method: str, steps: int) -> ConfigDict:
 def loaded(folder: Path, method: str, steps: int) -> Run:
     """The run that this folder is to hold."""
     with contextlib.redirect_stderr(io.StringIO()):
-        return runner.load(folder, changed(config(method, steps), {}), None, None)
+        return setup.load(folder, changed(config(method, steps), {}), None, None)
 
 
 @contextlib.contextmanager
@@ -58,7 +57,7 @@ def compiled_once() -> Iterator[None]:
 def train(run: Run) -> None:
     """Trains in silence, to the end or an error."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        solo.train(run)
+        trainer.train(run)
 
 
 def figures(folder: Path) -> list[dict[str, Any]]:
@@ -68,7 +67,7 @@ def figures(folder: Path) -> list[dict[str, Any]]:
 
 def state(run: Run) -> list[tuple[str, bytes]]:
     """Every leaf of the newest checkpoint: dtype and bytes."""
-    leaves = jax.tree.leaves(runner.restore(run, None)[1])
+    leaves = jax.tree.leaves(setup.restore(run, None)[1])
     return [(str(leaf.dtype), np.asarray(leaf).tobytes()) for leaf in leaves]
 
 
@@ -92,7 +91,7 @@ def end(run: Run) -> End:
 
 def difference(undisturbed: End, run: Run) -> str | None:
     """In what a run has not ended as the undisturbed one; None where it is bitwise the same."""
-    if not (run.folder / runner.SUMMARY).exists():
+    if not (run.folder / setup.SUMMARY).exists():
         return "it has no summary"
     found = end(run)
     steps = [row["step"] for row in found.log if row["split"] == "train"]

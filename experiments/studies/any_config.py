@@ -40,15 +40,16 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from ml_collections import config_flags
 
-from latentgen import build, door, runner, solo
-from latentgen.build import gan as gan_build
-from latentgen.build import parts
-from latentgen.build import vae as vae_build
+from latentgen import configs
+from latentgen.cli import app
+from latentgen.configs import components
+from latentgen.configs import gan as gan_build
+from latentgen.configs import vae as vae_build
+from latentgen.core.errors import BadInput, Diverged, Stopped
 from latentgen.core.types import Batch
 from latentgen.data import originals, sources
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.data.sources import DataSet, Examples
-from latentgen.errors import BadInput
 from latentgen.methods.gan import CONDITIONS
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.mlp import ACTIVATIONS, INITS
@@ -58,24 +59,25 @@ from latentgen.objectives.adversarial import GAMES
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.estimators import ESTIMATORS
 from latentgen.objectives.penalties import PENALTIES
-from latentgen.training import distributed, loop, memory
-from latentgen.training.workdir import flatten
+from latentgen.storage.workdir import flatten
+from latentgen.system import distributed, memory
+from latentgen.training import setup, trainer
 
 ROOT = Path(__file__).parents[2]
 FILES = ("vae", "gan", "hybrids", "classifier")
 LONGEST_CHUNK = 20  # steps that a case which is run may take at a time
 
 NAMES: dict[str, tuple[str, ...]] = {
-    "method.name": tuple(build.METHODS),
+    "method.name": tuple(configs.METHODS),
     "data.name": (*sources.BUILT_IN, "cifar10"),
     "preprocess": tuple(PREPROCESS),
-    "compute": tuple(parts.DTYPES),
+    "compute": tuple(components.DTYPES),
     "network": tuple(ENCODERS | DECODERS),
     "activation": tuple(ACTIVATIONS),
     "norm": tuple(NORMS),
     "init": tuple(INITS),
-    "schedule": tuple(parts.SCHEDULES),
-    "name": tuple(parts.OPTIMIZERS),
+    "schedule": tuple(components.SCHEDULES),
+    "name": tuple(components.OPTIMIZERS),
     "prior": tuple(vae_build.PRIORS | dict.fromkeys(gan_build.PRIORS)),
     "posterior": vae_build.POSTERIORS,
     "likelihood": (
@@ -221,29 +223,29 @@ def config_of(case: Case) -> dict[str, Any]:
     argv = ["run", f"--config={ROOT}/experiments/{case.config}", *case.words]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    door.parsed(argv, door.check_config, values)
+    app.parsed(argv, app.check_config, values)
     return dict(json.loads(json.dumps(values.config.to_dict())))
 
 
 def structure(config: dict[str, Any]) -> str:
     """What the shapes of a run's functions follow from: no number with a fraction, unless 0."""
-    flat = {k: v for k, v in flatten(config).items() if k not in runner.COUNTS}
+    flat = {k: v for k, v in flatten(config).items() if k not in setup.COUNTS}
     chunk = min(config["every"]["log"], config["steps"])
     plain = {k: v != 0 if isinstance(v, float) else v for k, v in flat.items()}
     return json.dumps(plain | {"every.log": chunk}, sort_keys=True)
 
 
-def checked(config: dict[str, Any], known: set[str], shapes: bool = True) -> runner.Run:
+def checked(config: dict[str, Any], known: set[str], shapes: bool = True) -> setup.Run:
     """The run that a config describes: all that is checked before it begins, from shapes alone.
 
     Args:
         known: structures of runs whose shapes have been found to be right; this one is added.
         shapes: whether they are looked at.
     """
-    run = runner.load(Path("nowhere"), config, None, None)
+    run = setup.load(Path("nowhere"), config, None, None)
     if not shapes or (key := structure(config)) in known:
         return run
-    runner.check_memory(run, runner.feed_of(run))
+    setup.check_memory(run, setup.feed_of(run))
     if run.looks.reconstruct is not None:
         state = jax.eval_shape(run.method.init, run.key)
         batch = Batch(jnp.zeros((4, *run.dataset.shape)), jnp.zeros(4, jnp.int32))
@@ -252,14 +254,14 @@ def checked(config: dict[str, Any], known: set[str], shapes: bool = True) -> run
     return run
 
 
-def short(run: runner.Run) -> bool:
+def short(run: setup.Run) -> bool:
     """Whether its first chunks take no time to speak of."""
     chunk = min(run.experiment.every.log, run.experiment.steps)
     values = memory.total(jax.eval_shape(run.method.init, run.key)) / 4
     return chunk <= LONGEST_CHUNK and run.method.draws <= LONGEST_CHUNK and values < 2**22
 
 
-def begun(run: runner.Run) -> None:
+def begun(run: setup.Run) -> None:
     """Trains the first two chunks in a folder of its own.
 
     Raises:
@@ -274,8 +276,8 @@ def begun(run: runner.Run) -> None:
     watch, distributed.signals = distributed.signals, signals
     folder = Path(tempfile.mkdtemp())
     try:
-        solo.train(run._replace(folder=folder / "run"))
-    except loop.Stopped:
+        trainer.train(run._replace(folder=folder / "run"))
+    except Stopped:
         pass
     finally:
         distributed.signals = watch
@@ -302,7 +304,7 @@ def ended(case: Case, known: set[str], train: bool = False, shapes: bool = True)
         line = " ".join(str(error).split())
         named = re.search(r"config\b|--", line) is not None
         return Found("refused" if named else "refused, no key named", line)
-    except loop.Diverged as error:
+    except Diverged as error:
         return Found("diverged", str(error))
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]

@@ -23,10 +23,10 @@ import jax
 import numpy as np
 
 from experiments import vae
-from latentgen import runner, solo
 from latentgen.core.types import PyTree
-from latentgen.launchers.plan import changed
-from latentgen.training.checkpoint import Checkpoints, describe
+from latentgen.storage.checkpoint import Checkpoints, describe
+from latentgen.sweeps.plan import changed
+from latentgen.training import setup, trainer
 
 LEAST = 4  # flips of a file
 STEPS = (10, 20)
@@ -108,9 +108,9 @@ def main() -> None:
         config = vae.get_config()
         config.update(steps=STEPS[-1])
         config.every.update(dict.fromkeys(config.every, STEPS[0]))
-        run = runner.load(Path(place, "run"), changed(config, {}), None, None)
-        solo.train(run)
-        saved = {step: describe(runner.restore(run, step)[1]) for step in STEPS}
+        run = setup.load(Path(place, "run"), changed(config, {}), None, None)
+        trainer.train(run)
+        saved = {step: describe(setup.restore(run, step)[1]) for step in STEPS}
         like = jax.eval_shape(run.method.init, run.key)
         counts: dict[str, Counter[str]] = {}
         for name, what, found in study(run.folder / "checkpoints", like, saved, flips):

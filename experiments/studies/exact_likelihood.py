@@ -34,7 +34,7 @@ from latentgen.objectives.elbo import kl_warmup
 from latentgen.objectives.estimators import ESTIMATORS
 from latentgen.probability import likelihoods, posteriors, priors
 from latentgen.probability.linear import log_marginal
-from latentgen.training.evaluation import estimate
+from latentgen.training.validation import estimate
 
 FLOOR = 1e-3
 CHUNK = 100

@@ -51,7 +51,7 @@ def faults(calls: int, most: int | None) -> Iterator[tuple[int, int, int]]:
 
 def outcome(train) -> str:
     """What becomes of a run whose disk fails, in a line."""
-    from latentgen.errors import BadInput
+    from latentgen.core.errors import BadInput
 
     def alarm(*_):
         raise Hangs

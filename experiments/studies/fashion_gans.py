@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentgen.measures.results import compared, last
+from latentgen.evaluation.measures.results import compared, last
 from latentgen.objectives.penalties import gamma_in
 from latentgen.training.pictures import grid, save_png
 

@@ -2,10 +2,10 @@
 
     python -m experiments.studies.flatness [--steps 1000000] [--every 1000] [--json FILE]
 
-`solo.train` trains the ring GAN with networks of 8 units and batches of 8, and every so many steps
-logs, validates, draws, and saves a checkpoint. After each save this measures the process: memory,
-live arrays, threads, open files, programs compiled, and the seconds the chunk took, of the clock
-and of the processor. The first tenth is warm-up. Of the rest,
+`trainer.train` trains the ring GAN with networks of 8 units and batches of 8, and every so many
+steps logs, validates, draws, and saves a checkpoint. After each save this measures the process:
+memory, live arrays, threads, open files, programs compiled, and the seconds the chunk took, of the
+clock and of the processor. The first tenth is warm-up. Of the rest,
 
 - counts must stay what they are: arrays, threads, files, programs; of the kernel's tasks, some come
   and go with a pool, so that the second half may not have more than the first half and `POOL`,
@@ -20,7 +20,7 @@ Exit code 1 where one of them fails. `--leak NAME` loses something at every save
 to see that it would be noticed. A million steps take 5 minutes on one core.
 
 TensorStore never lets go of what it hands to Python as JSON, which would be 30 KiB a save of this
-GAN: see `latentgen/training/leaks.py`, without which memory FAILS by that much.
+GAN: see `latentgen/storage/leaks.py`, without which memory FAILS by that much.
 """
 
 import argparse
@@ -43,11 +43,11 @@ import numpy as np
 from scipy import stats
 
 from experiments import gan
-from latentgen import runner, solo
-from latentgen.joint import Joint
-from latentgen.launchers.plan import changed
-from latentgen.training import provenance
+from latentgen.storage import provenance
+from latentgen.sweeps.plan import changed
+from latentgen.training import setup, trainer
 from latentgen.training.loop import Hook
+from latentgen.training.run_writer_distributed import Joint
 
 WARM_UP = 0.1  # of the samples
 COLLECTIONS = 40
@@ -122,7 +122,7 @@ def threads(before: Sequence[Sample]) -> int:
 
 
 def sampled(
-    run: runner.Run, extra: Sequence[Call] = (), collections: int = COLLECTIONS
+    run: setup.Run, extra: Sequence[Call] = (), collections: int = COLLECTIONS
 ) -> list[Sample]:
     """Trains the run and measures the process after each save.
 
@@ -156,7 +156,7 @@ def sampled(
             self.hooks.append(Hook(run.experiment.every.checkpoint, look))
 
         with mock.patch.object(Joint, "open", open_):
-            solo.train(run)
+            trainer.train(run)
     return found
 
 
@@ -264,7 +264,7 @@ def main() -> None:
     extra = [Leak(options.leak, options.steps // 2)] if options.leak else []
     plain = config(options.steps, options.every)
     with tempfile.TemporaryDirectory() as folder:
-        run = runner.load(Path(folder, "run"), plain, None, None)
+        run = setup.load(Path(folder, "run"), plain, None, None)
         began = time.perf_counter()
         samples = sampled(run, extra)
         seconds = time.perf_counter() - began
@@ -277,7 +277,7 @@ def main() -> None:
             "verdicts": {name: verdict._asdict() for name, verdict in verdicts.items()},
             "seconds": seconds,
             "samples": [sample._asdict() for sample in samples],
-            **provenance.stamp(plain, runner.identity(run), "experiments.studies.flatness"),
+            **provenance.stamp(plain, setup.identity(run), "experiments.studies.flatness"),
         }
         options.json.write_text(json.dumps(result) + "\n")
     if not all(verdict.flat for verdict in verdicts.values()):

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latentgen.training.log import read
-from latentgen.training.workdir import write_json
+from latentgen.storage.log import read
+from latentgen.storage.workdir import write_json
 
 METRICS = ("--metrics=is,active", "--images=2000")
 

@@ -226,7 +226,7 @@ def main() -> None:
     wrong = ended(forked(lambda: every_call(study, options.most)))
     print(f"{time.monotonic() - began:.0f} s", flush=True)
     if study.known.exists():
-        import latentgen.solo  # noqa: F401  # before the forks, which then need not
+        import latentgen.training.trainer  # noqa: F401  # before the forks, which then need not
 
         began = time.monotonic()
         wrong += kills(study, options.kills, options.seed)

@@ -25,17 +25,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import gan as configs
+from experiments import gan as recipes
 from experiments.studies.iwae_samples import over_seeds
-from latentgen import build
+from latentgen import configs
 from latentgen.core.game import run_chunk
 from latentgen.core.keys import run_key
 from latentgen.core.wrappers import population, population_batches
 from latentgen.data import pipeline, sources
 from latentgen.data.toys import MODES
-from latentgen.measures.modes import WIDER, points_near
+from latentgen.evaluation.measures.modes import WIDER, points_near
+from latentgen.storage.workdir import read_json, write_json
 from latentgen.training.pictures import grid, save_png, scatter
-from latentgen.training.workdir import read_json, write_json
 
 SAMPLES = 2_500
 CHUNK = 500
@@ -73,7 +73,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def changed(name: str, row: str) -> dict[str, Any]:
-    config = configs.get_config(name)
+    config = recipes.get_config(name)
     changes = {"method.penalty_weight": GAMMA[name]} | SHARED | ROWS[row]
     config.update_from_flattened_dict(changes)
     config.steps = TURNS[name] // config.method.discriminator_steps
@@ -82,9 +82,9 @@ def changed(name: str, row: str) -> dict[str, Any]:
 
 def trained(config: dict[str, Any], seeds: list[int]) -> np.ndarray:
     """Samples (seed, n, 2) of all seeds, trained as one program."""
-    experiment = build.experiment(config)
+    experiment = configs.experiment(config)
     train = sources.load(experiment.data.name).splits["train"]
-    make, root, many = build.make(config, (2,)), jax.random.key(0), jnp.array(seeds)
+    make, root, many = configs.make(config, (2,)), jax.random.key(0), jnp.array(seeds)
     method = population(make, {}, many)
     feeds = [
         pipeline.feed(train, experiment.data.preprocess, experiment.batch_size, method.draws, key)

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from latentgen.core.errors import BadInput
 from latentgen.data import folders, originals
 from latentgen.data.originals import Original
-from latentgen.errors import BadInput
 
 SILENT = 30.0
 """Seconds without a byte after which a download is given up."""
@@ -34,7 +34,7 @@ Arrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 class _Info(tfds.core.DatasetInfo):
-    """What is known of a set whose description TFDS does not publish."""
+    """A `DatasetInfo` of a set whose description TFDS does not publish: never fetched."""
 
     def initialize_from_bucket(self) -> None:
         """Ask nobody: TFDS would look for the description on the network."""

@@ -32,7 +32,7 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(folder: Path, wait: bool) -> Iterator[bool]:
-    """Whether the folder is locked; never on a file system that locks no folders."""
+    """Lock the folder within the context; yield whether that worked (not all file systems can)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -73,7 +73,7 @@ def write_digests(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def read_digests(folder: Path) -> dict[str, str] | None:
-    """What `write_digests` wrote; None where a folder is not signed.
+    """Return the digests that `write_digests` wrote; None if the folder has none.
 
     Raises:
         ValueError: the file is damaged.

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 VERSION = "1.0.0"
 DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
@@ -168,7 +168,7 @@ def read(original: Original, path: Path) -> bytes:
 
 
 def _kind(found: str, inside: str, content: bytes) -> str:
-    """What a file that is not the wanted one is, in words."""
+    """Describe in words a file that is not the expected original."""
     for name, splits in ORIGINALS.items():
         for original in (o for split in splits.values() for o in split):
             if found == original.sha256 or inside == original.content:

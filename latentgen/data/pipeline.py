@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Int32, Key
 
+from latentgen.core.errors import BadInput, positive
 from latentgen.core.keys import stream
 from latentgen.core.types import Batch, PyTree
 from latentgen.data.preprocess import Preprocess
 from latentgen.data.sources import Examples
-from latentgen.errors import BadInput, positive
 
 READ_AHEAD = 2**28
 """Bytes of raw examples that a streamed feed may hold ready."""
@@ -42,11 +42,11 @@ class Feed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a feed's arrays go: by default to the one device.
+    """Placement of a feed's arrays on devices; by default, of a single device.
 
-    keep: a whole array that stays
+    keep: places a whole array that stays on the device
     send: rows of this process -> the rows of all processes, as `Feed.rows` gives them
-    part: of each batch, which examples are this process's to read
+    part: the slice of each batch that this process reads
     """
 
     keep: Callable[[Any], Array] = jax.device_put

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Key, UInt8
 
-from latentgen.errors import BadInput, choose
+from latentgen.core.errors import BadInput, choose
 
 SQUEEZE = 0.05
 """The `a` of 'logit'. Dinh et al. (2017, section 4.1) use 0.05; Papamakarios et al. (2017,
@@ -19,12 +19,12 @@ appendix D) use 1e-6 for MNIST, which stretches x to +-13.8 and leaves its ends 
 
 
 class Preprocess(NamedTuple):
-    """What is done to raw examples, and the way back to pixels.
+    """A preprocessing of raw examples and the map from its outputs back to pixels.
 
     forward: (raw, key) -> x, float32 of the shape of raw; key is used by the random ones only.
     pixels: x -> floats in [0, 1] of the same shape, for pictures; for 'none' x itself.
     range: the interval that holds every x, or None where there is no bound.
-    levels: how many values x takes, evenly spaced over the range; None where x is continuous.
+    levels: number of values x takes, evenly spaced over the range; None where x is continuous.
     """
 
     name: str

@@ -37,9 +37,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from latentgen.core.errors import BadInput, choose
 from latentgen.data import folders, images, originals, toys
 from latentgen.data.stacked import PREFIX, TRAIN, stacked
-from latentgen.errors import BadInput, choose
 
 HELD_OUT = 5_000
 LAZY_ABOVE = 2**30
@@ -112,7 +112,7 @@ class DataSet(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example."""
+        """Shape of one example."""
         return tuple(self.splits["train"].x.shape[1:])
 
 
@@ -159,10 +159,11 @@ def load(
 
 
 def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
-    """What a result must say about its data, as plain JSON.
+    """Return name, version, preprocessing, split sizes and sha256 of the data as plain JSON.
 
-    The sha256 is of all labels and images in the order train, validation, test, thus the same
-    however many are held out; of splits that stay in their files, of these files.
+    The sha256 (its first 16 hex digits) is of all labels, then all images, in the order train,
+    validation, test, thus the same however many are held out. For images that stay in files, it
+    is of the digests of these files.
     """
     digest = hashlib.sha256()
     files = set()
@@ -304,7 +305,7 @@ def _is_array_record(folder: Path) -> bool:
 
 
 def _anew(folder: Path, shown: object) -> str:
-    """How to come to a sound set where the one in this folder is damaged: ours are made here."""
+    """Return advice on repairing a damaged set; one that latentgen prepared is prepared again."""
     if folder.parent.name.startswith("latentgen_"):
         return f"remove {shown} to have it prepared anew"
     return "whoever prepared this set must restore these files or prepare it again"
@@ -396,7 +397,7 @@ def _cached(cache: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def _digests(splits: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Of all arrays, 'train_x', ..., and of the files that others are in, 'train_files'."""
+    """Return digests of arrays in memory ('train_x', ...) and of others' files ('train_files')."""
     found = {}
     for split, examples in splits.items():
         for kind, rows in examples.items():
@@ -506,11 +507,11 @@ def _decode(
 
 
 class _Rows(NamedTuple):
-    """What the records of a prepared set must hold: nothing is cast, broadcast or cut to fit.
+    """Strict reader of a prepared set's records: nothing is cast, broadcast or cut to fit.
 
-    encoded: each image is a file's content, else an array
+    encoded: True if an image is an encoded file's content, False if it is an array
     classes: 0 where there are no labels
-    zero_or_one: pixels are 0 and 1, as TFDS's own binarized MNIST counts; here white is 255
+    zero_or_one: pixels are 0 and 1, as in TFDS's own binarized MNIST; they are read as 0 and 255
     """
 
     name: str

@@ -23,7 +23,7 @@ from latentgen.probability.priors import Prior
 
 
 class Model(NamedTuple):
-    """What the players are made of.
+    """Components of an adversarial autoencoder.
 
     encoder: x -> its code; decoder: code -> the likelihood's outputs
     discriminator: code -> (n, 1), the logit of its being drawn from the prior
@@ -108,7 +108,7 @@ def log_likelihood(
 
 
 class Judged(NamedTuple):
-    """What the discriminator says of codes of the prior, and of as many encoded ones."""
+    """Discriminator logits of prior codes (real) and encoded images (synthetic); updated stats."""
 
     real: Logits
     synthetic: Logits
@@ -194,7 +194,7 @@ def _encoder_loss(model: Model, values: Game) -> Callable[..., tuple]:
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """What metrics and pictures may ask; the state comes first, labels are not looked at.
+    """Return functions by name for metrics and pictures: state first, `label` ignored.
 
     codes (key, n) -> z ~ p(z), (n, d)
     decode (z, label=None) -> E[x|z]; encode (x, label=None) -> its code, (n, d)

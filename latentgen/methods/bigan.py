@@ -25,7 +25,7 @@ DISCRIMINATOR = ("features", "head")
 
 
 class Model(NamedTuple):
-    """What the players are made of; D(x, z) = head([features(x), z]).
+    """Components of a BiGAN; D(x, z) = head([features(x), z]).
 
     generator: code -> x
     encoder: x -> the code, or the posterior's outputs
@@ -88,7 +88,7 @@ def both_ways(value: Value, real: Logits, synthetic: Logits) -> Float[Array, " n
 
 
 class Judged(NamedTuple):
-    """What the discriminator says of (x, E(x)) and of (G(z), z)."""
+    """Discriminator logits of (x, E(x)), real, and of (G(z), z), synthetic; updated stats."""
 
     real: Logits
     synthetic: Logits
@@ -183,7 +183,7 @@ def _generator_loss(model: Model, values: Game) -> Callable[..., tuple]:
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """What metrics and pictures may ask; the state comes first, labels are not looked at.
+    """Return functions by name for metrics and pictures: state first, `label` ignored.
 
     codes (key, n) -> z ~ p(z), (n, d)
     decode (z, label=None) -> x; encode (x, label=None) -> its code, or the mean of q(z|x)

@@ -70,7 +70,7 @@ def field(game: str, penalty: str = "none", gamma: float = 0.0) -> Flow:
 
 
 def eigenvalues(function: Flow) -> Complex[np.ndarray, "2"]:
-    """Of the function's Jacobian at the equilibrium (0, 0), sorted."""
+    """Return the sorted eigenvalues of the function's Jacobian at the equilibrium (0, 0)."""
     jacobian = jax.jacfwd(function)(jnp.zeros(2))
     return np.sort_complex(np.linalg.eigvals(np.asarray(jacobian)))
 

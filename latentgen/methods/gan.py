@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, Shaped
 
+from latentgen.core.errors import BadInput, choose
 from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import stream
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
-from latentgen.errors import BadInput, choose
 from latentgen.networks.labels import beside, in_turn
 from latentgen.objectives.adversarial import Game, Logits, cost
 from latentgen.objectives.penalties import Penalty
@@ -27,15 +27,15 @@ CONDITIONS = ("beside", "projection")
 
 
 class Model(NamedTuple):
-    """What the two players are made of.
+    """Components of a GAN.
 
     generator: code, with the one-hot class beside it -> x
     discriminator: a group of `packing` x -> (groups, `outputs` of it)
-    prior: where codes of `code_dim` coordinates come from; trained with the generator
-    classes: of labels that both players are told; 0: none
-    condition: how the discriminator is told: 'beside' each pixel, or by 'projection' (Miyato &
-        Koyama 2018, arXiv:1802.05637): l(x, y) = l(x) + <v_y, features of x>
-    packing: how many x it judges at once (PacGAN, Lin et al. 2018, arXiv:1712.04086)
+    prior: of codes with `code_dim` coordinates; trained with the generator
+    classes: number of classes that both players are conditioned on; 0: unconditional
+    condition: how the discriminator receives the class: one-hot 'beside' each pixel, or by
+        'projection' (Miyato & Koyama 2018, arXiv:1802.05637): l(x, y) = l(x) + <v_y, features of x>
+    packing: number of x that it judges at once (PacGAN, Lin et al. 2018, arXiv:1712.04086)
     """
 
     generator: Net
@@ -48,7 +48,7 @@ class Model(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What the players optimize: a game, and a penalty on the discriminator with its weight."""
+    """Training objective: a game, and an optional weighted penalty on the discriminator."""
 
     game: Game
     penalty: Penalty | None = None
@@ -56,7 +56,7 @@ class Objective(NamedTuple):
 
 
 def outputs(classes: int, condition: str) -> int:
-    """How many numbers the discriminator gives of a group.
+    """Return the number of discriminator outputs for a group.
 
     The projection's <v_y, features> is one more linear function of the last layer's features for
     each class, hence `classes` further outputs of that layer.
@@ -262,16 +262,16 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
 
 
 def _spread(of_group: Float[Array, " g"], packing: int, n: int) -> Float[Array, " n"]:
-    """What holds of a group, for each of its members."""
+    """Repeat each group's value for each of its members."""
     return jnp.repeat(of_group, packing)[:n]
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """What metrics and pictures may ask a trained GAN, by name; the state comes first.
+    """Return functions by name for metrics and pictures of a trained GAN: state first.
 
     codes (key, n) -> z ~ p(z), (n, d)
     decode (z, label=None) -> x; without labels, one class after the other
-    discriminate (x, label=None) -> logits, (n,); a conditional method asks for the label
+    discriminate (x, label=None) -> logits, (n,); a conditional method requires the label
     log_prior (z) -> (k, n)
     """
 

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
+from latentgen.core.errors import BadInput
 from latentgen.core.game import game, players
 from latentgen.core.keys import stream
 from latentgen.core.split import merged, parted
 from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
-from latentgen.errors import BadInput
 from latentgen.networks.labels import beside, in_turn
 from latentgen.objectives.bounds import Bound, value
 from latentgen.objectives.elbo import Schedule, elbo, free_nats
@@ -51,9 +51,9 @@ class Model(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What is optimized, from how many codes of each image, with which gradient.
+    """Training objective: a bound on log p(x), its codes per image and gradient estimator.
 
-    samples: codes of each image
+    samples: number of codes per image
     bound: of log p(x)
     estimator: of the encoder's gradient
     closed_kl: the KL of the ELBO in closed form instead of sampled
@@ -177,7 +177,7 @@ def _closed(
     objective: Objective, log_px: Float[Array, " n"], q: Posterior, weight: Float[Array, ""]
 ) -> tuple[Terms, Float[Array, " n"]]:
     """The ELBO's terms, and its negative with the KL weighted and some of it free."""
-    assert q.kl is not None  # build/vae.py has refused what has none
+    assert q.kl is not None  # configs/vae.py has refused what has none
     descended = weight * free_nats(q.kl, objective.free_nats) - log_px
     terms = elbo(log_px, q.kl.sum(axis=1))._replace(loss=descended)
     return terms._asdict(), descended
@@ -198,7 +198,7 @@ def encoded(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n o"], Params]:
-    """What the encoder says of each image, and its stats after that."""
+    """Return the encoder's outputs for each image and its updated stats."""
     x = beside(batch.x, batch.label, model.classes)
     return model.encoder.apply(params["encoder"], stats["encoder"], x, train=train, key=key)
 
@@ -233,7 +233,7 @@ def decoded(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "m *outputs"], Params]:
-    """What the decoder says of each code, and its stats after that."""
+    """Return the decoder's outputs for each code and its updated stats."""
     seen = beside(z[:, : model.decoder_sees], label, model.classes)
     return model.decoder.apply(params["decoder"], stats["decoder"], seen, train=train, key=key)
 
@@ -258,12 +258,12 @@ def log_likelihood(
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """What metrics and pictures may ask a trained VAE, by name; the state comes first.
+    """Return functions by name for metrics and pictures of a trained VAE: state first.
 
     codes (key, n) -> z ~ p(z), (n, d)
     decode (z, label=None) -> E[x|z]; without labels, one class after the other
-    encode (x, label=None) -> the code that no noise gives, (n, d); a conditional method asks for
-        the label
+    encode (x, label=None) -> the posterior's centre, (n, d); a conditional method requires the
+        label
     draw (batch, key, k) -> z ~ q(z|x), (k, n, d), and log q(z|x), (k, n)
     log_prior (z) -> (k, n); log_posterior, log_likelihood (batch, z) -> (k, n)
     observe (key, z, label=None) -> x ~ p(x|z)

@@ -25,7 +25,7 @@ DISCRIMINATOR = ("features", "head")
 
 
 class Model(NamedTuple):
-    """What the players are made of; p(z) = N(0, I).
+    """Components of a VAE-GAN; p(z) = N(0, I).
 
     encoder: x -> the posterior's outputs
     decoder: code of `code_dim` coordinates -> x
@@ -100,7 +100,7 @@ def vaegan(
 
 
 class Played(NamedTuple):
-    """What all turns rest on; the compiler drops what a turn does not use.
+    """Quantities that all players' losses share; the compiler drops what a loss does not use.
 
     rate: KL(q(z|x) || p(z)) in nats
     feature_error: 1/2 |f(x) - f(decoded z)|^2, z ~ q(z|x): the -log N(f(x); f(decoded z), I) of
@@ -200,7 +200,7 @@ def _turn(model: Model, value: Callable[[Played], tuple[Array, Terms]]) -> Calla
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """What metrics and pictures may ask; the state comes first, labels are not looked at.
+    """Return functions by name for metrics and pictures: state first, `label` ignored.
 
     codes (key, n) -> z ~ p(z), (n, d)
     decode (z, label=None) -> x; encode (x, label=None) -> the mean of q(z|x), (n, d)

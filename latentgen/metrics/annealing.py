@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.metrics.weights import add, effective_samples, log_sum, nothing
 
 LogDensity = Callable[[Float[Array, "c n d"]], Float[Array, "c n"]]
@@ -33,7 +33,7 @@ SamplePrior = Callable[[Key[Array, ""]], Float[Array, "c n d"]]
 
 
 class Chain(NamedTuple):
-    """Where the chains are, and all that a transition needs to know of that place.
+    """State of the chains: codes, with log densities and gradients at them.
 
     Value and gradient of prior and likelihood are kept apart, so that the next temperature, which
     only weighs them differently, starts without evaluating the decoder again.

@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 DIGITS = 1e-8  # relative error at which a difference of traces is no longer trusted
 
 
 class Moments(NamedTuple):
-    """What n examples leave behind of their d features; `merge` joins those of two batches.
+    """Count, mean and scatter matrix of n examples' d features; `merge` combines two batches.
 
-    n: how many examples
+    n: number of examples
     mean: their mean
     scatter: sum_i (x_i - mean)(x_i - mean)^T, n - 1 times the covariance
     """

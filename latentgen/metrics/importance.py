@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from latentgen.errors import positive
+from latentgen.core.errors import positive
 from latentgen.metrics.weights import Weights, add, effective_samples, log_sum, nothing
 
 Draw = Callable[[Key[Array, ""], int], tuple[Float[Array, "s n d"], Float[Array, "s n"]]]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Float, Int
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 
 class ScoreSums(NamedTuple):

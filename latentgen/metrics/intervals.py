@@ -9,9 +9,9 @@ from scipy import stats
 
 
 class Spread(NamedTuple):
-    """Of n values; `sd`, `low` and `high` are None where n = 1 says nothing of them.
+    """Summary statistics of n values; `sd`, `low` and `high` are None for n = 1.
 
-    sd: with n - 1 below the sum; None of a difference of two samples
+    sd: standard deviation with denominator n - 1; None for a difference of two samples
     low, high: Student's t interval of the mean, Welch's of a difference of means
     """
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 
 def kernel_distance(

@@ -40,7 +40,7 @@ class Coverage(NamedTuple):
 
 
 def nearest(x: Float[Array, "n d"], means: Float[Array, "k d"], std: float) -> Nearest:
-    """Where samples lie among normals N(mean_k, std^2 I)."""
+    """Assign each sample to the nearest of the normals N(mean_k, std^2 I)."""
     squared = ((x[:, None] - means[None]) ** 2).sum(axis=-1)
     return Nearest(squared.argmin(axis=1), squared.min(axis=1) <= (NEAR * std) ** 2)
 
@@ -48,10 +48,10 @@ def nearest(x: Float[Array, "n d"], means: Float[Array, "k d"], std: float) -> N
 def coverage(
     mode: Int[Array, " n"], high_quality: Bool[Array, " n"], expected: Float[Array, " k"]
 ) -> Coverage:
-    """What samples of these modes reach of the data's.
+    """Return the coverage of the data's modes by samples assigned to these modes.
 
-    KL(q || p) = sum_k q_k log(q_k / p_k): finite where q misses modes, infinite where it has one
-    that the data have not.
+    KL(q || p) = sum_k q_k log(q_k / p_k): finite where q misses modes, infinite where q has
+    a mode that the data do not.
 
     Args:
         expected: p_k, the share of the data in mode k.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 SPARE = 8  # candidates beyond the k nearest
 

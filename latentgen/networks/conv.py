@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from latentgen.core.errors import BadInput, positive
 from latentgen.core.types import Net
-from latentgen.errors import BadInput, positive
 from latentgen.networks import convolution
 from latentgen.networks.mlp import WIDTHS, Hidden, Linear, Style, finish, sizes, style
 from latentgen.networks.net import from_linen

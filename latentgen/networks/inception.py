@@ -23,8 +23,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Key
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import PyTree
-from latentgen.errors import BadInput
 
 SIZE = 299
 LOGITS = 1008
@@ -32,7 +32,7 @@ EPSILON = 1e-3  # of batch norm
 
 
 class Features(NamedTuple):
-    """What the network makes of an image.
+    """Features and logits of images.
 
     pooled: the features of FID, KID, precision and recall: the last block's average over the image.
     logits: those of the Inception score, without a bias, as TensorFlow's code computed them.

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from latentgen.core.errors import BadInput, choose
 from latentgen.core.types import Net
-from latentgen.errors import BadInput, choose
 from latentgen.networks.mlp import ACTIVATIONS, WIDTHS, sizes
 from latentgen.networks.net import from_linen
 

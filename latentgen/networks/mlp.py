@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from latentgen.core.errors import BadInput, choose, positive
 from latentgen.core.types import Net, PyTree
-from latentgen.errors import BadInput, choose, positive
 from latentgen.networks.net import from_linen
 from latentgen.networks.norms import NORMS, linear, norm
 
@@ -57,7 +57,7 @@ LAST_BIASES: dict[str, Callable[..., Array]] = {"wide_end": nn.initializers.norm
 
 
 class Style(NamedTuple):
-    """What all hidden layers of a network share: names as in the tables above."""
+    """Options that all hidden layers share, by their names in ACTIVATIONS, NORMS and INITS."""
 
     activation: str
     norm: str
@@ -66,12 +66,12 @@ class Style(NamedTuple):
     dtype: DTypeLike
 
     def width(self, units: int) -> int:
-        """How wide a linear layer must be, so that its activation leaves so many units."""
+        """Return the width of a linear layer whose activation has `units` outputs."""
         return WIDTHS.get(self.activation, 1) * units
 
     @property
     def bias(self) -> bool:
-        """Whether a normalized layer has a bias: batch norm would subtract it again."""
+        """True if a normalized layer has a bias; batch norm would subtract it again."""
         return self.norm != "batch"
 
     @property
@@ -126,7 +126,7 @@ def sizes(key: str, values: Sequence[int]) -> tuple[int, ...]:
 def finish(
     x: Float[Array, "n *shape"], style: Style, train: bool, normalized: bool = True
 ) -> Float[Array, "n *narrower"]:
-    """What follows a hidden layer: norm, activation, dropout. Called inside a linen module."""
+    """Apply norm, activation and dropout after a hidden layer; call it inside a linen module."""
     layer = norm(style.norm, style.dtype) if normalized else None
     x = x if layer is None else layer(x, train)
     x = ACTIVATIONS[style.activation](x)

@@ -6,7 +6,7 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from latentgen.errors import choose
+from latentgen.core.errors import choose
 
 MOMENTUM = 0.9  # as in DCGAN: averages over some ten minibatches, near to a generator that moves
 EPSILON = 1e-5

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from latentgen.core.errors import BadInput, positive
 from latentgen.core.types import Net
-from latentgen.errors import BadInput, positive
 from latentgen.networks import convolution
 from latentgen.networks.conv import Conv, halvings, unfolded
 from latentgen.networks.mlp import Hidden, Linear, Style, finish, sizes

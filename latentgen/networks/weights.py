@@ -13,8 +13,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import PyTree
-from latentgen.errors import BadInput
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can name
 

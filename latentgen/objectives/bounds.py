@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 
 class Part(NamedTuple):
@@ -22,7 +22,7 @@ class Part(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """What decoder, prior and likelihood climb, and what the encoder climbs: convex mixtures."""
+    """Bounds that decoder, prior and likelihood, and the encoder, maximize: convex mixtures."""
 
     decoder: tuple[Part, ...]
     encoder: tuple[Part, ...]

@@ -15,10 +15,10 @@ from latentgen.objectives.bounds import Bound, slope, value
 
 
 class Estimator(NamedTuple):
-    """How the encoder's gradient is formed.
+    """Estimator of the encoder's gradient.
 
-    stops: the density q in the weights holds still; only the codes move.
-    doubles: what that leaves out comes back along the path, as DReG.
+    stops: True if no gradient flows through the density q in the weights, only through the codes.
+    doubles: True if the part that this leaves out is put back along the path, as in DReG.
     """
 
     stops: bool
@@ -36,7 +36,7 @@ dreg: doubly reparametrized (Tucker et al. 2018, equation 8, arXiv:1810.04152)."
 
 
 def one_view(bound: Bound, estimator: Estimator) -> bool:
-    """Whether one set of weights serves all players, so that one backward pass does."""
+    """Return whether all players share the importance weights, so that one backward pass does."""
     return bound.decoder == bound.encoder and not estimator.doubles
 
 

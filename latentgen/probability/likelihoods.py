@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import PyTree
-from latentgen.errors import BadInput
 from latentgen.probability.distributions import bernoulli_log_prob, sum_event
 
 

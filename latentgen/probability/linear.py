@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 Std = float | Float[Array, ""] | Float[Array, " D"]
 """The noise's standard deviation in units of x: one for all values of x, or one for each."""

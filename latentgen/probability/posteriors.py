@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from latentgen.core.errors import BadInput, positive
 from latentgen.core.split import merged, parted
 from latentgen.core.types import Net, PyTree
-from latentgen.errors import BadInput, positive
 from latentgen.probability.distributions import (
     Normal,
     kl_to_standard_normal,
@@ -43,9 +43,9 @@ class Posterior(NamedTuple):
 
 
 class PosteriorFamily(NamedTuple):
-    """How q(z|x) is made.
+    """A parametric family of posteriors q(z|x).
 
-    outputs: how many numbers per example the encoder must give
+    outputs: number of encoder outputs per example
     init: (key) -> parameters of its own, an empty dict where it has none
     at: (parameters, outputs (n, `outputs`)) -> the posteriors of the n examples
     """
@@ -193,7 +193,7 @@ def net_params(net: Net, key: Key[Array, ""], *inputs: Array) -> PyTree:
 
 
 def net_output(net: Net, params: PyTree, *inputs: Float[Array, "n _"]) -> Float[Array, "n o"]:
-    """What a network without stats says: a function of its inputs alone, without dropout."""
+    """Return the output of a network without stats in evaluation mode, without dropout."""
     return net.apply(params, {}, *inputs, train=False)[0]
 
 
@@ -204,7 +204,7 @@ LEAST_GATE = -7.0  # before the sigmoid: s > 1/1100, so that the flow can be inv
 def gates(
     net: Net, params: PyTree, z: Float[Array, "m d"], context: Float[Array, "m c"]
 ) -> tuple[Float[Array, "m d"], Float[Array, "m d"]]:
-    """Where one step of the flow moves z to, and the logarithm of the part s that it keeps."""
+    """Return `towards` and log s of one flow step z <- s * z + (1 - s) * towards."""
     towards, raw = jnp.split(net_output(net, params, z, context), 2, axis=1)
     return towards, jax.nn.log_sigmoid(jnp.maximum(raw + OPEN, LEAST_GATE))
 

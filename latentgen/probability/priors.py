@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from latentgen.core.errors import BadInput, positive
 from latentgen.core.types import Net, PyTree
-from latentgen.errors import BadInput, positive
 from latentgen.probability.distributions import Normal, normal_log_prob, normal_sample
 from latentgen.probability.posteriors import Posterior, conditional, net_params, of_normal
 

@@ -125,7 +125,7 @@ def label(value: float) -> str:
 
 
 def spans_decades(values: Sequence[float]) -> bool:
-    """Whether a log axis suits these values."""
+    """Return whether a log axis suits these values: all positive, over a decade or more."""
     return bool(values) and min(values) > 0 and max(values) >= 0.999 * SPAN * min(values)
 
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from latentgen.errors import BadInput
-from latentgen.launchers.folder import MANIFEST, RUNS, SWEEP, is_name, standing
-from latentgen.launchers.results import RESULTS
-from latentgen.measures.results import EVALUATIONS
-from latentgen.runner import COLLAPSED, SUMMARY
-from latentgen.training import evidence, workdir
-from latentgen.training.log import METRICS, read
-from latentgen.training.status import STATUS
+from latentgen.core.errors import BadInput
+from latentgen.evaluation.measures.results import EVALUATIONS
+from latentgen.storage import evidence, workdir
+from latentgen.storage.log import METRICS, read
+from latentgen.storage.status import STATUS
+from latentgen.sweeps.folder import MANIFEST, RUNS, SWEEP, is_name, standing
+from latentgen.sweeps.results import RESULTS
+from latentgen.training.setup import COLLAPSED, SUMMARY
 
 KINDS = ("samples", "reconstructions")
 """Folders of pictures of the same codes, or the same inputs, after more and more steps."""
@@ -62,7 +62,7 @@ class Member(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """What a page is about: one run, or a sweep of many.
+    """The subject of a page: one run, or a sweep of many.
 
     origin: sweep.json; of a run its summary.json.
     summary: a sweep's summary.json, as it was written.
@@ -147,7 +147,7 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
 
 
 def _is_figure(line: Mapping[str, Any]) -> bool:
-    """Whether a line of metrics.jsonl says of which step and split it is."""
+    """Return whether a line of metrics.jsonl names its step and split."""
     step = line.get("step")
     known = isinstance(step, int | float) and math.isfinite(step) and abs(step) < 2**53
     return known and isinstance(line.get("split"), str)

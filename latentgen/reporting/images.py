@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
-from latentgen.training import workdir
+from latentgen.storage import workdir
 from latentgen.training.hooks import GAP
 from latentgen.training.pictures import CELL, Image
 
@@ -41,7 +41,7 @@ class Series(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a page shows of a series: data URIs by step, each width x height pixels."""
+    """The pictures of a series on a page: data URIs by step, each width x height pixels."""
 
     name: str
     kind: str

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from latentgen.errors import BadInput
-from latentgen.launchers import folder as sweeps
-from latentgen.ledger import accounts, books, running, table
-from latentgen.ledger.types import REAL, TRUST, Baseline, Claim, Exact
-from latentgen.ledger.verdicts import by_seed
+from latentgen.baselines import checks, running, store, table
+from latentgen.baselines.claims import REAL, TRUST, Baseline, Claim, Exact
+from latentgen.baselines.verdicts import by_seed
+from latentgen.core.errors import BadInput
 from latentgen.reporting import charts, folders, images
 from latentgen.reporting.images import Selection, Series
 from latentgen.reporting.page import TARGET, render
 from latentgen.reporting.sections import Chart, counted, shown
+from latentgen.sweeps import folder as sweeps
 
 PICTURES = 3_000_000
 """Characters of all pictures of a page."""
@@ -29,7 +29,7 @@ Result = Mapping[str, Any]
 
 
 class Ledger(NamedTuple):
-    """What the files say.
+    """The baselines, their results and the bibliography, as read from files.
 
     results: by the baseline's name, as in their files; not every baseline has one
     entries: BibTeX by key
@@ -41,8 +41,8 @@ class Ledger(NamedTuple):
 
 
 def is_ledger(path: Path) -> bool:
-    """Whether a folder is one of baselines."""
-    return (path / books.RESULTS).is_dir() and (path / books.REFERENCES).is_file()
+    """Return whether a folder is one of baselines: it has their results and references."""
+    return (path / store.RESULTS).is_dir() and (path / store.REFERENCES).is_file()
 
 
 def read(path: Path) -> Ledger:
@@ -51,13 +51,13 @@ def read(path: Path) -> Ledger:
     Raises:
         BadInput: its baselines cannot be imported from here, or something in it is wrong.
     """
-    if path.resolve() != books.FOLDER.resolve():
+    if path.resolve() != store.FOLDER.resolve():
         raise BadInput(
             f"DIR={str(path)!r}: run this from the root of the checkout that holds it, with "
-            f"DIR={books.FOLDER}."
+            f"DIR={store.FOLDER}."
         )
-    found = Ledger(books.every(), books.results(), books.entries())
-    accounts.refuse(*found)
+    found = Ledger(store.every(), store.results(), store.entries())
+    checks.refuse(*found)
     return found
 
 
@@ -102,7 +102,7 @@ def _facts(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _verdicts(result: Result | None) -> str:
-    """How many claims of each verdict, in words."""
+    """Return the verdicts of a result's claims, counted, in words."""
     if result is None:
         return table.NOT_RUN
     held = [claim["verdict"] for claim in result["claims"]]
@@ -193,7 +193,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
 
 
 def _began(result: Result) -> list[tuple[str, str]]:
-    """What trained the runs, where that is not what wrote the result."""
+    """Return a row with the commit that trained the runs, if another one wrote the result."""
     began = result.get("began") or {}
     commit = began.get("commit")
     return [("trained from", commit)] if commit and commit != result["commit"] else []
@@ -219,10 +219,10 @@ def _charts(found: Baseline, result: Result) -> list[Chart]:
 def _chart(
     claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]], drawn: bool
 ) -> Chart:
-    """What was found; beside it the paper's number and the margin, where they may be compared.
+    """Chart the measured values, with the paper's number and the margin where comparable.
 
     Args:
-        drawn: the values are of what is claimed, not of the two arms of a difference.
+        drawn: whether the values are of the claimed quantity, not of a difference's two arms.
     """
     spread, beside = held["spread"], table.compared(held)
     bounds = (*claim.margin, claim.value) if beside else (None, None, None)

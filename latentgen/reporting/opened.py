@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from latentgen import runner, views
+from latentgen.core.errors import BadInput
 from latentgen.core.keys import stream
 from latentgen.core.types import PyTree
 from latentgen.data.sources import Examples
-from latentgen.errors import BadInput
+from latentgen.evaluation import views
 from latentgen.reporting.images import mosaic
-from latentgen.runner import Run
-from latentgen.training.checkpoint import Damaged
+from latentgen.storage.checkpoint import Damaged
+from latentgen.training import setup
 from latentgen.training.pictures import Image
+from latentgen.training.setup import Run
 
 ROWS, COLUMNS = 10, 10  # of a traversal
 SAMPLES, NEAREST = 12, 3
@@ -72,7 +73,7 @@ class Field(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What was found in a run, or a line that says why not."""
+    """The views of a run, each a line with the reason where it cannot be made."""
 
     name: str
     step: int | None
@@ -86,8 +87,8 @@ def open_run(
 ) -> Opened:
     """Opens the newest checkpoint; nothing in it stops a page from being written."""
     try:
-        run = runner.reopen(folder, data_dir, manual_dir)
-        step, state = runner.restore(run, None)
+        run = setup.reopen(folder, data_dir, manual_dir)
+        step, state = setup.restore(run, None)
     except (BadInput, Damaged, OSError) as error:
         why = f"The run cannot be opened: {error}"
         return Opened(name, None, why, why, why)
@@ -191,7 +192,7 @@ def nearest(
 
 
 def field(run: Run, state: PyTree) -> Field:
-    """What D says of each place in the plane, with real points and samples.
+    """Return D's logits over a square of the plane, with real points and samples.
 
     Raises:
         BadInput: the data are no points, or the method has no D that judges them one by one.

@@ -15,8 +15,8 @@ from latentgen.reporting.images import Selection, Series, Shown
 from latentgen.reporting.opened import Opened
 from latentgen.reporting.scores import Setting
 from latentgen.reporting.sections import MAX_LISTED, counted, plain, shown
+from latentgen.storage.workdir import flatten, words
 from latentgen.training.pictures import Image
-from latentgen.training.workdir import flatten, words
 
 LIMIT = {False: 2_000_000, True: 5_000_000}
 """Bytes of a run's page and of a sweep's."""
@@ -85,7 +85,7 @@ def render(context: Mapping[str, Any], template: str = "page.html") -> str:
 
 
 def _hash(text: str) -> str:
-    """What a content security policy knows an inline script or style by."""
+    """Return the hash by which a content security policy allows an inline script or style."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 

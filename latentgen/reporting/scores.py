@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from latentgen.errors import BadInput, nearest
+from latentgen.core.errors import BadInput, nearest
 from latentgen.metrics.intervals import Spread, spread
 from latentgen.reporting.folders import Member, number, section
 
@@ -31,7 +31,7 @@ class Setting(NamedTuple):
     score: Spread | None
 
     def count(self, *statuses: str) -> int:
-        """How many members have one of these statuses."""
+        """Return the number of members with one of these statuses."""
         return sum(member.status in statuses for member in self.members)
 
 
@@ -78,10 +78,10 @@ def best(settings: Sequence[Setting], metric: str | None, lower: bool) -> list[M
 
 
 def choose_metric(members: Sequence[Member], asked: str | None) -> str | None:
-    """What to rank by: what was asked for, else a sensible one; None where there is none at all.
+    """Return the metric to rank by: the one asked for, else a default; None if there is none.
 
-    The sensible one is a metric of every run that is done, if there is such a metric: one run that
-    was evaluated does not push the others out of the ranking.
+    The default is a metric of every run that is done, if there is such a metric: one run that was
+    evaluated does not push the others out of the ranking.
 
     Raises:
         BadInput: no run has the metric that was asked for.
@@ -103,7 +103,7 @@ def choose_metric(members: Sequence[Member], asked: str | None) -> str | None:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of it is better, by its name."""
+    """Return whether a lower value of the metric is better, judging by its name."""
     term = metric.rpartition("/")[2]
     if term.startswith("negative_"):
         return True
@@ -111,7 +111,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 def is_a_players_loss(metric: str | None) -> bool:
-    """Whether it is part of a game, and so says little of the pictures."""
+    """Return whether the metric is part of a game, and so says little of the pictures."""
     return metric is not None and metric.rpartition("/")[2] in GAME
 
 

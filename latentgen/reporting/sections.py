@@ -9,7 +9,7 @@ from latentgen.reporting import charts, folders, images, scores
 from latentgen.reporting.charts import GREY, LOOKS, Dot, Line, Row
 from latentgen.reporting.folders import Folder, Member
 from latentgen.reporting.scores import Setting
-from latentgen.training.workdir import flatten
+from latentgen.storage.workdir import flatten
 
 POINTS = 90_000
 """Points in all curves of a page at most."""
@@ -246,7 +246,7 @@ def _hyperparameter(key: str, base: Any, settings: Sequence[Setting], metric: st
 
 
 def _place(value: Any) -> float | str:
-    """Where a hyperparameter's value stands: numbers by size, all else by name."""
+    """Return a hyperparameter value's place on an axis: numbers by size, all else by name."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return plain(value)
@@ -325,7 +325,7 @@ def _evaluation(
 
 
 def curve_data(folder: Folder, settings: Sequence[Setting]) -> dict[str, Any]:
-    """What the charts of terms show: {term: {split: {run: [steps, values]}}}, five digits each."""
+    """Return the terms' curves: {term: {split: {run: [steps, values]}}}, five digits each."""
     known, chosen = terms(folder.members), _members_shown(settings)
     most = points_each(len(chosen), sum(len(splits) for splits in known.values()))
     data: dict[str, Any] = {}

@@ -1,1 +1,1 @@
-"""Machinery of a run: its folder, checkpoints, log and pictures. Knows no method."""
+"""Machinery of a run: setup, the loop, hooks and pictures. Knows no method."""

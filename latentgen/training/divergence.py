@@ -13,10 +13,11 @@ import numpy as np
 from jax.extend.core import Literal
 from jaxtyping import Array, Key
 
+from latentgen.core.errors import Stopped
 from latentgen.core.types import TURN, Batch, Method, PyTree
 from latentgen.data.pipeline import Feed
-from latentgen.training.checkpoint import by_path
-from latentgen.training.loop import Stopped, leaving_out, program
+from latentgen.storage.checkpoint import by_path
+from latentgen.training.loop import leaving_out, program
 from latentgen.training.mesh import local
 
 Tensors = dict[str, Array]
@@ -27,7 +28,7 @@ What it takes comes before: before.PATH, the old state's leaves, and batch.x.
 
 
 class Bad(NamedTuple):
-    """How many of a tensor's values are not finite."""
+    """Number of non-finite values in a tensor, and of all its values."""
 
     not_finite: int
     values: int
@@ -71,14 +72,14 @@ class Found(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where a step's tensor comes from: the others that it is computed from, and whose turn."""
+    """Tensors that a step's tensor is computed from, and the turn that computes it."""
 
     names: set[str]
     turn: str | None
 
 
 class Statistics(NamedTuple):
-    """Of a tensor's finite values (nan where there is none), and the share of the others."""
+    """Statistics of a tensor's finite values (nan if none), and the share of the others."""
 
     min: float
     max: float
@@ -110,7 +111,7 @@ def count(tensors: Mapping[str, Any]) -> dict[str, Bad]:
 
 
 def named(metrics: Mapping[str, Array], state: PyTree) -> Tensors:
-    """What a step gives, by name."""
+    """Return a step's metrics and new state as tensors by name."""
     return {f"metrics.{name}": x for name, x in metrics.items()} | by_path(state)
 
 
@@ -187,7 +188,7 @@ def find(
 def blamed(
     method: Method, feed: Feed, state: PyTree, first: int, key: Key[Array, ""], done: Done
 ) -> Blame:
-    """What is not finite in what the step after `first` updates takes and gives, first of it first.
+    """Return the non-finite tensors of the step after `first` updates, the first of them first.
 
     A tensor is first if the step computes it from no other that is not finite: a discriminator's
     weights come before the loss of the generator that met them. Among those that are, the old

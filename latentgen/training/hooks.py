@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, Shaped
 
+from latentgen.core.errors import Diverged
 from latentgen.core.keys import stream
 from latentgen.core.types import PyTree, Terms
 from latentgen.data.pipeline import passes
 from latentgen.data.preprocess import Preprocess
 from latentgen.data.sources import Examples
-from latentgen.training import workdir
-from latentgen.training.checkpoint import Checkpoints
-from latentgen.training.evaluation import Estimate, evaluate
-from latentgen.training.log import Log
-from latentgen.training.loop import Diverged
+from latentgen.storage import workdir
+from latentgen.storage.checkpoint import Checkpoints
+from latentgen.storage.log import Log
 from latentgen.training.pictures import Image, grid, png, scatter
+from latentgen.training.validation import Estimate, evaluate
 
 PAIRED = 8  # columns of a picture of inputs beside outputs
 GAP = 4  # pixels between images: an 8x8 digit fills its cell to the edge

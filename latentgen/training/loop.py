@@ -5,7 +5,6 @@ run resumes from, so that a resumed run does bitwise what an undisturbed one doe
 """
 
 import contextlib
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
-from latentgen import signals
+from latentgen.core.errors import Diverged, Stopped
 from latentgen.core.game import run_chunk
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.data.pipeline import Feed
+from latentgen.system import signals
 
 Metrics = Mapping[str, Any]
 """Means by name: numbers, or for a population arrays of one number a member."""
@@ -42,11 +42,11 @@ COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class Hook(NamedTuple):
-    """What happens every so many steps, and after the last one: call(step, state).
+    """A callback, called every `every` steps and after the last one: call(step, state).
 
-    name: what it does, in a word.
-    on_signal: also when a signal ends the run between two of its steps: only for what leaves no
-        trace in the record, or a resumed run would differ from an undisturbed one.
+    name: its action, in a word.
+    on_signal: also called when a signal ends the run between two of its steps: only for one that
+        leaves no trace in the record, or a resumed run would differ from an undisturbed one.
     """
 
     every: int
@@ -64,29 +64,8 @@ class Sent(NamedTuple):
     fine: Array
 
 
-class Stopped(Exception):
-    """A signal ended the run at a chunk's end, after a checkpoint; or many, at no one step."""
-
-    def __init__(self, signum: int, step: int | None):
-        after = "" if step is None else f" after step {step}"
-        super().__init__(f"stopped by {signal.Signals(signum).name}{after}")
-        self.signum, self.step = signum, step
-
-
-class Diverged(Exception):
-    """A metric of the steps first+1 .. last, or the state after them, is not finite.
-
-    With first == last it is what the finite state after that step generates. `said` is what to
-    tell the user, once more is known.
-    """
-
-    def __init__(self, first: int, last: int, said: str | None = None):
-        super().__init__(said or f"diverged between step {first} and step {last}")
-        self.first, self.last = first, last
-
-
 def finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every value of every floating leaf is."""
+    """Return whether all values of all floating-point leaves are finite."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.stack([jnp.bool_(True), *(jnp.isfinite(x).all() for x in leaves)]).all()
 

@@ -15,9 +15,9 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key
 
+from latentgen.core.errors import BadInput, positive
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.data.pipeline import Place
-from latentgen.errors import BadInput, positive
 
 DATA, FSDP = "data", "fsdp"
 BATCH = PartitionSpec(None, None, (DATA, FSDP))  # rows: (steps, draws, batch, ...)
@@ -59,9 +59,9 @@ def check_batch(mesh: Mesh | AbstractMesh | None, batch_size: int) -> None:
 
 
 def spec(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> PartitionSpec:
-    """How a state's leaf of this shape is split: a large one along its largest axis that divides.
+    """Return the partition of a state's leaf: a large one, along its largest divisible axis.
 
-    By shape alone, so that an optimizer's moments lie where their parameters do.
+    It depends on the shape alone, so that an optimizer's moments lie where their parameters do.
     """
     parts = mesh.shape[FSDP]
     axes = [axis for axis, size in enumerate(shape) if size % parts == 0]
@@ -103,7 +103,7 @@ def spread(method: Method, mesh: Mesh | None) -> Method:
 
 
 def place(mesh: Mesh | None, batch_size: int) -> Place:
-    """Where a feed's arrays go: data that stay, to every device; rows, split over all of them.
+    """Return a feed's placement: resident data on every device, rows split over all devices.
 
     Each process reads only the rows of its own devices.
 

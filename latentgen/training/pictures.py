@@ -6,8 +6,8 @@ import os
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from latentgen.errors import BadInput
-from latentgen.training import workdir
+from latentgen.core.errors import BadInput
+from latentgen.storage import workdir
 
 CELL = 56  # pixels: what one image measures at least, so that 8x8 digits can be seen
 REAL = (190, 190, 190)

@@ -31,7 +31,7 @@ from experiments.benchmarks.accelerator import (
 )
 from experiments.benchmarks.accelerator.configs import StandIn
 from experiments.benchmarks.accelerator.parts import PARTS, TOTAL, Part
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "experiments" / "benchmarks" / "README.md"

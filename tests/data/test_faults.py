@@ -18,11 +18,11 @@ import pytest
 import tiny_set
 
 from experiments import vae
-from latentgen import runner
+from latentgen.core.errors import BadInput
 from latentgen.data import builders, folders, originals, sources
-from latentgen.errors import BadInput
-from latentgen.launchers.plan import changed
-from latentgen.record import Record
+from latentgen.sweeps.plan import changed
+from latentgen.training import setup
+from latentgen.training.run_writer import Record
 
 NAME = "fashion_mnist"
 FAULTY = "t10k-images-idx3-ubyte.gz"
@@ -208,8 +208,8 @@ PREPARE = """
 import sys, time
 from pathlib import Path
 import tiny_set
-from latentgen import runner
 from latentgen.data import builders, sources
+from latentgen.training import setup
 folder, data_dir, sleeps = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "sleeps"
 tiny_set.put_in_place(folder)
 generate = builders.LatentgenFashionMnist._generate_examples
@@ -369,7 +369,7 @@ def test_one_changed_pixel_is_noticed_on_resume(tiny, tmp_path: Path, monkeypatc
     plain, data_dir, folder = changed(config, {}), tmp_path / "data", tiny[0]
 
     def opened() -> None:
-        run = runner.load(tmp_path / "run", plain, str(data_dir), str(folder))
+        run = setup.load(tmp_path / "run", plain, str(data_dir), str(folder))
         with Record(run):
             pass
 

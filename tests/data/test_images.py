@@ -9,10 +9,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from experiments import vae
-from latentgen import runner
-from latentgen.config import plain
+from latentgen.configs.section import plain
+from latentgen.core.errors import BadInput
 from latentgen.data import images, sources
-from latentgen.errors import BadInput
+from latentgen.training import setup
 
 SHAPE = (2, 3)
 GREY = np.array([[0, 1, 100], [200, 254, 255]], np.uint8)
@@ -176,4 +176,4 @@ def test_a_conditional_run_needs_labels(labels, said, tmp_path):
     config.data.update(name="mixed", validation=1)
     config.method.classes = 3
     with pytest.raises(BadInput, match=f"config.method.classes=3 needs a label .* {said}"):
-        runner.load(tmp_path / "run", plain(config.to_dict()), str(tmp_path), None)
+        setup.load(tmp_path / "run", plain(config.to_dict()), str(tmp_path), None)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key, stream
 from latentgen.data.pipeline import feed, indices, passes
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.data.sources import Examples, LazyRows
-from latentgen.errors import BadInput
 
 KEY = run_key(3)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from latentgen.core.errors import BadInput
 from latentgen.data.preprocess import PREPROCESS, SQUEEZE, preprocess_for
-from latentgen.errors import BadInput
 
 KEY = jax.random.key(1)
 RAMP = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)

@@ -13,9 +13,9 @@ import pytest
 import tensorflow_datasets as tfds
 from tiny_set import everything, sha256
 
+from latentgen.core.errors import BadInput
 from latentgen.data import builders, folders, originals, sources
 from latentgen.data.originals import Original
-from latentgen.errors import BadInput
 
 
 def check(dataset, data, validation):

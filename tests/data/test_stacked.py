@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from latentgen.core.errors import BadInput
 from latentgen.data import sources
 from latentgen.data.stacked import stacked
-from latentgen.errors import BadInput
 
 
 def test_planes_are_images_and_the_mode_is_their_classes() -> None:

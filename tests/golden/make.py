@@ -13,12 +13,12 @@ import jax
 
 import latentgen
 from experiments import gan, vae
-from latentgen import runner, solo
 from latentgen.core.keys import stream
-from latentgen.launchers.plan import changed
-from latentgen.runner import Run
-from latentgen.training.checkpoint import describe
-from latentgen.training.workdir import write_json
+from latentgen.storage.checkpoint import describe
+from latentgen.storage.workdir import write_json
+from latentgen.sweeps.plan import changed
+from latentgen.training import setup, trainer
+from latentgen.training.setup import Run
 
 HERE = Path(__file__).parent
 KEPT = ("config.json", "data.json", "metrics.jsonl", "summary.json", "checkpoints")
@@ -59,7 +59,7 @@ def found(run: Run) -> dict[str, Any]:
     """By step, what checkpoints hold: each leaf in words and its digest, and what they generate."""
     steps = {}
     for step in STEPS:
-        _, state = runner.restore(run, step)
+        _, state = setup.restore(run, step)
         x = run.method.sample(state, stream(run.key, "golden"), 4)
         steps[str(step)] = {
             "leaves": {
@@ -78,8 +78,8 @@ def main() -> None:
         if place.exists():
             raise SystemExit(f"{place} is there already; what has been released stays as it is.")
         # Orbax writes the path into the checkpoint: one that says nothing of this machine.
-        run = runner.load(Path("/tmp/golden", name), config(), None, None)
-        solo.train(run)
+        run = setup.load(Path("/tmp/golden", name), config(), None, None)
+        trainer.train(run)
         place.mkdir(parents=True)
         for part in KEPT:
             shutil.move(run.folder / part, place / part)

@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
+from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Net
-from latentgen.errors import BadInput
 from latentgen.methods.gan import Model, Objective, gan, grouped, outputs, scored
 from latentgen.networks import mlp
 from latentgen.objectives.adversarial import GAMES

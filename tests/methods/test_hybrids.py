@@ -11,13 +11,13 @@ import optax
 import pytest
 import scipy.special
 
-from latentgen import build
+from latentgen import configs
+from latentgen.core.errors import BadInput
 from latentgen.core.game import run_chunk
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method, Net, State
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.errors import BadInput
 from latentgen.methods import aae, bigan, vaegan
 from latentgen.networks import mlp
 from latentgen.networks.net import bounded
@@ -251,11 +251,11 @@ def test_bigan_refuses_what_does_not_fit() -> None:
     config = digits("bigan")
     config["method"]["game"] = "least_squares"
     with pytest.raises(BadInput, match=r"config\.method\.game='least_squares'.*Valid: hinge"):
-        build.experiment(config)
+        configs.experiment(config)
     config = digits("bigan")
     config["head"]["hidden"] = ()
     with pytest.raises(BadInput, match=r"config\.head\.hidden=\(\)"):
-        build.experiment(config)
+        configs.experiment(config)
 
 
 # VAE-GAN

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentgen import build
+from latentgen import configs
 from latentgen.core.game import run_chunk
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method
 from latentgen.core.wrappers import population, population_batches
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.training.workdir import flatten
+from latentgen.storage.workdir import flatten
 
 ROOT = Path(__file__).parents[2]
 LONG = pytest.mark.long
@@ -250,7 +250,7 @@ KEY = run_key(0)
 
 @functools.cache
 def method_of(name: str) -> Method:
-    return build.experiment(config_of(ROWS[name])).plan.wire(SHAPE)
+    return configs.experiment(config_of(ROWS[name])).plan.wire(SHAPE)
 
 
 @functools.cache
@@ -329,7 +329,7 @@ def test_every_variant_trains_resumes_and_bears_black_and_white(name: str, varia
     config = shrunk(config_of(Row(name, {}, "", variant)))
     points = config["data"]["preprocess"] == "none"
     planes = 3 if config["data"]["name"].startswith("stacked") else 1
-    method = build.experiment(config).plan.wire((2,) if points else (8, 8, planes))
+    method = configs.experiment(config).plan.wire((2,) if points else (8, 8, planes))
     data = batches(4, method.draws)
     x = jnp.repeat(data.x, planes, axis=-1)
     data = data._replace(x=x[..., :2, 0, 0] if points else x)
@@ -399,7 +399,7 @@ def test_population_member_is_the_solo_run(name: str) -> None:
     On real digits, binarized anew in each step: data order and noise are each member's own.
     """
     row = ROWS[name]
-    make = build.make(config_of(row), SHAPE)
+    make = configs.make(config_of(row), SHAPE)
     seeds, values, root = jnp.array([3, 8]), jnp.array([0.5, 2.0]) * 1e-3, jax.random.key(0)
     many = population(make, {row.hyper: values}, seeds)
     train = sources.load("digits").splits["train"]
@@ -522,7 +522,7 @@ def test_terms_are_one_per_example_whatever_the_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_hypers_must_be_float_keys(name: str) -> None:
-    make = build.make(config_of(ROWS[name]), SHAPE)
+    make = configs.make(config_of(ROWS[name]), SHAPE)
     for key in ("steps", "method.nothing", "method", "method.name"):
         with pytest.raises(ValueError, match=key):
             make({key: 1.0})

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from experiments import gan, vae
-from latentgen import build
-from latentgen.build.parts import SCHEDULES, optimizer
-from latentgen.config import Section, plain
+from latentgen import configs
+from latentgen.configs.components import SCHEDULES, optimizer
+from latentgen.configs.section import Section, plain
 from latentgen.core.types import Net
 from latentgen.networks.net import OUTPUTS, bounded
 from latentgen.objectives.penalties import PENALTIES, gamma_in
@@ -49,7 +49,7 @@ def test_epsilon_outside_the_root_is_for_any_player() -> None:
     config = gan.nonsaturating().to_dict()
     for player in ("generator", "discriminator"):
         config[f"{player}_optimizer"]["name"] = "rmsprop_outside"
-    build.experiment(config)
+    configs.experiment(config)
 
 
 def test_adam_norm_grad_is_adam_of_gradients_of_length_one() -> None:
@@ -110,7 +110,7 @@ def test_a_config_from_before_a_key_came_is_the_same_config() -> None:
     before = copy.deepcopy(now)
     del before["method"]["output"], before["skip_diverged"]
     assert plain(before) == plain(now)
-    build.experiment(before)
+    configs.experiment(before)
     other = copy.deepcopy(now)
     other["method"]["output"] = "tanh"
     assert plain(other) != plain(now)

@@ -10,7 +10,7 @@ import scipy.special
 import scipy.stats
 from metrics.models import curved, linear
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.metrics import annealing
 
 

@@ -10,7 +10,7 @@ import pytest
 import reference
 import scipy.linalg
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.metrics.frechet import Moments, frechet_distance, merge, moments
 
 PRECISIONS = [(np.float32, 1e-4), (np.float64, 1e-8)]

@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 from metrics.models import Linear, curved, linear
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.metrics.importance import bits_per_dimension, importance
 from latentgen.metrics.weights import add, effective_samples, log_sum, nothing
 

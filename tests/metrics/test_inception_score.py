@@ -11,7 +11,7 @@ import reference
 import scipy.special
 import scipy.stats
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.metrics.inception_score import inception_score, merge, score_sums
 
 PRECISIONS = [(np.float32, 1e-5), (np.float64, 1e-12)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
 
 PRECISIONS = [(np.float32, 1e-3), (np.float64, 1e-9)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.metrics.prdc import density_coverage, precision_recall, radii
 
 DTYPES = [np.float32, np.float64]

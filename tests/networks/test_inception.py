@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.networks import inception
 
 SIZES = [(32, 32), (40, 24)]

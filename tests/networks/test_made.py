@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.networks.made import made
 
 

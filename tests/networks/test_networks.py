@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Net
-from latentgen.errors import BadInput
 from latentgen.networks import DECODERS, ENCODERS, conv, mlp
 
 KEY = jax.random.key(0)

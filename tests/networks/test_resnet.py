@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.networks import convolution, resnet
 from latentgen.networks.mlp import style
 from latentgen.networks.net import from_linen

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.networks import weights
 
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3) / 3

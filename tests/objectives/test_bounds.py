@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.objectives.bounds import BOUNDS, check_groups
 from latentgen.objectives.bounds import slope as eager_slope
 from latentgen.objectives.bounds import value as eager_value

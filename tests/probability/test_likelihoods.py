@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.probability import likelihoods
 from latentgen.probability.likelihoods import Likelihood, std_from, std_params
 

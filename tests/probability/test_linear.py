@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import sklearn.decomposition
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.probability import linear
 
 

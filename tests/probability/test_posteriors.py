@@ -10,8 +10,8 @@ import scipy.integrate
 import scipy.stats
 from probability.grids import assert_samples_fit, cells, middles
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Net
-from latentgen.errors import BadInput
 from latentgen.networks import mlp
 from latentgen.networks.made import made
 from latentgen.probability import posteriors

@@ -8,8 +8,8 @@ import scipy.special
 import scipy.stats
 from probability.grids import assert_samples_fit, cells, middles
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Net
-from latentgen.errors import BadInput
 from latentgen.networks import mlp
 from latentgen.networks.made import made
 from latentgen.probability import posteriors, priors

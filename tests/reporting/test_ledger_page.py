@@ -9,13 +9,13 @@ import made_up
 import pytest
 from markup import EVIL, Reader
 
-from latentgen.errors import BadInput
-from latentgen.ledger import books, running, table
+from latentgen.baselines import running, store, table
+from latentgen.core.errors import BadInput
 from latentgen.reporting import ledger
 from latentgen.training import pictures
 
-FOLDER = doors.ROOT / books.FOLDER
-LEDGER = ledger.Ledger(books.every(FOLDER), books.results(FOLDER), books.entries(FOLDER))
+FOLDER = doors.ROOT / store.FOLDER
+LEDGER = ledger.Ledger(store.every(FOLDER), store.results(FOLDER), store.entries(FOLDER))
 NOWHERE = Path("nowhere")
 
 
@@ -123,16 +123,16 @@ def test_nothing_in_the_files_becomes_markup() -> None:
 def test_only_a_sound_ledger_of_this_checkout_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = tmp_path / books.FOLDER
+    here = tmp_path / store.FOLDER
     shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("__pycache__"))
     assert ledger.is_ledger(here)
-    assert not ledger.is_ledger(here / books.RESULTS)
+    assert not ledger.is_ledger(here / store.RESULTS)
     monkeypatch.chdir(doors.ROOT)
     with pytest.raises(BadInput, match="from the root of the checkout"):
         ledger.read(here)
     monkeypatch.chdir(tmp_path)
-    assert ledger.read(books.FOLDER).results == LEDGER.results
-    file = here / books.RESULTS / "dirac_gan.json"
+    assert ledger.read(store.FOLDER).results == LEDGER.results
+    file = here / store.RESULTS / "dirac_gan.json"
     file.write_text(file.read_text().replace('"reproduced"', '"differs"'))
     with pytest.raises(BadInput, match="the ledger is not sound"):
         ledger.read(here)

@@ -17,7 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from latentgen.ledger import books, running
+from latentgen.baselines import running, store
 from latentgen.reporting import folders, ledger, opened, page, scores
 from latentgen.training import pictures
 
@@ -94,14 +94,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def of_baselines(runs: Path) -> str:
     """The page of three baselines: computed, trained, not yet run but with a picture."""
-    source = doors.ROOT / books.FOLDER
-    some = {name: books.baseline(name, source) for name in ("dirac_gan", "pacgan_ring", "wu_order")}
-    results = {k: v for k, v in books.results(source).items() if k in some}
+    source = doors.ROOT / store.FOLDER
+    some = {name: store.baseline(name, source) for name in ("dirac_gan", "pacgan_ring", "wu_order")}
+    results = {k: v for k, v in store.results(source).items() if k in some}
     member = next(iter(running.members(some["wu_order"].recipe, "paper", 1).values()))
     samples = runs / "wu_order-paper" / "runs" / member.run / "samples"
     samples.mkdir(parents=True)
     pictures.save_png(samples / "step_00000010.png", made_up.digits(0))
-    return ledger.page(ledger.Ledger(some, results, books.entries(source)), runs, "the command")
+    return ledger.page(ledger.Ledger(some, results, store.entries(source)), runs, "the command")
 
 
 def show(browser: webdriver.Chrome, url: str, scheme: str = LIGHT, width: int = 1200) -> None:

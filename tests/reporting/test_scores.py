@@ -6,7 +6,7 @@ from pathlib import Path
 import made_up
 import pytest
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.metrics.intervals import Spread
 from latentgen.reporting import folders, scores
 

@@ -10,11 +10,12 @@ import numpy as np
 import optax
 import pytest
 
+from latentgen.core.errors import Diverged, Stopped
 from latentgen.core.game import ascend, game, run_chunk
 from latentgen.core.types import Batch, Method, Phase
 from latentgen.data.pipeline import Feed
 from latentgen.training import divergence
-from latentgen.training.loop import Diverged, Hook, Stopped, finite, program, train
+from latentgen.training.loop import Hook, finite, program, train
 
 STEPS = 11
 KEY = jax.random.key(0)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from latentgen.core.errors import Stopped
 from latentgen.core.types import Batch, Method
 from latentgen.data.pipeline import Feed
 from latentgen.training import loop
-from latentgen.training.loop import Hook, Stopped, leaving_out, program, train
+from latentgen.training.loop import Hook, leaving_out, program, train
 
 
 @functools.cache

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
+from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.split import by_example, whole
 from latentgen.data.pipeline import Place, feed
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.data.sources import Examples
-from latentgen.errors import BadInput
 from latentgen.training import mesh
 
 TESTS = Path(__file__).parents[1]

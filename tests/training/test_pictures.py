@@ -2,7 +2,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 from latentgen.training import pictures
 
 

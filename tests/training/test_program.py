@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_config import config_of
 
-from latentgen import build
+from latentgen import configs
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method
 from latentgen.data import pipeline
@@ -41,7 +41,7 @@ def chunk(name: str) -> tuple[Any, Any]:
     config["method"] |= changes
     for player in players:
         config[player] |= SMALL
-    method: Method = build.experiment(config).plan.wire(SHAPE)
+    method: Method = configs.experiment(config).plan.wire(SHAPE)
     feed = pipeline.feed(
         Examples(np.zeros((32, *SHAPE), np.uint8), np.zeros(32, np.int32)),
         PREPROCESS["unit"],
@@ -98,7 +98,7 @@ def test_a_state_is_held_once(name: str) -> None:
 
 def test_the_feed_is_not_copied_for_each_step() -> None:
     """Batches are gathered inside the loop: memory does not grow with the steps of a chunk."""
-    method = build.experiment(config_of("vae")).plan.wire(SHAPE)
+    method = configs.experiment(config_of("vae")).plan.wire(SHAPE)
     state = jax.eval_shape(method.init, run_key(0))
     examples = Batch(np.zeros((512, *SHAPE), np.uint8), np.zeros(512, np.int32))
 

@@ -5,8 +5,9 @@ import json
 import jax
 import pytest
 
-from latentgen.record import _settings
-from latentgen.training import compilation, provenance
+from latentgen.storage import provenance
+from latentgen.system import compilation
+from latentgen.training.run_writer import _settings
 
 
 @pytest.fixture(autouse=True)

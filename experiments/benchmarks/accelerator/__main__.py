@@ -18,7 +18,7 @@ from typing import Any
 
 from experiments.benchmarks.accelerator import results, supervisor, table, wheels
 from experiments.benchmarks.accelerator.parts import PARTS
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

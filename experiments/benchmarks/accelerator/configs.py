@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from latentgen import build, runner
+from latentgen import configs
 from latentgen.data.sources import DataSet, Examples
+from latentgen.training import setup
 
 EXPERIMENTS = Path(__file__).parents[2]
 Config = dict[str, Any]
@@ -103,11 +104,11 @@ def images(n: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
-def run_of(config: Config, x: np.ndarray) -> runner.Run:
+def run_of(config: Config, x: np.ndarray) -> setup.Run:
     """The run of this config that trains on `x`."""
-    experiment = build.experiment(config)
+    experiment = configs.experiment(config)
     train = Examples(x, np.zeros(len(x), np.int32))
     dataset = DataSet("memory", "0.0.0", "images from memory", {"train": train})
     method = experiment.plan.wire(dataset.shape)
-    looks = runner.looks(lambda _: method, method, dataset.shape)({})
-    return runner.Run(Path(), config, experiment, dataset, method, looks)
+    looks = setup.looks(lambda _: method, method, dataset.shape)({})
+    return setup.Run(Path(), config, experiment, dataset, method, looks)

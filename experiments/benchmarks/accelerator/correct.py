@@ -21,7 +21,7 @@ import numpy as np
 from experiments.benchmarks.accelerator import methods, random_numbers
 from experiments.benchmarks.accelerator.configs import EXPERIMENTS, config
 from experiments.benchmarks.accelerator.parts import Context, Item, Row
-from latentgen import build
+from latentgen import configs
 from latentgen.core.game import run_chunk
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch
@@ -169,7 +169,7 @@ def members(steps: int, context: Context) -> list[Row]:
     """Eight seeds as one program, and the eight runs alone."""
     name = "vae" if context.dry else "gan"
     plain, count = config(*methods.METHODS[name]), 8
-    make = build.make(plain, methods.SHAPE)
+    make = configs.make(plain, methods.SHAPE)
     seeds, root = jnp.arange(count), jax.random.key(0)
     solo, many = make({}), population(make, {}, seeds)
     data = methods.start(name, steps).data
@@ -229,7 +229,7 @@ def _latentgen_run(workdir: Path, steps: int, every: int) -> subprocess.Popen[st
 
 
 def _state(workdir: Path) -> str:
-    from latentgen import runner
+    from latentgen.training import setup
 
-    _, found = runner.restore(runner.reopen(workdir, None, None), None)
+    _, found = setup.restore(setup.reopen(workdir, None, None), None)
     return methods.digest(found)

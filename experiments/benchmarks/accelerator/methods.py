@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks.accelerator.configs import both, config
-from latentgen import build
+from latentgen import configs
 from latentgen.core.game import run_chunk
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method
-from latentgen.training.checkpoint import by_path, describe
+from latentgen.storage.checkpoint import by_path, describe
 
 SHAPE, BATCH = (8, 8, 1), 16
 CONV = {"network": "conv", "hidden": (16,), "channels": (4, 8)}
@@ -57,7 +57,7 @@ class Start(NamedTuple):
 
 def start(name: str, steps: int) -> Start:
     """The run of this name, initialized on the CPU."""
-    method = build.experiment(config(*METHODS[name])).plan.wire(SHAPE)
+    method = configs.experiment(config(*METHODS[name])).plan.wire(SHAPE)
     shape = (steps, method.draws, BATCH)
     random = np.random.default_rng(0)
     x = random.random((*shape, *SHAPE), dtype=np.float32)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 CARDS = Path(__file__).parents[1] / "cards"
 FORMAT = 1

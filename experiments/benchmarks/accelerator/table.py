@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.accelerator import results
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 BEGIN = "<!-- accelerator: written by `python -m experiments.benchmarks.accelerator --table` -->"
 END = "<!-- accelerator: end -->"

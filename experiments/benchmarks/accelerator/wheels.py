@@ -8,7 +8,7 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-from latentgen.errors import BadInput
+from latentgen.core.errors import BadInput
 
 NEEDED = (
     *("absl-py", "filelock", "importlib_resources", "jaxtyping", "wadler-lindig", "jinja2"),

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmarks.accelerator.configs import Config, both, config, images, run_of
 from experiments.benchmarks.trainer import Trainer
-from latentgen import runner
+from latentgen.training import setup
 
 
 class Work(NamedTuple):
@@ -107,7 +107,7 @@ def config_of(work: Work, precision: str, batch: int) -> Config:
     return config(work.experiment, changes)
 
 
-def run(work: Work, precision: str, batch: int, examples: int = 2048) -> runner.Run:
+def run(work: Work, precision: str, batch: int, examples: int = 2048) -> setup.Run:
     """latentgen's run of a work on random images."""
     return run_of(config_of(work, precision, batch), images(max(examples, batch), work.shape))
 

@@ -1,0 +1,155 @@
+"""Trains and measures a baseline through a sweep's folder, or computes what is exact."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from latentgen.baselines import checks, costs, measuring, store
+from latentgen.baselines.claims import Baseline, Exact, Recipe
+from latentgen.baselines.measuring import Found, Measured, Where, finite
+from latentgen.core.errors import BadInput
+from latentgen.evaluation import features
+from latentgen.storage import provenance, status, workdir
+from latentgen.sweeps import folder, plan
+from latentgen.sweeps import results as tables
+from latentgen.sweeps.engines import automatic, local, slurm, vmap
+from latentgen.sweeps.folder import Sweep
+from latentgen.sweeps.options import Options
+from latentgen.sweeps.plan import Member
+from latentgen.system import signals
+
+ENGINES = ("auto", "local", "slurm", "vmap")
+
+
+class How(NamedTuple):
+    """The options of running a baseline; no part of its identity.
+
+    engine: one of ENGINES
+    inception_weights: the file that the features 'inception' need
+    job: the Slurm options of a job
+    """
+
+    options: Options = Options()
+    engine: str = "auto"
+    inception_weights: str | None = None
+    job: slurm.Options | None = None
+
+
+def check(found: Baseline, budget: str, inception_weights: str | None) -> None:
+    """Lets only pass what can be measured once it is trained.
+
+    Raises:
+        BadInput: a measure needs weights that are not there.
+    """
+    if isinstance(found.recipe, Exact):
+        return
+    for flags in found.recipe.measures(budget).values():
+        if flags.get("features") == "inception":
+            features.extractor("inception", (28, 28, 1), inception_weights)
+
+
+def members(recipe: Recipe, budget: str, seeds: int) -> dict[tuple[str, int], Member]:
+    """The runs of a recipe by arm and seed, in order."""
+    config = recipe.config(budget)
+    config.seed = 0
+    rows = {
+        (arm, seed): {f"config.{key}": value for key, value in changes.items()}
+        | {"config.seed": seed}
+        for arm, changes in recipe.arms.items()
+        for seed in range(seeds)
+    }
+    made = plan.members(config, rows.values())
+    if len(made) != len(rows):
+        raise BadInput("two arms of this baseline have the same config.")
+    return dict(zip(rows, made, strict=True))
+
+
+def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> Found:
+    """Trains what is not yet trained and measures what is not yet measured.
+
+    Raises:
+        Stopped: a signal came; the same command continues.
+    """
+    runs, measures = members(recipe, budget, seeds), recipe.measures(budget)
+    where = Where(how.options.data_dir, how.options.manual_dir, how.inception_weights)
+    base = recipe.config(budget)
+    base.seed = 0
+    command = provenance.command("latentgen.reproduce")
+    with folder.held(place), signals.noted() as stopped:
+        sweep = folder.open_(place, plan.changed(base, {}), list(runs.values()), command)
+        todo = folder.unfinished(sweep, ())
+        try:
+            if todo:
+                with costs.spending(place):
+                    _train(sweep, todo, how, stopped)
+            for member in sweep.members:
+                if _standing(sweep, member) == status.DONE:
+                    measuring.measure(sweep, member, measures, where, stopped)
+        finally:
+            tables.write(sweep)
+    return measuring.collected(sweep, runs, measures, where)
+
+
+def _train(
+    sweep: Sweep, todo: Sequence[Member], how: How, stopped: Callable[[], int | None]
+) -> None:
+    engine, options = automatic.settled(how.engine, how.options, todo)
+    print(f"{len(sweep.members)} runs, {len(todo)} to train: {engine}", file=sys.stderr)
+    if engine == "slurm" and how.job is not None:
+        costs.jobs(sweep.folder, len(todo))
+        slurm.train(sweep, todo, options, how.job)
+    elif engine == "local":
+        local.train(sweep, todo, options, stopped)
+    else:
+        vmap.train(sweep, todo, options, stopped)
+
+
+def _standing(sweep: Sweep, member: Member) -> str:
+    return folder.standing(sweep.place(member.run)).status
+
+
+def computed(exact: Exact, budget: str, seeds: int, place: Path) -> Found:
+    """Compute an exact baseline, one seed at a time."""
+    workdir.prepare(place)
+    settings = exact.settings(budget)
+    measured: Measured = {}
+    with costs.spending(place):
+        for seed in range(seeds):
+            for of, value in exact.compute(settings, seed).items():
+                measured.setdefault(of, {})[str(seed)] = finite(value)
+    return Found(measured, {f"settings.{key}": value for key, value in settings.items()}, [])
+
+
+def result(
+    name: str,
+    found: Baseline,
+    budget: str,
+    seeds: int,
+    place: Path,
+    how: How,
+) -> dict[str, Any]:
+    """Runs a baseline, or goes on with it; what its file shall hold."""
+    recipe = found.recipe
+    if isinstance(recipe, Exact):
+        costs.forget(place)
+        done = computed(recipe, budget, seeds, place)
+    else:
+        done = trained(recipe, budget, seeds, place, how)
+    return {
+        "name": name,
+        "budget": budget,
+        "command": provenance.command("latentgen.reproduce"),
+        "commit": folder.commit(),
+        "config_sha256": store.config_hash(found, budget),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+        **costs.total(place),
+        "seeds": list(range(seeds)),
+        "began": done.began,
+        "not_done": done.not_done,
+        "waiting": done.waiting,
+        "protocol": done.protocol,
+        "measured": done.measured,
+        "claims": checks.claims(found, budget, done.measured, done.protocol, seeds),
+    }

@@ -1,0 +1,1 @@
+"""The command line: flags, configs, errors and exit codes."""

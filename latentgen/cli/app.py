@@ -1,0 +1,431 @@
+"""What every command shares: flags in, mistakes told in one line, exit codes."""
+
+import contextlib
+import json
+import math
+import os
+import re
+import runpy
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from latentgen.configs.section import plain
+from latentgen.core.errors import BadInput, Diverged, Stopped, nearest, shortened, written
+from latentgen.core.types import PyTree
+from latentgen.storage import workdir
+from latentgen.storage.checkpoint import Damaged
+from latentgen.system import distributed, signals, startup, streams
+from latentgen.system.compilation import keep_programs, pin_numbers
+from latentgen.system.distributed import Elsewhere, PeerLost
+from latentgen.system.watchdog import leave
+from latentgen.training import setup
+from latentgen.training.setup import Run
+
+FLAGS = flags.FLAGS
+EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED, EXIT_MEMBERS = 2, 3, 4, 5, 6
+LONGEST = 2_000  # characters of a mistake's line
+BACKENDS = os.path.join("jax", "_src", "xla_bridge.py")  # where JAX looks for devices
+ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXIT_IO}
+
+
+def define_config_flag() -> None:
+    """`--config FILE[:variant]`, and `--config.a.b=value` for each of its keys."""
+    try:  # it looks at the command line at once, into --flagfile too
+        config_flags.DEFINE_config_file(
+            "config", help_string="A file: experiments/vae.py[:variant]."
+        )
+    except flags.Error as error:
+        _refuse(str(error).removeprefix("ERROR:: "))
+
+
+def define_data_flags() -> None:
+    """Define flags for the data sets' folders on this machine: no part of a run's identity."""
+    flags.DEFINE_string(
+        "data_dir", None, "Where TFDS keeps prepared data sets (default: TFDS's own)."
+    )
+    flags.DEFINE_string("manual_dir", None, "A folder with a data set's original files.")
+
+
+def define_device_flags() -> None:
+    """Define flags for a run's devices and processes: no part of its identity."""
+    flags.DEFINE_integer(
+        "devices", None, "How many of each process's devices (default: all).", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "fsdp", 1, "Over how many devices large parameters are split.", lower_bound=1
+    )
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where there are several.")
+    flags.DEFINE_integer("num_processes", None, "How many there are.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+    flags.DEFINE_integer(
+        "heartbeat",
+        distributed.HEARTBEAT,
+        "Seconds after which a process that gives no sign of life is missed.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "stuck",
+        distributed.STUCK,
+        "Seconds, at least, that a chunk may take before the process ends as stuck; inf: any.",
+        lower_bound=0.1,
+    )
+
+
+@contextlib.contextmanager
+def only_the_first_speaks() -> Iterator[None]:
+    """Inside, what other processes than the first print is dropped."""
+    if distributed.first():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            yield
+
+
+def run(
+    main: Callable[[], None],
+    parse: Callable[[list[str]], None] | None = None,
+    word: str | None = None,
+) -> None:
+    """Runs a command: its mistakes and its end are told in one line.
+
+    Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
+    written, 5 for a run that diverged, 75 where another process is lost or
+    this one is stuck, 128 + n after signal n.
+
+    Args:
+        main: the command; its flags are defined.
+        parse: looks at the arguments before all flags are parsed.
+        word: the flag that one argument without dashes sets; None where there is no such argument.
+    """
+
+    def guarded(argv: Sequence[str]) -> None:
+        startup.done()
+        with _mistakes_told():
+            _take_word(argv[1:], word)
+            pin_numbers()
+            keep_programs()
+            main()
+            if error := streams.lost():
+                _refuse(f"stdout: {error.strerror}.", EXIT_IO)
+
+    def interruptible(argv: Sequence[str]) -> None:
+        try:
+            with signals.raised():
+                guarded(argv)
+        except signals.Interrupted as stop:
+            signals.told()
+            if distributed.first():
+                print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
+            sys.exit(128 + stop.signum)
+
+    def parse_flags(argv: list[str]) -> list[str]:
+        try:
+            rest = parsed(argv, parse)
+        except BadInput as error:
+            return _refuse(str(error))
+        if not FLAGS["verbosity"].present:  # absl's own default chats
+            logging.set_verbosity(logging.WARNING)
+        return rest
+
+    try:
+        app.run(interruptible, flags_parser=parse_flags)
+    except SystemExit as end:
+        startup.ends(end.code)
+        raise
+
+
+@contextlib.contextmanager
+def _mistakes_told() -> Iterator[None]:
+    """Inside, what goes wrong and can be explained ends the process with a line and its code."""
+    try:
+        yield
+    except BadInput as error:
+        _refuse(str(error))
+    except Damaged as error:
+        _refuse(str(error), EXIT_DAMAGED)
+    except Diverged as error:
+        _refuse(str(error), EXIT_DIVERGED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _refuse(f"{where}{error.strerror or error}.", EXIT_IO)
+    except Elsewhere as error:
+        _refuse(str(error), ELSEWHERE.get(error.kind, 1))
+    except PeerLost as error:
+        leave(str(error))
+    except Stopped as stop:
+        if distributed.first():
+            print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
+        sys.exit(128 + stop.signum)
+    except Exception as error:
+        if (line := _not_here(error)) is None:
+            raise
+        _refuse(line)
+
+
+def _not_here(error: Exception) -> str | None:
+    """Describe a missing JAX backend or too little memory in a line; None for any other error."""
+    said = next(iter(str(error).splitlines()), "")
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if "Unable to initialize backend" in said or any(f.endswith(BACKENDS) for f in files):
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        why = said or f"this installation of JAX has no such backend ({type(error).__name__})"
+        return f"JAX_PLATFORMS={asked!r}: {why}; JAX_PLATFORMS=cpu computes on the CPU."
+    if isinstance(error, MemoryError) or said.startswith("RESOURCE_EXHAUSTED"):
+        return f"the machine's memory is too small for this: {said or 'no more can be had'}."
+    return None
+
+
+def parsed(
+    argv: list[str], parse: Callable[[list[str]], None] | None, values: flags.FlagValues = FLAGS
+) -> list[str]:
+    """Parses the flags; returns the arguments that are none.
+
+    Args:
+        argv: the command's name and its arguments.
+        parse: see `run`.
+        values: the flags.
+
+    Raises:
+        BadInput: an argument cannot be parsed, or an override is no plain data.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise BadInput("the current folder has been removed; change to another one.") from None
+    for word in argv:
+        if not _is_text(word):
+            raise BadInput(f"{word!r} is not text in this locale's encoding.")
+    _show_warnings()
+    if parse is not None:
+        parse(argv)
+    try:
+        rest = values(argv)
+    except flags.Error as error:
+        raise BadInput(next(iter(str(error).splitlines()), type(error).__name__)) from None
+    except (Exception, SystemExit) as error:  # of ml_collections' parsers, or of a config's file
+        if isinstance(error, SystemExit) and _raised_in(error) == app.__file__:
+            sys.exit(0)  # absl has printed the help that was asked for, and calls that a failure
+        said = [shortened(word) for word in argv[1:] if word.startswith(("--config.", "-config."))]
+        raise BadInput(
+            f"{' '.join(said or argv[1:])} cannot be parsed ({type(error).__name__}: {error})."
+        ) from None
+    for name in values:
+        if isinstance(value := values[name].value, float) and math.isnan(value):
+            raise BadInput(f"--{name}=nan must be a number.")
+    if "workdir" in values and values["workdir"].value == "":
+        raise BadInput("--workdir is empty; name a folder.")
+    if "config" in values and values["config"].value is not None:
+        _check_config(values["config"].value.to_dict())
+    return rest
+
+
+def _show_warnings() -> None:
+    """Has warnings shown where they would be raised (PYTHONWARNINGS=error, -W error).
+
+    They are those of libraries, some of which warn wherever they are used, and would end the
+    command in the middle of its work.
+    """
+    if any(option.startswith("e") for option in sys.warnoptions):
+        print("Warnings are shown here, and raise nothing.", file=sys.stderr)
+        warnings.simplefilter("default")
+
+
+def _raised_in(error: BaseException) -> str:
+    """The file whose code raised an exception."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename
+
+
+def _is_text(word: str) -> bool:
+    """Return whether an argument was decoded: Python keeps undecodable bytes as surrogates."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _take_word(words: Sequence[str], flag: str | None) -> None:
+    """Sets the flag that an argument without dashes stands for.
+
+    Raises:
+        BadInput: there is no such flag, it is set already, or there is more than one argument.
+    """
+    if not words:
+        return
+    if flag is None or len(words) > 1:
+        raise BadInput(f"{words[-1]!r} is not a flag; write flags as --name=value.")
+    if FLAGS[flag].present:
+        raise BadInput(f"{words[0]!r} and --{flag}={FLAGS[flag].value!r} say the same; name one.")
+    FLAGS[flag].value = words[0]
+
+
+def _refuse(line: str, code: int = EXIT_BAD_INPUT) -> Any:
+    if distributed.first():
+        print(f"error: {shortened(' '.join(line.split()), LONGEST)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def check_config(argv: list[str]) -> None:
+    """Looks at `--config` and its overrides before absl does, to tell mistakes in words.
+
+    Raises:
+        BadInput: the file is missing or fails, or an override names no key of it.
+    """
+    if any(word.lstrip("-").startswith("help") for word in argv[1:]):
+        return
+    names = [value for word, value in pairwise([*argv[1:], ""]) if word in ("--config", "-config")]
+    names += [w.partition("=")[2] for w in argv[1:] if w.startswith(("--config=", "-config="))]
+    if not names or not names[-1]:
+        files = [word for word in argv[1:] if re.match(r"[^-].*\.py(:|$)", word)]
+        hint = f"write --config={files[0]}" if files else "name a file such as experiments/vae.py"
+        raise BadInput(f"--config is missing: {hint}.")
+    keys = workdir.flatten(_load(names[-1]))
+    overrides = [
+        (key, value)
+        for word, after in pairwise([*argv[1:], ""])
+        if (key := _overridden(word)) is not None
+        and (value := word.partition("=")[2] if "=" in word else after) is not None
+    ]
+    for key, value in overrides:
+        _check_override(key, value, keys)
+    # The default of these keys, for which ml_collections has no word.
+    none = {key for key, value in dict(overrides).items() if value == "None" and keys[key] is None}
+    argv[:] = [word for word in argv if "=" not in word or _overridden(word) not in none]
+
+
+def _overridden(word: str) -> str | None:
+    """The key that an argument like --config.a.b=1 gives another value; None for another one."""
+    if not word.startswith(("--config.", "-config.")):
+        return None
+    return word.partition("=")[0].partition(".")[2]
+
+
+def _check_override(key: str, value: str, keys: Mapping[str, Any]) -> None:
+    """Looks at --config.KEY=VALUE.
+
+    Args:
+        keys: the config's own values.
+
+    Raises:
+        BadInput: there is no such key, it is a section, or its value is of another kind.
+    """
+    if key not in keys:
+        inside = [name for name in keys if name.startswith(f"{key}.")]
+        if not inside:
+            raise BadInput(f"--config.{key} is not a key of the config{nearest(key, keys)}")
+        if value.startswith("{"):
+            return
+        raise BadInput(
+            f"--config.{key}={value} names a section, which has keys of its own, such as "
+            f"--config.{inside[0]}; another method is another file: --config=experiments/..."
+        )
+    old = keys[key]
+    if isinstance(old, bool) or not (old is None or isinstance(old, int | float)):
+        return
+    kind, words = (float, "a number") if isinstance(old, float) else (int, "a whole number")
+    if old is None and value == "None":
+        return
+    try:
+        kind(value)
+    except ValueError:
+        exact = _whole(value) if kind is int else None
+        hint = f"; write {exact}" if exact is not None else ""
+        words += " or None" if old is None else ""
+        raise BadInput(f"--config.{key}={shortened(value)} must be {words}{hint}.") from None
+
+
+def _whole(value: str) -> int | None:
+    """1000 for '1e3'; None where it is no whole number."""
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return int(found) if found.is_integer() and abs(found) < 2**53 else None
+
+
+def _load(name: str) -> dict[str, Any]:
+    """Return the checked config that get_config of 'file.py[:variant]' returns."""
+    file, *variant = name.split(":", 1)
+    if not Path(file).is_file():
+        raise BadInput(f"--config={name!r}: there is no file {file!r}.")
+    try:
+        config = runpy.run_path(file)["get_config"](*variant)
+        if not isinstance(config, ConfigDict):
+            raise BadInput(f"get_config returns a {type(config).__name__}, not a ConfigDict.")
+        return _check_config(config.to_dict())
+    except BadInput as error:
+        raise BadInput(f"--config={name!r}: {error}") from None
+    except (Exception, SystemExit) as error:  # a file of the user's: anything may be wrong with it
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise BadInput(
+            f"--config={name!r} fails with {type(error).__name__}: {error} "
+            f"({Path(where.filename).name}, line {where.lineno})."
+        ) from None
+
+
+def _check_config(config: dict[str, Any]) -> dict[str, Any]:
+    for key, value in workdir.flatten(config).items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise BadInput(
+                f"config.{key}={written(value)} must be plain data: a finite number, a word, or a "
+                "tuple of these."
+            ) from None
+    return config
+
+
+def config() -> dict[str, Any]:
+    """The config that the flags make, as plain JSON data."""
+    return plain(FLAGS.config.to_dict())
+
+
+def default_workdir() -> str:
+    """'runs/gan' for experiments/gan.py, 'runs/gan-minimax' for experiments/gan.py:minimax."""
+    file, _, variant = config_flags.get_config_filename(FLAGS["config"]).partition(":")
+    return str(Path("runs", "-".join(filter(None, (Path(file).stem, variant)))))
+
+
+def trained(place: Path | None = None) -> tuple[Run, int, PyTree]:
+    """(run, updates done, state) of what a folder holds, at checkpoint --step or the newest.
+
+    Args:
+        place: the folder; --workdir where it is None.
+
+    Raises:
+        BadInput: there is no such run or checkpoint.
+    """
+    if place is None:
+        check_trained()
+    run = setup.reopen(place or Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
+    return run, *setup.restore(run, FLAGS.step)
+
+
+def check_trained() -> None:
+    """Looks whether --workdir holds a run, before anything else is said.
+
+    Raises:
+        BadInput: it does not.
+    """
+    if FLAGS.workdir is None:
+        raise BadInput("--workdir is missing: name the folder of a run.")
+    setup.config(Path(FLAGS.workdir))
+
+
+def define_trained_flags() -> None:
+    """The flags of a command that looks at a run."""
+    flags.DEFINE_string("workdir", None, "The folder of a finished or running run.")
+    flags.DEFINE_integer("step", None, "Which checkpoint (default: the newest).", lower_bound=0)
+    flags.DEFINE_integer(
+        "seed", 0, "Of the random numbers drawn here.", lower_bound=0, upper_bound=2**32 - 1
+    )
+    define_data_flags()

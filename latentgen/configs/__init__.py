@@ -1,0 +1,148 @@
+"""From a config to what it describes: the only reader of configs.
+
+`experiment` checks every key before anything is loaded or written; `Experiment.plan.wire` then
+makes the method for data of a given shape. Hyperparameters may be traced, so that a population
+shares one compilation.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float
+
+from latentgen.configs.aae import aae_of
+from latentgen.configs.bigan import bigan_of
+from latentgen.configs.classifier import classifier_of
+from latentgen.configs.components import Plan, Shape
+from latentgen.configs.gan import gan_of
+from latentgen.configs.section import Section
+from latentgen.configs.vae import vae_of
+from latentgen.configs.vaegan import vaegan_of
+from latentgen.core.errors import BadInput
+from latentgen.core.types import Method
+from latentgen.data.preprocess import PREPROCESS, Preprocess
+
+METHODS: dict[str, Callable[[Section, Section, Preprocess], Plan]] = {
+    "aae": aae_of,
+    "bigan": bigan_of,
+    "classifier": classifier_of,
+    "gan": gan_of,
+    "vae": vae_of,
+    "vaegan": vaegan_of,
+}
+"""(the config, its section `method`, the preprocessing) -> a plan of the method."""
+
+MOST_SKIPPED = 100
+"""Times: a run that diverges more often is no run of its config any more."""
+
+
+class Data(NamedTuple):
+    """A data set and its preprocessing.
+
+    validation: examples held out from the end of the training split; None: the set's default.
+    pad_to: the side of its images after padding with black; 0: no padding.
+    """
+
+    name: str
+    preprocess: Preprocess
+    validation: int | None
+    pad_to: int
+
+
+class Every(NamedTuple):
+    """Steps between two lines of the log, validations, pictures and checkpoints."""
+
+    log: int
+    validate: int
+    sample: int
+    checkpoint: int
+
+
+class Experiment(NamedTuple):
+    """A config, checked and parsed.
+
+    plan: makes the method for data of a given shape.
+    skip_diverged: how many times a run that diverges may go on without the steps at fault.
+    """
+
+    seed: int
+    steps: int
+    batch_size: int
+    data: Data
+    every: Every
+    plan: Plan
+    skip_diverged: int
+
+
+def experiment(config: Mapping[str, Any]) -> Experiment:
+    """Reads and checks a whole config.
+
+    Raises:
+        BadInput: a key is missing, unknown, or holds what it cannot.
+    """
+    root = Section("config", config)
+    data = _data(root.section("data"))
+    method = root.section("method")
+    found = Experiment(
+        seed=root.integer("seed", low=0, high=2**32 - 1),
+        steps=root.integer("steps", low=1),
+        batch_size=root.size("batch_size"),
+        data=data,
+        every=_every(root.section("every")),
+        plan=method.choose("name", METHODS)(root, method, data.preprocess),
+        skip_diverged=root.integer("skip_diverged", low=0, high=MOST_SKIPPED),
+    )
+    root.finish()
+    return found
+
+
+def make(
+    config: Mapping[str, Any], shape: Shape
+) -> Callable[[Mapping[str, Float[Array, ""] | float]], Method]:
+    """hyperparameters -> the method of `config` with these in place of its own.
+
+    Args:
+        config: see `experiment`.
+        shape: of one example.
+
+    Raises:
+        BadInput: as for `experiment`; the made function raises it for a hyperparameter that is
+            not a number with a fraction in the config, since others shape the program.
+    """
+
+    def method(hypers: Mapping[str, Float[Array, ""] | float]) -> Method:
+        replaced: Mapping[str, Any] = config
+        for key, value in hypers.items():
+            replaced = _replace(replaced, key, key.split("."), value)
+        return experiment(replaced).plan.wire(shape)
+
+    return method
+
+
+def _replace(values: Mapping[str, Any], key: str, path: list[str], new: Any) -> Mapping[str, Any]:
+    name, *rest = path
+    if rest and isinstance(values.get(name), Mapping):
+        return {**values, name: _replace(values[name], key, rest, new)}
+    if rest or not isinstance(values.get(name), float):
+        raise BadInput(f"hyperparameter {key!r} must be a key of the config with a float value.")
+    return {**values, name: new}
+
+
+def _data(section: Section) -> Data:
+    return Data(
+        section.word("name"),
+        section.choose("preprocess", PREPROCESS),
+        section.integer_or_none("validation", low=0),
+        section.integer("pad_to", low=0, high=4096),
+    )
+
+
+def _every(section: Section) -> Every:
+    every = Every(*(section.integer(name, low=1) for name in Every._fields))
+    for name, value in zip(Every._fields, every, strict=True):
+        if value % every.log:
+            raise BadInput(
+                f"{section.key(name)}={value} must be a multiple of "
+                f"{section.key('log')}={every.log}."
+            )
+    return every

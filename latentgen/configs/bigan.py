@@ -1,0 +1,59 @@
+"""The config of BiGAN and ALI."""
+
+from latentgen.configs.components import DTYPES, Plan, Shape, average, network, optimizer
+from latentgen.configs.section import Section
+from latentgen.core.errors import BadInput
+from latentgen.core.types import Method
+from latentgen.data.preprocess import Preprocess
+from latentgen.methods.bigan import Model, bigan
+from latentgen.networks import DECODERS, ENCODERS, mlp
+from latentgen.objectives.adversarial import GAMES, Game
+from latentgen.probability.posteriors import diagonal
+from latentgen.probability.priors import PRIORS
+
+FITTING = sorted(set(GAMES) - {"least_squares"})
+
+
+def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
+    """The BiGAN that a config describes; with a stochastic encoder, ALI."""
+    dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
+    dim, width = method.size("code_dim"), method.size("features")
+    prior, values = method.choose("prior", PRIORS)(dim), _game(method)
+    stochastic = method.choose("encoder", {"stochastic": True, "deterministic": False})
+    posterior = diagonal(dim) if stochastic else None
+    generator_tx = optimizer(root.section("generator_optimizer"), steps)
+    discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)
+    generator = network(root, "generator", dtype, DECODERS)
+    encoder = network(root, "encoder", dtype, ENCODERS)
+    discriminator = network(root, "discriminator", dtype, ENCODERS)
+    head = network(root, "head", dtype, {"mlp": mlp.encoder})
+    averaged = average(method, ("generator", "encoder"))
+    if not head.options["hidden"]:
+        raise BadInput(
+            f"{head.section.key('hidden')}=() must name at least one size: a linear layer would "
+            "judge image and code apart."
+        )
+
+    def wire(shape: Shape) -> Method:
+        model = Model(
+            generator.generator(shape, preprocess.range),
+            encoder.encoder(shape, dim if posterior is None else posterior.outputs),
+            discriminator.encoder(shape, width),
+            head.encoder((width + dim,), 1),
+            prior,
+            posterior,
+            width,
+        )
+        return averaged(bigan(model, values, generator_tx, discriminator_tx, shape))
+
+    return Plan(wire, root.word("compute"), (dim,))
+
+
+def _game(method: Section) -> Game:
+    values = method.choose("game", GAMES)
+    if method.word("game") not in FITTING:
+        raise BadInput(
+            f"{method.key('game')}={method.word('game')!r} does not fit pairs, which are told both "
+            f"ways round: its labels are no opposites. Valid: {', '.join(FITTING)}."
+        )
+    return values

@@ -1,0 +1,108 @@
+"""The config of a GAN: which parts it has, and whether they fit together."""
+
+from typing import Any
+
+import optax
+
+from latentgen.configs.components import DTYPES, Network, Plan, Shape, average, network, optimizer
+from latentgen.configs.section import LARGEST, Section
+from latentgen.core.errors import BadInput
+from latentgen.core.types import Method
+from latentgen.data.preprocess import Preprocess
+from latentgen.methods.gan import CONDITIONS, Model, Objective, gan, outputs
+from latentgen.networks import DECODERS, ENCODERS
+from latentgen.networks.net import OUTPUTS
+from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.penalties import PENALTIES, boxed
+from latentgen.probability import priors
+from latentgen.probability.priors import LearnedPrior
+
+PRIORS = ("mixture", *priors.PRIORS)
+
+
+def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
+    """The GAN that a config describes."""
+    dtype = root.choose("compute", DTYPES)
+    prior, code_dim = _code(method)
+    classes = method.size("classes", low=0)
+    condition, packing = method.word("condition"), method.size("packing")
+    method.choose("condition", dict.fromkeys(CONDITIONS))
+    repeats = method.size("discriminator_steps")
+    generator_tx, discriminator_tx = _optimizers(root, method, repeats)
+    generator = network(root, "generator", dtype, DECODERS)
+    discriminator = network(root, "discriminator", dtype, ENCODERS, packing)
+    objective = _objective(method, discriminator)
+    output = method.word("output")
+    method.choose("output", OUTPUTS)
+    averaged = average(method, ("generator", "prior"))
+    if condition == "projection" and (packing > 1 or not classes):
+        raise BadInput(
+            f"{method.key('condition')}='projection' needs {method.key('classes')} above 0 and "
+            f"{method.key('packing')}=1."
+        )
+    if (batch := root.size("batch_size")) % packing:
+        raise BadInput(
+            f"{root.key('batch_size')}={batch} must be a multiple of "
+            f"{method.key('packing')}={packing}."
+        )
+    told = classes if condition == "beside" else 0
+
+    def wire(shape: Shape) -> Method:
+        *rest, last = shape
+        group = (*rest, packing * (last + told))
+        model = Model(
+            generator.generator(shape, preprocess.range, output),
+            discriminator.encoder(group, outputs(classes, condition)),
+            prior,
+            code_dim,
+            classes,
+            condition,
+            packing,
+        )
+        return averaged(gan(model, objective, generator_tx, discriminator_tx, shape, repeats))
+
+    return Plan(wire, root.word("compute"), (code_dim,), classes)
+
+
+def _code(method: Section) -> tuple[LearnedPrior, int]:
+    """Return the prior of the codes and their dimension."""
+    dim, components = method.size("code_dim"), method.size("components")
+    method.choose("prior", dict.fromkeys(PRIORS))
+    if method.word("prior") == "mixture":
+        return priors.mixture(dim, components), dim
+    return priors.fixed(priors.PRIORS[method.word("prior")](dim)), dim
+
+
+def _optimizers(
+    root: Section, method: Section, repeats: int
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """The generator's and the discriminator's, who may hold its weights in a box.
+
+    Args:
+        repeats: turns of the discriminator in a step.
+    """
+    steps = root.integer("steps", low=1)
+    if steps * repeats > LARGEST:
+        raise BadInput(
+            f"{method.key('discriminator_steps')}={repeats} times {root.key('steps')}={steps} must "
+            f"be at most {LARGEST}, which is as far as its updates are counted."
+        )
+    generator = optimizer(root.section("generator_optimizer"), steps)
+    discriminator = optimizer(root.section("discriminator_optimizer"), steps * repeats)
+    limit: Any = method.number("weight_clip", low=0.0)
+    if isinstance(limit, int | float) and limit == 0:
+        return generator, discriminator
+    return generator, optax.chain(discriminator, boxed(limit))
+
+
+def _objective(method: Section, discriminator: Network) -> Objective:
+    values = method.choose("game", GAMES)
+    weight: Any = method.number("penalty_weight", low=0.0)
+    penalty = method.choose("penalty", {"none": None, **PENALTIES})
+    if penalty is not None and discriminator.options["norm"] == "batch":
+        raise BadInput(
+            f"{method.key('penalty')}={method.word('penalty')!r} does not fit "
+            "config.discriminator.norm='batch', under which examples see each other: its gradient "
+            "in one x is no longer one example's. Valid: layer, none, spectral."
+        )
+    return Objective(values, penalty, weight)

@@ -1,0 +1,154 @@
+"""Reading a config: each value is checked where it is read, and what nobody reads is refused."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from latentgen.core.errors import BadInput, choose, nearest
+
+T = TypeVar("T")
+LARGEST = 2**31 - 1  # what an int32 on a device holds
+WIDEST, DEEPEST = 2**20, 100  # of what arrays are made of, and how many layers
+HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps none below
+
+LATER = {"skip_diverged": 0, "method.output": "sigmoid"}
+"""Keys that came after the first release, each with the value that means what was before."""
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as plain JSON data, as it is written down, compared and hashed.
+
+    A later key that changes nothing is left out: a workdir or a result from before it came stays
+    one of the same config.
+    """
+    return _without_later(json.loads(json.dumps(config)), "")
+
+
+def _without_later(config: dict[str, Any], path: str) -> dict[str, Any]:
+    found = {}
+    for name, value in config.items():
+        key = f"{path}{name}"
+        if isinstance(value, dict):
+            found[name] = _without_later(value, f"{key}.")
+        elif key not in LATER or value != LATER[key]:
+            found[name] = value
+    return found
+
+
+class Section:
+    """One level of a config as plain data, remembering what has been read of it.
+
+    Every getter raises BadInput, naming the key, the value and what would be valid.
+    """
+
+    def __init__(self, path: str, values: Mapping[str, Any]):
+        self._path, self._values = path, values
+        self._read: set[str] = set()
+        self._sections: list[Section] = []
+
+    def key(self, name: str) -> str:
+        """The full name of a key, as it is written on the command line."""
+        return f"{self._path}.{name}"
+
+    def _get(self, name: str) -> Any:
+        self._read.add(name)
+        if name in self._values:
+            return self._values[name]
+        later = self.key(name).removeprefix("config.")
+        if later not in LATER:
+            raise BadInput(f"{self.key(name)} is missing.")
+        return LATER[later]
+
+    def has(self, name: str) -> bool:
+        """Return whether the config has this key; for keys that most configs omit."""
+        return name in self._values
+
+    def section(self, name: str) -> "Section":
+        """The section below."""
+        values = self._get(name)
+        if not isinstance(values, Mapping):
+            raise BadInput(f"{self.key(name)}={values!r} must be a section with keys of its own.")
+        self._sections.append(Section(self.key(name), values))
+        return self._sections[-1]
+
+    def integer(self, name: str, low: int | None = None, high: int | None = None) -> int:
+        """A whole number in [low, high]."""
+        value = self._get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise BadInput(f"{self.key(name)}={value!r} must be a whole number.")
+        high = LARGEST if high is None else high
+        return self._within(name, value, low, high)
+
+    def integer_or_none(self, name: str, low: int | None = None) -> int | None:
+        """A whole number, at least `low`, or None."""
+        return None if self._get(name) is None else self.integer(name, low)
+
+    def size(self, name: str, low: int = 1) -> int:
+        """A whole number that arrays get their shapes from, at least `low`."""
+        return self.integer(name, low, WIDEST)
+
+    def number(self, name: str, low: float | None = None, high: float | None = None) -> Any:
+        """A number in [low, high] that float32 has; a traced array passes in its place."""
+        value = self._get(name)
+        if isinstance(value, bool | str | Mapping | list | tuple) or value is None:
+            raise BadInput(f"{self.key(name)}={value!r} must be a number.")
+        if not isinstance(value, int | float):
+            return value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"{self.key(name)}={value} must be finite.")
+        low, high = -HUGE if low is None else low, HUGE if high is None else high
+        return float(self._within(name, value, low, high))
+
+    def _within(self, name: str, value: Any, low: Any, high: Any) -> Any:
+        if low is not None and value < low:
+            raise BadInput(f"{self.key(name)}={value} must be at least {low}.")
+        if high is not None and value > high:
+            raise BadInput(f"{self.key(name)}={value} must be at most {high}.")
+        return value
+
+    def positive(self, name: str) -> Any:
+        """A number above 0, also to float32."""
+        value = self.number(name)
+        if isinstance(value, float) and not value >= TINY:
+            raise BadInput(f"{self.key(name)}={value} must be above 0, at least {TINY:.2g}.")
+        return value
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """A tuple of whole numbers, each in [1, WIDEST], at most DEEPEST; it may be empty."""
+        value = self._get(name)
+        if not isinstance(value, list | tuple) or not all(
+            isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= WIDEST
+            for size in value
+        ):
+            raise BadInput(
+                f"{self.key(name)}={value!r} must be a tuple of whole numbers from 1 to {WIDEST}."
+            )
+        if len(value) > DEEPEST:
+            raise BadInput(f"{self.key(name)} has {len(value)} sizes; at most {DEEPEST} fit.")
+        return tuple(value)
+
+    def word(self, name: str) -> str:
+        """A string."""
+        value = self._get(name)
+        if not isinstance(value, str):
+            raise BadInput(f"{self.key(name)}={value!r} must be a string.")
+        return value
+
+    def choose(self, name: str, options: Mapping[str, T]) -> T:
+        """Return the entry of `options` that the config names."""
+        return choose(self.key(name), self.word(name), options)
+
+    def finish(self) -> None:
+        """Checks that everything has been read.
+
+        Raises:
+            BadInput: a key that nothing reads, which is most often a misspelt one.
+        """
+        for name in self._values:
+            if name not in self._read:
+                raise BadInput(
+                    f"{self.key(name)} is not a key of this config" + nearest(name, self._read)
+                )
+        for section in self._sections:
+            section.finish()

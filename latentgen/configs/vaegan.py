@@ -1,0 +1,42 @@
+"""The config of a VAE-GAN."""
+
+from latentgen.configs.components import DTYPES, Plan, Shape, average, network, optimizer
+from latentgen.configs.section import Section
+from latentgen.core.types import Method
+from latentgen.data.preprocess import Preprocess
+from latentgen.methods.vaegan import Model, vaegan
+from latentgen.networks import DECODERS, ENCODERS, mlp
+from latentgen.objectives.adversarial import GAMES
+from latentgen.probability.posteriors import diagonal
+
+
+def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
+    """The VAE-GAN that a config describes."""
+    dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
+    dim, width = method.size("code_dim"), method.size("features")
+    values, gamma = method.choose("game", GAMES), method.number("gamma", low=0.0)
+    encoder_tx = optimizer(root.section("encoder_optimizer"), steps)
+    decoder_tx = optimizer(root.section("decoder_optimizer"), steps)
+    discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)
+    encoder = network(root, "encoder", dtype, ENCODERS)
+    decoder = network(root, "decoder", dtype, DECODERS)
+    discriminator = network(root, "discriminator", dtype, ENCODERS)
+    averaged = average(method, ("encoder", "decoder"))
+    last = {key: discriminator.options[key] for key in ("norm", "init", "dtype")}
+
+    def wire(shape: Shape) -> Method:
+        posterior = diagonal(dim)
+        model = Model(
+            encoder.encoder(shape, posterior.outputs),
+            decoder.generator(shape, preprocess.range),
+            discriminator.encoder(shape, width),
+            mlp.encoder((), outputs=1, **last),
+            posterior,
+            dim,
+            width,
+        )
+        return averaged(
+            vaegan(model, values, gamma, encoder_tx, decoder_tx, discriminator_tx, shape)
+        )
+
+    return Plan(wire, root.word("compute"), (dim,))

@@ -1,0 +1,1 @@
+"""Measures of trained runs, and what they compare samples by."""

@@ -1,0 +1,55 @@
+"""What can be measured of a trained run, by name; each result says how it was come by.
+
+A measure is a function (subject, options) -> Result. The mathematics is in metrics/; here it meets
+a run's method, images and random keys, a batch at a time.
+"""
+
+from latentgen.core.errors import BadInput, choose
+from latentgen.evaluation.measures import likelihood, modes, samples
+from latentgen.evaluation.measures.likelihood import needs
+from latentgen.evaluation.measures.subject import Measure
+
+MEASURES: dict[str, Measure] = {
+    "terms": Measure(likelihood.terms, needs()),
+    "is": Measure(likelihood.importance_sampled, needs("draw", "log_prior", "log_likelihood")),
+    "ais": Measure(likelihood.annealed, needs("codes", "log_prior", "log_likelihood")),
+    "bdmc": Measure(
+        likelihood.bidirectional, needs("codes", "log_prior", "log_likelihood", "observe")
+    ),
+    "active": Measure(likelihood.active_units, needs("draw")),
+    "surgery": Measure(likelihood.surgery, needs("codes", "draw", "log_prior", "log_posterior")),
+    "parzen": Measure(likelihood.parzen_window, likelihood.check_parzen),
+    "exact": Measure(likelihood.exact, likelihood.check_exact),
+    "frechet": Measure(samples.frechet, samples.check_moments),
+    "kernel": Measure(samples.kernel, samples.check_kernel),
+    "prdc": Measure(samples.prdc, samples.check_neighbours),
+    "score": Measure(samples.score, samples.check_classes),
+    "modes": Measure(modes.modes, modes.check),
+}
+
+MEANT = {
+    "fid": "--metrics=frechet --features=inception --inception_weights=FILE; under any other "
+    "features the Frechet distance is no FID, and their values cannot be compared",
+    "kid": "--metrics=kernel --features=inception --inception_weights=FILE; under any other "
+    "features the kernel distance is no KID",
+    "inception_score": "--metrics=score --features=inception --inception_weights=FILE",
+    "precision": "--metrics=prdc",
+    "recall": "--metrics=prdc",
+    "density": "--metrics=prdc",
+    "coverage": "--metrics=prdc",
+    "nll": "--metrics=is or --metrics=ais",
+    "iwae": "--metrics=is",
+    "elbo": "--metrics=terms",
+}
+"""Names in the literature -> the flags that measure what they mean."""
+
+
+def named(flag: str, name: str) -> Measure:
+    """The measure of this name.
+
+    Raises:
+        BadInput: there is none; says what a name in the literature is called here.
+    """
+    if (meant := MEANT.get(name.lower())) is not None:
+        raise BadInput(f"{flag}={name!r}: write {meant}.")
+    return choose(flag, name, MEASURES)

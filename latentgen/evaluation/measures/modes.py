@@ -1,0 +1,258 @@
+"""Modes of the data that samples reach: of a mixture in the plane, or by a classifier.
+
+Each figure stands beside what it is of real examples, of real examples of which one mode was
+removed, and of uniform noise: a count that does not tell these apart says nothing of samples.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, Shaped
+
+from latentgen.core.errors import BadInput
+from latentgen.core.keys import stream
+from latentgen.data.stacked import CLASSES, PLANES, PREFIX
+from latentgen.data.toys import MODES, Modes
+from latentgen.evaluation.features import Extractor
+from latentgen.evaluation.measures import samples
+from latentgen.evaluation.measures.subject import Options, Result, Subject, cut, evaluation_key
+from latentgen.metrics import confusion
+from latentgen.metrics.modes import NEAR, coverage, nearest, reverse_kl
+from latentgen.training.pictures import scatter
+
+POINTS, STACKED, IMAGES = 2_500, 26_000, 10_000
+"""Samples, unless the user says: as Lin et al. 2018 (PacGAN, arXiv:1712.04086) count them."""
+
+CONFIDENT = 0.9
+"""The probability from which a classifier's verdict on each plane is a confident one."""
+
+LEAST = {1: 0.1, PLANES: 0.5}
+"""Of its share in the data: a mode whose corrected share is above it is captured. By planes: 26
+samples a mode tell a half of it from none, and no less."""
+
+WIDER = 1.25
+"""The box of uniform noise, in units of that around the modes."""
+
+Figures = dict[str, Any]
+
+
+class Verdicts(NamedTuple):
+    """A classifier's logits of real planes, and their classes."""
+
+    logits: Float[np.ndarray, "m c"]
+    label: Int[np.ndarray, " m"]
+
+
+def modes(subject: Subject, options: Options) -> Result:
+    """Modes captured of how many, the share of samples near one, KL(samples' || data's modes)."""
+    name = subject.run.dataset.name
+    if name in MODES:
+        return _of_points(subject, options)
+    number = options.samples or (STACKED if name.startswith(PREFIX) else IMAGES)
+    options = options._replace(samples=number)
+    shown = samples.shown_by(subject, options)
+    logits = samples.logits_of(subject, options, "synthetic")
+    planes = logits.shape[1]
+    expected = shares(subject, planes)
+    split, known = _known(subject, options, shown, planes)
+    confused = confusion.confusions(
+        jnp.asarray(known.label), jnp.asarray(known.logits.argmax(axis=1)), CLASSES
+    )
+    key = stream(evaluation_key(options), "modes")
+    of = partial(_of_classes, expected=expected, confused=confused, key=key)
+    rng = np.random.default_rng(options.seed)
+    real = _verdicts(subject, options, shown, subject.split, planes)
+    hardest = _hardest(confused)
+    values: Figures = {"of": len(expected)}
+    values |= _beside(
+        of(logits),
+        of(_drawn(rng, real, number, planes)),
+        of(_drawn(rng, real, number, planes, hardest)),
+        of(_noise(rng, shown, subject.run.dataset.shape, number)),
+    )
+    how = {
+        "confident_from": CONFIDENT,
+        "corrected_by": f"the classifier's confusions on {len(known.label)} {split} planes",
+        "captured_corrected_is": f"a share above {LEAST[planes]:g} of the data's",
+        "removed": f"class {hardest}, {len(expected) - (CLASSES - 1) ** planes} of the modes",
+    }
+    return Result(values, {**shown.stamp, "synthetic": number, **how})
+
+
+def _of_points(subject: Subject, options: Options) -> Result:
+    true, number = MODES[subject.run.dataset.name], options.samples or POINTS
+    x = samples.synthetic(subject, options, number)
+    rng = np.random.default_rng(options.seed)
+    examples = subject.examples
+    order = rng.permutation(len(examples.label))
+    points, label = np.asarray(examples.x)[order], examples.label[order]
+    half = WIDER * np.abs(true.means).max()
+    noise = rng.uniform(-half, half, (number, 2)).astype(np.float32)
+    of = partial(points_near, true)
+    values: Figures = {"of": len(true.means)}
+    values |= _beside(of(x), of(points[:number]), of(points[label != 0][:number]), of(noise))
+    values["share_of_all"], values["share_of_high_quality"] = _shares_of_modes(true, x)
+    how = {"synthetic": number, "high_quality_within": f"{NEAR:g} standard deviations"}
+    return Result(values, how, scatter(x, np.asarray(subject.examples.x[:5_000])))
+
+
+def points_near(true: Modes, x: Shaped[np.ndarray, "n 2"]) -> Figures:
+    """Figures of points, by name; those without a name for it are of samples of high quality."""
+    k = len(true.means)
+    near = nearest(jnp.asarray(x), jnp.asarray(true.means, jnp.float32), true.sd)
+    found = coverage(*near, jnp.full(k, 1 / k))._asdict()
+    return {n: int(v) if "captured" in n else float(v) for n, v in found.items()}
+
+
+def _shares_of_modes(true: Modes, x: Shaped[np.ndarray, "n 2"]) -> tuple[list[float], list[float]]:
+    """Return each mode's share of all samples: those nearest to it, then those of high quality."""
+    near = nearest(jnp.asarray(x), jnp.asarray(true.means, jnp.float32), true.sd)
+    counts = [np.bincount(np.asarray(near.mode), w, len(true.means))
+              for w in (np.ones(len(x)), np.asarray(near.high_quality, float))]  # fmt: skip
+    every, good = ((count / len(x)).tolist() for count in counts)
+    return every, good
+
+
+def _of_classes(
+    logits: Float[np.ndarray, "n p c"],
+    expected: Float[np.ndarray, " k"],
+    confused: Float[Array, "c c"],
+    key: Key[Array, ""],
+) -> Figures:
+    """Figures by a classifier: of its verdict on every sample, of confident ones, corrected."""
+    mode, planes = _modes(logits), logits.shape[1]
+    chance = jax.nn.softmax(jnp.asarray(logits), axis=-1).max(axis=-1)
+    found = coverage(jnp.asarray(mode), (chance >= CONFIDENT).all(axis=1), jnp.asarray(expected))
+    counts = jnp.asarray(np.bincount(mode, minlength=len(expected)), jnp.float32)
+    share = _true_shares(counts, confusion.chances(confused), planes)
+    corrected = _captured(key, counts, confused, jnp.asarray(LEAST[planes] * expected), planes)
+    return {
+        "captured": int(found.captured_by_any),
+        "captured_confident": int(found.captured),
+        "captured_corrected": int(corrected.modes),
+        "captured_corrected_low": round(float(corrected.low)),
+        "captured_corrected_high": round(float(corrected.high)),
+        "confident": float(found.high_quality),
+        "reverse_kl": float(found.reverse_kl),
+        "reverse_kl_confident": float(found.reverse_kl_high_quality),
+        "reverse_kl_corrected": float(reverse_kl(share, jnp.asarray(expected))),
+    }
+
+
+_true_shares = jax.jit(confusion.true_shares, static_argnums=2)
+_captured = jax.jit(confusion.captured, static_argnums=4)
+
+
+def _modes(logits: Float[np.ndarray, "n p c"]) -> Int[np.ndarray, " n"]:
+    """The mode of each sample: the digits of its planes' most likely classes."""
+    return logits.argmax(axis=-1) @ CLASSES ** np.arange(logits.shape[1])[::-1]
+
+
+def _beside(found: Figures, real: Figures, removed: Figures, noise: Figures) -> Figures:
+    """The samples' figures, and behind a prefix those of what they are held to."""
+    others = {"real": real, "removed": removed, "noise": noise}
+    return found | {
+        f"{name}_{key}": value for name, each in others.items() for key, value in each.items()
+    }
+
+
+def _hardest(confused: Float[Array, "c c"]) -> int:
+    """The class whose loss is the hardest to see: that for which most others are taken."""
+    chance = np.asarray(confusion.chances(confused))
+    return int((chance * (1 - np.eye(CLASSES))).sum(axis=0).argmax())
+
+
+def _drawn(
+    rng: np.random.Generator,
+    real: Verdicts,
+    number: int,
+    planes: int,
+    without: int | None = None,
+) -> Float[np.ndarray, "n p c"]:
+    """Logits of real planes in place of samples, drawn with replacement.
+
+    Args:
+        without: a class that no plane is of.
+    """
+    those = np.flatnonzero(real.label != without)
+    return real.logits[rng.choice(those, size=(number, planes))]
+
+
+def _noise(
+    rng: np.random.Generator, shown: Extractor, shape: tuple[int, ...], number: int
+) -> Float[np.ndarray, "n p c"]:
+    """Logits of images whose pixels are uniform on [0, 1]."""
+    assert shown.logits is not None
+    size = min(samples.AT_ONCE, number)
+    blocks = [shown.logits(jnp.asarray(rng.random((size, *shape), np.float32)))
+              for _ in range(-(-number // size))]  # fmt: skip
+    return np.concatenate([np.asarray(block) for block in blocks])[:number]
+
+
+def _known(
+    subject: Subject, options: Options, shown: Extractor, planes: int
+) -> tuple[str, Verdicts]:
+    """Real examples of known class that no figure is of, and of which split they are."""
+    splits = [s for s in ("validation", "test", "train") if s in subject.run.dataset.splits]
+    split = next((s for s in splits if s != subject.split), subject.split)
+    return split, _verdicts(subject, options, shown, split, planes)
+
+
+def _verdicts(
+    subject: Subject, options: Options, shown: Extractor, split: str, planes: int
+) -> Verdicts:
+    """Return the classifier's logits and labels of a split's first `IMAGES` images, by plane."""
+    known = subject.memory.get(("verdicts", split))
+    if known is None:
+        examples = cut(subject.run.dataset.splits[split], IMAGES)
+        found = list(_logits(shown.logits, samples.pixel_blocks(subject, options, examples)))
+        digits = examples.label[:, None] // CLASSES ** np.arange(planes)[::-1] % CLASSES
+        known = Verdicts(np.concatenate(found).reshape(-1, CLASSES), digits.reshape(-1))
+        subject.memory["verdicts", split] = known
+    return known
+
+
+def _logits(
+    network: Callable[[Array], Array] | None, blocks: Iterator[tuple[Array, int]]
+) -> Iterator[np.ndarray]:
+    assert network is not None
+    return (np.asarray(network(x))[:valid] for x, valid in blocks)
+
+
+def shares(subject: Subject, planes: int) -> Float[np.ndarray, " k"]:
+    """The share of the data in each mode; planes are drawn apart, so that their shares multiply."""
+    label: Int[np.ndarray, " n"] = subject.run.dataset.splits["train"].label
+    classes = label[:, None] // CLASSES ** np.arange(planes)[::-1][None] % CLASSES
+    share = np.bincount(classes.ravel(), minlength=CLASSES) / classes.size
+    joint = share
+    for _ in range(planes - 1):
+        joint = np.outer(joint, share).ravel()
+    return joint.astype(np.float32)
+
+
+def check(subject: Subject, options: Options) -> None:
+    """Raises BadInput where nothing says which mode a sample is of."""
+    name = subject.run.dataset.name
+    samples.check(subject, options)
+    if name in MODES:
+        return
+    shown = samples.shown_by(subject, options)
+    plain = name.removeprefix(PREFIX)
+    planes = PLANES if name.startswith(PREFIX) else 1
+    logits = shown.logits
+    if logits is None or shown.name == "inception":
+        raise BadInput(
+            f"--features={shown.name!r} tells no modes of {plain}; name a classifier of its "
+            f"{CLASSES} classes (experiments/classifier.py and latentgen.export make one)."
+        )
+    shape = subject.run.dataset.shape
+    seen = logits(jnp.zeros((1, *shape))).shape[1:]
+    if seen != (planes, CLASSES):
+        raise BadInput(
+            f"--features={shown.name!r} tells {seen[1]} classes of {seen[0]} planes; modes of "
+            f"{name} need {CLASSES} of {planes}."
+        )

@@ -1,0 +1,381 @@
+"""Members of a sweep as jobs of Slurm: submit and leave; the same command submits what is missing.
+
+A submission has three steps, each on disk in submissions.jsonl before the next: the intent, with a
+job name of its own; the jobs, which Slurm holds back at first; their release. A launcher that dies
+in between leaves jobs that are held, so nothing runs twice: the next one withdraws by name what
+was not recorded, and releases what was.
+"""
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import types
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from latentgen.core.errors import BadInput, choose, positive
+from latentgen.storage import workdir
+from latentgen.sweeps.engines import commands, local
+from latentgen.sweeps.engines.job import Work
+from latentgen.sweeps.folder import Sweep, snapshot
+from latentgen.sweeps.plan import Member
+from latentgen.training import setup
+
+SUBMISSIONS = "submissions.jsonl"
+JOBS = "slurm"
+"""What submitit keeps of each job: its script, its callable, its own log."""
+PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
+OURS = (
+    *("array", "chdir", "error", "export", "hold", "job-name", "open-mode", "output", "requeue"),
+    *("no-requeue", "signal", "time", "partition", "account", "qos", "gpus-per-node"),
+    *("cpus-per-task", "mem", "wrap"),
+)
+
+
+class Options(NamedTuple):
+    """The Slurm options of a member's job.
+
+    Attributes:
+        time: limit in minutes; a member that needs longer is requeued and continues.
+        partition: None for the cluster's default.
+        account: None for the user's default.
+        qos: None for the account's default.
+        gpus: of each job.
+        cpus: of each job.
+        mem: of each job, in sbatch's words, such as "16G"; None for the partition's default.
+        at_once: how many members of one launch run at the same time; None for as many as fit.
+        requeues: how often a member may reach its time limit and be requeued.
+        lead: seconds before the time limit at which a member is told to save. Slurm may be a
+            minute early.
+        extra: further options of sbatch without their dashes; True for one without a value.
+    """
+
+    time: int
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gpus: int = 0
+    cpus: int = 1
+    mem: str | None = None
+    at_once: int | None = None
+    requeues: int = 1000
+    lead: int = 120
+    extra: Mapping[str, str | int | bool] = types.MappingProxyType({})
+
+
+def check(options: Options, dry_run: bool = False) -> None:
+    """Check that jobs with these options can be submitted from here; write nothing.
+
+    Args:
+        dry_run: nothing will be submitted, and Slurm is asked only where there is one.
+
+    Raises:
+        BadInput: Slurm or submitit is missing, or Slurm would refuse such a job.
+    """
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if absent and not dry_run:
+        raise BadInput(f"There is no Slurm here: {absent[0]} is not on the PATH.")
+    if importlib.util.find_spec("submitit") is None and not dry_run:
+        raise BadInput("Jobs of Slurm need submitit: pip install 'latentgen[slurm]'.")
+    for key in ("time", "cpus", "requeues", "at_once"):
+        if (value := getattr(options, key)) is not None:
+            positive(key, value)
+    if not 1 <= options.lead < 60 * options.time:
+        raise BadInput(
+            f"lead={options.lead} s must be at least 1 and less than the time limit, "
+            f"{60 * options.time} s."
+        )
+    if clash := sorted(set(options.extra) & set(OURS)):
+        raise BadInput(f"extra={clash[0]!r} is set by latentgen itself or has an option here.")
+    if absent:
+        return
+    partitions = _partitions()
+    default = next((name for name, of in partitions.items() if of.get("Default") == "YES"), None)
+    if (name := options.partition or default) is not None:
+        limit = choose("partition", name, partitions).get("MaxTime", "UNLIMITED")
+        if (most := _minutes(limit)) is not None and options.time > most:
+            raise BadInput(
+                f"time={options.time} min exceeds what partition {name!r} allows: {most}."
+            )
+    flags = [f"--{k}" if v is True else f"--{k}={v}" for k, v in _asked(options).items()]
+    commands.call("sbatch", "--test-only", "--output=/dev/null", *flags, "--wrap=true")
+
+
+def submit(
+    folder: Path,
+    runs: Sequence[str],
+    command: Callable[[str], list[str]],
+    source: Path,
+    options: Options,
+) -> list[tuple[str, str]]:
+    """Submits those members that are neither finished nor queued, as arrays; returns at once.
+
+    Another launcher waits until this one is through. What a killed one left half done is put
+    right first, also where `runs` is empty.
+
+    Args:
+        folder: the sweep's.
+        runs: run ids; each has its folder in runs/.
+        command: run id -> the worker's command.
+        source: a snapshot of this package: the folder in which workers run and from which they
+            import it.
+        options: which `check` has found good.
+
+    Returns:
+        (run id, job id) of what was submitted.
+
+    Raises:
+        BadInput: Slurm refuses a job or does not answer. What it took until then is recorded.
+    """
+    folder, source = folder.absolute(), source.absolute()
+    with _turn(folder):
+        _settle(folder)
+        taken = queued(folder)
+        missing = [run for run in dict.fromkeys(runs) if run not in taken]
+        missing = [r for r in missing if setup.summary(folder / "runs" / r) is None]
+        size = _largest_array() if missing else 1
+        submitted: list[tuple[str, str]] = []
+        after = None
+        for first in range(0, len(missing), size):
+            part = missing[first : first + size]
+            jobs = _submit_array(folder, part, command, source, options, after)
+            submitted += zip(part, jobs, strict=True)
+            if options.at_once is not None:
+                after = jobs[0].partition("_")[0]
+        return submitted
+
+
+def train(sweep: Sweep, todo: Sequence[Member], options: local.Options, asked: Options) -> None:
+    """Submits these members with the source as it is now, and says what was submitted.
+
+    Raises:
+        BadInput: as for `submit`.
+    """
+    source = snapshot(sweep.folder)
+    command = lambda run: local.command(sweep, run, options)  # noqa: E731
+    jobs = submit(sweep.folder, [member.run for member in todo], command, source, asked)
+    waiting = queued(sweep.folder)
+    arrays = ", ".join(dict.fromkeys(job.partition("_")[0] for _, job in jobs))
+    print(
+        f"{len(jobs)} runs submitted{f' as {arrays}' if arrays else ''}, {len(waiting)} in Slurm's "
+        "queue; they need this launcher no more.",
+        file=sys.stderr,
+    )
+
+
+def queued(folder: Path) -> dict[str, tuple[str, str]]:
+    """run id -> (job id, Slurm's word for its state) of members that wait or run in Slurm now.
+
+    Raises:
+        BadInput: Slurm does not answer.
+    """
+    submissions = [each for each in _submissions(folder).values() if each.jobs]
+    queue = _queue(each.name for each in submissions)
+    return {
+        run: (job, queue[job].state)
+        for each in submissions
+        for run, job in zip(each.runs, each.jobs, strict=True)
+        if job in queue
+    }
+
+
+class _Submission(NamedTuple):
+    """One call of sbatch: `jobs` is empty until it is known to have succeeded."""
+
+    name: str
+    runs: list[str]
+    jobs: list[str]
+    released: bool
+
+
+def _submissions(folder: Path) -> dict[str, _Submission]:
+    """name -> what submissions.jsonl says of it. A torn last line says nothing."""
+    found: dict[str, _Submission] = {}
+    path = folder / SUBMISSIONS
+    text = workdir.read_text(path) if path.exists() else ""
+    for line in text.splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        record = json.loads(line)
+        name, event = record["name"], record["event"]
+        if event == "intent":
+            found[name] = _Submission(name, record["runs"], [], False)
+        elif event == "submitted":
+            found[name] = found[name]._replace(jobs=record["jobs"])
+        elif event == "released":
+            found[name] = found[name]._replace(released=True)
+    return found
+
+
+def _record(folder: Path, event: str, name: str, **what: Any) -> None:
+    workdir.append_json(folder / SUBMISSIONS, {"event": event, "name": name, **what})
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """One launcher at a time; the others wait."""
+    with workdir.opened(folder / "submit.lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _settle(folder: Path) -> None:
+    """Puts right what a killed launcher left: withdraws jobs not recorded, releases recorded ones.
+
+    A name without a record is looked for at each launch: its sbatch may have outlived the
+    launcher and been slow. Its jobs are held, none has run.
+    """
+    submissions = _submissions(folder).values()
+    lost = _queue(each.name for each in submissions if not each.jobs)
+    if lost:
+        commands.call("scancel", *{job.partition("_")[0] for job in lost})
+    for each in submissions:
+        if each.jobs and not each.released:
+            _release(folder, each.name, each.jobs)
+
+
+def _release(folder: Path, name: str, jobs: Sequence[str]) -> None:
+    if _held(name):
+        try:
+            commands.call("scontrol", "release", jobs[0].partition("_")[0])
+        except BadInput:  # also where the job is released, but no node could take it now
+            if _held(name):
+                raise
+    _record(folder, "released", name)
+
+
+def _submit_array(
+    folder: Path,
+    runs: Sequence[str],
+    command: Callable[[str], list[str]],
+    source: Path,
+    options: Options,
+    after: str | None,
+) -> list[str]:
+    """The job ids of one array, recorded and released.
+
+    Args:
+        after: the job whose end it has to wait for.
+    """
+    from submitit.core.utils import FailedJobError
+    from submitit.slurm.slurm import SlurmExecutor
+
+    name = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', folder.name)}-{uuid.uuid4().hex[:12]}"
+    asked = _asked(options)
+    if after is not None:
+        asked["dependency"] = ",".join(filter(None, (asked.get("dependency"), f"afterany:{after}")))
+    works = [Work(command(run), folder / "runs" / run / "log.txt") for run in runs]
+    for run in runs:
+        (folder / "runs" / run).mkdir(parents=True, exist_ok=True)
+    _record(folder, "intent", name, runs=list(runs))
+    with _clean_environment():
+        executor = SlurmExecutor(folder / JOBS, max_num_timeout=options.requeues)
+        executor.update_parameters(
+            job_name=name,
+            time=options.time,
+            array_parallelism=options.at_once or len(runs),
+            wckey=None,
+            setup=_setup(source),
+            # Since Slurm 22.05 srun no longer takes it from the job.
+            srun_args=[f"--cpus-per-task={options.cpus}", "--export=ALL"],
+            additional_parameters={
+                **asked,
+                "chdir": str(source),
+                "hold": True,
+                "requeue": True,
+                "signal": f"USR2@{options.lead}",
+            },
+        )
+        try:
+            with executor.batch():
+                submitted = [executor.submit(work) for work in works]
+        except FailedJobError as error:
+            raise BadInput(f"sbatch refuses: {commands.reason(str(error))}") from None
+    jobs = [job.job_id for job in submitted]
+    _record(folder, "submitted", name, jobs=jobs)
+    _release(folder, name, jobs)
+    return jobs
+
+
+def _setup(source: Path) -> list[str]:
+    """Lines before the job's command: the package comes from the snapshot."""
+    path = f"{shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    return [f"export PYTHONPATH={path}", "export SUBMITIT_PREEMPT_SIGNAL=USR2"]
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    """Return the options that the user has set, by sbatch's long names."""
+    asked = {
+        "partition": options.partition,
+        "account": options.account,
+        "qos": options.qos,
+        "time": options.time,
+        "gpus-per-node": options.gpus or None,
+        "cpus-per-task": options.cpus,
+        "mem": options.mem,
+        **options.extra,
+    }
+    return {key: value for key, value in asked.items() if value is not None and value is not False}
+
+
+class _Waiting(NamedTuple):
+    """A job that waits or runs: Slurm's words for its state and for why it waits."""
+
+    state: str
+    reason: str
+
+
+def _queue(names: Iterable[str]) -> dict[str, _Waiting]:
+    """job id -> what is known of it, of all jobs with one of these names that wait or run."""
+    if not (names := ",".join(names)):
+        return {}
+    lines = commands.call("squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--name={names}")
+    fields = [line.split("|", 2) for line in lines.splitlines()]
+    return {job: _Waiting(state, reason) for job, state, reason in fields}
+
+
+def _held(name: str) -> bool:
+    return any(job.reason == "JobHeldUser" for job in _queue([name]).values())
+
+
+def _partitions() -> dict[str, dict[str, str]]:
+    """name -> what Slurm says of it."""
+    lines = commands.call("scontrol", "--oneliner", "show", "partition").splitlines()
+    fields = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+    return {each["PartitionName"]: each for each in fields if "PartitionName" in each}
+
+
+def _minutes(limit: str) -> int | None:
+    """Return the minutes of Slurm's "2-03:00:00"; None where there is no limit."""
+    if limit in ("UNLIMITED", "INFINITE", "NONE"):
+        return None
+    days, _, clock = limit.rpartition("-")
+    hours, minutes, _ = clock.split(":")
+    return (int(days or 0) * 24 + int(hours)) * 60 + int(minutes)
+
+
+def _largest_array() -> int:
+    """Return the most jobs that an array may have: their numbers stay below MaxArraySize."""
+    told = commands.call("scontrol", "show", "config")
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told, re.MULTILINE)
+    return max(1, int(found[1])) if found else 1
+
+
+@contextlib.contextmanager
+def _clean_environment() -> Iterator[None]:
+    """submitit starts sbatch with the environment of this process."""
+    old, new = dict(os.environ), commands.environment()
+    for key in old.keys() - new.keys():
+        del os.environ[key]
+    try:
+        yield
+    finally:
+        os.environ.update(old)

@@ -1,0 +1,127 @@
+"""What a sweep found: a line a run, a line a setting."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from latentgen.evaluation.measures.results import evaluated
+from latentgen.metrics.intervals import spread
+from latentgen.storage import status, workdir
+from latentgen.storage.log import METRICS, figures
+from latentgen.sweeps.folder import Sweep, standing
+from latentgen.sweeps.plan import Member
+
+RESULTS, SETTINGS, SUMMARY = "results.csv", "summary.csv", "summary.json"
+COUNTED = (status.DONE, status.DIVERGED, status.FAILED)
+OF_A_METRIC = ("n", "mean", "sd", "low", "high", "median")
+
+Row = dict[str, Any]
+
+
+def row(sweep: Sweep, member: Member) -> Row:
+    """Return a member's row: its status, its last figures and the values of evaluations."""
+    place = sweep.place(member.run)
+    now = standing(place)
+    lines = figures(place / METRICS) if (place / METRICS).exists() else []
+    last = {line["split"]: line for line in lines}
+    found: Row = {
+        **{"run": member.run, "setting": member.setting, "seed": member.seed},
+        **member.changes,
+        **{"status": now.status, "reason": now.reason},
+        "step": max((line["step"] for line in lines), default=0),
+        "seconds": max((line["seconds"] for line in lines), default=0.0),
+    }
+    for split, line in last.items():
+        drop = ("step", "seconds", "split")
+        found |= {f"{split}/{name}": value for name, value in line.items() if name not in drop}
+    return found | _evaluated(place)
+
+
+def _evaluated(place: Path) -> Row:
+    """Each measure's last values of the newest evaluations, by measure/name."""
+    found: Row = {}
+    for line in evaluated(place):
+        for name, value in line["values"].items():
+            value = value["mean"] if isinstance(value, Mapping) and "mean" in value else value
+            if isinstance(value, int | float):
+                found[f"{line['metric']}/{name}"] = value
+    return found
+
+
+def settings(rows: Sequence[Row]) -> list[Row]:
+    """For each setting: how its runs ended, and of those that are done each metric's spread.
+
+    A run that diverged or failed is in no mean: it is counted beside it.
+    """
+    found = []
+    for setting in dict.fromkeys(r["setting"] for r in rows):
+        mine = [r for r in rows if r["setting"] == setting]
+        done = [r for r in mine if r["status"] == status.DONE]
+        names = dict.fromkeys(name for r in done for name in r if "/" in name)
+        values = {n: [float(r[n]) for r in done if _finite(r.get(n))] for n in names}
+        found.append(
+            {
+                "setting": setting,
+                "changes": _changes(mine[0]),
+                "n": len(mine),
+                **{word: sum(r["status"] == word for r in mine) for word in COUNTED},
+                "metrics": {name: spread(v)._asdict() for name, v in values.items() if v},
+            }
+        )
+    return found
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _changes(row: Row) -> Row:
+    fixed = ("run", "setting", "seed", "status", "reason", "step", "seconds")
+    return {key: value for key, value in row.items() if key not in fixed and "/" not in key}
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV, with a column for whatever one of them has."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for each in rows:
+        writer.writerow({k: json.dumps(v) if isinstance(v, list) else v for k, v in each.items()})
+    return text.getvalue()
+
+
+def flat(setting: Row) -> Row:
+    """A setting as one line: metrics as NAME:mean, NAME:sd, ..."""
+    found = {"setting": setting["setting"], **setting["changes"]}
+    found |= {word: setting[word] for word in ("n", *COUNTED)}
+    for name, values in setting["metrics"].items():
+        found |= {f"{name}:{word}": values[word] for word in OF_A_METRIC}
+    return found
+
+
+def gathered(sweep: Sweep) -> list[Row]:
+    """A row for each member."""
+    return [row(sweep, member) for member in sweep.members]
+
+
+def write(sweep: Sweep, rows: list[Row] | None = None) -> list[Row]:
+    """Writes results.csv, summary.csv and summary.json; returns a row for each member.
+
+    Args:
+        rows: where they have been gathered already.
+    """
+    rows = gathered(sweep) if rows is None else rows
+    each = settings(rows)
+    for name, lines in ((RESULTS, rows), (SETTINGS, map(flat, each))):
+        workdir.write_bytes(sweep.folder / name, table(lines).encode(errors="backslashreplace"))
+    counts = {word: sum(r["status"] == word for r in rows) for word in COUNTED}
+    workdir.write_json(
+        sweep.folder / SUMMARY, {"runs": len(rows), **counts, "settings": each, **sweep.said}
+    )
+    return rows

@@ -1,0 +1,1 @@
+"""Processes, signals, memory and devices of the machine; nothing of learning."""
