@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]:
+def slurm_cluster() -> Iterator[cluster.Cluster]:
     """A running Slurm of one node; where there can be none, a skip, or under CI a failure."""
     why = cluster.missing()
     if why is None and importlib.util.find_spec("submitit") is None:
@@ -26,7 +27,11 @@ def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.
     if why is not None:
         complain = pytest.fail if os.environ.get("LATENTGEN_CI") else pytest.skip
         complain(why)
-    with cluster.start(tmp_path_factory.mktemp("cluster")) as running:
+    # A slurm.conf holds no path with a space, which TMPDIR may have.
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp", prefix="slurm-") as folder,
+        cluster.start(Path(folder)) as running,
+    ):
         yield running
 
 
