@@ -46,7 +46,7 @@ def _data_at_hand() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("number", [60, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [60, pytest.param(200, marks=pytest.mark.long)])
 def test_any_override_is_refused_in_one_line_or_the_run_begins(number: int) -> None:
     ends: Counter[str] = Counter()
 

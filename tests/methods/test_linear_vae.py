@@ -84,23 +84,19 @@ def test_estimates_with_a_wrong_encoder_are_bounds_that_rise_to_the_exact_value(
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    ("images", "chains", "temperatures", "within"),
-    [(5, 8, 300, 0.5), pytest.param(10, 16, 1_000, 0.2, marks=pytest.mark.long)],
-)
 def test_annealing_finds_the_exact_value_whatever_the_encoder_says(
-    x: np.ndarray, images: int, chains: int, temperatures: int, within: float
+    x: np.ndarray,
 ) -> None:
     """Over seeds the mean of five images misses by 0.14 (SD); importance sampling, by far more."""
     params = solution(jnp.asarray(x), 2, FLOOR)
     method, wrong = linear_vae(2), state_of(with_wrong_encoder(params, shift=5.0))
-    batch = Batch(jnp.asarray(x[:images]), jnp.zeros(images, jnp.int32))
+    batch = Batch(jnp.asarray(x[:5]), jnp.zeros(5, jnp.int32))
     exact = np.asarray(exact_log_likelihood(params, batch.x))
-    annealed = jax.jit(lambda key: by_annealing(method, wrong, batch, chains, temperatures, key))
+    annealed = jax.jit(lambda key: by_annealing(method, wrong, batch, 8, 300, key))
     found = np.asarray(annealed(jax.random.key(0)))
-    assert abs((found - exact).mean()) < within
+    assert abs((found - exact).mean()) < 0.5
     sampled = jax.jit(lambda key: by_importance(method, wrong, batch, 100, key))
-    assert (np.asarray(sampled(jax.random.key(0))) - exact).mean() < -10 * within
+    assert (np.asarray(sampled(jax.random.key(0))) - exact).mean() < -5
 
 
 @pytest.mark.usefixtures("x64")
