@@ -300,7 +300,7 @@ def test_a_slow_sbatch_that_outlives_its_launcher_changes_nothing(
     slow = tmp_path / "bin" / "sbatch"
     slow.parent.mkdir()
     slow.write_text(
-        f'#!/bin/sh\ntouch {tmp_path}/in\nsleep 3\nexec {shutil.which("sbatch")} "$@"\n'
+        f'#!/bin/sh\ntouch "{tmp_path}/in"\nsleep 3\nexec {shutil.which("sbatch")} "$@"\n'
     )
     slow.chmod(0o755)
     path = f"{slow.parent}:{os.environ['PATH']}"
@@ -321,7 +321,9 @@ def test_queued_members_keep_their_source(in_cluster, sweep, tmp_path):
     checkout, own = snapshot(tmp_path / "checkout", "edited"), snapshot(tmp_path / "own", "own")
     env = {"PYTHONPATH": str(checkout)}
     assert end(launch(sweep, own, "later", "a", "b", cwd=checkout, env=env)) == ["a", "b"]
-    (checkout / "latentgen" / "launchers" / "slurm.py").write_text("raise ImportError('edited')")
+    (checkout / "latentgen" / "sweeps" / "engines" / "slurm.py").write_text(
+        "raise ImportError('edited')"
+    )
     assert attempts(sweep, "a") == attempts(sweep, "b") == []
     wait_for_all(sweep, "a", "b")
     assert attempts(sweep, "a") == attempts(sweep, "b") == ["own"]
