@@ -13,7 +13,7 @@ _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 class BadInput(ValueError):
     """The user's mistake: one line naming the key, the value and what would be valid.
 
-    Doors print it and exit with code 2; no traceback, nothing written.
+    Commands print it and exit with code 2; no traceback, nothing written.
     """
 
 

@@ -85,8 +85,7 @@ def captured(
     """Estimate the number of modes with a true share above `least`: m = |{k: pi_k > least_k}|.
 
     The interval is m +- the 95% quantile of |m* - m|, m* being m of verdicts and confusions drawn
-    by parametric bootstrap. It thus includes the bias of m at few samples per mode. Of 40 simulated
-    sets each of 512, 729 and 1,000 of 1,000 modes it held the truth in 38, 37 and 40.
+    by parametric bootstrap. It thus includes the bias of m at few samples per mode.
 
     Args:
         counts: n_j, the number of samples predicted as mode j.
