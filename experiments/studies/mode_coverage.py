@@ -33,7 +33,7 @@ from latentgen.core.keys import run_key
 from latentgen.core.wrappers import population, population_batches
 from latentgen.data import pipeline, sources
 from latentgen.data.toys import MODES
-from latentgen.evaluation.measures.modes import WIDER, points_near
+from latentgen.evaluation.measures.modes import points_beside, points_near
 from latentgen.storage.workdir import read_json, write_json
 from latentgen.training.pictures import grid, save_png, scatter
 
@@ -100,18 +100,11 @@ def trained(config: dict[str, Any], seeds: list[int]) -> np.ndarray:
 
 
 def beside(name: str, seeds: list[int]) -> dict[str, list[dict[str, float]]]:
-    """What the figures are of real points, of those without a mode, and of noise over the plane."""
-    true, test = MODES[name], sources.load(name).splits["test"]
-    half = WIDER * np.abs(true.means).max()
-    found: dict[str, list[dict[str, float]]] = {"real": [], "without a mode": [], "noise": []}
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        there = rng.permutation(np.flatnonzero(test.label != 0))[:SAMPLES]
-        noise = rng.uniform(-half, half, (SAMPLES, 2)).astype(np.float32)
-        each = (test.x[rng.permutation(len(test.x))[:SAMPLES]], test.x[there], noise)
-        for row, x in zip(found.values(), each, strict=True):
-            row.append(points_near(true, x))
-    return found
+    """The same figures of what is no GAN's: row -> one for each seed."""
+    test = sources.load(name).splits["test"]
+    each = [points_beside(MODES[name], test, SAMPLES, seed) for seed in seeds]
+    names = ("real", "real without a mode", "noise")
+    return {row: list(runs) for row, runs in zip(names, zip(*each, strict=True), strict=True)}
 
 
 def row_of(folder: Path, name: str, row: str, seeds: list[int]) -> dict[str, Any]:

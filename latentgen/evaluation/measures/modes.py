@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import stream
+from latentgen.data.sources import Examples
 from latentgen.data.stacked import CLASSES, PLANES, PREFIX
 from latentgen.data.toys import MODES, Modes
 from latentgen.evaluation.features import Extractor
@@ -86,18 +87,26 @@ def modes(subject: Subject, options: Options) -> Result:
 def _of_points(subject: Subject, options: Options) -> Result:
     true, number = MODES[subject.run.dataset.name], options.samples or POINTS
     x = samples.synthetic(subject, options, number)
-    rng = np.random.default_rng(options.seed)
-    examples = subject.examples
+    others = points_beside(true, subject.examples, number, options.seed)
+    values: Figures = {"of": len(true.means)}
+    values |= _beside(points_near(true, x), *others)
+    values["share_of_all"], values["share_of_high_quality"] = _shares_of_modes(true, x)
+    how = {"synthetic": number, "high_quality_within": f"{NEAR:g} standard deviations"}
+    return Result(values, how, scatter(x, np.asarray(subject.examples.x[:5_000])))
+
+
+def points_beside(
+    true: Modes, examples: Examples, number: int, seed: int
+) -> tuple[Figures, Figures, Figures]:
+    """Figures of real points, of real points without the first mode, and of uniform noise."""
+    rng = np.random.default_rng(seed)
     order = rng.permutation(len(examples.label))
     points, label = np.asarray(examples.x)[order], examples.label[order]
     half = WIDER * np.abs(true.means).max()
     noise = rng.uniform(-half, half, (number, 2)).astype(np.float32)
-    of = partial(points_near, true)
-    values: Figures = {"of": len(true.means)}
-    values |= _beside(of(x), of(points[:number]), of(points[label != 0][:number]), of(noise))
-    values["share_of_all"], values["share_of_high_quality"] = _shares_of_modes(true, x)
-    how = {"synthetic": number, "high_quality_within": f"{NEAR:g} standard deviations"}
-    return Result(values, how, scatter(x, np.asarray(subject.examples.x[:5_000])))
+    found = (points[:number], points[label != 0][:number], noise)
+    real, removed, uniform = (points_near(true, x) for x in found)
+    return real, removed, uniform
 
 
 def points_near(true: Modes, x: Shaped[np.ndarray, "n 2"]) -> Figures:
