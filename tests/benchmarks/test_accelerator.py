@@ -191,13 +191,19 @@ def filled() -> results.Results:
         "work": "DCGAN 64x64",
         "batch": 64,
         "precision": "TF32",
-        "images_per_second": 12345.6,
+        "steps_per_second": 12345.6,
         "share_of_peak": 0.25,
         "ratios": {"PyTorch": 1.5},
     }
     population = {"work": "VAE", "seeds": 8, "images_per_second": 1000.0}
     recipe = {"recipe": "SNGAN", "steps_per_second": 10.0, "recipe_steps": 1000, "gpu_hours": 0.5}
     checks = [{"ok": True}, {"ok": True}]
+    seconds = {"convolution": 3e-3, "normalization": 0.0, "gaps": 1e-3}
+    profiled = {
+        **{"work": "DCGAN 64x64", "batch": 64, "precision": "TF32", "kernels_per_step": 10.2},
+        **{"seconds_per_step": seconds, "longest": [{"kernel": "fprop", "seconds": 1.0}]},
+    }
+    forms = {f"{form}, both: seconds": s for form, s in (("one form", 5e-4), ("another", 1e-3))}
 
     def part(*rows: dict) -> dict:
         item = {"name": "i", "checks": True}
@@ -209,6 +215,7 @@ def filled() -> results.Results:
         "speed": part(speed),
         "populations": part(population),
         "recipe": part(recipe),
+        "profile": part(profiled, {"layer": "4x4, 2 to 1", "precision": "TF32", **forms}),
     }
     return found
 
@@ -230,6 +237,9 @@ def test_the_table_says_what_was_measured(tmp_path: Path) -> None:
     assert "| DCGAN 64x64 | 64 | TF32 | 12,346 | 25% | 1.50 times as long | - |" in text
     assert "VAE, 8 seeds: 1,000" in text
     assert "1,000 steps take 0.5 GPU-hours" in text
+    assert "10 kernels: convolution 75%, gaps 25%. The longest is `fprop`." in text
+    assert "| precision | one form | another |\n|---|---|---|---|\n" in text
+    assert "| 4x4, 2 to 1 | TF32 | 500 | 1,000 |" in text
     once = document.read_text()
     table.update(document, cards)
     assert document.read_text() == once

@@ -53,6 +53,7 @@ def build(key: str, work: Work, precision: str, batch: int, steps: int) -> dict[
     HELD[key] = trainer
     return {
         "parameters": parameters(trainer.state),
+        "draws": trainer.run.method.draws,
         "bytes": needs(program),
         "flops": counted,
         "compile_seconds": round(time.perf_counter() - began, 1),

@@ -181,7 +181,7 @@ def figures(
         "batch": batch,
         "precision": precision,
         "steps_per_second": rate,
-        "images_per_second": batch * rate,
+        "images_per_second": batch * mine["draws"] * rate,
         "gflop_per_step": mine["flops"] / 1e9,
         "peak_tflops": bench.peak(precision) / 1e12,
         "share_of_peak": mine["flops"] * rate / bench.peak(precision),

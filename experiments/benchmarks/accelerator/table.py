@@ -11,7 +11,7 @@ BEGIN = "<!-- accelerator: written by `python -m experiments.benchmarks.accelera
 END = "<!-- accelerator: end -->"
 COMMAND = "make accelerator"
 HEADER = (
-    "| network | batch | precision | images/s | of the card's peak | "
+    "| network | batch | precision | steps/s | of the card's peak | "
     "PyTorch eager takes | compiled takes |",
     "|---|---|---|---|---|---|---|",
 )
@@ -63,10 +63,10 @@ def _card(found: results.Results) -> str:
         "",
         *_checks(found),
     ]
-    speed = [row for row in results.rows(found, ["speed"]) if "images_per_second" in row]
+    speed = [row for row in results.rows(found, ["speed"]) if "steps_per_second" in row]
     if speed:
         lines += ["", *HEADER, *map(_speed, speed)]
-    lines += _populations(found) + _recipe(found)
+    lines += _populations(found) + _recipe(found) + _profiles(found) + _transposed(found)
     return "\n".join(lines)
 
 
@@ -88,7 +88,7 @@ def _speed(row: dict[str, Any]) -> str:
     share = row.get("share_of_peak")
     return (
         f"| {row['work']} | {row['batch']:,} | {row['precision']} | "
-        f"{row['images_per_second']:,.0f} | {'-' if share is None else f'{share:.0%}'} | "
+        f"{row['steps_per_second']:,.0f} | {'-' if share is None else f'{share:.0%}'} | "
         f"{ratio('PyTorch')} | {ratio('PyTorch, compiled')} |"
     )
 
@@ -112,3 +112,34 @@ def _recipe(found: results.Results) -> list[str]:
             f"{r['recipe_steps']:,} steps take {r['gpu_hours']:.1f} GPU-hours.",
         )
     ]
+
+
+def _profiles(found: results.Results) -> list[str]:
+    rows = [row for row in results.rows(found, ["profile"]) if "kernels_per_step" in row]
+    return [line for row in rows for line in ("", _profile(row))]
+
+
+def _profile(row: dict[str, Any]) -> str:
+    seconds = row["seconds_per_step"]
+    total = sum(seconds.values())
+    kinds = [f"{kind} {value / total:.0%}" for kind, value in seconds.items() if value]
+    longest = row["longest"][0]
+    return (
+        f"A step of {row['work']} ({row['batch']} images, {row['precision']}) runs "
+        f"{row['kernels_per_step']:.0f} kernels: {', '.join(kinds)}. The longest is "
+        f"`{longest['kernel'][:100]}`."
+    )
+
+
+def _transposed(found: results.Results) -> list[str]:
+    rows = [row for row in results.rows(found, ["profile"]) if "layer" in row]
+    if not rows:
+        return []
+    ending = ", both: seconds"
+    forms = list(dict.fromkeys(k.removesuffix(ending) for r in rows for k in r if ending in k))
+    header = "| a transposed convolution and its gradients, microseconds | precision | "
+    lines = ["", header + " | ".join(forms) + " |", "|---" * (2 + len(forms)) + "|"]
+    for row in rows:
+        times = [f"{1e6 * row[f'{form}{ending}']:,.0f}" for form in forms]
+        lines.append(f"| {row['layer']} | {row['precision']} | {' | '.join(times)} |")
+    return lines
