@@ -52,7 +52,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from latentgen.core.errors import choose
-from latentgen.objectives.penalties import gamma_in
+from latentgen.objectives.penalties import rescale_gamma
 
 
 def network(**changes):
@@ -102,7 +102,7 @@ def nonsaturating():
             data=dict(name="digits", preprocess="unit", validation=placeholder(int), pad_to=0),
             method=dict(
                 name="gan",
-                game="nonsaturating",
+                loss="nonsaturating",
                 penalty="none",
                 penalty_weight=10.0,  # in the units of x as D sees it: objectives/penalties.py
                 output="sigmoid",  # sigmoid, tanh: holds G's x in the range of x; linear: nothing
@@ -113,7 +113,7 @@ def nonsaturating():
                 code_dim=32,
                 components=10,
                 classes=0,
-                condition="beside",
+                condition="concat",
                 ema_decay=0.999,
                 ema_start=1_000,
             ),
@@ -129,7 +129,7 @@ def nonsaturating():
 
 def minimax():
     config = nonsaturating()
-    config.method.game = "minimax"
+    config.method.loss = "minimax"
     return config
 
 
@@ -200,21 +200,21 @@ def mmgan():
     truncated. Images in [0, 1] and a sigmoid are theirs.
     """
     config = infogan()
-    config.method.update(game="minimax", ema_decay=0.0)
+    config.method.update(loss="minimax", ema_decay=0.0)
     both_optimizers(config, lr=5e-5, b1=0.0)
     return config
 
 
 def nsgan():
     config = mmgan()
-    config.method.game = "nonsaturating"
+    config.method.loss = "nonsaturating"
     return config
 
 
 def lsgan():
     """As `mmgan`. Not theirs (gans/LSGAN.py): scores are logits, there sigmoids of them."""
     config = mmgan()
-    config.method.game = "least_squares"
+    config.method.loss = "least_squares"
     both_optimizers(config)
     return config
 
@@ -225,7 +225,7 @@ def wgan():
     (martinarjovsky/WassersteinGAN f7a01e8, main.py.)
     """
     config = mmgan()
-    config.method.update(game="wasserstein", weight_clip=0.01, discriminator_steps=5)
+    config.method.update(loss="wasserstein", weight_clip=0.01, discriminator_steps=5)
     config.steps = 3_440  # 20 epochs in D's data
     config.every.update(log=20, validate=340, sample=340, checkpoint=340)
     both_optimizers(config, lr=5e-5)
@@ -254,7 +254,7 @@ def dragan():
     128, codes of 100, b2 0.9, 200,000 steps.
     """
     config = mmgan()
-    config.method.update(game="nonsaturating", penalty="dragan_one_sided")
+    config.method.update(loss="nonsaturating", penalty="dragan_one_sided")
     config.discriminator.norm = "none"
     both_optimizers(config, lr=1e-4)
     return config
@@ -275,7 +275,7 @@ def r1():
     )
     config.method.ema_start = 0
     config.discriminator.norm = "none"
-    both_optimizers(config, name="rmsprop_outside", lr=1e-4, b2=0.99, eps=1e-8)
+    both_optimizers(config, name="rmsprop_torch", lr=1e-4, b2=0.99, eps=1e-8)
     return config
 
 
@@ -296,8 +296,8 @@ def r3gan():
     """
     config = infogan()
     signed(config, "linear")
-    gamma = gamma_in((-1.0, 1.0), 5.0, of=(0.0, 1.0))
-    config.method.update(game="relativistic", penalty="r1_r2", penalty_weight=gamma, prior="normal")
+    gamma = rescale_gamma((-1.0, 1.0), 5.0, of=(0.0, 1.0))
+    config.method.update(loss="relativistic", penalty="r1_r2", penalty_weight=gamma, prior="normal")
     config.discriminator.norm = "none"
     both_optimizers(config, b1=0.0, b2=0.99)
     return config
@@ -315,7 +315,7 @@ def sngan():
     config.data.pad_to = 32
     config.steps = 50_000
     signed(config, "tanh")
-    config.method.update(game="hinge", code_dim=128, prior="normal", discriminator_steps=5)
+    config.method.update(loss="hinge", code_dim=128, prior="normal", discriminator_steps=5)
     config.method.ema_decay = 0.0
     res = dict(network="resnet", hidden=(), init="glorot")
     config.generator = ConfigDict(network(norm="batch", channels=(64, 64, 64), **res))

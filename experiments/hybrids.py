@@ -81,7 +81,7 @@ def aae():
         steps=6_000,
         method=dict(
             name="aae",
-            game="nonsaturating",
+            loss="nonsaturating",
             prior="normal",  # normal, uniform
             code_dim=8,
             likelihood="bernoulli",  # bernoulli, normal, and the VAE's others
@@ -110,7 +110,7 @@ def vaegan():
         steps=6_000,
         method=dict(
             name="vaegan",
-            game="nonsaturating",
+            loss="nonsaturating",
             code_dim=8,
             features=256,  # of the discriminator, in which the error is measured
             gamma=0.1,  # weight of that error in the decoder's turn
@@ -136,7 +136,7 @@ def bigan():
         steps=10_000,
         method=dict(
             name="bigan",
-            game="nonsaturating",  # all but least_squares
+            loss="nonsaturating",  # all but least_squares
             prior="normal",  # normal, uniform
             code_dim=8,
             encoder="deterministic",  # deterministic: BiGAN; stochastic: ALI

@@ -85,7 +85,7 @@ def digits():
             ),
             encoder=network(),
             decoder=network(),
-            middle=network(hidden=(64,)),  # between two layers of codes, or within the flow
+            code_network=network(hidden=(64,)),  # between two layers of codes, or within the flow
             optimizer=dict(
                 name="adam",
                 lr=1e-3,
@@ -180,7 +180,7 @@ def iwae2():
     """The same with two stochastic layers, 100 and 50 coordinates."""
     config = iwae()
     config.method.update(code_dim=100, second_code_dim=50)
-    config.middle.update(hidden=(100, 100), activation="tanh")
+    config.code_network.update(hidden=(100, 100), activation="tanh")
     return config
 
 
@@ -244,7 +244,7 @@ def flow():
     """The inverse autoregressive flow of Kingma et al. 2016 (arXiv:1606.04934)."""
     config = binary()
     config.method.update(posterior="flow", flow_steps=2, kl="sampled")
-    config.middle.update(hidden=(200,), activation="elu")
+    config.code_network.update(hidden=(200,), activation="elu")
     return config
 
 
@@ -340,9 +340,9 @@ def uivi():
     config = titsias()
     config.data.validation = 0
     config.steps = 400_000
-    config.encoder.init = config.decoder.init = "wide_end"
+    config.encoder.init = config.decoder.init = "titsias"
     config.optimizer.update(
-        dict(name="rmsprop_outside", lr=1e-3, std_rate=0.2, b2=0.9, eps=0.01, schedule="stairs")
+        dict(name="rmsprop_torch", lr=1e-3, std_rate=0.2, b2=0.9, eps=0.01, schedule="staircase")
     )
     config.every = ConfigDict(dict(log=500, validate=10_000, sample=20_000, checkpoint=10_000))
     return config

@@ -31,7 +31,7 @@ from absl import flags
 
 from latentgen.cli import app
 from latentgen.core.errors import BadInput, choose
-from latentgen.core.wrappers import raw
+from latentgen.core.wrappers import with_raw_params
 from latentgen.evaluation.measures import MEASURES, named
 from latentgen.evaluation.measures.results import EVALUATIONS, lines
 from latentgen.evaluation.measures.subject import Measure, Options, Result, Subject
@@ -61,7 +61,7 @@ def main() -> None:
         choose("--weights", FLAGS.weights, dict.fromkeys(WEIGHTS))
     place = Path(FLAGS.workdir or "")
     if not (place / folder.SWEEP).exists():
-        refuse(measure(chosen, options, None))
+        validate(measure(chosen, options, None))
         return
     sweep = folder.load(place)
     done = [member.run for member in sweep.members if standing(sweep, member) == status.DONE]
@@ -71,10 +71,10 @@ def main() -> None:
         refused += [f"{name}: {reason}" for reason in measure(chosen, options, sweep.place(name))]
     results.write(sweep)
     print(f"{len(done)} of {len(sweep.members)} runs measured; {place / results.RESULTS}")
-    refuse(refused)
+    validate(refused)
 
 
-def refuse(reasons: list[str]) -> None:
+def validate(reasons: list[str]) -> None:
     """Raises BadInput where a measure could not be had; what the others found is kept."""
     for reason in reasons[:-1]:
         print(f"error: {reason}", file=sys.stderr)
@@ -88,16 +88,16 @@ def standing(sweep: folder.Sweep, member: Member) -> str:
 
 
 def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None) -> list[str]:
-    """Takes the chosen measures of one run; see `app.trained` for `place`.
+    """Takes the chosen measures of one run; see `app.restore_trained` for `place`.
 
     Returns:
         why some could not be had, a line each.
     """
-    run, step, state = app.trained(place)
+    run, step, state = app.restore_trained(place)
     workdir.own(workdir.check(run.folder))  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
     weights = chosen_weights(run)
-    state = raw(state) if weights == "raw" else state
+    state = with_raw_params(state) if weights == "raw" else state
     subject = Subject(run, step, state, FLAGS.split, {}, bool(chosen.keys() & SHARING))
     reasons: dict[str, str] = {}
 

@@ -16,8 +16,8 @@ from absl import flags
 from latentgen.cli import app
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method, State
-from latentgen.core.wrappers import seen
-from latentgen.data.pipeline import passes
+from latentgen.core.wrappers import with_averaged_params
+from latentgen.data.pipeline import iterate_split
 from latentgen.evaluation import features
 from latentgen.networks import inception, weights
 from latentgen.storage import provenance, workdir
@@ -36,10 +36,10 @@ def main() -> None:
     if FLAGS.inception_pth is not None:
         convert(Path(FLAGS.inception_pth), out)
         return
-    run, step, state = app.trained()
+    run, step, state = app.restore_trained()
     method = features.classifier(dict(run.config), run.dataset.shape)
     workdir.prepare(out, "out")
-    features.save(seen(state), out / features.WEIGHTS)
+    features.save(with_averaged_params(state), out / features.WEIGHTS)
     kept, sha256 = features.load(method, out / features.WEIGHTS)
     card = {
         "shape": run.dataset.shape,
@@ -59,7 +59,7 @@ def accuracy(run: setup.Run, state: State, method: Method) -> float:
     test, preprocess = run.dataset.splits["test"], run.experiment.data.preprocess
     right = [
         (classify(state, batch.x).argmax(axis=1) == batch.label)[:valid]
-        for batch, valid in passes(test, preprocess, min(AT_ONCE, len(test.label)), run.key)
+        for batch, valid in iterate_split(test, preprocess, min(AT_ONCE, len(test.label)), run.key)
     ]
     return float(np.concatenate(right).mean())
 

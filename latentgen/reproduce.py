@@ -63,7 +63,7 @@ def reproduce(name: str, found: Baseline) -> None:
     """
     budget = FLAGS.budget
     seeds = FLAGS.seeds or found.seeds[budget]
-    checks.refuse({name: found}, {}, store.entries())
+    checks.validate({name: found}, {}, store.entries())
     if budget in REAL:
         store.check(store.FOLDER, name, budget, seeds)
     running.check(found, budget, FLAGS.inception_weights)
@@ -96,7 +96,7 @@ def recount(name: str, found: Baseline) -> None:
         raise BadInput(f"there is no {str(file)!r} to recount.")
     result = store.read(file)
     again = {**result, "claims": checks.again(found, result)}
-    checks.refuse({name: found}, {name: again}, store.entries())
+    checks.validate({name: found}, {name: again}, store.entries())
     tell(found, again)
     workdir.write_json(file, again)
     print(file)
@@ -154,7 +154,7 @@ def write_ledger(page: Path) -> None:
         BadInput: a baseline, a citation or a result is not as it must be.
     """
     baselines, results = store.every(), store.results()
-    checks.refuse(baselines, results, store.entries())
+    checks.validate(baselines, results, store.entries())
     try:
         before = page.read_text()
     except ValueError as error:

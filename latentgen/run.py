@@ -25,20 +25,26 @@ FLAGS = flags.FLAGS
 def main() -> None:
     """Trains what the flags say, from where the workdir stands."""
     distributed.join(
-        distributed.Crew(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id, FLAGS.heartbeat)
+        distributed.ProcessGroup(
+            FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id, FLAGS.heartbeat
+        )
     )
-    with app.only_the_first_speaks():
+    with app.silence_other_processes():
         devices = mesh.make(FLAGS.devices, FLAGS.fsdp)
         config = app.config()
-        folder = distributed.once(lambda: workdir.check(FLAGS.workdir or app.default_workdir()))
-        folder = Path(distributed.agree(str(folder)))
+        folder = distributed.on_process_zero(
+            lambda: workdir.check(FLAGS.workdir or app.default_workdir())
+        )
+        folder = Path(distributed.broadcast_from_zero(str(folder)))
         may_change = transfer.may_change(FLAGS.extend, FLAGS.allow_change, config)
-        done = distributed.once(lambda: setup.finished(folder, config, may_change))
-        if distributed.agree(done):
+        done = distributed.on_process_zero(lambda: setup.finished(folder, config, may_change))
+        if distributed.broadcast_from_zero(done):
             print(f"{folder} is finished; its figures are in {folder / setup.SUMMARY}.")
             return
-        run = distributed.once(lambda: _load(folder, config))  # prepares the data for the others
-        run = distributed.everywhere(lambda: run or _load(folder, config))
+        run = distributed.on_process_zero(
+            lambda: _load(folder, config)
+        )  # prepares the data for the others
+        run = distributed.on_all_processes(lambda: run or _load(folder, config))
         run = run._replace(may_change=may_change)
         trainer.train(run, devices, FLAGS.stuck)
 

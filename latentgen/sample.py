@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen.cli import app
 from latentgen.core.errors import BadInput, choose
-from latentgen.core.keys import run_key, stream
+from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, PyTree
 from latentgen.data import pipeline
 from latentgen.evaluation import views
@@ -52,8 +52,8 @@ def _drawn(run: Run, split: str, key: Key[Array, ""], num: int) -> Batch:
     """Examples of a split in random order, again from its start where it has fewer than `num`."""
     views.probe(run.method, "encode")  # or nobody needs them
     examples = choose("--split", split, run.dataset.splits)
-    order = jax.random.permutation(stream(key, "examples"), len(examples.label))
-    chosen, noise = np.resize(np.asarray(order), num), stream(key, "preprocess")
+    order = jax.random.permutation(named_key(key, "examples"), len(examples.label))
+    chosen, noise = np.resize(np.asarray(order), num), named_key(key, "preprocess")
     return pipeline.chosen(examples, chosen, run.experiment.data.preprocess, noise)
 
 
@@ -115,12 +115,12 @@ def main() -> None:
             f"{out.suffix}."
         )
     workdir.check(out.parent, "folder of --out")
-    run, step, state = app.trained()
+    run, step, state = app.restore_trained()
     if (size := 4 * FLAGS.num * math.prod(run.dataset.shape)) > MOST_BYTES:
         raise BadInput(f"--num={FLAGS.num} examples would take {size / 2**30:.0f} GiB; at most 8.")
     if FLAGS.mode == "reconstruct" and out.suffix == ".png" and len(run.dataset.shape) != 3:
         raise BadInput("--mode=reconstruct draws images only; points go into an --out of .npz.")
-    view = mode(run, state, stream(run_key(FLAGS.seed), "sample"), FLAGS.num)
+    view = mode(run, state, named_key(run_key(FLAGS.seed), "sample"), FLAGS.num)
     x = views.decoded(run.method, state, view.codes, view.label)
     workdir.prepare(out.parent, "folder of --out")
     write(out, run, view, x)

@@ -59,7 +59,7 @@ def main() -> None:
         preview(place, members, name)
         return
     workdir.check(place)
-    with folder.held(place), signals.noted() as stopped:
+    with folder.held(place), signals.note_signals() as stopped:
         sweep = folder.open_(place, app.config(), members, _command())
         todo = folder.unfinished(sweep, FLAGS.retry)
         for member in todo:

@@ -44,7 +44,7 @@ def _tell(place: Path, error: Exception) -> None:
     if now is None or now.status != status.FAILED:
         workdir.prepare(place)
         reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
-        status.Heart(place).end(status.FAILED, " ".join(reason.split())[:500])
+        status.StatusWriter(place).end(status.FAILED, " ".join(reason.split())[:500])
 
 
 if __name__ == "__main__":

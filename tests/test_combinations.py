@@ -36,7 +36,7 @@ CHOICES = {
 
 def small(**method: Any) -> dict[str, Any]:
     config = config_of("vae")
-    for net in ("encoder", "decoder", "middle"):
+    for net in ("encoder", "decoder", "code_network"):
         config[net]["hidden"] = (5,)
     config["method"] |= {"code_dim": 3, "components": 2, "samples": 4, "group": 2} | method
     return config

@@ -22,7 +22,7 @@ from latentgen.training import hooks, loop, setup, trainer
 
 HOSTILE = [  # nothing bounds this game's value, and each step is larger than the one before
     *tiny("gan"),
-    "--config.method.game=wasserstein",
+    "--config.method.loss=wasserstein",
     *(
         f"--config.{player}_optimizer.{change}"
         for player in ("generator", "discriminator")
@@ -223,13 +223,13 @@ def test_a_healthy_run_has_not_collapsed(
 
 def test_samples_of_a_finite_state_that_are_not_finite_are_a_divergence(tmp_path: Path) -> None:
     sound = small(tmp_path, **HEALTHY)
-    draw = sound.looks.sample
+    draw = sound.eval_fns.sample
 
     def sample(state, key):
         overflow = jnp.where(state.opt[1][0].count >= 20, jnp.inf, 1.0)
         return draw(state, key).at[0, 0, 0, 0].multiply(overflow)
 
-    unsound = sound._replace(looks=sound.looks._replace(sample=sample))
+    unsound = sound._replace(eval_fns=sound.eval_fns._replace(sample=sample))
     with pytest.raises(Diverged, match=r"at step 20: samples is not finite \(1 of 4096"):
         trainer.train(unsound)
     record = record_of(tmp_path)
@@ -258,7 +258,9 @@ def test_samples_of_a_finite_state_that_are_not_finite_are_a_divergence(tmp_path
 )
 def test_alike(synthetic: np.ndarray, step: int, told: bool, tmp_path: Path) -> None:
     lines: list[str] = []
-    look = hooks.alike(hooks.spread(np.array([[1.0, 5], [-1, 5]])), tmp_path / "mark", lines.append)
+    look = hooks.watch_for_collapse(
+        hooks.largest_std(np.array([[1.0, 5], [-1, 5]])), tmp_path / "mark", lines.append
+    )
     look(step, synthetic)
     assert len(lines) == told
     assert (tmp_path / "mark").exists() == told
@@ -269,7 +271,7 @@ def test_alike(synthetic: np.ndarray, step: int, told: bool, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_no_picture_of_what_is_not_finite(value: float, tmp_path: Path) -> None:
-    look = hooks.alike(1.0, tmp_path / "mark", lambda line: None)
+    look = hooks.watch_for_collapse(1.0, tmp_path / "mark", lambda line: None)
     with pytest.raises(Diverged) as caught:
         look(0, np.array([[0.0], [value]], np.float32))
     assert (caught.value.first, caught.value.last) == (0, 0)

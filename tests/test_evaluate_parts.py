@@ -9,7 +9,7 @@ from doors import run, tiny
 from untrained import OPTIONS, subject
 
 from latentgen.core.errors import BadInput
-from latentgen.core.wrappers import raw
+from latentgen.core.wrappers import with_raw_params
 from latentgen.evaluation.measures import likelihood
 from latentgen.evaluation.measures.results import ERROR, compared, lines, shown
 from latentgen.storage.log import read
@@ -50,7 +50,11 @@ def test_terms_and_importance_sampling_measure_one_set_of_weights() -> None:
     average = jax.tree.map(lambda a: a + 0.01, one.state.params)
     apart = one._replace(state=one.state._replace(params=average))
     found = {}
-    for name, state in (("ema", apart.state), ("raw", raw(apart.state)), ("none", one.state)):
+    for name, state in (
+        ("ema", apart.state),
+        ("raw", with_raw_params(apart.state)),
+        ("none", one.state),
+    ):
         mine = apart._replace(state=state)
         elbo = likelihood.terms(mine, OPTIONS).values["negative_elbo"]
         sampled = likelihood.importance_sampled(mine, OPTIONS).values["log_likelihood"]

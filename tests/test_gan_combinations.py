@@ -18,15 +18,15 @@ from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch
 from latentgen.networks.norms import NORMS
-from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES
 
 SHAPE = (4, 4, 1)
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "game": tuple(GAMES),
+    "loss": tuple(LOSSES),
     "penalty": ("none", *PENALTIES),
     "norm": tuple(NORMS),
-    "told": ((0, "beside"), (3, "beside"), (3, "projection"), (0, "projection")),
+    "told": ((0, "concat"), (3, "concat"), (3, "projection"), (0, "projection")),
     "packing": (1, 2),
 }
 TURNS = {"prior": PRIORS, "network": ("mlp", "conv", "resnet"), "weight_clip": (0.0, 0.01)}
@@ -45,7 +45,7 @@ def config(choice: dict[str, Any]) -> dict[str, Any]:
     net = {"network": choice["network"], "hidden": (5,), "channels": (3, 4)}
     found["generator"] |= net
     found["discriminator"] |= net | {"norm": choice["norm"]}
-    names = ("game", "penalty", "packing", "prior", "weight_clip")
+    names = ("loss", "penalty", "packing", "prior", "weight_clip")
     found["method"] |= {name: choice[name] for name in names}
     found["method"] |= {"classes": classes, "condition": condition, "code_dim": 3, "components": 2}
     return found
@@ -55,7 +55,7 @@ def fits(choice: dict[str, Any]) -> bool:
     """The rules, said once more: see the README's table."""
     classes, condition = choice["told"]
     return (choice["penalty"] == "none" or choice["norm"] != "batch") and (
-        condition == "beside" or (classes > 0 and choice["packing"] == 1)
+        condition == "concat" or (classes > 0 and choice["packing"] == 1)
     )
 
 
@@ -99,7 +99,7 @@ def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"game": "wgan"}, ["config.method.game='wgan'", "wasserstein"]),
+        ({"loss": "wgan"}, ["config.method.loss='wgan'", "wasserstein"]),
         ({"penalty": "gp"}, ["config.method.penalty='gp'", "wgan_gp"]),
         ({"packing": 3}, ["config.batch_size=64", "packing=3"]),
         ({"weight_clip": -1.0}, ["weight_clip=-1.0", "at least 0"]),

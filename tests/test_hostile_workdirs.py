@@ -24,7 +24,7 @@ from latentgen.sweeps.engines import vmap
 from latentgen.sweeps.plan import changed
 from latentgen.system import distributed
 from latentgen.training import setup, trainer
-from latentgen.training.run_writer import Record
+from latentgen.training.run_writer import RunWriter
 
 LINKS = (
     *("samples", "metrics.jsonl", "checkpoints", "config.json", "lock", "status.json"),
@@ -97,7 +97,7 @@ def test_a_run_refuses_a_folder_with_a_link_out_of_it(
     moved_out(copy.folder, name, tmp_path / "outside")
     before = tree(tmp_path)
     with pytest.raises(BadInput, match=f"'{name}' in it is a link to .*outside/there"):
-        with Record(copy):
+        with RunWriter(copy):
             pass
     assert tree(tmp_path) == before
 
@@ -113,7 +113,7 @@ def test_the_folder_itself_or_its_parent_may_be_a_link(copy: setup.Run, tmp_path
     (tmp_path / "runs").symlink_to(tmp_path)
     (tmp_path / "mine").symlink_to("runs/run")
     (copy.folder / "newest").symlink_to("checkpoints/40")  # stays inside
-    with Record(copy._replace(folder=tmp_path / "mine")) as record:
+    with RunWriter(copy._replace(folder=tmp_path / "mine")) as record:
         assert record.resume()[0] == 40
 
 

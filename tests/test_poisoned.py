@@ -34,7 +34,9 @@ def loaded(folder: Path, method: str, skip: int = 0) -> setup.Run:
     config.skip_diverged = skip
     config.data.validation = 0
     run = setup.load(folder, changed(config, {}), None, None)
-    return run._replace(looks=run.looks._replace(sample=None, reconstruct=None))  # soon compiled
+    return run._replace(
+        eval_fns=run.eval_fns._replace(sample=None, reconstruct=None)
+    )  # soon compiled
 
 
 def records(folder: Path) -> list[dict]:
@@ -86,7 +88,7 @@ def test_the_step_the_turn_and_the_tensor_are_named_kept_and_seen_again(
 
 def test_a_state_that_was_bad_before_the_step_is_told(tmp_path: Path) -> None:
     run = loaded(tmp_path, "gan")
-    init = run.looks.init
+    init = run.eval_fns.init
 
     def begun(key):
         state = init(key)
@@ -96,7 +98,7 @@ def test_a_state_that_was_bad_before_the_step_is_told(tmp_path: Path) -> None:
         return state
 
     with pytest.raises(Diverged):
-        trainer.train(run._replace(looks=run.looks._replace(init=begun)))
+        trainer.train(run._replace(eval_fns=run.eval_fns._replace(init=begun)))
     record = evidence.diverged(tmp_path)
     assert record is not None
     assert (record["step"], record["turn"]) == (1, None)
@@ -107,7 +109,7 @@ def test_a_state_that_was_bad_before_the_step_is_told(tmp_path: Path) -> None:
 def by_hand(run: setup.Run, without: set[int]) -> list[np.ndarray]:
     """The state after all steps but these (from 1), one at a time."""
     feed = setup.feed_of(run)
-    state = run.looks.init(run.key)
+    state = run.eval_fns.init(run.key)
     step = jax.jit(
         lambda state, n, row: run_chunk(
             run.method, feed.batches, state, n, row, feed.resident, run.key

@@ -15,7 +15,7 @@ from latentgen import configs
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method
 from latentgen.data import sources
-from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES
 
 ROOT = Path(__file__).parents[1]
@@ -66,9 +66,9 @@ def test_a_gan_from_python() -> None:
 @pytest.fixture
 def tables() -> Iterator[None]:
     """The tables, as they were afterwards."""
-    before = dict(GAMES), dict(PENALTIES)
+    before = dict(LOSSES), dict(PENALTIES)
     yield
-    for table, rows in zip((GAMES, PENALTIES), before, strict=True):
+    for table, rows in zip((LOSSES, PENALTIES), before, strict=True):
         table.clear()
         table.update(rows)
 
@@ -93,9 +93,9 @@ def trained(method: Method, steps: int) -> tuple[dict, dict]:
 def test_a_loss_and_a_penalty_of_ones_own() -> None:
     exec(LOSS, {})
     exec(PENALTY, {})
-    game = GAMES["opposite_labels"]
-    np.testing.assert_allclose(game.discriminator_ascends(jnp.ones(1), -jnp.ones(1)), [0.0])
-    np.testing.assert_allclose(game.generator_descends(jnp.ones(1), 2 * jnp.ones(1)), [2.0])
+    game = LOSSES["opposite_labels"]
+    np.testing.assert_allclose(game.discriminator_value(jnp.ones(1), -jnp.ones(1)), [0.0])
+    np.testing.assert_allclose(game.generator_loss(jnp.ones(1), 2 * jnp.ones(1)), [2.0])
     flat, steep = (
         PENALTIES["wgan_lp"](lambda x, w=w: w * x[:, 0], jnp.ones((2, 3)), jnp.zeros((2, 3)),
                              jax.random.key(0))
@@ -104,7 +104,7 @@ def test_a_loss_and_a_penalty_of_ones_own() -> None:
     np.testing.assert_allclose(flat, [0, 0])
     np.testing.assert_allclose(steep, [4, 4])
     config = copy.deepcopy(config_of("gan"))
-    config["method"] |= {"game": "opposite_labels", "penalty": "wgan_lp"}
+    config["method"] |= {"loss": "opposite_labels", "penalty": "wgan_lp"}
     first, last = trained(configs.experiment(config).plan.wire((8, 8, 1)), 20)
     assert last["discriminator_value"] > first["discriminator_value"]
 

@@ -35,7 +35,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     ),
     "vae: two layers, a prior that learns, annealed": lambda: Row(
         vae.get_config(),
-        {"encoder": TANH, "decoder": {"dropout": 0.2}, "middle": TANH},
+        {"encoder": TANH, "decoder": {"dropout": 0.2}, "code_network": TANH},
         {
             "second_code_dim": 3,
             "prior": "mixture",
@@ -52,7 +52,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "gan: two critic steps, a penalty, spectral norm": lambda: Row(
         gan.get_config(),
         {"generator": {}, "discriminator": SPECTRAL},
-        {"game": "wasserstein", "penalty": "wgan_gp", "discriminator_steps": 2},
+        {"loss": "wasserstein", "penalty": "wgan_gp", "discriminator_steps": 2},
     ),
     "gan: packs of points": lambda: Row(
         gan.get_config("ring"), {"generator": BATCH_NORM, "discriminator": {}}, {"packing": 2}

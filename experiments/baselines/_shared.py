@@ -3,11 +3,11 @@
 from ml_collections import ConfigDict
 
 
-def shortened(config, steps, looks=10):
-    """The config with so many steps, looked at and saved `looks` times."""
+def shortened(config, steps, times=10):
+    """The config with so many steps, validated and saved this many `times`."""
     config.steps = steps
     log = max(1, steps // 20)
-    rest = max(1, steps // looks // log) * log
+    rest = max(1, steps // times // log) * log
     config.every = ConfigDict(dict(log=log, validate=rest, sample=rest, checkpoint=rest))
     return config
 

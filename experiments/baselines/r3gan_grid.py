@@ -23,9 +23,9 @@ BASELINE = Baseline(
         config,
         {
             "gan_r1_r2": {},
-            "relativistic_r1_r2": {"method.game": "relativistic"},
+            "relativistic_r1_r2": {"method.loss": "relativistic"},
             "gan_r1": {"method.penalty": "r1"},
-            "relativistic_r1": {"method.game": "relativistic", "method.penalty": "r1"},
+            "relativistic_r1": {"method.loss": "relativistic", "method.penalty": "r1"},
         },
         lambda budget: {"modes": {"samples": 2_500}},
         (

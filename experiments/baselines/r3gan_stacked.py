@@ -8,12 +8,12 @@ from experiments import gan
 from experiments.baselines._r3gan import trend
 from experiments.baselines._shared import shortened, smoke
 from latentgen.baselines.claims import Baseline, Recipe
-from latentgen.objectives.penalties import gamma_in
+from latentgen.objectives.penalties import rescale_gamma
 
 
 def config(budget):
     made = gan.stacked()
-    made.method.update(penalty="r1_r2", penalty_weight=gamma_in((0.0, 1.0), 4.0))
+    made.method.update(penalty="r1_r2", penalty_weight=rescale_gamma((0.0, 1.0), 4.0))
     made.discriminator.norm = "none"  # a penalty is of one example
     if budget == "smoke":
         return smoke(made)
@@ -27,9 +27,9 @@ BASELINE = Baseline(
         config,
         {
             "gan_r1_r2": {},
-            "relativistic_r1_r2": {"method.game": "relativistic"},
+            "relativistic_r1_r2": {"method.loss": "relativistic"},
             "gan_r1": {"method.penalty": "r1"},
-            "relativistic_r1": {"method.game": "relativistic", "method.penalty": "r1"},
+            "relativistic_r1": {"method.loss": "relativistic", "method.penalty": "r1"},
         },
         lambda budget: {"modes": {"samples": 1_000 if budget == "smoke" else 26_000}},
         (

@@ -14,7 +14,7 @@ def config(budget):
     """400,000 steps on 60,000 images."""
     made = vae.titsias()
     made.data.validation = 0
-    return smoke(made) if budget == "smoke" else shortened(made, 400_000, looks=40)
+    return smoke(made) if budget == "smoke" else shortened(made, 400_000, times=40)
 
 
 BASELINE = Baseline(

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 SWEEP = [
     "--config=experiments/gan.py",
     "--grid=config.generator_optimizer.lr=1e-4,3e-4",
-    "--grid=config.method.game=minimax,nonsaturating",
+    "--grid=config.method.loss=minimax,nonsaturating",
     "--seeds=0:3",
 ]
 WAYS = {"auto": ["--engine=auto"], "in turn": ["--engine=local", "--jobs=1"]}

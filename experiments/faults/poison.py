@@ -52,7 +52,7 @@ def spoiled(tree: PyTree, now: Bool[Array, ""]) -> PyTree:
 
 
 def _turn(poison: Poison, turn: Any) -> Any:
-    """`game.turn` with the gradient or the parameters of a player spoiled."""
+    """`game.update_players` with the gradient or the parameters of a player spoiled."""
 
     def poisoned(phase: Phase, *given: Any) -> Any:
         if poison.what == "data" or poison.player not in phase.trains:
@@ -90,14 +90,14 @@ def _feed(poison: Poison, make: Any) -> Any:
 @contextlib.contextmanager
 def poisoned(poison: Poison) -> Iterator[None]:
     """Inside, whatever is trained has this poison."""
-    turn, feed = game.turn, pipeline.feed
-    game.turn = _turn(poison, turn)
+    turn, feed = game.update_players, pipeline.feed
+    game.update_players = _turn(poison, turn)
     if poison.what == "data":
         pipeline.feed = _feed(poison, feed)
     try:
         yield
     finally:
-        game.turn, pipeline.feed = turn, feed
+        game.update_players, pipeline.feed = turn, feed
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.mlp import ACTIVATIONS, INITS
 from latentgen.networks.net import OUTPUTS
 from latentgen.networks.norms import NORMS
-from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.estimators import ESTIMATORS
 from latentgen.objectives.penalties import PENALTIES
@@ -87,7 +87,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "bound": tuple(BOUNDS),
     "estimator": tuple(ESTIMATORS),
     "kl": ("closed", "sampled"),
-    "game": tuple(GAMES),
+    "loss": tuple(LOSSES),
     "penalty": ("none", *PENALTIES),
     "condition": CONDITIONS,
     "encoder": ("deterministic", "stochastic"),
@@ -246,10 +246,10 @@ def checked(config: dict[str, Any], known: set[str], shapes: bool = True) -> set
     if not shapes or (key := structure(config)) in known:
         return run
     setup.check_memory(run, setup.feed_of(run))
-    if run.looks.reconstruct is not None:
+    if run.eval_fns.reconstruct is not None:
         state = jax.eval_shape(run.method.init, run.key)
         batch = Batch(jnp.zeros((4, *run.dataset.shape)), jnp.zeros(4, jnp.int32))
-        jax.eval_shape(run.looks.reconstruct, state, batch)
+        jax.eval_shape(run.eval_fns.reconstruct, state, batch)
     known.add(key)
     return run
 

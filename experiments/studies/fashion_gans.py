@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from latentgen.evaluation.measures.results import compared, last
-from latentgen.objectives.penalties import gamma_in
+from latentgen.objectives.penalties import rescale_gamma
 from latentgen.training.pictures import grid, save_png
 
 TRAIN = 55_000
@@ -52,7 +52,7 @@ ROWS: dict[str, tuple[str, int, list[str]]] = {  # config, draws of 64 images in
         [
             *GAN,
             *("data.preprocess=unit", "method.output=sigmoid", "method.prior=uniform"),
-            f"method.penalty_weight={gamma_in((0.0, 1.0), 20.0)}",
+            f"method.penalty_weight={rescale_gamma((0.0, 1.0), 20.0)}",
         ],
     ),
 }

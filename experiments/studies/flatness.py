@@ -47,7 +47,7 @@ from latentgen.storage import provenance
 from latentgen.sweeps.plan import changed
 from latentgen.training import setup, trainer
 from latentgen.training.loop import Hook
-from latentgen.training.run_writer_distributed import Joint
+from latentgen.training.run_writer_distributed import DistributedRunWriter
 
 WARM_UP = 0.1  # of the samples
 COLLECTIONS = 40
@@ -149,13 +149,13 @@ def sampled(
             found.append(Sample(step, collected, *took, resident(), *counts))
             clock[:] = time.perf_counter(), time.process_time()
 
-        opened = Joint.open
+        opened = DistributedRunWriter.open
 
-        def open_(self: Joint, first: int, say: Callable[[str], None]) -> None:
+        def open_(self: DistributedRunWriter, first: int, say: Callable[[str], None]) -> None:
             opened(self, first, say)
             self.hooks.append(Hook(run.experiment.every.checkpoint, look))
 
-        with mock.patch.object(Joint, "open", open_):
+        with mock.patch.object(DistributedRunWriter, "open", open_):
             trainer.train(run)
     return found
 

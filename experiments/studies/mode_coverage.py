@@ -58,16 +58,16 @@ SHARED = {
 TURNS = {"ring": 10_000, "grid": 20_000}  # of the discriminator
 GAMMA = {"ring": 0.01, "grid": 0.1}  # of R1 and R2: modes of the ring are five times as narrow
 ROWS: dict[str, dict[str, Any]] = {
-    "minimax": {"method.game": "minimax"},
+    "minimax": {"method.loss": "minimax"},
     "nonsaturating": {},
     "wgan_gp": {
-        "method.game": "wasserstein",
+        "method.loss": "wasserstein",
         "method.penalty": "wgan_gp",
         "method.penalty_weight": 0.1,  # Gulrajani et al.'s, for points in the plane
         "method.discriminator_steps": 5,
     },
     "r1": {"method.penalty": "r1"},
-    "r3gan": {"method.game": "relativistic", "method.penalty": "r1_r2"},
+    "r3gan": {"method.loss": "relativistic", "method.penalty": "r1_r2"},
     "pacgan2": {"method.packing": 2, "batch_size": 512},  # as many packs as others have examples
 }
 

@@ -12,7 +12,7 @@ from latentgen.core.errors import BadInput
 Measured = Mapping[str, Mapping[str, float | None]]
 
 
-def held(
+def check_claims(
     claim: Claim, budget: str, measured: Measured, protocol: Mapping[str, Any], seeds: int
 ) -> dict[str, Any]:
     """A claim beside what was found for it, and the verdict, as plain data.
@@ -57,7 +57,7 @@ def claims(
             or one could stop where the result is liked.
     """
     wanted = max(seeds, found.seeds[budget])
-    return [held(claim, budget, measured, protocol, wanted) for claim in found.claims]
+    return [check_claims(claim, budget, measured, protocol, wanted) for claim in found.claims]
 
 
 def again(found: Baseline, result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def complaints(
     return wrong if result is None else wrong + _result_complaints(name, found, result)
 
 
-def refuse(
+def validate(
     baselines: Mapping[str, Baseline],
     results: Mapping[str, Mapping[str, Any]],
     keys: Collection[str],

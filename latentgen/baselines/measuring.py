@@ -24,7 +24,7 @@ DIFFERENT = "not the same for all runs"
 """What the protocol says where arms or seeds differ in it: no claim asks for this."""
 
 NOT_FINITE = ("nan", "inf", "-inf")
-"""As `workdir.words` writes them."""
+"""As `workdir.json_safe` writes them."""
 
 Measured = dict[str, dict[str, float | None]]
 

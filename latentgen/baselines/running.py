@@ -76,7 +76,7 @@ def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> F
     base = recipe.config(budget)
     base.seed = 0
     command = provenance.command("latentgen.reproduce")
-    with folder.held(place), signals.noted() as stopped:
+    with folder.held(place), signals.note_signals() as stopped:
         sweep = folder.open_(place, plan.changed(base, {}), list(runs.values()), command)
         todo = folder.unfinished(sweep, ())
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from latentgen.baselines.claims import REAL, Baseline, Exact
 from latentgen.configs.section import plain
 from latentgen.core.errors import BadInput, nearest
-from latentgen.storage import provenance, workdir
+from latentgen.storage import aliases, provenance, workdir
 
 PACKAGE = "experiments.baselines"
 FOLDER = Path("experiments", "baselines")
@@ -57,12 +57,16 @@ def every(folder: Path = FOLDER) -> dict[str, Baseline]:
 
 
 def identity(found: Baseline, budget: str) -> dict[str, Any]:
-    """All that a result depends on besides seeds and source, as plain data."""
+    """All that a result depends on besides seeds and source, as plain data under former names."""
     recipe = found.recipe
     if isinstance(recipe, Exact):
         return {"budget": budget, "settings": dict(recipe.settings(budget))}
     config = {k: v for k, v in plain(recipe.config(budget).to_dict()).items() if k != "seed"}
-    arms = {arm: dict(changes) for arm, changes in recipe.arms.items()}
+    config = aliases.former(config)
+    arms = {
+        arm: {aliases.former_key(key): value for key, value in changes.items()}
+        for arm, changes in recipe.arms.items()
+    }
     measures = {name: dict(flags) for name, flags in recipe.measures(budget).items()}
     return {"budget": budget, "config": config, "arms": arms, "measures": measures}
 

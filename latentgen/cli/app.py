@@ -20,11 +20,11 @@ from ml_collections import ConfigDict, config_flags
 from latentgen.configs.section import plain
 from latentgen.core.errors import BadInput, Diverged, Stopped, nearest, shortened, written
 from latentgen.core.types import PyTree
-from latentgen.storage import workdir
+from latentgen.storage import aliases, workdir
 from latentgen.storage.checkpoint import Damaged
 from latentgen.system import distributed, signals, startup, streams
 from latentgen.system.compilation import keep_programs, pin_numbers
-from latentgen.system.distributed import Elsewhere, PeerLost
+from latentgen.system.distributed import PeerLost, RemoteProcessError
 from latentgen.system.watchdog import leave
 from latentgen.training import setup
 from latentgen.training.setup import Run
@@ -80,9 +80,9 @@ def define_device_flags() -> None:
 
 
 @contextlib.contextmanager
-def only_the_first_speaks() -> Iterator[None]:
+def silence_other_processes() -> Iterator[None]:
     """Inside, what other processes than the first print is dropped."""
-    if distributed.first():
+    if distributed.is_process_zero():
         yield
         return
     with open(os.devnull, "w") as nowhere:
@@ -109,8 +109,8 @@ def run(
 
     def guarded(argv: Sequence[str]) -> None:
         startup.done()
-        with _mistakes_told():
-            _take_word(argv[1:], word)
+        with _exit_with_one_line():
+            _take_positional(argv[1:], word)
             pin_numbers()
             keep_programs()
             main()
@@ -119,11 +119,11 @@ def run(
 
     def interruptible(argv: Sequence[str]) -> None:
         try:
-            with signals.raised():
+            with signals.raise_on_signal():
                 guarded(argv)
         except signals.Interrupted as stop:
-            signals.told()
-            if distributed.first():
+            signals.mark_reported()
+            if distributed.is_process_zero():
                 print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
             sys.exit(128 + stop.signum)
 
@@ -144,7 +144,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _mistakes_told() -> Iterator[None]:
+def _exit_with_one_line() -> Iterator[None]:
     """Inside, what goes wrong and can be explained ends the process with a line and its code."""
     try:
         yield
@@ -157,21 +157,21 @@ def _mistakes_told() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _refuse(f"{where}{error.strerror or error}.", EXIT_IO)
-    except Elsewhere as error:
+    except RemoteProcessError as error:
         _refuse(str(error), ELSEWHERE.get(error.kind, 1))
     except PeerLost as error:
         leave(str(error))
     except Stopped as stop:
-        if distributed.first():
+        if distributed.is_process_zero():
             print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
         sys.exit(128 + stop.signum)
     except Exception as error:
-        if (line := _not_here(error)) is None:
+        if (line := _explain_backend_or_memory(error)) is None:
             raise
         _refuse(line)
 
 
-def _not_here(error: Exception) -> str | None:
+def _explain_backend_or_memory(error: Exception) -> str | None:
     """Describe a missing JAX backend or too little memory in a line; None for any other error."""
     said = next(iter(str(error).splitlines()), "")
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
@@ -253,7 +253,7 @@ def _is_text(word: str) -> bool:
     return True
 
 
-def _take_word(words: Sequence[str], flag: str | None) -> None:
+def _take_positional(words: Sequence[str], flag: str | None) -> None:
     """Sets the flag that an argument without dashes stands for.
 
     Raises:
@@ -269,7 +269,7 @@ def _take_word(words: Sequence[str], flag: str | None) -> None:
 
 
 def _refuse(line: str, code: int = EXIT_BAD_INPUT) -> Any:
-    if distributed.first():
+    if distributed.is_process_zero():
         print(f"error: {shortened(' '.join(line.split()), LONGEST)}", file=sys.stderr)
     sys.exit(code)
 
@@ -289,6 +289,7 @@ def check_config(argv: list[str]) -> None:
         hint = f"write --config={files[0]}" if files else "name a file such as experiments/vae.py"
         raise BadInput(f"--config is missing: {hint}.")
     keys = workdir.flatten(_load(names[-1]))
+    argv[:] = [_with_current_key(word, keys) for word in argv]
     overrides = [
         (key, value)
         for word, after in pairwise([*argv[1:], ""])
@@ -300,6 +301,15 @@ def check_config(argv: list[str]) -> None:
     # The default of these keys, for which ml_collections has no word.
     none = {key for key, value in dict(overrides).items() if value == "None" and keys[key] is None}
     argv[:] = [word for word in argv if "=" not in word or _overridden(word) not in none]
+
+
+def _with_current_key(word: str, keys: Mapping[str, Any]) -> str:
+    """--config.method.loss=... for --config.method.game=..., where only the new key is there."""
+    key = _overridden(word)
+    if key is None or key in keys or (now := aliases.current_key(key)) not in keys:
+        return word
+    print(f"config.{key} is now config.{now}", file=sys.stderr)
+    return word.replace(key, now, 1)
 
 
 def _overridden(word: str) -> str | None:
@@ -395,7 +405,7 @@ def default_workdir() -> str:
     return str(Path("runs", "-".join(filter(None, (Path(file).stem, variant)))))
 
 
-def trained(place: Path | None = None) -> tuple[Run, int, PyTree]:
+def restore_trained(place: Path | None = None) -> tuple[Run, int, PyTree]:
     """(run, updates done, state) of what a folder holds, at checkpoint --step or the newest.
 
     Args:

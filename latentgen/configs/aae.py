@@ -7,7 +7,7 @@ from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
 from latentgen.methods.aae import Model, aae
 from latentgen.networks import DECODERS, ENCODERS, mlp
-from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.adversarial import LOSSES
 from latentgen.probability.priors import PRIORS
 
 
@@ -15,7 +15,7 @@ def aae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The adversarial autoencoder that a config describes."""
     dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
     dim = method.size("code_dim")
-    prior, values = method.choose("prior", PRIORS)(dim), method.choose("game", GAMES)
+    prior, values = method.choose("prior", PRIORS)(dim), method.choose("loss", LOSSES)
     likelihood = likelihood_of(method, preprocess)
     autoencoder_tx = optimizer(root.section("autoencoder_optimizer"), steps)
     discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)

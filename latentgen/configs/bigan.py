@@ -7,18 +7,18 @@ from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
 from latentgen.methods.bigan import Model, bigan
 from latentgen.networks import DECODERS, ENCODERS, mlp
-from latentgen.objectives.adversarial import GAMES, Game
+from latentgen.objectives.adversarial import LOSSES, AdversarialLoss
 from latentgen.probability.posteriors import diagonal
 from latentgen.probability.priors import PRIORS
 
-FITTING = sorted(set(GAMES) - {"least_squares"})
+FITTING = sorted(set(LOSSES) - {"least_squares"})
 
 
 def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The BiGAN that a config describes; with a stochastic encoder, ALI."""
     dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
     dim, width = method.size("code_dim"), method.size("features")
-    prior, values = method.choose("prior", PRIORS)(dim), _game(method)
+    prior, values = method.choose("prior", PRIORS)(dim), _loss(method)
     stochastic = method.choose("encoder", {"stochastic": True, "deterministic": False})
     posterior = diagonal(dim) if stochastic else None
     generator_tx = optimizer(root.section("generator_optimizer"), steps)
@@ -49,11 +49,11 @@ def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     return Plan(wire, root.word("compute"), (dim,))
 
 
-def _game(method: Section) -> Game:
-    values = method.choose("game", GAMES)
-    if method.word("game") not in FITTING:
+def _loss(method: Section) -> AdversarialLoss:
+    values = method.choose("loss", LOSSES)
+    if method.word("loss") not in FITTING:
         raise BadInput(
-            f"{method.key('game')}={method.word('game')!r} does not fit pairs, which are told both "
-            f"ways round: its labels are no opposites. Valid: {', '.join(FITTING)}."
+            f"{method.key('loss')}={method.word('loss')!r} is not supported for BiGAN: its targets "
+            f"0 and 1 are not symmetric. Valid: {', '.join(FITTING)}."
         )
     return values

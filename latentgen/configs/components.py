@@ -16,7 +16,7 @@ from latentgen.core.wrappers import with_ema
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.conv import halvings
 from latentgen.networks.mlp import ACTIVATIONS, INITS, WIDTHS
-from latentgen.networks.net import bounded
+from latentgen.networks.net import bound_output
 from latentgen.networks.norms import NORMS
 
 Shape = tuple[int, ...]
@@ -74,7 +74,7 @@ class Network(NamedTuple):
             output: what holds it there, of `OUTPUTS`.
         """
         net = self.decoder(shape)
-        return net if within is None else bounded(net, *within, output)
+        return net if within is None else bound_output(net, *within, output)
 
     def _made(self, makers: Mapping[str, Callable[..., Net]], shape: Shape) -> Callable[..., Net]:
         try:
@@ -144,7 +144,7 @@ def _rmsprop(section: Section, lr: Any) -> optax.GradientTransformation:
     )
 
 
-def _rmsprop_outside(section: Section, lr: Any) -> optax.GradientTransformation:
+def _rmsprop_torch(section: Section, lr: Any) -> optax.GradientTransformation:
     """lr g / (eps + sqrt(G)), G the running mean of g^2, from 0: as PyTorch has it.
 
     With eps = 1 / batch size and g a batch's mean it is g / (1 + sqrt(G)) of the batch's sum. The
@@ -185,7 +185,7 @@ OPTIMIZERS: dict[str, Callable[[Section, Any], optax.GradientTransformation]] = 
     "adam": _adam,
     "adam_norm_grad": _adam_norm_grad,
     "rmsprop": _rmsprop,
-    "rmsprop_outside": _rmsprop_outside,
+    "rmsprop_torch": _rmsprop_torch,
     "sgd": _sgd,
 }
 
@@ -211,7 +211,7 @@ def _burda(lr: Any, steps: int) -> optax.Schedule:
     return lambda step: lr * 10.0 ** (-(step >= jnp.array(ends)).sum() / 7)
 
 
-def _stairs(lr: Any, steps: int) -> optax.Schedule:
+def _staircase(lr: Any, steps: int) -> optax.Schedule:
     """lr 0.9^i during stage i, which lasts 15,000 / 400,000 of the run.
 
     Reference: the code of Titsias & Ruiz 2019 (arXiv:1808.02078).
@@ -225,7 +225,7 @@ SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
     "cosine": _cosine,
     "linear": _linear,
     "burda": _burda,
-    "stairs": _stairs,
+    "staircase": _staircase,
 }
 """(learning rate, steps of the run) -> the rate, or step -> the rate.
 

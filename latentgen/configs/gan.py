@@ -12,8 +12,8 @@ from latentgen.data.preprocess import Preprocess
 from latentgen.methods.gan import CONDITIONS, Model, Objective, gan, outputs
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.net import OUTPUTS
-from latentgen.objectives.adversarial import GAMES
-from latentgen.objectives.penalties import PENALTIES, boxed
+from latentgen.objectives.adversarial import LOSSES
+from latentgen.objectives.penalties import PENALTIES, clip_weights
 from latentgen.probability import priors
 from latentgen.probability.priors import LearnedPrior
 
@@ -45,7 +45,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             f"{root.key('batch_size')}={batch} must be a multiple of "
             f"{method.key('packing')}={packing}."
         )
-    told = classes if condition == "beside" else 0
+    told = classes if condition == "concat" else 0
 
     def wire(shape: Shape) -> Method:
         *rest, last = shape
@@ -92,11 +92,11 @@ def _optimizers(
     limit: Any = method.number("weight_clip", low=0.0)
     if isinstance(limit, int | float) and limit == 0:
         return generator, discriminator
-    return generator, optax.chain(discriminator, boxed(limit))
+    return generator, optax.chain(discriminator, clip_weights(limit))
 
 
 def _objective(method: Section, discriminator: Network) -> Objective:
-    values = method.choose("game", GAMES)
+    values = method.choose("loss", LOSSES)
     weight: Any = method.number("penalty_weight", low=0.0)
     penalty = method.choose("penalty", {"none": None, **PENALTIES})
     if penalty is not None and discriminator.options["norm"] == "batch":

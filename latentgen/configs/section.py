@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from latentgen.core.errors import BadInput, choose, nearest
+from latentgen.storage import aliases
 
 T = TypeVar("T")
 LARGEST = 2**31 - 1  # what an int32 on a device holds
@@ -19,10 +20,10 @@ LATER = {"skip_diverged": 0, "method.output": "sigmoid"}
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as plain JSON data, as it is written down, compared and hashed.
 
-    A later key that changes nothing is left out: a workdir or a result from before it came stays
-    one of the same config.
+    Former names become today's. A later key that changes nothing is left out: a workdir or a result
+    from before it came stays one of the same config.
     """
-    return _without_later(json.loads(json.dumps(config)), "")
+    return _without_later(aliases.current(json.loads(json.dumps(config))), "")
 
 
 def _without_later(config: dict[str, Any], path: str) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _code(root: Section, method: Section, dtype: DTypeLike) -> _Code:
     classes = method.size("classes", low=0)
     components = method.size("components")
     steps = method.size("flow_steps")
-    middle = network(root, "middle", dtype, {"mlp": mlp.encoder})
+    inner = network(root, "code_network", dtype, {"mlp": mlp.encoder})
     if method.word("posterior") == "full" and dim > FULLEST:
         raise BadInput(
             f"{method.key('code_dim')}={dim} must be at most {FULLEST} for "
@@ -125,7 +125,7 @@ def _code(root: Section, method: Section, dtype: DTypeLike) -> _Code:
     method.choose("posterior", dict.fromkeys(POSTERIORS))
 
     _check_prior(method, prior_name, posterior_name, classes, second)
-    between = [_between(middle, inputs, outputs) for inputs, outputs in
+    between = [_between(inner, inputs, outputs) for inputs, outputs in
                ((dim, 2 * second), (second, 2 * dim))] if second else []  # fmt: skip
 
     def prior(shape: Shape, bounds: tuple[float, float] | None) -> LearnedPrior:
@@ -137,7 +137,7 @@ def _code(root: Section, method: Section, dtype: DTypeLike) -> _Code:
     if second:
         posterior = posteriors.two_layers(dim, second, between[0])
     elif posterior_name == "flow":
-        posterior = _flow(middle, dim, steps)
+        posterior = _flow(inner, dim, steps)
     else:
         posterior = posteriors.POSTERIORS[posterior_name](dim)
     return _Code(dim, second, classes, prior_name, prior, posterior_name, posterior)
@@ -189,26 +189,26 @@ def _check_vamp(method: Section, encoder: Network) -> None:
             )
 
 
-def _between(middle: Network, inputs: int, outputs: int) -> Net:
-    _plain(middle)
-    return middle.encoder((inputs,), outputs)
+def _between(inner: Network, inputs: int, outputs: int) -> Net:
+    _plain(inner)
+    return inner.encoder((inputs,), outputs)
 
 
-def _flow(middle: Network, dim: int, steps: int) -> PosteriorFamily:
-    _plain(middle, ("none",))
+def _flow(inner: Network, dim: int, steps: int) -> PosteriorFamily:
+    _plain(inner, ("none",))
     context = dim  # as many numbers as there are coordinates tell every step of the flow about x
-    if not middle.options["hidden"]:
-        raise BadInput(f"{middle.section.key('hidden')}=() must name at least one size for a flow.")
-    net = made.made(middle.options["hidden"], middle.options["activation"])
+    if not inner.options["hidden"]:
+        raise BadInput(f"{inner.section.key('hidden')}=() must name at least one size for a flow.")
+    net = made.made(inner.options["hidden"], inner.options["activation"])
     return posteriors.inverse_autoregressive(dim, net, steps, context)
 
 
-def _plain(middle: Network, norms: tuple[str, ...] = ("none", "layer")) -> None:
+def _plain(inner: Network, norms: tuple[str, ...] = ("none", "layer")) -> None:
     """The network within the code is asked for densities, so that nothing in it may be random."""
     for name, valid in (("norm", norms), ("dropout", (0.0,))):
-        if middle.options[name] not in valid:
+        if inner.options[name] not in valid:
             raise BadInput(
-                f"{middle.section.key(name)}={middle.options[name]!r} does not fit the network "
+                f"{inner.section.key(name)}={inner.options[name]!r} does not fit the network "
                 f"within the code. Valid: {', '.join(map(str, valid))}."
             )
 

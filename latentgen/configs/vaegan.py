@@ -6,7 +6,7 @@ from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
 from latentgen.methods.vaegan import Model, vaegan
 from latentgen.networks import DECODERS, ENCODERS, mlp
-from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.adversarial import LOSSES
 from latentgen.probability.posteriors import diagonal
 
 
@@ -14,7 +14,7 @@ def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """The VAE-GAN that a config describes."""
     dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
     dim, width = method.size("code_dim"), method.size("features")
-    values, gamma = method.choose("game", GAMES), method.number("gamma", low=0.0)
+    values, gamma = method.choose("loss", LOSSES), method.number("gamma", low=0.0)
     encoder_tx = optimizer(root.section("encoder_optimizer"), steps)
     decoder_tx = optimizer(root.section("decoder_optimizer"), steps)
     discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)

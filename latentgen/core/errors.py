@@ -38,7 +38,7 @@ class Diverged(Exception):
         self.first, self.last = first, last
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Return whether a full, failing or read-only disk raised the error, rather than the run."""
     return isinstance(error, OSError) and error.errno in _PASSING
 

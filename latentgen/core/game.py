@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key
 
-from latentgen.core.keys import stream
-from latentgen.core.split import by_example, whole
+from latentgen.core.keys import named_key
+from latentgen.core.split import gather_params, shard_examples
 from latentgen.core.types import (
     OPTIMIZER,
     TURN,
@@ -55,7 +55,7 @@ def players(
     return init
 
 
-def turn(
+def update_players(
     phase: Phase, state: State, opt: PyTree, batch: Batch, key: Key[Array, ""], step: Int[Array, ""]
 ) -> tuple[State, PyTree, dict[str, Array]]:
     """One player's update: the gradient of its mean loss, its own parameters and stats only.
@@ -69,8 +69,8 @@ def turn(
     mine = {name: params[name] for name in phase.trains}
 
     def mean_loss(mine: Params) -> tuple[Array, tuple[Params, Terms]]:
-        loss, aux = phase.loss(whole(params | mine), stats, batch, key, step, True)
-        return by_example(loss).mean(), aux
+        loss, aux = phase.loss(gather_params(params | mine), stats, batch, key, step, True)
+        return shard_examples(loss).mean(), aux
 
     gradient, (moved, terms) = jax.grad(mean_loss, has_aux=True)(mine)
     with jax.named_scope(OPTIMIZER):
@@ -80,7 +80,7 @@ def turn(
     return state._replace(params=params, stats=stats), opt, jax.tree.map(jnp.mean, terms)
 
 
-def turns(
+def update_phase(
     phase: Phase,
     state: State,
     opt: PyTree,
@@ -92,7 +92,7 @@ def turns(
 
     def one(carry: PyTree, inputs: PyTree) -> tuple[PyTree, dict[str, Array]]:
         (state, opt), (batch, key) = carry, inputs
-        state, opt, metrics = turn(phase, state, opt, batch, key, step)
+        state, opt, metrics = update_players(phase, state, opt, batch, key, step)
         return (state, opt), metrics
 
     mine = jax.tree.map(lambda b: b[-phase.repeats :], batches)
@@ -125,7 +125,7 @@ def game(
     draws = max(phase.repeats for phase in phases)
 
     def init_state(key: Key[Array, ""]) -> State:
-        params, stats = init(stream(key, "init"))
+        params, stats = init(named_key(key, "init"))
         opt = tuple(
             phase.tx.init({name: params[name] for name in phase.trains}) for phase in phases
         )
@@ -134,12 +134,12 @@ def game(
     def step(
         state: State, step: Int[Array, ""], batches: Batch, key: Key[Array, ""]
     ) -> tuple[State, dict[str, Array]]:
-        key = jax.random.fold_in(stream(key, "step"), step)
+        key = jax.random.fold_in(named_key(key, "step"), step)
         opts = list(state.opt)
         metrics: dict[str, Array] = {}
         for i, phase in enumerate(phases):
             with jax.named_scope(TURN + _said(phase, state)):
-                state, opts[i], found = turns(
+                state, opts[i], found = update_phase(
                     phase, state, opts[i], batches, jax.random.fold_in(key, i), step
                 )
             metrics = _join(metrics, found)

@@ -14,6 +14,6 @@ def run_key(seed: int | Integer[Array, ""]) -> Key[Array, ""]:
     return jax.random.fold_in(jax.random.key(0), seed)
 
 
-def stream(key: Key[Array, ""], name: str) -> Key[Array, ""]:
+def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
     """An independent key for a named purpose: 'init', 'order', 'noise', 'samples', ..."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))

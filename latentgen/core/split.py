@@ -15,7 +15,7 @@ def _meshed() -> bool:
     return not mesh.empty and AxisType.Manual not in mesh.axis_types
 
 
-def by_example(x: Shaped[Array, "n *shape"]) -> Shaped[Array, "n *shape"]:
+def shard_examples(x: Shaped[Array, "n *shape"]) -> Shaped[Array, "n *shape"]:
     """x as it is; on a mesh, each device has its share of the examples.
 
     The compiler reads from it how to split what x is made of. A generator's turn, in which no
@@ -27,7 +27,7 @@ def by_example(x: Shaped[Array, "n *shape"]) -> Shaped[Array, "n *shape"]:
     return jax.lax.with_sharding_constraint(x, PartitionSpec(axes))
 
 
-def whole(params: PyTree) -> PyTree:
+def gather_params(params: PyTree) -> PyTree:
     """params as they are; on a mesh, each device gathers them, also where it keeps a part only.
 
     Or the compiler might split the examples' features instead.
@@ -37,7 +37,7 @@ def whole(params: PyTree) -> PyTree:
     return jax.lax.with_sharding_constraint(params, jax.tree.map(lambda _: PartitionSpec(), params))
 
 
-def merged(x: Shaped[Array, "k n *shape"]) -> Shaped[Array, "kn *shape"]:
+def flatten_samples(x: Shaped[Array, "k n *shape"]) -> Shaped[Array, "kn *shape"]:
     """k values of each of n examples in a row, one example after the other on a mesh: so a device
     keeps the values of its own examples.
     """
@@ -46,8 +46,8 @@ def merged(x: Shaped[Array, "k n *shape"]) -> Shaped[Array, "kn *shape"]:
     return x.reshape(-1, *x.shape[2:])
 
 
-def parted(x: Shaped[Array, "kn *shape"], k: int) -> Shaped[Array, "k n *shape"]:
-    """The inverse of `merged`."""
+def unflatten_samples(x: Shaped[Array, "kn *shape"], k: int) -> Shaped[Array, "k n *shape"]:
+    """The inverse of `flatten_samples`."""
     if _meshed():
         return x.reshape(-1, k, *x.shape[1:]).swapaxes(0, 1)
     return x.reshape(k, -1, *x.shape[1:])

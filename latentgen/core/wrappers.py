@@ -18,7 +18,7 @@ class Averaged(NamedTuple):
     stats: Params
 
 
-def seen(state: State | Averaged) -> State:
+def with_averaged_params(state: State | Averaged) -> State:
     """The state that samples and probes look at: the averages in place of what they average."""
     if isinstance(state, State):
         return state
@@ -26,7 +26,7 @@ def seen(state: State | Averaged) -> State:
     return state.state._replace(params=params, stats=stats)
 
 
-def raw(state: State | Averaged) -> State | Averaged:
+def with_raw_params(state: State | Averaged) -> State | Averaged:
     """The state whose averages are what they average: what looks sees the last step's weights."""
     if isinstance(state, State):
         return state
@@ -47,7 +47,7 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
 
     Batch-norm averages belong to the parameters they were measured with, so they are averaged
     alike. Samples, probes and the objective's terms are those of the average; the losses of a step
-    are those of the parameters themselves. See `raw` for what they are without it.
+    are those of the parameters themselves. See `with_raw_params` for what they are without it.
     """
 
     def pick(tree: Params) -> Params:
@@ -70,7 +70,9 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
         return Averaged(state, *mean), metrics
 
     def through(looks: Callable) -> Callable:
-        return lambda averaged, *args, **named: looks(seen(averaged), *args, **named)
+        return lambda averaged, *args, **named: looks(
+            with_averaged_params(averaged), *args, **named
+        )
 
     sample = None if method.sample is None else through(method.sample)
     probes = {name: through(probe) for name, probe in method.probes.items()}

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Int, Int32, Key
 
 from latentgen.core.errors import BadInput, positive
-from latentgen.core.keys import stream
+from latentgen.core.keys import named_key
 from latentgen.core.types import Batch, PyTree
 from latentgen.data.preprocess import Preprocess
 from latentgen.data.sources import Examples
@@ -65,7 +65,7 @@ def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"
         cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         cpu = jax.local_devices()[0]
-    key = jax.device_put(stream(key, "order"), cpu)
+    key = jax.device_put(named_key(key, "order"), cpu)
 
     @functools.lru_cache(maxsize=4)
     def order(epoch: int) -> Int[np.ndarray, " n"]:
@@ -128,7 +128,7 @@ def feed(
         return every(first, steps)[:, :, place.part]
 
     def prepared(x: Any, label: Any, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
-        key = jax.random.fold_in(stream(key, "preprocess"), step)
+        key = jax.random.fold_in(named_key(key, "preprocess"), step)
         return Batch(preprocess.forward(x, key), label)
 
     def gather(
@@ -199,7 +199,7 @@ def _forward(
     return jax.vmap(forward)(raw, jax.vmap(jax.random.fold_in, (None, 0))(key, at))
 
 
-def passes(
+def iterate_split(
     examples: Examples, preprocess: Preprocess, batch_size: int, key: Key[Array, ""]
 ) -> Iterator[tuple[Batch, int]]:
     """One pass over a split in order, for evaluation.
@@ -212,7 +212,7 @@ def passes(
         examples count, the rest of the last batch repeats its last one.
     """
     n = len(examples.label)
-    key = stream(key, "preprocess")
+    key = named_key(key, "preprocess")
     for i in range(-(-n // positive("batch_size", batch_size))):
         at = np.minimum(np.arange(i * batch_size, (i + 1) * batch_size), n - 1)
         raw = np.asarray(examples.x.take(at, axis=0))

@@ -14,10 +14,10 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.game import ascend, game, players
-from latentgen.core.keys import stream
-from latentgen.core.split import merged, parted
+from latentgen.core.keys import named_key
+from latentgen.core.split import flatten_samples, unflatten_samples
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
-from latentgen.objectives.adversarial import Game, Logits
+from latentgen.objectives.adversarial import AdversarialLoss, Logits
 from latentgen.probability.likelihoods import Likelihood
 from latentgen.probability.priors import Prior
 
@@ -38,7 +38,7 @@ class Model(NamedTuple):
 
 def aae(
     model: Model,
-    values: Game,
+    values: AdversarialLoss,
     autoencoder_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     encoder_tx: optax.GradientTransformation,
@@ -67,7 +67,7 @@ def aae(
 
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         params, stats = networks(key)
-        return params | {"likelihood": model.likelihood.init(stream(key, "likelihood"))}, stats
+        return params | {"likelihood": model.likelihood.init(named_key(key, "likelihood"))}, stats
 
     looks = probes(model)
 
@@ -100,14 +100,14 @@ def log_likelihood(
 ) -> tuple[Float[Array, "k n"], PyTree]:
     """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
     flat, moved = model.decoder.apply(
-        params["decoder"], stats["decoder"], merged(z), train=train, key=key
+        params["decoder"], stats["decoder"], flatten_samples(z), train=train, key=key
     )
-    outputs = parted(flat, len(z))
+    outputs = unflatten_samples(flat, len(z))
     log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(params["likelihood"], outputs, x)
     return log_px, moved
 
 
-class Judged(NamedTuple):
+class Scores(NamedTuple):
     """Discriminator logits of prior codes (real) and encoded images (synthetic); updated stats."""
 
     real: Logits
@@ -115,9 +115,9 @@ class Judged(NamedTuple):
     stats: Params
 
 
-def judged(
+def score_both(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
-) -> Judged:
+) -> Scores:
     """Two passes of the discriminator, so that its batch norm never mixes real with synthetic."""
     code_key, encoder_key, real_key, synthetic_key = jax.random.split(key, 4)
     drawn = model.prior.sample(code_key, len(batch.label))
@@ -131,7 +131,7 @@ def judged(
 
     real, between = score(drawn, stats["discriminator"], real_key)
     synthetic, moved = score(z, between, synthetic_key)
-    return Judged(real, synthetic, {"encoder": encoder_stats, "discriminator": moved})
+    return Scores(real, synthetic, {"encoder": encoder_stats, "discriminator": moved})
 
 
 def _distortion(model: Model) -> Callable[..., tuple]:
@@ -156,7 +156,7 @@ def _distortion(model: Model) -> Callable[..., tuple]:
     return loss
 
 
-def _discriminator_loss(model: Model, values: Game) -> Callable[..., tuple]:
+def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
     """The discriminator's value, which it ascends."""
 
     def loss(
@@ -167,15 +167,15 @@ def _discriminator_loss(model: Model, values: Game) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = judged(model, params, stats, batch, key, train)
-        value = values.discriminator_ascends(real, synthetic)
+        real, synthetic, moved = score_both(model, params, stats, batch, key, train)
+        value = values.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
         return value, (moved, terms)
 
     return loss
 
 
-def _encoder_loss(model: Model, values: Game) -> Callable[..., tuple]:
+def _encoder_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
     """The encoder's value as the generator of codes, which it descends."""
 
     def loss(
@@ -186,8 +186,8 @@ def _encoder_loss(model: Model, values: Game) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = judged(model, params, stats, batch, key, train)
-        value = values.generator_descends(real, synthetic)
+        real, synthetic, moved = score_both(model, params, stats, batch, key, train)
+        value = values.generator_loss(real, synthetic)
         return value, (moved, {"encoder_loss": value})
 
     return loss

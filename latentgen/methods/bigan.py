@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.game import ascend, game, players
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
-from latentgen.objectives.adversarial import Game, Logits, Value
+from latentgen.objectives.adversarial import AdversarialLoss, Logits, Value
 from latentgen.probability.posteriors import Posterior, PosteriorFamily
 from latentgen.probability.priors import Prior
 
@@ -44,7 +44,7 @@ class Model(NamedTuple):
 
 def bigan(
     model: Model,
-    values: Game,
+    values: AdversarialLoss,
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
@@ -52,7 +52,7 @@ def bigan(
     """D's turn, then that of generator and encoder together.
 
     Args:
-        values: what the discriminator ascends and the other two, by `both_ways`, descend. Not
+        values: what the discriminator ascends and the other two, by `symmetric`, descend. Not
             least_squares, whose labels 0 and 1 are not each other's opposite.
         generator_tx: of generator and encoder.
         x_shape: the shape of one example.
@@ -77,7 +77,7 @@ def bigan(
     return game(init, phases, sample, looks)
 
 
-def both_ways(value: Value, real: Logits, synthetic: Logits) -> Float[Array, " n"]:
+def symmetric(value: Value, real: Logits, synthetic: Logits) -> Float[Array, " n"]:
     """1/2 [f(r, s) + f(-s, -r)]: f, and f where real and synthetic have changed places.
 
     A generator's value may look at synthetic logits alone; the encoder has made the real pairs.
@@ -87,7 +87,7 @@ def both_ways(value: Value, real: Logits, synthetic: Logits) -> Float[Array, " n
     return (value(real, synthetic) + value(-synthetic, -real)) / 2
 
 
-class Judged(NamedTuple):
+class Scores(NamedTuple):
     """Discriminator logits of (x, E(x)), real, and of (G(z), z), synthetic; updated stats."""
 
     real: Logits
@@ -95,9 +95,9 @@ class Judged(NamedTuple):
     stats: Params
 
 
-def judged(
+def score_both(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
-) -> Judged:
+) -> Scores:
     """Two passes of the discriminator, so that its batch norm never mixes real with synthetic."""
     code_key, noise_key, encoder_key, generator_key, *score_keys = jax.random.split(key, 6)
     z = model.prior.sample(code_key, len(batch.label))
@@ -107,14 +107,14 @@ def judged(
     code = outputs
     if model.posterior is not None:
         code = model.posterior.at({}, outputs).draw(noise_key, 1)[0][0]
-    x, of_generator = generated(model, params, stats, z, train, generator_key)
+    x, of_generator = generate(model, params, stats, z, train, generator_key)
     moved = stats | {"encoder": of_encoder, "generator": of_generator}
-    real, moved = scored(model, params, moved, batch.x, code, train, score_keys[0])
-    synthetic, moved = scored(model, params, moved, x, z, train, score_keys[1])
-    return Judged(real, synthetic, moved)
+    real, moved = logits_of(model, params, moved, batch.x, code, train, score_keys[0])
+    synthetic, moved = logits_of(model, params, moved, x, z, train, score_keys[1])
+    return Scores(real, synthetic, moved)
 
 
-def generated(
+def generate(
     model: Model,
     params: Params,
     stats: Params,
@@ -126,7 +126,7 @@ def generated(
     return model.generator.apply(params["generator"], stats["generator"], z, train=train, key=key)
 
 
-def scored(
+def logits_of(
     model: Model,
     params: Params,
     stats: Params,
@@ -145,7 +145,7 @@ def scored(
     return found[:, 0], stats | {"features": seen, "head": told}
 
 
-def _discriminator_loss(model: Model, values: Game) -> Callable[..., tuple]:
+def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
     """The discriminator's value, which it ascends."""
 
     def loss(
@@ -156,15 +156,15 @@ def _discriminator_loss(model: Model, values: Game) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = judged(model, params, stats, batch, key, train)
-        value = values.discriminator_ascends(real, synthetic)
+        real, synthetic, moved = score_both(model, params, stats, batch, key, train)
+        value = values.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
         return value, (moved, terms)
 
     return loss
 
 
-def _generator_loss(model: Model, values: Game) -> Callable[..., tuple]:
+def _generator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
     """The value that generator and encoder descend."""
 
     def loss(
@@ -175,8 +175,8 @@ def _generator_loss(model: Model, values: Game) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = judged(model, params, stats, batch, key, train)
-        value = both_ways(values.generator_descends, real, synthetic)
+        real, synthetic, moved = score_both(model, params, stats, batch, key, train)
+        value = symmetric(values.generator_loss, real, synthetic)
         return value, (moved, {"generator_loss": value})
 
     return loss
@@ -203,7 +203,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     def decode(
         state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
     ) -> Float[Array, "n *shape"]:
-        return generated(model, state.params, state.stats, z)[0]
+        return generate(model, state.params, state.stats, z)[0]
 
     def encode(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
@@ -214,7 +214,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     def discriminate(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
     ) -> Logits:
-        return scored(model, state.params, state.stats, x, encode(state, x))[0]
+        return logits_of(model, state.params, state.stats, x, encode(state, x))[0]
 
     return _densities(model.posterior, outputs) | {
         "codes": lambda state, key, n: model.prior.sample(key, n),

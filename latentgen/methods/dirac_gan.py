@@ -16,7 +16,7 @@ from jaxtyping import Array, Complex, Float
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Net
 from latentgen.methods.gan import Model, Objective, gan
-from latentgen.objectives.adversarial import GAMES
+from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES
 from latentgen.probability import priors
 
@@ -44,7 +44,7 @@ def _model() -> Model:
 
 def stepped(game: str, penalty: str, gamma: float, rates: tuple[float, float]) -> Flow:
     """(theta, psi) -> the same after one step with these rates of D and of G."""
-    objective = Objective(GAMES[game], PENALTIES.get(penalty), gamma)
+    objective = Objective(LOSSES[game], PENALTIES.get(penalty), gamma)
     d_tx, g_tx = (optax.sgd(rate) for rate in rates)
     method = gan(_model(), objective, g_tx, d_tx, (1,))
     state, key = method.init(run_key(0)), run_key(0)

@@ -16,14 +16,14 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen.core.errors import BadInput, choose
 from latentgen.core.game import ascend, game, players
-from latentgen.core.keys import stream
+from latentgen.core.keys import named_key
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
-from latentgen.networks.labels import beside, in_turn
-from latentgen.objectives.adversarial import Game, Logits, cost
+from latentgen.networks.labels import concat_label, cycle_labels
+from latentgen.objectives.adversarial import AdversarialLoss, Logits, minimax_value
 from latentgen.objectives.penalties import Penalty
 from latentgen.probability.priors import LearnedPrior, Prior
 
-CONDITIONS = ("beside", "projection")
+CONDITIONS = ("concat", "projection")
 
 
 class Model(NamedTuple):
@@ -33,7 +33,7 @@ class Model(NamedTuple):
     discriminator: a group of `packing` x -> (groups, `outputs` of it)
     prior: of codes with `code_dim` coordinates; trained with the generator
     classes: number of classes that both players are conditioned on; 0: unconditional
-    condition: how the discriminator receives the class: one-hot 'beside' each pixel, or by
+    condition: how the discriminator receives the class: one-hot 'concat' each pixel, or by
         'projection' (Miyato & Koyama 2018, arXiv:1802.05637): l(x, y) = l(x) + <v_y, features of x>
     packing: number of x that it judges at once (PacGAN, Lin et al. 2018, arXiv:1712.04086)
     """
@@ -43,14 +43,14 @@ class Model(NamedTuple):
     prior: LearnedPrior
     code_dim: int
     classes: int = 0
-    condition: str = "beside"
+    condition: str = "concat"
     packing: int = 1
 
 
 class Objective(NamedTuple):
     """Training objective: a game, and an optional weighted penalty on the discriminator."""
 
-    game: Game
+    loss: AdversarialLoss
     penalty: Penalty | None = None
     weight: float | Float[Array, ""] = 0.0
 
@@ -103,7 +103,7 @@ def gan(
 
 def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
     *rest, last = x_shape
-    told = model.classes if model.condition == "beside" else 0
+    told = model.classes if model.condition == "concat" else 0
     networks = players(
         {
             "generator": (model.generator, (model.code_dim + model.classes,)),
@@ -113,12 +113,12 @@ def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params,
 
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         params, stats = networks(key)
-        return params | {"prior": model.prior.init(stream(key, "prior"))}, stats
+        return params | {"prior": model.prior.init(named_key(key, "prior"))}, stats
 
     return init
 
 
-class Judged(NamedTuple):
+class Scores(NamedTuple):
     """A turn's synthetic examples and the logits that it rests on.
 
     score: groups of x, of the batch's classes -> logits; leaves the discriminator's stats alone
@@ -132,9 +132,9 @@ class Judged(NamedTuple):
     stats: Params
 
 
-def judged(
+def score_both(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
-) -> Judged:
+) -> Scores:
     """As many synthetic examples as real ones, and what the discriminator says of all of them.
 
     Two passes of the discriminator, so that its batch norm never mixes real with synthetic.
@@ -142,22 +142,24 @@ def judged(
     """
     code_key, generator_key, real_key, synthetic_key, lone_key = jax.random.split(key, 5)
     z = prior(model, params).sample(code_key, batch.x.shape[0])
-    x, generator_stats = generated(model, params, stats, z, batch.label, train, generator_key)
-    real, synthetic, label = (grouped(a, model.packing) for a in (batch.x, x, batch.label))
+    x, generator_stats = generate(model, params, stats, z, batch.label, train, generator_key)
+    real, synthetic, label = (pack(a, model.packing) for a in (batch.x, x, batch.label))
     mine, before = params["discriminator"], stats["discriminator"]
-    real_logits, between = scored(model, mine, before, real, label, train, real_key)
-    synthetic_logits, moved = scored(model, mine, between, synthetic, label, train, synthetic_key)
-    return Judged(
+    real_logits, between = logits_of(model, mine, before, real, label, train, real_key)
+    synthetic_logits, moved = logits_of(
+        model, mine, between, synthetic, label, train, synthetic_key
+    )
+    return Scores(
         real,
         synthetic,
         real_logits,
         synthetic_logits,
-        lambda x: scored(model, mine, before, x, label, train, lone_key)[0],
+        lambda x: logits_of(model, mine, before, x, label, train, lone_key)[0],
         {"generator": generator_stats, "discriminator": moved},
     )
 
 
-def grouped(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *shape"]:
+def pack(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *shape"]:
     """Neighbours in groups of `packing`; the last group is filled up from the first examples."""
     groups = -(-len(x) // packing)
     if groups * packing > len(x):  # else devices need not see each other's examples
@@ -165,7 +167,7 @@ def grouped(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *s
     return x.reshape(groups, packing, *x.shape[1:])
 
 
-def scored(
+def logits_of(
     model: Model,
     params: PyTree,
     stats: PyTree,
@@ -175,8 +177,8 @@ def scored(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Logits, PyTree]:
     """The discriminator's logit of each group, its members stacked along the last axis; stats."""
-    if model.condition == "beside":
-        flat = beside(x.reshape(-1, *x.shape[2:]), label.reshape(-1), model.classes)
+    if model.condition == "concat":
+        flat = concat_label(x.reshape(-1, *x.shape[2:]), label.reshape(-1), model.classes)
         x = flat.reshape(*x.shape[:2], *flat.shape[1:])
     stacked = jnp.moveaxis(x, 1, -2)
     stacked = stacked.reshape(*stacked.shape[:-2], -1)
@@ -187,7 +189,7 @@ def scored(
     return found[:, 0], stats
 
 
-def generated(
+def generate(
     model: Model,
     params: Params,
     stats: Params,
@@ -197,7 +199,7 @@ def generated(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n *shape"], PyTree]:
     """The synthetic examples of these codes; the generator's stats."""
-    seen = beside(z, label, model.classes)
+    seen = concat_label(z, label, model.classes)
     return model.generator.apply(
         params["generator"], stats["generator"], seen, train=train, key=key
     )
@@ -224,11 +226,11 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         turn_key, penalty_key = jax.random.split(key)
-        found = judged(model, params, stats, batch, turn_key, train)
+        found = score_both(model, params, stats, batch, turn_key, train)
         real, synthetic = found.real_logits, found.synthetic_logits
-        value = objective.game.discriminator_ascends(real, synthetic)
+        value = objective.loss.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
-        if objective.game.discriminator_ascends is cost:
+        if objective.loss.discriminator_value is minimax_value:
             terms = {"cost": value, "d_real": jax.nn.sigmoid(real)}
             terms["d_synthetic"] = jax.nn.sigmoid(synthetic)
         if objective.penalty is not None:
@@ -236,7 +238,7 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
                 found.score, found.real, found.synthetic, penalty_key
             )
             value = value - objective.weight * terms["penalty"]
-        each = lambda of_group: _spread(of_group, model.packing, len(batch.label))  # noqa: E731
+        each = lambda of_group: _unpack(of_group, model.packing, len(batch.label))  # noqa: E731
         return each(value), (found.stats, jax.tree.map(each, terms))
 
     return loss
@@ -253,15 +255,15 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        found = judged(model, params, stats, batch, key, train)
-        value = objective.game.generator_descends(found.real_logits, found.synthetic_logits)
-        value = _spread(value, model.packing, len(batch.label))
+        found = score_both(model, params, stats, batch, key, train)
+        value = objective.loss.generator_loss(found.real_logits, found.synthetic_logits)
+        value = _unpack(value, model.packing, len(batch.label))
         return value, (found.stats, {"generator_loss": value})
 
     return loss
 
 
-def _spread(of_group: Float[Array, " g"], packing: int, n: int) -> Float[Array, " n"]:
+def _unpack(of_group: Float[Array, " g"], packing: int, n: int) -> Float[Array, " n"]:
     """Repeat each group's value for each of its members."""
     return jnp.repeat(of_group, packing)[:n]
 
@@ -281,8 +283,8 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     def decode(
         state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
     ) -> Float[Array, "n *shape"]:
-        label = in_turn(len(z), model.classes) if label is None else label
-        return generated(model, state.params, state.stats, z, label, train=False)[0]
+        label = cycle_labels(len(z), model.classes) if label is None else label
+        return generate(model, state.params, state.stats, z, label, train=False)[0]
 
     def discriminate(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
@@ -291,9 +293,9 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
             raise BadInput("label is missing: this method asks what class each image is of.")
         label = jnp.zeros(len(x), jnp.int32) if label is None else label
         params, stats = state.params["discriminator"], state.stats["discriminator"]
-        grouped_x, grouped_label = (grouped(a, model.packing) for a in (x, label))
-        of_group, _ = scored(model, params, stats, grouped_x, grouped_label, train=False)
-        return _spread(of_group, model.packing, len(x))
+        grouped_x, grouped_label = (pack(a, model.packing) for a in (x, label))
+        of_group, _ = logits_of(model, params, stats, grouped_x, grouped_label, train=False)
+        return _unpack(of_group, model.packing, len(x))
 
     def log_prior(state: State, z: Float[Array, "k n d"]) -> Float[Array, "k n"]:
         flat = z.reshape(-1, model.code_dim)

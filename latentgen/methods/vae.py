@@ -17,10 +17,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.errors import BadInput
 from latentgen.core.game import game, players
-from latentgen.core.keys import stream
-from latentgen.core.split import merged, parted
+from latentgen.core.keys import named_key
+from latentgen.core.split import flatten_samples, unflatten_samples
 from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
-from latentgen.networks.labels import beside, in_turn
+from latentgen.networks.labels import concat_label, cycle_labels
 from latentgen.objectives.bounds import Bound, value
 from latentgen.objectives.elbo import Schedule, elbo, free_nats
 from latentgen.objectives.estimators import Estimator, negative_bound, one_view
@@ -116,7 +116,7 @@ def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params,
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         params, stats = networks(key)
         for name in ("prior", "posterior", "likelihood"):
-            params[name] = getattr(model, name).init(stream(key, name))
+            params[name] = getattr(model, name).init(named_key(key, name))
         return params, stats
 
     return init
@@ -199,7 +199,7 @@ def encoded(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n o"], Params]:
     """Return the encoder's outputs for each image and its updated stats."""
-    x = beside(batch.x, batch.label, model.classes)
+    x = concat_label(batch.x, batch.label, model.classes)
     return model.encoder.apply(params["encoder"], stats["encoder"], x, train=train, key=key)
 
 
@@ -221,7 +221,7 @@ def log_prior(
     model: Model, params: Params, stats: Params, z: Float[Array, "k n d"]
 ) -> Float[Array, "k n"]:
     """log p(z) in nats."""
-    return parted(prior(model, params, stats).log_prob(merged(z)), len(z))
+    return unflatten_samples(prior(model, params, stats).log_prob(flatten_samples(z)), len(z))
 
 
 def decoded(
@@ -234,7 +234,7 @@ def decoded(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "m *outputs"], Params]:
     """Return the decoder's outputs for each code and its updated stats."""
-    seen = beside(z[:, : model.decoder_sees], label, model.classes)
+    seen = concat_label(z[:, : model.decoder_sees], label, model.classes)
     return model.decoder.apply(params["decoder"], stats["decoder"], seen, train=train, key=key)
 
 
@@ -248,9 +248,9 @@ def log_likelihood(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "k n"], Params]:
     """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
-    label = merged(jnp.broadcast_to(batch.label, z.shape[:2]))
-    flat, moved = decoded(model, params, stats, merged(z), label, train, key)
-    outputs = parted(flat, len(z))
+    label = flatten_samples(jnp.broadcast_to(batch.label, z.shape[:2]))
+    flat, moved = decoded(model, params, stats, flatten_samples(z), label, train, key)
+    outputs = unflatten_samples(flat, len(z))
     log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(
         params["likelihood"], outputs, batch.x
     )
@@ -271,7 +271,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     """
 
     def outputs(state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None) -> Array:
-        label = in_turn(len(z), model.classes) if label is None else label
+        label = cycle_labels(len(z), model.classes) if label is None else label
         return decoded(model, state.params, state.stats, z, label)[0]
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:

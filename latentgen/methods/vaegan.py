@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.game import ascend, game, players
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
-from latentgen.objectives.adversarial import Game, Logits
+from latentgen.objectives.adversarial import AdversarialLoss, Logits
 from latentgen.probability.distributions import sum_event
 from latentgen.probability.posteriors import Posterior, PosteriorFamily
 from latentgen.probability.priors import normal
@@ -44,7 +44,7 @@ class Model(NamedTuple):
 
 def vaegan(
     model: Model,
-    values: Game,
+    values: AdversarialLoss,
     gamma: float | Float[Array, ""],
     encoder_tx: optax.GradientTransformation,
     decoder_tx: optax.GradientTransformation,
@@ -65,12 +65,12 @@ def vaegan(
         return loss, terms
 
     def decoder_value(found: Played) -> tuple[Float[Array, " n"], Terms]:
-        fools = found.against_both(values.generator_descends)
+        fools = found.against_both(values.generator_loss)
         loss = gamma * found.feature_error + fools
         return loss, {"fooling": fools, "decoder_loss": loss}
 
     def discriminator_value(found: Played) -> tuple[Float[Array, " n"], Terms]:
-        value = found.against_both(values.discriminator_ascends)
+        value = found.against_both(values.discriminator_value)
         logits = {
             "real_logit": found.real,
             "prior_logit": found.of_prior,
@@ -137,9 +137,9 @@ def played(
     moved = stats | {"encoder": of_encoder}
     x_encoding, moved["decoder"] = decoded(model, params, moved, z, train, keys[3])
     x_prior, moved["decoder"] = decoded(model, params, moved, drawn, train, keys[4])
-    (features, real), moved = judged(model, params, moved, batch.x, train, judge_key)
-    (again, of_encoding), moved = judged(model, params, moved, x_encoding, train, judge_key)
-    (_, of_prior), moved = judged(model, params, moved, x_prior, train, lone_key)
+    (features, real), moved = logits_of(model, params, moved, batch.x, train, judge_key)
+    (again, of_encoding), moved = logits_of(model, params, moved, x_encoding, train, judge_key)
+    (_, of_prior), moved = logits_of(model, params, moved, x_prior, train, lone_key)
     assert q.kl is not None
     error = sum_event((features - again) ** 2) / 2
     return Played(q.kl.sum(axis=1), error, real, of_prior, of_encoding, moved)
@@ -162,7 +162,7 @@ def decoded(
     return model.decoder.apply(params["decoder"], stats["decoder"], z, train=train, key=key)
 
 
-def judged(
+def logits_of(
     model: Model,
     params: Params,
     stats: Params,
@@ -227,7 +227,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     def discriminate(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
     ) -> Logits:
-        return judged(model, state.params, state.stats, x)[0][1]
+        return logits_of(model, state.params, state.stats, x)[0][1]
 
     return {
         "codes": lambda state, key, n: prior.sample(key, n),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
-def beside(
+def concat_label(
     x: Float[Array, "n *shape"], label: Int[Array, " n"], classes: int
 ) -> Float[Array, "n *wider"]:
     """x with the one-hot class appended to its last axis, in every pixel of an image.
@@ -19,6 +19,6 @@ def beside(
     return jnp.concatenate([x, jnp.broadcast_to(hot, (*x.shape[:-1], classes))], axis=-1)
 
 
-def in_turn(n: int, classes: int) -> Int[Array, " n"]:
+def cycle_labels(n: int, classes: int) -> Int[Array, " n"]:
     """Labels 0, 1, ..., classes - 1, 0, ...: what is drawn where nobody names a class."""
     return jnp.arange(n) % max(classes, 1)

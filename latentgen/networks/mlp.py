@@ -39,10 +39,10 @@ INITS: dict[str, Callable[..., Array]] = {
     "glorot": nn.initializers.glorot_uniform(),
     "normal02": nn.initializers.normal(0.02),  # DCGAN, arXiv:1511.06434, section 4
     # N(0, 1 / fan-out), biases too, and N(0, 1) in the last layer: see below
-    "wide_end": nn.initializers.variance_scaling(1.0, "fan_out", "normal"),
+    "titsias": nn.initializers.variance_scaling(1.0, "fan_out", "normal"),
 }
 LAST_INITS: dict[str, Callable[..., Array]] = {
-    "wide_end": nn.initializers.normal(1.0),  # the code of Titsias & Ruiz 2019, arXiv:1808.02078
+    "titsias": nn.initializers.normal(1.0),  # the code of Titsias & Ruiz 2019, arXiv:1808.02078
 }
 """Initializers of the last layer's kernel, where it has not that of the others."""
 
@@ -51,8 +51,8 @@ def _as_wide_as_kernels(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp
     return nn.initializers.normal(shape[-1] ** -0.5)(key, shape, dtype)
 
 
-BIASES: dict[str, Callable[..., Array]] = {"wide_end": _as_wide_as_kernels}
-LAST_BIASES: dict[str, Callable[..., Array]] = {"wide_end": nn.initializers.normal(1.0)}
+BIASES: dict[str, Callable[..., Array]] = {"titsias": _as_wide_as_kernels}
+LAST_BIASES: dict[str, Callable[..., Array]] = {"titsias": nn.initializers.normal(1.0)}
 """Initializers of biases, where they do not begin at 0."""
 
 

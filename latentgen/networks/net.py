@@ -50,7 +50,7 @@ OUTPUTS: dict[str, Callable[[Array, float, float], Array]] = {
 tanh(outputs / 2) and 'tanh' is tanh(outputs)."""
 
 
-def bounded(net: Net, low: float, high: float, output: str = "sigmoid") -> Net:
+def bound_output(net: Net, low: float, high: float, output: str = "sigmoid") -> Net:
     """`net` with the function `output` of OUTPUTS behind it."""
 
     def apply(*args: Any, **named: Any) -> tuple[Array, PyTree]:

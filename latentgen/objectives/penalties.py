@@ -6,8 +6,8 @@ weight times the penalty; the generator's turn has none.
 
 Units: gradients are in logits per unit of x as the discriminator sees it. On images in [0, 1]
 (`data.preprocess=unit`) a slope is twice what it is on the same images in [-1, 1] (`signed`), which
-most papers have, and its square four times: `gamma_in` converts a weight of R1 and R2. The slope
-of 1 that WGAN-GP and DRAGAN ask for is another demand in other units, which no weight converts.
+most papers have, and its square four times: `rescale_gamma` converts a weight of R1 and R2. The
+slope of 1 that WGAN-GP and DRAGAN ask for is another demand in other units: no weight converts it.
 """
 
 from collections.abc import Callable
@@ -26,25 +26,25 @@ Penalty = Callable[
 ]
 
 
-def squared_slope(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
+def grad_norm_sq(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
     """|grad_x l(x_i)|^2 of each example: one gradient of the sum, as no example sees another."""
     gradient = jax.grad(lambda x: discriminator(x).sum())(x)
     return (gradient**2).sum(axis=tuple(range(1, x.ndim)))
 
 
-def slope(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
+def grad_norm(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
     """|grad_x l(x_i)|, with gradient 0 where it is 0."""
-    squared = squared_slope(discriminator, x)
+    squared = grad_norm_sq(discriminator, x)
     positive = squared > 0  # sqrt has no slope at 0, and nan where both branches are followed
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
-def gamma_in(
+def rescale_gamma(
     interval: tuple[float, float], gamma: float, of: tuple[float, float] = (-1.0, 1.0)
 ) -> float:
     """The weight of R1 or R2 on x in `interval` that is `gamma` on the same x in `of`.
 
-    gamma |grad_x l|^2 stays the same: gamma_in(interval) = gamma ((b - a) / (of_b - of_a))^2.
+    gamma |grad_x l|^2 stays the same: rescale_gamma(interval) = gamma ((b - a) / (of_b - of_a))^2.
     """
     (low, high), (of_low, of_high) = interval, of
     return gamma * ((high - low) / (of_high - of_low)) ** 2
@@ -63,7 +63,7 @@ def r1(
     Reference: Mescheder et al. 2018, equation 9 (arXiv:1801.04406).
     """
     del synthetic, key
-    return squared_slope(discriminator, real) / 2
+    return grad_norm_sq(discriminator, real) / 2
 
 
 def r2(
@@ -77,7 +77,7 @@ def r2(
     Reference: Mescheder et al. 2018, equation 10 (arXiv:1801.04406).
     """
     del real, key
-    return squared_slope(discriminator, synthetic) / 2
+    return grad_norm_sq(discriminator, synthetic) / 2
 
 
 def r1_and_r2(
@@ -93,7 +93,7 @@ def r1_and_r2(
     return r1(discriminator, real, synthetic, key) + r2(discriminator, real, synthetic, key)
 
 
-def one_slope_between(
+def gradient_penalty(
     discriminator: Discriminator,
     real: Float[Array, "n *shape"],
     synthetic: Float[Array, "n *shape"],
@@ -107,10 +107,10 @@ def one_slope_between(
     Reference: Gulrajani et al. 2017, equation 3 (WGAN-GP, arXiv:1704.00028).
     """
     u = jax.random.uniform(key, (real.shape[0], *(1,) * (real.ndim - 1)))
-    return (slope(discriminator, u * real + (1 - u) * synthetic) - 1) ** 2
+    return (grad_norm(discriminator, u * real + (1 - u) * synthetic) - 1) ** 2
 
 
-def one_slope_around(
+def dragan_penalty(
     discriminator: Discriminator,
     real: Float[Array, "n *shape"],
     synthetic: Float[Array, "n *shape"],
@@ -125,10 +125,10 @@ def one_slope_around(
     """
     del synthetic
     noise = jax.random.uniform(key, real.shape) - 0.5
-    return (slope(discriminator, real + real.std() * noise) - 1) ** 2
+    return (grad_norm(discriminator, real + real.std() * noise) - 1) ** 2
 
 
-def one_slope_towards_noise(
+def dragan_one_sided_penalty(
     discriminator: Discriminator,
     real: Float[Array, "n *shape"],
     synthetic: Float[Array, "n *shape"],
@@ -145,20 +145,20 @@ def one_slope_towards_noise(
     pixel_key, example_key = jax.random.split(key)
     u = jax.random.uniform(pixel_key, real.shape)
     a = jax.random.uniform(example_key, (real.shape[0], *(1,) * (real.ndim - 1)))
-    return (slope(discriminator, real + a * real.std() * u / 2) - 1) ** 2
+    return (grad_norm(discriminator, real + a * real.std() * u / 2) - 1) ** 2
 
 
 PENALTIES: dict[str, Penalty] = {
     "r1": r1,
     "r2": r2,
     "r1_r2": r1_and_r2,
-    "wgan_gp": one_slope_between,
-    "dragan": one_slope_around,
-    "dragan_one_sided": one_slope_towards_noise,
+    "wgan_gp": gradient_penalty,
+    "dragan": dragan_penalty,
+    "dragan_one_sided": dragan_one_sided_penalty,
 }
 
 
-def boxed(limit: float | Float[Array, ""]) -> optax.GradientTransformation:
+def clip_weights(limit: float | Float[Array, ""]) -> optax.GradientTransformation:
     """Every parameter is clipped to [-limit, limit] after its update; goes last in a chain.
 
     Reference: Arjovsky et al. 2017, algorithm 1 (WGAN, arXiv:1701.07875).

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from latentgen.core.errors import BadInput, positive
-from latentgen.core.split import merged, parted
+from latentgen.core.split import flatten_samples, unflatten_samples
 from latentgen.core.types import Net, PyTree
 from latentgen.probability.distributions import (
     Normal,
@@ -299,9 +299,9 @@ def inverse_autoregressive(dim: int, made: Net, steps: int, context: int) -> Pos
         def through(
             transform: Callable[..., tuple[Array, Array]], z: Float[Array, "k n d"]
         ) -> tuple[Float[Array, "k n d"], Float[Array, "k n"]]:
-            contexts = merged(jnp.broadcast_to(seen, (*z.shape[:2], context)))
-            moved, log_det = transform(made, params, merged(z), contexts)
-            return parted(moved, len(z)), parted(log_det, len(z))
+            contexts = flatten_samples(jnp.broadcast_to(seen, (*z.shape[:2], context)))
+            moved, log_det = transform(made, params, flatten_samples(z), contexts)
+            return unflatten_samples(moved, len(z)), unflatten_samples(log_det, len(z))
 
         def draw(key: Key[Array, ""], k: int) -> tuple[Float[Array, "k n d"], Float[Array, "k n"]]:
             start, log_q = base.draw(key, k)

@@ -57,7 +57,7 @@ def read(path: Path) -> Ledger:
             f"DIR={store.FOLDER}."
         )
     found = Ledger(store.every(), store.results(), store.entries())
-    checks.refuse(*found)
+    checks.validate(*found)
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from latentgen.core.errors import BadInput
-from latentgen.core.keys import stream
+from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree
 from latentgen.data.sources import Examples
 from latentgen.evaluation import views
@@ -134,7 +134,7 @@ def traversal(run: Run, state: PyTree) -> Traversal:
     """
     _only(True, run)
     width = run.experiment.plan.layers[0]
-    key = stream(run.key, "traversal")
+    key = named_key(run.key, "traversal")
     z = views.traversals(run.method, state, key, min(ROWS, width), COLUMNS)
     x = views.decoded(run.method, state, z, _in_turn(run, len(z), COLUMNS))
     return Traversal(mosaic(_bytes(run, x), COLUMNS), len(z) // COLUMNS, width)
@@ -149,7 +149,7 @@ def neighbours(run: Run, state: PyTree) -> Neighbours:
     _only(True, run)
     if run.method.sample is None:
         raise BadInput("this method generates nothing.")
-    x = run.method.sample(state, stream(run.key, "pictures"), SAMPLES)
+    x = run.method.sample(state, named_key(run.key, "pictures"), SAMPLES)
     samples, train = _bytes(run, x), run.dataset.splits["train"]
     seen = _trained_on(run, train)
     found, distances = nearest(samples, seen, NEAREST)
@@ -168,7 +168,7 @@ def neighbours(run: Run, state: PyTree) -> Neighbours:
 def _trained_on(run: Run, examples: Examples) -> np.ndarray:
     """The first `SEARCHED` examples in pixels, as the method sees them."""
     rows = np.arange(min(len(examples.label), SEARCHED))
-    forward, key = run.experiment.data.preprocess.forward, stream(run.key, "neighbours")
+    forward, key = run.experiment.data.preprocess.forward, named_key(run.key, "neighbours")
     parts = [
         _bytes(run, forward(jnp.asarray(examples.x.take(part, axis=0)), key))
         for part in np.array_split(rows, -(-len(rows) // AT_ONCE))
@@ -210,8 +210,10 @@ def field(run: Run, state: PyTree) -> Field:
     up = top - (np.arange(SIDE) + 0.5) / SIDE * (top - bottom)
     places = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(np.float32)
     logits = np.asarray(jax.jit(discriminate)(state, jnp.asarray(places)), np.float64)
-    synthetic = np.asarray(run.method.sample(state, stream(run.key, "pictures"), DOTS), np.float64)
-    relative = run.config["method"].get("game") in RELATIVE
+    synthetic = np.asarray(
+        run.method.sample(state, named_key(run.key, "pictures"), DOTS), np.float64
+    )
+    relative = run.config["method"].get("loss") in RELATIVE
     less = float(np.median(logits)) if relative else 0.0
     return Field((logits - less).reshape(SIDE, SIDE), frame, real, synthetic, less)
 

@@ -15,7 +15,7 @@ from latentgen.reporting.images import Selection, Series, Shown
 from latentgen.reporting.opened import Opened
 from latentgen.reporting.scores import Setting
 from latentgen.reporting.sections import MAX_LISTED, counted, plain, shown
-from latentgen.storage.workdir import flatten, words
+from latentgen.storage.workdir import flatten, json_safe
 from latentgen.training.pictures import Image
 
 LIMIT = {False: 2_000_000, True: 5_000_000}
@@ -118,7 +118,7 @@ def _context(
         "evaluation_pictures": _evaluation_pictures(folder),
         "config": _config(folder.config),
         "provenance": _provenance(folder, command),
-        "data": words(_data(folder, settings, metric)),
+        "data": json_safe(_data(folder, settings, metric)),
     }
     if folder.is_sweep:
         context |= _of_sweep(folder, settings, metric, direction, chosen)
@@ -197,7 +197,7 @@ def _legend(folder: Folder, settings: Sequence[Setting]) -> list[tuple[str, str]
         splits = {split for each in sections.terms(folder.members).values() for split in each}
         ordered = sorted(splits, key=lambda split: (split != "train", split))
         return [(charts.swatch(i), split) for i, split in enumerate(ordered)]
-    look = sections.looks(settings)
+    look = sections.line_styles(settings)
     some = [(charts.swatch(look[s.name]), s.name) for s in settings[: charts.LOOKS]]
     rest = len(settings) - len(some)
     return some + ([(charts.swatch(charts.GREY), f"{rest} other settings")] if rest else [])
@@ -253,7 +253,7 @@ def _ranked_by(metric: str | None, direction: str, chosen: bool) -> str:
 
 
 def _settings(folder: Folder, settings: Sequence[Setting]) -> dict[str, Any]:
-    look = sections.looks(settings)
+    look = sections.line_styles(settings)
     keys = folder.varied if len(folder.varied) <= 6 else []
     others = [s for s in _statuses(folder) if s not in ("done", "diverged", "failed")]
     rows = []

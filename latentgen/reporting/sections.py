@@ -112,7 +112,7 @@ def terms(members: Sequence[Member]) -> dict[str, list[str]]:
     return {term: sorted(found[term], key=order) for term in sorted(found)}
 
 
-def looks(settings: Sequence[Setting]) -> dict[str, int]:
+def line_styles(settings: Sequence[Setting]) -> dict[str, int]:
     """setting -> its colour and dashes: the best ones have them, the others are grey."""
     return {s.name: i if i < LOOKS else GREY for i, s in enumerate(settings)}
 
@@ -191,7 +191,7 @@ def mean_curve(members: Sequence[Member], split: str, term: str) -> list[tuple[f
 def _of_sweep(
     settings: Sequence[Setting], chosen: Sequence[Member], split: str, term: str, most: int
 ) -> Chart:
-    look = looks(settings)
+    look = line_styles(settings)
     lines = []
     for member in chosen:
         points = charts.thinned(folders.curve(member, split, term), most)
@@ -226,7 +226,7 @@ def hyperparameters(folder: Folder, settings: Sequence[Setting], metric: str) ->
 
 
 def _hyperparameter(key: str, base: Any, settings: Sequence[Setting], metric: str) -> Chart:
-    look = looks(settings)
+    look = line_styles(settings)
     dots, rows = [], []
     for setting in settings:
         for member in setting.members:
@@ -261,7 +261,7 @@ def intervals(settings: Sequence[Setting], metric: str) -> Chart | None:
     scored = [setting for setting in settings if setting.score is not None]
     if not scored:
         return None
-    look = looks(settings)
+    look = line_styles(settings)
     rows = []
     for setting in scored[:MOST_INTERVALS]:
         values = [scores.score(member, metric) for member in setting.members]

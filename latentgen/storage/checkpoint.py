@@ -29,7 +29,7 @@ import numpy as np
 from latentgen.core.errors import BadInput
 from latentgen.core.types import PyTree
 from latentgen.storage import leaks, workdir
-from latentgen.system.distributed import several
+from latentgen.system.distributed import is_multi_process
 
 MANIFEST = Path("record", "manifest.json")
 # tensorstore's words
@@ -198,7 +198,7 @@ class Checkpoints:
         if self._read_only:  # Orbax would say that it had saved
             raise RuntimeError(f"{str(self._path)!r} was opened for reading only")
         # Of several processes Orbax expects that each saves its part of a device's array.
-        as_array = np.asarray if several() else jnp.asarray
+        as_array = np.asarray if is_multi_process() else jnp.asarray
         with _written(self._path / str(step)):
             self._manager.save(
                 step,
@@ -391,7 +391,7 @@ def _os_error(error: BaseException) -> tuple[int, str | None] | None:
 
 def _alone(ocp: Any) -> dict[str, Any]:
     """One of several processes reads and writes by itself: Orbax is to wait for no other."""
-    if not several():
+    if not is_multi_process():
         return {}
     me = jax.process_index()
     return {

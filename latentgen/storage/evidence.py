@@ -69,7 +69,7 @@ def skips(folder: Path) -> list[dict[str, Any]]:
 
 
 def skipped(records: Sequence[Mapping[str, Any]]) -> list[range]:
-    """The steps left out, by the numbers of updates before them, as `loop.leaving_out` has them."""
+    """The steps left out, by the numbers of updates before them, as `loop.skip_steps` has them."""
     return [range(record["first"], record["last"]) for record in records]
 
 

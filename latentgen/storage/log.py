@@ -154,7 +154,7 @@ class Log:
         """
         row: dict[str, Any] = {"step": int(step), "seconds": float(seconds), "split": split}
         row |= {name: float(value) for name, value in values.items()}
-        line = json.dumps(workdir.words(row), allow_nan=False).encode() + b"\n"
+        line = json.dumps(workdir.json_safe(row), allow_nan=False).encode() + b"\n"
         self._file.write(line)
         self._count(line)
         shown = [{"tag": f"{split}/{name}", "simple_value": float(v)} for name, v in values.items()]

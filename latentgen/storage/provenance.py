@@ -1,7 +1,6 @@
 """Where a number comes from: versions, device, flags. Every written result carries it."""
 
 import hashlib
-import json
 import os
 import platform
 import shlex
@@ -13,6 +12,7 @@ from typing import Any
 import jax
 
 import latentgen
+from latentgen.storage import aliases
 from latentgen.system.compilation import settings
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -20,7 +20,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-da
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """The first 16 hex digits of SHA-256 over the config as sorted JSON."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(aliases.text(config)).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

@@ -79,7 +79,7 @@ def blame(folder: Path, code: int, log: Path) -> None:
             return
         said = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         last = _last_line(log)
-        Heart(folder, attempt=now is None).end(
+        StatusWriter(folder, attempt=now is None).end(
             PREEMPTED if code == -signal.SIGKILL else FAILED, f"{said}: {last}" if last else said
         )
 
@@ -98,7 +98,7 @@ def _last_line(log: Path) -> str:
     return lines[-1][:300] if lines else ""
 
 
-class Heart:
+class StatusWriter:
     """Tells the folder that its run is alive, and how it ended; for who holds the folder.
 
     before: what it said last

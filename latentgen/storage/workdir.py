@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from latentgen.core.errors import BadInput, passes
+from latentgen.core.errors import BadInput, is_transient
+from latentgen.storage import aliases
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -177,7 +178,7 @@ def _unsafe(path: str, why: str) -> Unsafe:
 
 
 def _unwritable(path: Path, key: str, error: OSError) -> BadInput | OSError:
-    if passes(error) and error.errno != errno.EROFS:  # no mistake of the user's
+    if is_transient(error) and error.errno != errno.EROFS:  # no mistake of the user's
         return OSError(error.errno, error.strerror, str(path))
     return BadInput(
         f"{key}={str(path)!r} cannot be written ({error.strerror}); name a writable folder."
@@ -304,32 +305,32 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
         os.close(folder)
 
 
-def words(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
     """`value` with nan, inf and -inf as strings, for which JSON has no word."""
     if isinstance(value, Mapping):
-        return {key: words(inner) for key, inner in value.items()}
+        return {key: json_safe(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [words(inner) for inner in value]
+        return [json_safe(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as JSON, atomically; see `words`."""
-    write_bytes(path, (json.dumps(words(value), indent=2, allow_nan=False) + "\n").encode())
+    """Writes `value` as JSON, atomically; see `json_safe`."""
+    write_bytes(path, (json.dumps(json_safe(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_lines(path: str | os.PathLike[str], values: Iterable[Any]) -> None:
-    """Writes a line of JSON for each value, the file whole; see `words`."""
-    lines = [json.dumps(words(value), allow_nan=False) + "\n" for value in values]
+    """Writes a line of JSON for each value, the file whole; see `json_safe`."""
+    lines = [json.dumps(json_safe(value), allow_nan=False) + "\n" for value in values]
     write_bytes(path, "".join(lines).encode())
 
 
 def append_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Adds a line of JSON to a file of such lines, whole; see `words`.
+    """Adds a line of JSON to a file of such lines, whole; see `json_safe`.
 
     A torn last line, which a crash leaves, goes. Two writers wait for each other.
     """
-    line = json.dumps(words(value), allow_nan=False).encode() + b"\n"
+    line = json.dumps(json_safe(value), allow_nan=False).encode() + b"\n"
     with naming(path), opened(path, "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
@@ -446,8 +447,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def without_history(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a config.json, which may also tell how it was changed."""
-    return {key: value for key, value in config.items() if key != HISTORY}
+    """The config of a config.json, which may also tell how it was changed; under today's names."""
+    return aliases.current({key: value for key, value in config.items() if key != HISTORY})
 
 
 def history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -477,7 +478,7 @@ def _nothing(key: str) -> bool:
     return False
 
 
-def look(
+def check_config(
     path: str | os.PathLike[str],
     config: Mapping[str, Any],
     may_change: Callable[[str], bool] = _nothing,
@@ -518,13 +519,13 @@ def sign(
     """Signs a new folder with its config and its data's identity, or checks an old one's.
 
     Args:
-        may_change: see `look`; what has changed is written by `amend`, once the run goes on.
+        may_change: see `check_config`; `amend` writes what has changed, once the run goes on.
 
     Raises:
-        BadInput: as for `look`, or the data are not those that the run began with.
+        BadInput: as for `check_config`, or the data are not those that the run began with.
     """
     path = Path(path)
-    known = look(path, config, may_change)
+    known = check_config(path, config, may_change)
     if not same_data(path, data):
         write_json(path / DATA, data)
     if not known:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from latentgen import configs
 from latentgen.configs.section import LATER, plain
 from latentgen.core.errors import BadInput, nearest
+from latentgen.storage import aliases
 from latentgen.storage.workdir import flatten
 from latentgen.sweeps.vocabulary import Row
 
@@ -66,7 +67,7 @@ def _stripped(row: Row) -> dict[str, Any]:
     for key in row:
         if not key.startswith("config."):
             raise BadInput(f"{key!r} must begin with 'config.', as on the command line.")
-    return {key.removeprefix("config."): value for key, value in row.items()}
+    return {aliases.current_key(key.removeprefix("config.")): v for key, v in row.items()}
 
 
 def changed(base: ConfigDict, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def shortened(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _hash(config: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(aliases.text(config)).hexdigest()[:8]
 
 
 def _word(value: Any) -> str:

@@ -2,7 +2,7 @@
 
     def get_sweep(h):
         return h.product([
-            h.sweep("config.method.game", ["minimax", "nonsaturating"]),
+            h.sweep("config.method.loss", ["minimax", "nonsaturating"]),
             h.zipit([
                 h.loguniform("config.generator_optimizer.lr", h.interval(1e-5, 1e-2)),
                 h.loguniform("config.discriminator_optimizer.lr", h.interval(1e-5, 1e-2)),

@@ -20,13 +20,13 @@ from jax.experimental import multihost_utils
 
 from latentgen.core.errors import BadInput, Diverged
 from latentgen.system import watchdog
-from latentgen.system.signals import noted
+from latentgen.system.signals import note_signals
 
 HEARTBEAT, STUCK = 30, 300.0  # seconds
 LONGEST = 2_000  # bytes of what processes tell each other at a time
 
 
-class Elsewhere(Exception):
+class RemoteProcessError(Exception):
     """Another process has failed, and says why; this one ends with it.
 
     kind: the name of the error's class.
@@ -41,7 +41,7 @@ class PeerLost(Exception):
     """A peer does not answer any more; a start of all of them continues."""
 
 
-class Crew(NamedTuple):
+class ProcessGroup(NamedTuple):
     """The processes of a run, as set by the user; None: detected by JAX, or a single process."""
 
     coordinator: str | None = None
@@ -50,7 +50,7 @@ class Crew(NamedTuple):
     heartbeat: int = HEARTBEAT
 
 
-def join(crew: Crew) -> None:
+def join(crew: ProcessGroup) -> None:
     """Meets the other processes, where there are any; before anything asks JAX for its devices.
 
     Under `srun` with more than one task, and on several hosts of a TPU pod, JAX knows where the
@@ -74,7 +74,7 @@ def join(crew: Crew) -> None:
         _check(crew)
         if crew.num_processes == 1:
             return
-    tell_before_abort(lambda: "a peer does not answer; the same command tries again.")
+    exit_75_instead_of_abort(lambda: "a peer does not answer; the same command tries again.")
     jax.distributed.initialize(
         crew.coordinator,
         crew.num_processes,
@@ -98,7 +98,7 @@ def _listens(coordinator: str | None) -> str | None:
     return coordinator if near else None
 
 
-def _check(crew: Crew) -> None:
+def _check(crew: ProcessGroup) -> None:
     host, _, port = str(crew.coordinator).rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise BadInput(f"--coordinator={crew.coordinator!r} must be HOST:PORT.")
@@ -120,17 +120,17 @@ def _launched() -> bool:
     return (tasks.isdecimal() and int(tasks) > 1) or len(hosts) > 1
 
 
-def several() -> bool:
+def is_multi_process() -> bool:
     """Return whether more than one process trains; with a single one, touch no device."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def first() -> bool:
+def is_process_zero() -> bool:
     """Return whether this is the process that writes and prints."""
-    return not several() or jax.process_index() == 0
+    return not is_multi_process() or jax.process_index() == 0
 
 
-def _told(word: Any) -> list[Any]:
+def _all_gather_json(word: Any) -> list[Any]:
     """Gather `word` from every process, in their order; all must call this."""
     said = json.dumps(word).encode()
     padded = np.zeros(LONGEST, np.uint8)
@@ -143,7 +143,7 @@ def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None, dict[str, 
     try:
         return call(), None, {}
     except Exception as error:
-        if lost(error):
+        if is_peer_lost(error):
             raise
         kind = "OSError" if isinstance(error, OSError) else type(error).__name__
         told: dict[str, Any] = {"kind": kind, "said": str(error)[: LONGEST // 8]}
@@ -155,10 +155,10 @@ def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None, dict[str, 
 def _raise(told: dict[str, Any]) -> None:
     if "first" in told:
         raise Diverged(told["first"], told["last"], told["said"])
-    raise Elsewhere(told["kind"], told["said"])
+    raise RemoteProcessError(told["kind"], told["said"])
 
 
-def once(call: Callable[[], Any]) -> Any:
+def on_process_zero(call: Callable[[], Any]) -> Any:
     """call() by the first process; all wait for it. Its error is everyone's.
 
     Returns:
@@ -167,27 +167,27 @@ def once(call: Callable[[], Any]) -> Any:
     Raises:
         Elsewhere: it failed, and this is another process; a Diverged stays one.
     """
-    if not several():
+    if not is_multi_process():
         return call()
-    value, error, told = _outcome(call) if first() else (None, None, {})
-    if error is None and (told := _told(told)[0]):
+    value, error, told = _outcome(call) if is_process_zero() else (None, None, {})
+    if error is None and (told := _all_gather_json(told)[0]):
         _raise(told)
     if error is not None:
-        _told(told)
+        _all_gather_json(told)
         raise error
     return value
 
 
-def everywhere(call: Callable[[], Any]) -> Any:
+def on_all_processes(call: Callable[[], Any]) -> Any:
     """call() by each process, which returns where it succeeds in all of them.
 
     Raises:
         Elsewhere: it failed in another process only.
     """
-    if not several():
+    if not is_multi_process():
         return call()
     value, error, told = _outcome(call)
-    every = _told(told)
+    every = _all_gather_json(told)
     if error is not None:
         raise error
     for told in every:
@@ -196,20 +196,20 @@ def everywhere(call: Callable[[], Any]) -> Any:
     return value
 
 
-def agree(word: Any) -> Any:
+def broadcast_from_zero(word: Any) -> Any:
     """Return the first process's `word`, passed as JSON, in all processes."""
-    return _told(word)[0] if several() else word
+    return _all_gather_json(word)[0] if is_multi_process() else word
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[Callable[[], int | None]]:
-    """`signals.noted`; for several processes, SIGTERM to one stops all at the same step.
+    """`signals.note_signals`; for several processes, SIGTERM to one stops all at the same step.
 
     JAX then catches SIGTERM, and agrees with the others on a call to come, counted from the
     first: so all must call what this yields equally often.
     """
-    if not several():
-        with noted() as stopped:
+    if not is_multi_process():
+        with note_signals() as stopped:
             yield stopped
         return
     calls = itertools.count(1)
@@ -227,10 +227,10 @@ LOST = (
 )
 
 
-def lost(error: BaseException) -> bool:
+def is_peer_lost(error: BaseException) -> bool:
     """Return whether the error means a lost peer; JAX's errors show it only in their text."""
     text = str(error).lower()
-    ours = isinstance(error, OSError | BadInput | Diverged | Elsewhere)
+    ours = isinstance(error, OSError | BadInput | Diverged | RemoteProcessError)
     return isinstance(error, PeerLost) or (not ours and any(word in text for word in LOST))
 
 
@@ -242,7 +242,7 @@ def reason(error: BaseException) -> str:
 _handlers: list[Any] = []  # ctypes keeps no reference to a handler that C holds
 
 
-def tell_before_abort(line: Callable[[], str]) -> None:
+def exit_75_instead_of_abort(line: Callable[[], str]) -> None:
     """Print a line and exit with 75 where JAX aborts because a peer or the coordinator is gone.
 
     JAX knows no other way than abort() (its callback for the purpose fails in jaxlib 0.10), and a

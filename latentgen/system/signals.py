@@ -4,9 +4,9 @@
 |---|---|
 | starting, reading its flags | ends the process at once: there is nothing to clear away |
 | done, and leaving | the same: what it made is on the disk |
-| at work (`raised`) | raises `Interrupted` in the main thread, which clears away as it leaves |
-| training (`noted`) | is noted; training asks between chunks, saves and stops |
-| there, but has done no step yet (`brief`) | is noted; it has GRACE seconds to come to the first |
+| at work (`raise_on_signal`) | raises `Interrupted` in the main thread, which clears away |
+| training (`note_signals`) | is noted; training asks between chunks, saves and stops |
+| there, before its first step (`with_grace`) | is noted; it has GRACE seconds to come to it |
 
 Python runs a handler in the main thread between two of its own instructions: not while C++, such as
 XLA's compiler, is busy there. So a thread listens too. C's part of the handler tells it of each
@@ -44,7 +44,7 @@ class Interrupted(KeyboardInterrupt):
         self.signum = signum
 
 
-class Then(Enum):
+class OnSignal(Enum):
     """The effect of the first signal: end the process, raise `Interrupted`, or only note it."""
 
     END, RAISE, NOTE = range(3)
@@ -77,7 +77,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.first: int | None = None
-        self.then, self.brief, self.told = Then.END, False, False
+        self.then, self.brief, self.told = OnSignal.END, False, False
         self._heard, self._last = math.nan, 0
         self._deadline = math.inf
         self._out, self._in = _pipe()
@@ -106,7 +106,7 @@ class Watch:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.first is None:
             self.first = signum
-            if self.then is Then.RAISE:
+            if self.then is OnSignal.RAISE:
                 raise Interrupted(signum)
 
     def _listen(self) -> None:
@@ -124,16 +124,16 @@ class Watch:
                     self._hear(signum)
             if time.monotonic() > self._deadline:
                 self._deadline = math.inf
-                if self.then is not Then.NOTE or self.brief:  # never what training saves
+                if self.then is not OnSignal.NOTE or self.brief:  # never what training saves
                     self._leave(str(Interrupted(self._last)), self._last)
 
     def _hear(self, signum: int) -> None:
         now = time.monotonic()
         if math.isnan(self._heard):
             self._heard, self._last = now, signum
-            if self.then is Then.END:
+            if self.then is OnSignal.END:
                 self._leave(str(Interrupted(signum)), signum)
-            if self.then is Then.RAISE or self.brief:
+            if self.then is OnSignal.RAISE or self.brief:
                 self._deadline = now + GRACE
         elif now - self._heard > TWICE:
             self._leave(f"ended by a second signal, {signal.Signals(signum).name}", signum)
@@ -155,7 +155,7 @@ def install() -> None:
 
 
 @contextlib.contextmanager
-def _watched(then: Then) -> Iterator[Watch]:
+def _watched(then: OnSignal) -> Iterator[Watch]:
     """The process's watch, or one for as long as this lasts; meanwhile the first signal does so."""
     global _watch
     watch = own = None
@@ -175,13 +175,13 @@ def _watched(then: Then) -> Iterator[Watch]:
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[None]:
+def raise_on_signal() -> Iterator[None]:
     """Inside, the first signal raises `Interrupted` in the main thread.
 
     Where that has not ended the process after GRACE seconds, it ends nonetheless. Where something
     has swallowed it, as Python does in a finalizer, it is raised again at the end.
     """
-    with _watched(Then.RAISE) as watch, _unsaid():
+    with _watched(OnSignal.RAISE) as watch, _unsaid():
         if watch.first is not None:
             raise Interrupted(watch.first)
         yield
@@ -207,19 +207,19 @@ def _unsaid() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[Callable[[], int | None]]:
+def note_signals() -> Iterator[Callable[[], int | None]]:
     """Inside, signals are noted; yields a function that tells the first one, if any came.
 
     One that came before, and that something has swallowed, counts.
     """
-    with _watched(Then.NOTE) as watch:
+    with _watched(OnSignal.NOTE) as watch:
         watch.patient()
         yield lambda: watch.first
 
 
 @contextlib.contextmanager
-def brief() -> Iterator[None]:
-    """Inside `noted`, while a program is compiled, say: a noted signal has GRACE seconds there.
+def with_grace() -> Iterator[None]:
+    """Give a signal noted inside, while a program is compiled for example, GRACE seconds.
 
     An end there costs nothing that is not on the disk.
     """
@@ -230,11 +230,11 @@ def brief() -> Iterator[None]:
     finally:
         if _watch is not None:
             _watch.brief = False
-            if _watch.then is Then.NOTE:
+            if _watch.then is OnSignal.NOTE:
                 _watch.patient()
 
 
-def told() -> None:
+def mark_reported() -> None:
     """The user has been told of the signal that ends the process."""
     if _watch is not None:
         _watch.told = True

@@ -17,7 +17,7 @@ from latentgen.core.errors import Stopped
 from latentgen.core.types import TURN, Batch, Method, PyTree
 from latentgen.data.pipeline import Feed
 from latentgen.storage.checkpoint import by_path
-from latentgen.training.loop import leaving_out, program
+from latentgen.training.loop import program, skip_steps
 from latentgen.training.mesh import local
 
 Tensors = dict[str, Array]
@@ -121,9 +121,9 @@ def again(
     """(state, first, last) -> the steps first+1 .. last done in one chunk; the state stays.
 
     Args:
-        skipped: the steps that the run has left out, see `loop.leaving_out`.
+        skipped: the steps that the run has left out, see `loop.skip_steps`.
     """
-    run = leaving_out(program(method, feed, donate=False), skipped)
+    run = skip_steps(program(method, feed, donate=False), skipped)
 
     def do(state: PyTree, first: int, last: int) -> Done:
         rows = feed.rows(first, last - first)

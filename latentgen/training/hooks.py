@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Key, Shaped
 
 from latentgen.core.errors import Diverged
-from latentgen.core.keys import stream
+from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree, Terms
-from latentgen.data.pipeline import passes
+from latentgen.data.pipeline import iterate_split
 from latentgen.data.preprocess import Preprocess
 from latentgen.data.sources import Examples
 from latentgen.storage import workdir
@@ -26,7 +26,7 @@ AT_ONCE = 500  # examples in a batch of an evaluation
 ALIKE = 1e-3  # of the real examples' spread: samples below it are all alike
 
 Call = Callable[[int, PyTree], None]
-Look = Callable[[int, Array | np.ndarray], None]
+Watch = Callable[[int, Array | np.ndarray], None]
 
 
 def draw(
@@ -41,7 +41,7 @@ def draw(
     return scatter(np.asarray(x), np.asarray(real.x[:5_000]))
 
 
-def pictures(
+def write_pictures(
     name: str,
     see: Callable[[PyTree], Array | np.ndarray],
     columns: int | None,
@@ -49,7 +49,7 @@ def pictures(
     real: Examples,
     folder: Path,
     log: Log,
-    look: Look = lambda step, x: None,
+    look: Watch = lambda step, x: None,
 ) -> Call:
     """Writes NAME/step_XXXXXXXX.png and shows it in TensorBoard.
 
@@ -75,13 +75,13 @@ def pictures(
     return call
 
 
-def spread(x: Shaped[Array | np.ndarray, "n *shape"]) -> float:
+def largest_std(x: Shaped[Array | np.ndarray, "n *shape"]) -> float:
     """The largest standard deviation, over the examples, of any value of x."""
     flat = np.asarray(x).reshape(len(x), -1).astype(np.float64)
     return float(flat.std(axis=0).max())
 
 
-def alike(real: float, mark: Path, say: Callable[[str], None]) -> Look:
+def watch_for_collapse(real: float, mark: Path, say: Callable[[str], None]) -> Watch:
     """Watches samples: says once that the generator has collapsed, spread(x) < ALIKE real.
 
     Before the first step nothing has been learned and nothing is said. What a generator makes of
@@ -99,7 +99,7 @@ def alike(real: float, mark: Path, say: Callable[[str], None]) -> Look:
     def look(step: int, x: Array | np.ndarray) -> None:
         if not np.isfinite(np.asarray(x).astype(np.float64)).all():
             raise Diverged(step, step)
-        found = spread(x)
+        found = largest_std(x)
         if step > 0 and found < ALIKE * real and not mark.exists():
             workdir.write_json(mark, {"step": step, "spread": found, "real": real})
             say(
@@ -118,11 +118,11 @@ def split_terms(
     Args:
         terms: `Method.terms`, jitted.
     """
-    key = stream(key, "evaluation")
+    key = named_key(key, "evaluation")
     size = min(AT_ONCE, len(examples.label))
 
     def call(step: int, state: PyTree) -> dict[str, Estimate]:
-        return evaluate(terms, state, step, passes(examples, preprocess, size, key), key)
+        return evaluate(terms, state, step, iterate_split(examples, preprocess, size, key), key)
 
     return call
 

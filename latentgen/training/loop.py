@@ -27,10 +27,10 @@ Metrics = Mapping[str, Any]
 Program = Callable[..., tuple[PyTree, dict[str, Array], Array]]
 """(state, steps, rows, resident, key) -> (state, metrics, whether all is finite)."""
 
-Judge = Callable[[int, int, np.ndarray], None]
+Check = Callable[[int, int, np.ndarray], None]
 """(start, step, finite) after the steps start+1 .. step."""
 
-AHEAD = 1.0
+MAX_ASYNC_CHUNK_SECONDS = 1.0
 """Seconds: a shorter chunk is not waited for before the next one is sent to the device, which then
 never waits for the host; a longer one is, so that a signal is soon heeded."""
 
@@ -55,7 +55,7 @@ class Hook(NamedTuple):
     name: str = "hook"
 
 
-class Sent(NamedTuple):
+class DispatchedChunk(NamedTuple):
     """The steps start+1 .. step, on their way: metrics of each, and whether all is finite."""
 
     start: int
@@ -106,7 +106,7 @@ def program(method: Method, feed: Feed, donate: bool) -> Program:
     return compiled(partial(checked_chunk, method, feed.batches), 0 if donate else None)
 
 
-def leaving_out(run: Program, skipped: Sequence[range]) -> Program:
+def skip_steps(run: Program, skipped: Sequence[range]) -> Program:
     """`run` without some steps: the state stays as it was, and the next step follows.
 
     Args:
@@ -134,7 +134,7 @@ def _chosen(rows: PyTree, places: Int[Array, " n"]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[places], rows)
 
 
-def alone(start: int, step: int, fine: np.ndarray) -> None:
+def check_finite(start: int, step: int, fine: np.ndarray) -> None:
     """Judges the steps start+1 .. step of one run.
 
     Raises:
@@ -144,12 +144,12 @@ def alone(start: int, step: int, fine: np.ndarray) -> None:
         raise Diverged(start, step)
 
 
-class _Telling:
+class _PendingLog:
     """The chunks that were sent and not yet told of; `took`: seconds of the last one told of."""
 
-    def __init__(self, log: Callable[[int, Metrics], None], judge: Judge):
+    def __init__(self, log: Callable[[int, Metrics], None], judge: Check):
         self._log, self._judge = log, judge
-        self.sent: list[Sent] = []
+        self.sent: list[DispatchedChunk] = []
         self._told, self.took = time.monotonic(), 0.0
 
     def tell(self, keep: int = 0) -> None:
@@ -174,7 +174,7 @@ def train(
     log: Callable[[int, Metrics], None],
     hooks: Sequence[Hook],
     stopped: Callable[[], int | None] = lambda: None,
-    judge: Judge = alone,
+    judge: Check = check_finite,
 ) -> PyTree:
     """Steps first+1 .. last, in chunks.
 
@@ -198,11 +198,11 @@ def train(
         Stopped: a signal came; the hooks that answer to one have been called.
         Diverged: a chunk's metrics or the state after it are not finite; no hook has seen it.
     """
-    telling = _Telling(log, judge)
+    telling = _PendingLog(log, judge)
     for start in range(first, last, chunk):
         steps = min(chunk, last - start)
         rows = feed.rows(start, steps)  # while the device works on the chunk before
-        if telling.sent and telling.took > AHEAD:
+        if telling.sent and telling.took > MAX_ASYNC_CHUNK_SECONDS:
             jax.block_until_ready(telling.sent[-1].fine)
         if signum := stopped():
             telling.tell()
@@ -211,10 +211,10 @@ def train(
                     hook.call(start, state)
             raise Stopped(signum, start)
         numbers = np.arange(start, start + steps, dtype=np.int32)
-        with signals.brief() if start == first else contextlib.nullcontext():  # it is compiled
+        with signals.with_grace() if start == first else contextlib.nullcontext():  # it is compiled
             state, metrics, fine = run(state, numbers, rows, feed.resident, key)
         step = start + steps
-        telling.sent.append(Sent(start, step, metrics, fine))
+        telling.sent.append(DispatchedChunk(start, step, metrics, fine))
         telling.tell(keep=1)  # of the chunk before, while the device works on this one
         due = [hook for hook in hooks if step == last or step % hook.every == 0]
         if due:

@@ -80,7 +80,7 @@ def _held(mesh: Mesh, state: PyTree) -> PyTree:
     return jax.lax.with_sharding_constraint(state, shardings(mesh, state))
 
 
-def spread(method: Method, mesh: Mesh | None) -> Method:
+def shard_method(method: Method, mesh: Mesh | None) -> Method:
     """`method` whose steps are taken by all devices of a mesh together; itself without a mesh.
 
     Its state comes from its own `init` under `jax.jit`, or from `put`. What looks at a state

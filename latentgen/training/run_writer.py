@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from latentgen.core.errors import BadInput, Diverged, Stopped, passes, printable
-from latentgen.core.keys import stream
+from latentgen.core.errors import BadInput, Diverged, Stopped, is_transient, printable
+from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
 from latentgen.storage import evidence, provenance, status, workdir
@@ -35,7 +35,7 @@ from latentgen.training.setup import (
 )
 
 
-class Record:
+class RunWriter:
     """A run's folder, held by this process; use as a context manager, then `resume` and `open`.
 
     Raises:
@@ -59,7 +59,7 @@ class Record:
             stack.enter_context(workdir.lock(run.folder))
             began = {} if run.origin is None else {workdir.ORIGIN: run.origin}
             workdir.sign(run.folder, run.config, identity(run) | began, run.may_change)
-            self._heart = status.Heart(run.folder)
+            self._heart = status.StatusWriter(run.folder)
             if (before := self._heart.before) and before.status == status.RUNNING:
                 print(_lost(run.folder, before), file=sys.stderr)
             try:
@@ -96,7 +96,7 @@ class Record:
         self._heart.end(verdict, reason)
         self._ended = True
 
-    def give_up(self, reason: str) -> None:
+    def mark_preempted(self, reason: str) -> None:
         """Tells only why, where the process is about to end whatever it is doing."""
         self._heart.end(status.PREEMPTED, reason)
 
@@ -123,7 +123,7 @@ class Record:
             workdir.amend(run.folder, run.config, step)
             _tell_change(run, step, changed)
         if found is None:
-            return 0, transfer.begun(run, run.looks.init(run.key))
+            return 0, transfer.begun(run, run.eval_fns.init(run.key))
         return self._from(*found)
 
     def _goes_on_from(self, newest: int) -> int:
@@ -178,7 +178,7 @@ class Record:
         seconds = lambda: self.seconds  # noqa: E731
         self.hooks = [loop.Hook(every.sample, call, name="pictures") for call in self._pictures]
         if (split := run.dataset.splits.get("validation")) is not None:
-            preprocess, terms = run.experiment.data.preprocess, run.looks.terms
+            preprocess, terms = run.experiment.data.preprocess, run.eval_fns.terms
             validate = hooks.validation(
                 hooks.split_terms(terms, preprocess, split, run.key), log, seconds
             )
@@ -266,7 +266,7 @@ def _verdict(error: BaseException | None) -> tuple[str, str | None]:
         return status.DIVERGED, str(error)
     if isinstance(error, Stopped | PeerLost | KeyboardInterrupt):
         return status.PREEMPTED, str(error) or "interrupted"
-    if passes(error):  # the same command continues, with room again
+    if is_transient(error):  # the same command continues, with room again
         return status.PREEMPTED, " ".join(str(error).split())[:500]
     said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
     return status.FAILED, " ".join(said.split())[:500]
@@ -282,22 +282,24 @@ def _forget_collapse(run: Run, first: int) -> None:
 def _pictures(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks.Call]:
     """Samples of fixed codes; for a method that encodes images, inputs beside outputs too."""
     preprocess, real = run.experiment.data.preprocess, run.dataset.splits["train"]
-    key, reconstruct = stream(run.key, "pictures"), run.looks.reconstruct
+    key, reconstruct = named_key(run.key, "pictures"), run.eval_fns.reconstruct
     draws = (preprocess, real, run.folder, log)
     calls = []
-    if run.looks.sample is not None:
+    if run.eval_fns.sample is not None:
         draw = sampler(run)
-        number = jax.eval_shape(draw, jax.eval_shape(run.looks.init, run.key)).shape[0]
+        number = jax.eval_shape(draw, jax.eval_shape(run.eval_fns.init, run.key)).shape[0]
         first = np.arange(min(number, len(real.label)))
-        spread = hooks.spread(pipeline.chosen(real, first, preprocess, stream(key, "real")).x)
-        look = hooks.alike(spread, run.folder / COLLAPSED, say)
-        calls.append(hooks.pictures("samples", draw, None, *draws, look))
+        spread = hooks.largest_std(
+            pipeline.chosen(real, first, preprocess, named_key(key, "real")).x
+        )
+        look = hooks.watch_for_collapse(spread, run.folder / COLLAPSED, say)
+        calls.append(hooks.write_pictures("samples", draw, None, *draws, look))
     if reconstruct is not None:
         split = run.dataset.splits.get("validation", real)
         inputs = np.arange(PAIRS) % len(split.label)
-        shown = pipeline.chosen(split, inputs, preprocess, stream(key, "preprocess"))
+        shown = pipeline.chosen(split, inputs, preprocess, named_key(key, "preprocess"))
         beside = lambda state: pairs(shown.x, reconstruct(state, shown))  # noqa: E731
-        calls.append(hooks.pictures("reconstructions", beside, hooks.PAIRED, *draws))
+        calls.append(hooks.write_pictures("reconstructions", beside, hooks.PAIRED, *draws))
     return calls
 
 

@@ -13,15 +13,15 @@ from latentgen.core.types import PyTree
 from latentgen.storage import workdir
 from latentgen.storage.checkpoint import Checkpoints
 from latentgen.system import distributed
-from latentgen.system.distributed import PeerLost, once
+from latentgen.system.distributed import PeerLost, on_process_zero
 from latentgen.system.watchdog import Watchdog, leave, soon
 from latentgen.training import loop, transfer
 from latentgen.training.mesh import local, put_state
-from latentgen.training.run_writer import Record
+from latentgen.training.run_writer import RunWriter
 from latentgen.training.setup import Run
 
 
-class Joint:
+class DistributedRunWriter:
     """`Record`, in its words, of a run that all processes train; all must call all of it.
 
     The first process alone reads and writes the folder, but for restoring, and shows the run; a
@@ -43,13 +43,13 @@ class Joint:
         """
         self.run, self._mesh = run, mesh
         self.hooks: list[loop.Hook] = []
-        self._record: Record | None = None
+        self._record: RunWriter | None = None
         self._dog = Watchdog(stuck, self._stuck, self._give_up)
 
     def __enter__(self) -> "Joint":
-        self._record = once(lambda: Record(self.run).__enter__())
-        if distributed.several():
-            distributed.tell_before_abort(
+        self._record = on_process_zero(lambda: RunWriter(self.run).__enter__())
+        if distributed.is_multi_process():
+            distributed.exit_75_instead_of_abort(
                 lambda: self._continues("JAX has lost a peer or the coordinator")
             )
         self._dog.__enter__()
@@ -61,7 +61,9 @@ class Joint:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        gone = error is not None and distributed.several() and distributed.lost(error)
+        gone = (
+            error is not None and distributed.is_multi_process() and distributed.is_peer_lost(error)
+        )
         if gone:
             said = f"a collective failed ({distributed.reason(error)})"  # type: ignore[arg-type]
             error = PeerLost(self._continues(said))
@@ -74,13 +76,13 @@ class Joint:
             raise error
 
     def _stuck(self, what: str, waited: float) -> str:
-        if distributed.several():
+        if distributed.is_multi_process():
             return self._continues(f"no step for {waited:.0f} s ({what})")
         return f"stuck: {what} has not ended for {waited:.0f} s; {self._from()}"
 
     def _give_up(self, line: str) -> None:
         if self._record is not None:
-            soon(partial(self._record.give_up, line))
+            soon(partial(self._record.mark_preempted, line))
         leave(line)
 
     def _continues(self, what: str) -> str:
@@ -98,7 +100,7 @@ class Joint:
         return f"the same command continues from step {max(steps, default=0)}."
 
     @property
-    def _kept(self) -> Record:
+    def _kept(self) -> RunWriter:
         """The record, in the first process."""
         assert self._record is not None
         return self._record
@@ -117,11 +119,11 @@ class Joint:
         self.begin("restore")
         if self._mesh is None:
             return self._kept.resume()
-        found = once(lambda: self._kept.resume())
-        newest = distributed.agree(None if found is None else found[0])
+        found = on_process_zero(lambda: self._kept.resume())
+        newest = distributed.broadcast_from_zero(None if found is None else found[0])
         if newest == 0:
             return 0, transfer.begun(self.run, jax.jit(self.run.method.init)(self.run.key))
-        state = distributed.everywhere(lambda: found[1] if found else self._read(newest))
+        state = distributed.on_all_processes(lambda: found[1] if found else self._read(newest))
         return newest, put_state(state, self._mesh)
 
     def _read(self, step: int) -> PyTree:
@@ -132,12 +134,12 @@ class Joint:
 
     def open(self, first: int, say: Callable[[str], None]) -> None:
         """See `Record.open`."""
-        once(lambda: self._kept.open(first, say))
+        on_process_zero(lambda: self._kept.open(first, say))
         own = self._record.hooks if self._record is not None else []
         plan = [(hook.every, hook.on_signal, hook.name) for hook in own]
         self.hooks = [
             loop.Hook(every, self._hook(i, name), on_signal, name)
-            for i, (every, on_signal, name) in enumerate(distributed.agree(plan))
+            for i, (every, on_signal, name) in enumerate(distributed.broadcast_from_zero(plan))
         ]
         self.begin("start")
 
@@ -145,7 +147,7 @@ class Joint:
         def call(step: int, state: PyTree) -> None:
             with self._dog.within(name):
                 whole = state if self._mesh is None else local(state)
-                once(lambda: self._kept.hooks[i].call(step, whole))
+                on_process_zero(lambda: self._kept.hooks[i].call(step, whole))
 
         return call
 
@@ -156,7 +158,7 @@ class Joint:
     def look(self, state: PyTree) -> None:
         """Pictures of a run that has not begun."""
         whole = local(state)
-        once(lambda: self._kept.look(whole))
+        on_process_zero(lambda: self._kept.look(whole))
 
     def tell(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Logs what training says of a chunk that ends at `step`."""
@@ -167,4 +169,4 @@ class Joint:
     def finish(self, **more: Any) -> None:
         """See `Record.finish`."""
         self.begin("finish")
-        once(lambda: self._kept.finish(**more))
+        on_process_zero(lambda: self._kept.finish(**more))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 from latentgen import configs
 from latentgen.configs import Experiment
 from latentgen.core.errors import BadInput, Diverged
-from latentgen.core.keys import run_key, stream
+from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, Method, PyTree, Terms
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
@@ -55,7 +55,7 @@ class Run(NamedTuple):
     experiment: Experiment
     dataset: sources.DataSet
     method: Method
-    looks: "Looks"
+    eval_fns: "Looks"
     may_change: Callable[[str], bool] = lambda key: False
     weights: Mapping[str, np.ndarray] | None = None
     origin: Mapping[str, Any] | None = None
@@ -66,7 +66,7 @@ class Run(NamedTuple):
         return run_key(self.experiment.seed)
 
 
-class Looks(NamedTuple):
+class EvalFns(NamedTuple):
     """Jitted functions that start and inspect a run, compiled once for all runs of one structure.
 
     init: key -> state
@@ -81,9 +81,9 @@ class Looks(NamedTuple):
     terms: Callable[..., Terms]
 
 
-def looks(
+def make_eval_fns(
     make: Callable[[Mapping[str, Any]], Method], like: Method, shape: tuple[int, ...]
-) -> Callable[[Mapping[str, Any]], Looks]:
+) -> Callable[[Mapping[str, Any]], EvalFns]:
     """hyperparameters -> the looks of the run that has them.
 
     Args:
@@ -114,9 +114,9 @@ def looks(
     )
     compiled = [look and jax.jit(look) for look in there]
 
-    def at(hypers: Mapping[str, Any]) -> Looks:
+    def at(hypers: Mapping[str, Any]) -> EvalFns:
         found: list[Any] = [look and partial(look, hypers) for look in compiled]
-        return Looks(*found)
+        return EvalFns(*found)
 
     return at
 
@@ -149,7 +149,7 @@ def load(
     method = experiment.plan.wire(dataset.shape)
     if sampled_weights(config) == "ema":
         print("weights: samples, validation and measures see the moving average", file=sys.stderr)
-    look = looks(lambda _: method, method, dataset.shape)({})
+    look = make_eval_fns(lambda _: method, method, dataset.shape)({})
     return Run(folder, config, experiment, dataset, method, look)
 
 
@@ -158,7 +158,7 @@ def sampled_weights(config: Mapping[str, Any]) -> str:
     return "ema" if config["method"].get("ema_decay") else "raw"
 
 
-def alike(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:
+def with_config(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:
     """Another run on the same data, whose config differs in its seed and in numbers."""
     experiment = configs.experiment(config)
     method = experiment.plan.wire(run.dataset.shape)
@@ -199,7 +199,10 @@ def check_memory(run: Run, feed: pipeline.Feed, chunk: loop.Program | None = Non
     if sum(parts.values()) <= has:
         program: Any = chunk or loop.program(run.method, feed, donate=True)
         numbers = jax.ShapeDtypeStruct((steps,), np.int32)
-        traced = [program.trace(state, numbers, rows, feed.resident, run.key), *_looked(run, state)]
+        traced = [
+            program.trace(state, numbers, rows, feed.resident, run.key),
+            *_trace_eval_fns(run, state),
+        ]
         found = max(map(memory.largest, traced), key=lambda array: array.bytes)
         parts[f"an array {found.words}"] = found.bytes
     if (needs := sum(parts.values())) > has:
@@ -220,9 +223,9 @@ def _rows(run: Run, feed: pipeline.Feed, steps: int) -> PyTree:
     return sources.Examples(images, index)  # type: ignore[arg-type]
 
 
-def _looked(run: Run, state: PyTree) -> list[Any]:
+def _trace_eval_fns(run: Run, state: PyTree) -> list[Any]:
     """Trace the terms of a batch and, where the method samples, its samples."""
-    look, number = run.looks, min(AT_ONCE, len(run.dataset.splits["train"].label))
+    look, number = run.eval_fns, min(AT_ONCE, len(run.dataset.splits["train"].label))
     x = jax.ShapeDtypeStruct((number, *run.dataset.shape), np.float32)
     batch = Batch(x, jax.ShapeDtypeStruct((number,), np.int32))  # type: ignore[arg-type]
     found = [_traced(look.terms, state, 0, batch, run.key)]
@@ -278,7 +281,7 @@ def finished(
         BadInput: the folder belongs to another config.
         Diverged: the run has diverged.
     """
-    if not workdir.look(folder, config, may_change):
+    if not workdir.check_config(folder, config, may_change):
         return False
     if (record := evidence.diverged(folder)) is not None:
         raise Diverged(record["first"], record["last"], evidence.said(folder, record))
@@ -398,7 +401,7 @@ def sampler(run: Run) -> Callable[[PyTree], Array]:
     Raises:
         BadInput: the method has none.
     """
-    draw, key = run.looks.sample, stream(run.key, "pictures")
+    draw, key = run.eval_fns.sample, named_key(run.key, "pictures")
     if draw is None:
         raise BadInput("this method generates nothing.")
     return lambda state: draw(state, key)

@@ -15,9 +15,9 @@ from latentgen.storage.checkpoint import Checkpoints
 from latentgen.storage.log import Progress
 from latentgen.system import distributed, signals
 from latentgen.training import divergence, loop, setup
-from latentgen.training.mesh import local, spread
-from latentgen.training.run_writer import Record
-from latentgen.training.run_writer_distributed import Joint
+from latentgen.training.mesh import local, shard_method
+from latentgen.training.run_writer import RunWriter
+from latentgen.training.run_writer_distributed import DistributedRunWriter
 from latentgen.training.setup import Run, identity, sampler
 
 
@@ -39,11 +39,11 @@ def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) 
         Diverged: something is not finite; says at which step, and what.
     """
     feed = setup.feed_of(run, mesh)
-    run = run._replace(method=spread(run.method, mesh))
+    run = run._replace(method=shard_method(run.method, mesh))
     warn(run)
     steps = loop.program(run.method, feed, donate=True)
     setup.check_memory(run, feed, steps)
-    with distributed.signals() as stopped, Joint(run, mesh, stuck) as record:
+    with distributed.signals() as stopped, DistributedRunWriter(run, mesh, stuck) as record:
         while not _trained(run, feed, steps, record, stopped):
             pass
         record.finish()
@@ -62,7 +62,7 @@ def _trained(
     run: Run,
     feed: pipeline.Feed,
     steps: loop.Program,
-    record: Joint,
+    record: DistributedRunWriter,
     stopped: Callable[[], int | None],
 ) -> bool:
     """Train; return True at the end, False where a step that diverged is left out from now on.
@@ -72,34 +72,34 @@ def _trained(
     """
     skipped = _skipped(run)
     try:
-        _train(run, feed, loop.leaving_out(steps, skipped), record, stopped)
+        _train(run, feed, loop.skip_steps(steps, skipped), record, stopped)
         return True
     except Diverged as bad:
         found, at = search(run, feed, record, bad, stopped, skipped, record.begin)
         if found is None:
             raise Diverged(bad.first, bad.last, unrepeated(bad, at)) from None
-        if not distributed.agree(_may_skip(run, found)):
-            reason = distributed.once(lambda: leave(run, found))
+        if not distributed.broadcast_from_zero(_may_skip(run, found)):
+            reason = distributed.on_process_zero(lambda: leave(run, found))
             raise Diverged(bad.first, bad.last, reason) from None
-        distributed.once(lambda: skip(run, found))
+        distributed.on_process_zero(lambda: skip(run, found))
         return False
 
 
 def _skipped(run: Run) -> list[range]:
     """See `evidence.skipped`; the first process has read it for all."""
-    found = distributed.once(lambda: evidence.skipped(evidence.skips(run.folder)))
+    found = distributed.on_process_zero(lambda: evidence.skipped(evidence.skips(run.folder)))
     ends = [(steps.start, steps.stop) for steps in found or ()]
-    return [range(*each) for each in distributed.agree(ends)]
+    return [range(*each) for each in distributed.broadcast_from_zero(ends)]
 
 
 def _train(
     run: Run,
     feed: pipeline.Feed,
     steps: loop.Program,
-    record: Joint,
+    record: DistributedRunWriter,
     stopped: Callable[[], int | None],
 ) -> None:
-    with signals.brief():
+    with signals.with_grace():
         first, state = record.resume()
     last, every = run.experiment.steps, run.experiment.every
     progress = Progress(last, first)
@@ -111,7 +111,7 @@ def _train(
     record.open(first, progress.say)
     try:
         if first == 0:
-            with signals.brief():
+            with signals.with_grace():
                 record.look(state)
         else:
             progress.say(f"continuing after step {first}")
@@ -125,7 +125,7 @@ def _train(
 def search(
     run: Run,
     feed: pipeline.Feed,
-    record: Record | Joint,
+    record: RunWriter | DistributedRunWriter,
     bad: Diverged,
     stopped: Callable[[], int | None],
     skipped: Sequence[range] = (),
@@ -147,7 +147,7 @@ def search(
     every = run.experiment.every.log
     try:
         again = lambda step, metrics: begin("a chunk done again")  # noqa: E731
-        steps = loop.leaving_out(loop.program(run.method, feed, donate=True), skipped)
+        steps = loop.skip_steps(loop.program(run.method, feed, donate=True), skipped)
         state = loop.train(*(steps, feed, state, at, bad.first, every, run.key, again, (), stopped))
         if bad.first == bad.last:
             tensors = divergence.count({"samples": sampler(run)(state)})
@@ -173,7 +173,7 @@ def unrepeated(bad: Diverged, at: int) -> str:
 
 def _may_skip(run: Run, found: divergence.Found) -> bool:
     """Samples alone that are not finite come from no step that could be left out."""
-    so_far = len(evidence.skips(run.folder)) if distributed.first() else 0
+    so_far = len(evidence.skips(run.folder)) if distributed.is_process_zero() else 0
     return found.first < found.last and so_far < run.experiment.skip_diverged
 
 

@@ -53,16 +53,16 @@ def test_welchs_interval_holds_the_true_difference_in_95_of_100_samples() -> Non
 
 
 def test_arms_are_paired_only_where_the_claim_says_so() -> None:
-    apart = checks.held(CLAIM, "cpu", MEASURED, {}, 3)
+    apart = checks.check_claims(CLAIM, "cpu", MEASURED, {}, 3)
     assert (apart["interval"], apart["verdict"]) == ("Welch", "reproduced")
     assert list(apart["values"].values()) == list(GRID.values())
     assert table.found(apart).endswith("], 3 each")
-    paired = checks.held(CLAIM._replace(paired=True), "cpu", MEASURED, {}, 3)
+    paired = checks.check_claims(CLAIM._replace(paired=True), "cpu", MEASURED, {}, 3)
     assert (paired["interval"], paired["verdict"]) == ("t", "inconclusive")
     assert paired["values"] == [6.0, 5.0, 11.0]
     # A seed that one arm lost does not take the other arm's value with it.
     lost = {**MEASURED, "gan:modes/captured": {"0": 18.0, "1": 20.0}}
-    found = checks.held(CLAIM, "cpu", lost, {}, 3)
+    found = checks.check_claims(CLAIM, "cpu", lost, {}, 3)
     assert found["values"]["pacgan2:modes/captured"] == GRID["pacgan2"]
     assert found["why"] == "2 of 3 seeds ended well"
 

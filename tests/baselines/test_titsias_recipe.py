@@ -38,13 +38,13 @@ def test_updates_are_those_of_summed_gradients_with_a_rate_of_its_own_for_the_st
 
 
 def test_the_rate_falls_by_a_tenth_every_15000_steps() -> None:
-    rate = SCHEDULES["stairs"](1.0, STEPS)
+    rate = SCHEDULES["staircase"](1.0, STEPS)
     found = [float(rate(step)) for step in (0, 14_999, 15_000, 30_000, 399_999)]
     np.testing.assert_allclose(found, [1, 1, 0.9, 0.81, 0.9**26], rtol=1e-6)
 
 
 def test_weights_and_biases_begin_with_the_variance_of_their_layer() -> None:
-    net = mlp.decoder((28, 28, 1), (200, 300), init="wide_end")
+    net = mlp.decoder((28, 28, 1), (200, 300), init="titsias")
     params, _ = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 10)))
     leaves = {leaf.shape: leaf for leaf in jax.tree.leaves(params)}
     assert len(leaves) == 6

@@ -92,7 +92,7 @@ def test_a_machine_that_lacks_something_is_told_from_a_mistake(
     error: RuntimeError | MemoryError, said: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    found = app._not_here(error)
+    found = app._explain_backend_or_memory(error)
     assert found is None if said is None else said in str(found)
 
 

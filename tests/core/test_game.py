@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from latentgen.core.game import ascend, game, run_chunk
-from latentgen.core.keys import run_key, stream
+from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, Method, Phase, State
 
 
@@ -134,9 +134,9 @@ def test_a_run_in_pieces_is_the_run() -> None:
 def test_each_step_and_each_purpose_draws_other_noise() -> None:
     key = run_key(0)
     names = ("init", "step", "order", "preprocess", "pictures", "evaluation", "sample")
-    keys = [stream(key, name) for name in names]
-    keys += [jax.random.fold_in(stream(key, "step"), step) for step in range(100)]
-    keys += [jax.random.fold_in(stream(key, "preprocess"), step) for step in range(100)]
+    keys = [named_key(key, name) for name in names]
+    keys += [jax.random.fold_in(named_key(key, "step"), step) for step in range(100)]
+    keys += [jax.random.fold_in(named_key(key, "preprocess"), step) for step in range(100)]
     keys += [run_key(seed) for seed in range(100)]
     words = {tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in keys}
     assert len(words) == len(keys)

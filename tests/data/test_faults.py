@@ -22,7 +22,7 @@ from latentgen.core.errors import BadInput
 from latentgen.data import builders, folders, originals, sources
 from latentgen.sweeps.plan import changed
 from latentgen.training import setup
-from latentgen.training.run_writer import Record
+from latentgen.training.run_writer import RunWriter
 
 NAME = "fashion_mnist"
 FAULTY = "t10k-images-idx3-ubyte.gz"
@@ -370,7 +370,7 @@ def test_one_changed_pixel_is_noticed_on_resume(tiny, tmp_path: Path, monkeypatc
 
     def opened() -> None:
         run = setup.load(tmp_path / "run", plain, str(data_dir), str(folder))
-        with Record(run):
+        with RunWriter(run):
             pass
 
     opened()

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from latentgen.core.errors import BadInput
-from latentgen.core.keys import run_key, stream
-from latentgen.data.pipeline import feed, indices, passes
+from latentgen.core.keys import named_key, run_key
+from latentgen.data.pipeline import feed, indices, iterate_split
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.data.sources import Examples, LazyRows
 
@@ -49,7 +49,7 @@ def test_rows_depend_on_key_and_step_alone():
 def test_the_orders_are_the_stated_permutations():
     order = indices(KEY, 11, 11, 1)(0, 3)[:, 0]
     for epoch in range(3):
-        key = jax.random.fold_in(stream(KEY, "order"), epoch)
+        key = jax.random.fold_in(named_key(KEY, "order"), epoch)
         np.testing.assert_array_equal(order[epoch], jax.random.permutation(key, 11))
 
 
@@ -153,7 +153,7 @@ def test_a_batch_size_that_does_not_fit(batch_size):
 @pytest.mark.parametrize("batch_size", [5, 23, 40])
 def test_passes_cover_a_split_once_in_order(batch_size, wrap):
     examples = images(23)
-    batches = list(passes(wrap(examples), PREPROCESS["unit"], batch_size, KEY))
+    batches = list(iterate_split(wrap(examples), PREPROCESS["unit"], batch_size, KEY))
     assert all(b.x.shape == (batch_size, 4, 3, 1) for b, _ in batches)
     assert all(isinstance(b.x, jax.Array) for b, _ in batches)
     assert all(isinstance(b.label, jax.Array) for b, _ in batches)
@@ -169,7 +169,7 @@ def test_passes_with_one_key_see_the_same_noise():
     """Whatever the size of the batches: a data set is one thing to every measure."""
 
     def noisy(key, batch_size=5):
-        it = passes(images(23), PREPROCESS["binarize"], batch_size, key)
+        it = iterate_split(images(23), PREPROCESS["binarize"], batch_size, key)
         return np.concatenate([np.asarray(b.x)[:valid] for b, valid in it])
 
     for batch_size in (5, 7, 40):

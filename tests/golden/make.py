@@ -13,7 +13,7 @@ import jax
 
 import latentgen
 from experiments import gan, vae
-from latentgen.core.keys import stream
+from latentgen.core.keys import named_key
 from latentgen.storage.checkpoint import describe
 from latentgen.storage.workdir import write_json
 from latentgen.sweeps.plan import changed
@@ -29,7 +29,7 @@ def _vae() -> dict[str, Any]:
     """Batch norm, an average of the weights, two layers of codes, a prior that learns."""
     config = vae.get_config()
     config.method.update(code_dim=3, second_code_dim=2, prior="mixture", components=3, kl="sampled")
-    for net in ("encoder", "decoder", "middle"):
+    for net in ("encoder", "decoder", "code_network"):
         config[net].update(hidden=(4,), activation="tanh")
     config.decoder.norm = "batch"
     return _short(config)
@@ -38,7 +38,7 @@ def _vae() -> dict[str, Any]:
 def _gan() -> dict[str, Any]:
     """A spectral norm, a penalty, two critic steps."""
     config = gan.get_config()
-    config.method.update(game="hinge", penalty="r1", penalty_weight=0.1, discriminator_steps=2)
+    config.method.update(loss="hinge", penalty="r1", penalty_weight=0.1, discriminator_steps=2)
     config.method.code_dim = 4
     for net, norm in (("generator", "batch"), ("discriminator", "spectral")):
         config[net].update(hidden=(4,), norm=norm)
@@ -60,7 +60,7 @@ def found(run: Run) -> dict[str, Any]:
     steps = {}
     for step in STEPS:
         _, state = setup.restore(run, step)
-        x = run.method.sample(state, stream(run.key, "golden"), 4)
+        x = run.method.sample(state, named_key(run.key, "golden"), 4)
         steps[str(step)] = {
             "leaves": {
                 path: f"{leaf['dtype']} {leaf['shape']} {leaf['sha256']}"

@@ -11,10 +11,10 @@ import pytest
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Net
-from latentgen.methods.gan import Model, Objective, gan, grouped, outputs, scored
+from latentgen.methods.gan import Model, Objective, gan, logits_of, outputs, pack
 from latentgen.networks import mlp
-from latentgen.objectives.adversarial import GAMES
-from latentgen.objectives.penalties import PENALTIES, boxed
+from latentgen.objectives.adversarial import LOSSES
+from latentgen.objectives.penalties import PENALTIES, clip_weights
 from latentgen.probability import priors
 
 NORMAL = priors.fixed(priors.normal(2))
@@ -45,8 +45,8 @@ def batch(n: int = 6) -> Batch:
 
 def test_neighbours_are_grouped_and_the_last_group_is_filled_from_the_first() -> None:
     x = jnp.arange(10).reshape(5, 2)
-    np.testing.assert_array_equal(grouped(x, 2)[:, :, 0], [[0, 2], [4, 6], [8, 0]])
-    np.testing.assert_array_equal(grouped(x, 1)[:, 0], x)
+    np.testing.assert_array_equal(pack(x, 2)[:, :, 0], [[0, 2], [4, 6], [8, 0]])
+    np.testing.assert_array_equal(pack(x, 1)[:, 0], x)
 
 
 def test_a_pack_is_stacked_in_channels_and_judged_as_one() -> None:
@@ -54,7 +54,7 @@ def test_a_pack_is_stacked_in_channels_and_judged_as_one() -> None:
     watching = net(lambda _, x: (seen.append(x), x.sum(axis=(1, 2, 3))[:, None])[1])
     packed = model(watching, packing=3)
     x = batch().x
-    logits, _ = scored(packed, jnp.zeros(()), {}, grouped(x, 3), grouped(batch().label, 3), False)
+    logits, _ = logits_of(packed, jnp.zeros(()), {}, pack(x, 3), pack(batch().label, 3), False)
     assert seen[0].shape == (2, 2, 1, 3)
     np.testing.assert_array_equal(seen[0][1, :, :, 2], x[5, :, :, 0])
     np.testing.assert_allclose(logits, x.reshape(2, -1).sum(axis=1), rtol=1e-6)
@@ -64,7 +64,7 @@ def test_members_of_a_pack_share_its_terms_and_its_penalty() -> None:
     """R1 of l = a |pack|^2 / 2 is a^2 |pack|^2 / 2: the gradient is over all members at once."""
     a = 0.7
     square = net(lambda _, x: a * (x**2).sum(axis=(1, 2, 3))[:, None] / 2)
-    objective = Objective(GAMES["nonsaturating"], PENALTIES["r1"], 2.0)
+    objective = Objective(LOSSES["nonsaturating"], PENALTIES["r1"], 2.0)
     method = gan(model(square, packing=2), objective, optax.sgd(0.0), optax.sgd(0.0), (2, 1, 1))
     state = method.init(run_key(0))
     terms = jax.jit(method.terms)(state, jnp.int32(0), batch(), run_key(0))
@@ -81,12 +81,12 @@ def test_a_projection_adds_the_classs_linear_function_of_the_features() -> None:
     net_, w = linear(3, 2, 1 + 3)
     told = model(net_, classes=3, condition="projection")
     x, label = batch().x, batch().label
-    logits, _ = scored(told, w, {}, grouped(x, 1), grouped(label, 1), False)
+    logits, _ = logits_of(told, w, {}, pack(x, 1), pack(label, 1), False)
     flat = np.asarray(x).reshape(6, 2)
     expected = flat @ np.asarray(w[:, 0]) + (flat * np.asarray(w[:, 1:]).T[label]).sum(axis=1)
     np.testing.assert_allclose(logits, expected, rtol=1e-5)
     assert outputs(3, "projection") == 4
-    assert outputs(3, "beside") == 1
+    assert outputs(3, "concat") == 1
 
 
 def test_classes_stand_beside_every_pixel_and_beside_the_code() -> None:
@@ -98,7 +98,7 @@ def test_classes_stand_beside_every_pixel_and_beside_the_code() -> None:
 
     generator = net(lambda _, z: (shapes.append(z.shape), z[:, 2:4].reshape(-1, 2, 1, 1))[1])
     told = model(net(watched), generator=generator, classes=3)
-    method = gan(told, Objective(GAMES["minimax"]), optax.sgd(0.1), optax.sgd(0.1), (2, 1, 1))
+    method = gan(told, Objective(LOSSES["minimax"]), optax.sgd(0.1), optax.sgd(0.1), (2, 1, 1))
     state = method.init(run_key(0))
     method.terms(state, jnp.int32(0), batch(), run_key(0))
     assert set(shapes) == {(6, 5), (6, 2, 1, 4)}
@@ -112,7 +112,7 @@ def test_classes_stand_beside_every_pixel_and_beside_the_code() -> None:
 def test_the_generators_turn_moves_the_means_of_a_mixture() -> None:
     discriminator, _ = linear(4, 2, 1)
     mixed = model(discriminator, prior=priors.mixture(2, 4))
-    method = gan(mixed, Objective(GAMES["minimax"]), optax.sgd(0.1), optax.sgd(0.0), (2, 1, 1))
+    method = gan(mixed, Objective(LOSSES["minimax"]), optax.sgd(0.1), optax.sgd(0.0), (2, 1, 1))
     start = jax.jit(method.init)(run_key(0))
     data = jax.tree.map(lambda a: a[None], batch())
     end, _ = jax.jit(method.step)(start, jnp.int32(0), data, run_key(0))
@@ -123,9 +123,9 @@ def test_the_generators_turn_moves_the_means_of_a_mixture() -> None:
 
 def test_weights_in_a_box_stay_there() -> None:
     discriminator = mlp.encoder((8,), outputs=1)
-    tx = optax.chain(optax.adam(0.1), boxed(0.02))
+    tx = optax.chain(optax.adam(0.1), clip_weights(0.02))
     method = gan(
-        model(discriminator), Objective(GAMES["wasserstein"]), optax.sgd(0.0), tx, (2, 1, 1)
+        model(discriminator), Objective(LOSSES["wasserstein"]), optax.sgd(0.0), tx, (2, 1, 1)
     )
     state, one_step = jax.jit(method.init)(run_key(0)), jax.jit(method.step)
     data = jax.tree.map(lambda a: a[None], batch())
@@ -140,4 +140,4 @@ def test_weights_in_a_box_stay_there() -> None:
 def test_a_projection_without_classes_or_of_packs_is_refused(changes: dict[str, int]) -> None:
     told = model(linear(3, 2, 4)[0], condition="projection", **changes)
     with pytest.raises(BadInput, match="projection"):
-        gan(told, Objective(GAMES["minimax"]), optax.sgd(0.1), optax.sgd(0.1), (2, 1, 1))
+        gan(told, Objective(LOSSES["minimax"]), optax.sgd(0.1), optax.sgd(0.1), (2, 1, 1))

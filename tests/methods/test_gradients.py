@@ -17,8 +17,8 @@ from latentgen.core.types import Batch, Method, State
 from latentgen.methods import gan
 from latentgen.methods.vae import Model, Objective, vae
 from latentgen.networks import mlp
-from latentgen.networks.net import bounded
-from latentgen.objectives.adversarial import GAMES
+from latentgen.networks.net import bound_output
+from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.elbo import kl_warmup
 from latentgen.objectives.estimators import ESTIMATORS
@@ -44,10 +44,10 @@ def small_gan(
     d_tx: optax.GradientTransformation,
     penalty: str = "none",
 ) -> Method:
-    generator = bounded(mlp.decoder(SHAPE, **NET), 0.0, 1.0)
+    generator = bound_output(mlp.decoder(SHAPE, **NET), 0.0, 1.0)
     discriminator = mlp.encoder(outputs=1, **NET)
     model = gan.Model(generator, discriminator, priors.fixed(priors.normal(2)), 2)
-    objective = gan.Objective(GAMES[game], PENALTIES.get(penalty), WEIGHT)
+    objective = gan.Objective(LOSSES[game], PENALTIES.get(penalty), WEIGHT)
     return gan.gan(model, objective, g_tx, d_tx, SHAPE)
 
 
@@ -117,7 +117,7 @@ def test_vae_loss_weighs_the_kl_as_the_schedule_says() -> None:
 
 @pytest.mark.parametrize(
     ("game", "penalty"),
-    [*((game, "none") for game in GAMES), *(("wasserstein", penalty) for penalty in PENALTIES)],
+    [*((game, "none") for game in LOSSES), *(("wasserstein", penalty) for penalty in PENALTIES)],
 )
 @pytest.mark.quick(6)
 def test_discriminator_ascends_its_value_less_its_penalty(game: str, penalty: str) -> None:
@@ -130,7 +130,7 @@ def test_discriminator_ascends_its_value_less_its_penalty(game: str, penalty: st
     assert_update_is_gradient(method, ("discriminator",), value, 1.0)
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("game", LOSSES)
 def test_generator_descends_its_value(game: str) -> None:
     method = small_gan(game, optax.sgd(1.0), optax.set_to_zero())
     assert_update_is_gradient(method, ("generator",), lambda m: m["generator_loss"], -1.0)

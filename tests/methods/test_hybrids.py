@@ -20,8 +20,8 @@ from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.methods import aae, bigan, vaegan
 from latentgen.networks import mlp
-from latentgen.networks.net import bounded
-from latentgen.objectives.adversarial import GAMES
+from latentgen.networks.net import bound_output
+from latentgen.objectives.adversarial import LOSSES
 from latentgen.probability import likelihoods, posteriors, priors
 
 ROOT = Path(__file__).parents[2]
@@ -46,32 +46,32 @@ def txs(turn: int, turns: int) -> list[optax.GradientTransformation]:
 def small_aae(turn: int, game: str = "relativistic") -> Method:
     likelihood = likelihoods.normal_learned(0.4, 0.01)
     model = aae.Model(to(DIM), image(), to(1), priors.normal(DIM), likelihood)
-    return aae.aae(model, GAMES[game], *txs(turn, 3), SHAPE)
+    return aae.aae(model, LOSSES[game], *txs(turn, 3), SHAPE)
 
 
 def vaegan_model(hidden: tuple[int, ...] = (5,)) -> vaegan.Model:
     family = posteriors.diagonal(DIM)
-    decoder = bounded(image(hidden), -1.0, 1.0)
+    decoder = bound_output(image(hidden), -1.0, 1.0)
     return vaegan.Model(
         to(family.outputs, hidden), decoder, to(WIDTH, hidden), to(1, ()), family, DIM, WIDTH
     )
 
 
 def small_vaegan(turn: int, game: str = "relativistic") -> Method:
-    return vaegan.vaegan(vaegan_model(), GAMES[game], GAMMA, *txs(turn, 3), SHAPE)
+    return vaegan.vaegan(vaegan_model(), LOSSES[game], GAMMA, *txs(turn, 3), SHAPE)
 
 
 def bigan_model(stochastic: bool) -> bigan.Model:
     family = posteriors.diagonal(DIM) if stochastic else None
     encoder = to(2 * DIM if stochastic else DIM)
-    nets = bounded(image(), 0.0, 1.0), encoder, to(WIDTH), to(1)
+    nets = bound_output(image(), 0.0, 1.0), encoder, to(WIDTH), to(1)
     return bigan.Model(*nets, priors.normal(DIM), family, WIDTH)
 
 
 def small_bigan(turn: int, game: str = "relativistic", stochastic: bool = False) -> Method:
     discriminator_tx, generator_tx = txs(turn, 2)
     model = bigan_model(stochastic)
-    return bigan.bigan(model, GAMES[game], generator_tx, discriminator_tx, SHAPE)
+    return bigan.bigan(model, LOSSES[game], generator_tx, discriminator_tx, SHAPE)
 
 
 def small_ali(turn: int, game: str = "relativistic") -> Method:
@@ -171,7 +171,7 @@ PAIRED = {  # what generator and encoder descend, from logits r of (x, E(x)) and
 @pytest.mark.parametrize("game", PAIRED)
 def test_both_ways_is_its_formula(game: str) -> None:
     real, synthetic = jnp.linspace(-6, 5, 23), jnp.linspace(4, -3, 23) ** 3 / 9
-    found = bigan.both_ways(GAMES[game].generator_descends, real, synthetic)
+    found = bigan.symmetric(LOSSES[game].generator_loss, real, synthetic)
     np.testing.assert_allclose(found, PAIRED[game](real, synthetic), rtol=1e-12)
 
 
@@ -204,7 +204,7 @@ def test_bigan_of_three_numbers_moves_as_computed_by_hand(game: str) -> None:
     }
     for turn, expected in moves.items():
         discriminator_tx, generator_tx = txs(turn, 2)
-        method = bigan.bigan(model, GAMES[game], generator_tx, discriminator_tx, (1,))
+        method = bigan.bigan(model, LOSSES[game], generator_tx, discriminator_tx, (1,))
         state = method.init(run_key(0))
         params = {"generator": g, "encoder": e, "features": 0.0, "head": psi}
         params = {name: jnp.float64(value) for name, value in params.items()}
@@ -234,7 +234,7 @@ def test_bigan_pairs_an_image_with_its_own_code(stochastic: bool) -> None:
     nets = image(()), to(2 * DIM if stochastic else DIM, ()), to(WIDTH, ()), to(1, ())
     family = posteriors.diagonal(DIM) if stochastic else None
     model = bigan.Model(*nets, priors.normal(DIM), family, WIDTH)
-    method = bigan.bigan(model, GAMES["minimax"], *txs(0, 2), SHAPE)
+    method = bigan.bigan(model, LOSSES["minimax"], *txs(0, 2), SHAPE)
     state = begin(method)
     state.params["encoder"] = with_bias(state.params["encoder"], DIM, -40.0)
     terms = jax.jit(method.terms)(state, jnp.int32(0), one_batch(), run_key(0))
@@ -249,8 +249,8 @@ def test_bigan_pairs_an_image_with_its_own_code(stochastic: bool) -> None:
 
 def test_bigan_refuses_what_does_not_fit() -> None:
     config = digits("bigan")
-    config["method"]["game"] = "least_squares"
-    with pytest.raises(BadInput, match=r"config\.method\.game='least_squares'.*Valid: hinge"):
+    config["method"]["loss"] = "least_squares"
+    with pytest.raises(BadInput, match=r"config\.method\.loss='least_squares'.*Valid: hinge"):
         configs.experiment(config)
     config = digits("bigan")
     config["head"]["hidden"] = ()
@@ -265,7 +265,7 @@ def test_bigan_refuses_what_does_not_fit() -> None:
 @pytest.mark.parametrize("log_std", [-40.0, -0.5])
 def test_vaegan_terms_are_computed_by_numpy(log_std: float) -> None:
     """Affine networks; with log std = -40 the code is the mean, and the error in features too."""
-    method = vaegan.vaegan(vaegan_model(()), GAMES["minimax"], GAMMA, *txs(0, 3), SHAPE)
+    method = vaegan.vaegan(vaegan_model(()), LOSSES["minimax"], GAMMA, *txs(0, 3), SHAPE)
     state = begin(method)
     params = state.params
     params["encoder"] = with_bias(params["encoder"], DIM, log_std)
@@ -305,7 +305,7 @@ def trained_codes(adversary: bool, steps: int = 600) -> tuple[np.ndarray, np.nda
     nets = mlp.encoder((32,), outputs=DIM), mlp.decoder((8, 8, 1), (32,)), mlp.encoder(outputs=1)
     model = aae.Model(*nets, priors.normal(DIM), likelihoods.bernoulli())
     turn = optax.adam(2e-3, b1=0.5) if adversary else optax.set_to_zero()
-    method = aae.aae(model, GAMES["nonsaturating"], optax.adam(3e-3), turn, turn, (8, 8, 1))
+    method = aae.aae(model, LOSSES["nonsaturating"], optax.adam(3e-3), turn, turn, (8, 8, 1))
     key, train = run_key(0), sources.load("digits").splits["train"]
     feed = pipeline.feed(train, PREPROCESS["unit"], 64, method.draws, key)
     start = jax.jit(method.init)(key)

@@ -104,7 +104,7 @@ ROWS = {
         still=(),
     ),
     "gan": Row("gan", {"method.ema_decay": 0.0}, "generator_optimizer.lr"),
-    "gan-minimax-ema": Row("gan", {"method.game": "minimax"}, "discriminator_optimizer.lr"),
+    "gan-minimax-ema": Row("gan", {"method.loss": "minimax"}, "discriminator_optimizer.lr"),
     "gan-conv-3-steps-uniform": Row(
         "gan",
         {
@@ -117,7 +117,7 @@ ROWS = {
     "gan-relativistic-r1r2-packing": Row(
         "gan",
         {
-            "method.game": "relativistic",
+            "method.loss": "relativistic",
             "method.penalty": "r1_r2",
             "method.packing": 2,
         },
@@ -126,7 +126,7 @@ ROWS = {
     "gan-wgan-gp-spectral-projection": Row(
         "gan",
         {
-            "method.game": "wasserstein",
+            "method.loss": "wasserstein",
             "method.penalty": "wgan_gp",
             "method.classes": 10,
             "method.condition": "projection",
@@ -147,7 +147,7 @@ ROWS = {
     "gan-resnet-hinge": Row(
         "gan",
         {
-            "method.game": "hinge",
+            "method.loss": "hinge",
             **both(
                 "generator",
                 "discriminator",
@@ -169,7 +169,7 @@ ROWS = {
         {
             "method.likelihood": "normal_learned",
             "method.prior": "uniform",
-            "method.game": "wasserstein",
+            "method.loss": "wasserstein",
             "discriminator.norm": "spectral",
             **both("encoder", "decoder", SMALL_CONV | {"norm": "batch"}),
         },
@@ -181,7 +181,7 @@ ROWS = {
     "vaegan-relativistic-conv-spectral": Row(
         "hybrids",
         {
-            "method.game": "relativistic",
+            "method.loss": "relativistic",
             "method.ema_decay": 0.0,
             **both("encoder", "decoder", SMALL_CONV | {"norm": "batch"}),
             **both("discriminator", "discriminator", SMALL_CONV | {"norm": "spectral"}),
@@ -193,7 +193,7 @@ ROWS = {
     "ali-hinge-conv": Row(
         "hybrids",
         {
-            "method.game": "hinge",
+            "method.loss": "hinge",
             "head.norm": "spectral",
             **both("generator", "encoder", SMALL_CONV | {"norm": "batch"}),
             **both("discriminator", "discriminator", SMALL_CONV | {"norm": "spectral"}),

@@ -13,8 +13,8 @@ from latentgen import configs
 from latentgen.configs.components import SCHEDULES, optimizer
 from latentgen.configs.section import Section, plain
 from latentgen.core.types import Net
-from latentgen.networks.net import OUTPUTS, bounded
-from latentgen.objectives.penalties import PENALTIES, gamma_in
+from latentgen.networks.net import OUTPUTS, bound_output
+from latentgen.objectives.penalties import PENALTIES, rescale_gamma
 from latentgen.probability import priors
 
 KEY = jax.random.key(0)
@@ -48,7 +48,7 @@ def test_r1_has_pytorchs_rmsprop(player: str) -> None:
 def test_epsilon_outside_the_root_is_for_any_player() -> None:
     config = gan.nonsaturating().to_dict()
     for player in ("generator", "discriminator"):
-        config[f"{player}_optimizer"]["name"] = "rmsprop_outside"
+        config[f"{player}_optimizer"]["name"] = "rmsprop_torch"
     configs.experiment(config)
 
 
@@ -77,9 +77,9 @@ def test_gamma_in_other_units_is_the_same_penalty() -> None:
     for name in ("r1", "r2", "r1_r2"):
         there = 20.0 * PENALTIES[name](seen, signed, signed, KEY)
         unit = (signed + 1) / 2
-        here = gamma_in((0.0, 1.0), 20.0) * PENALTIES[name](unit_seen, unit, unit, KEY)
+        here = rescale_gamma((0.0, 1.0), 20.0) * PENALTIES[name](unit_seen, unit, unit, KEY)
         np.testing.assert_allclose(here, there, rtol=1e-5)
-    assert gamma_in((-1.0, 1.0), 5.0, of=(0.0, 1.0)) == 20.0
+    assert rescale_gamma((-1.0, 1.0), 5.0, of=(0.0, 1.0)) == 20.0
 
 
 def test_the_r1_recipe_is_its_codes_penalty() -> None:
@@ -98,7 +98,7 @@ def test_the_r1_recipe_is_its_codes_penalty() -> None:
 )
 def test_what_a_generator_ends_with(name: str, expected: float) -> None:
     plain_net = Net(lambda key, x: ({}, {}), lambda p, s, x, train, key=None: (x, s))
-    x, _ = bounded(plain_net, -1.0, 1.0, name).apply({}, {}, jnp.array([1.5]), train=True)
+    x, _ = bound_output(plain_net, -1.0, 1.0, name).apply({}, {}, jnp.array([1.5]), train=True)
     np.testing.assert_allclose(x, [expected], rtol=1e-6)
     if name != "linear":
         ends = OUTPUTS[name](jnp.array([-50.0, 0.0, 50.0]), 0.0, 3.0)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from latentgen.objectives.penalties import PENALTIES, boxed, slope, squared_slope
+from latentgen.objectives.penalties import PENALTIES, clip_weights, grad_norm, grad_norm_sq
 
 pytestmark = pytest.mark.usefixtures("x64")
 KEY = jax.random.key(0)
@@ -91,8 +91,8 @@ def test_slopes_are_central_differences() -> None:
         (curved(x + step * e[None]) - curved(x - step * e[None])) / (2 * step) for e in jnp.eye(3)
     ]
     gradient = np.stack(rows, axis=1)
-    np.testing.assert_allclose(squared_slope(curved, x), (gradient**2).sum(axis=1), rtol=1e-7)
-    np.testing.assert_allclose(slope(curved, x), np.linalg.norm(gradient, axis=1), rtol=1e-7)
+    np.testing.assert_allclose(grad_norm_sq(curved, x), (gradient**2).sum(axis=1), rtol=1e-7)
+    np.testing.assert_allclose(grad_norm(curved, x), np.linalg.norm(gradient, axis=1), rtol=1e-7)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -117,7 +117,7 @@ def test_a_flat_discriminator_gives_finite_gradients(name: str) -> None:
 
 
 def test_boxed_weights_stay_in_the_box_and_move_freely_within() -> None:
-    tx = optax.chain(optax.sgd(1.0), boxed(0.1))
+    tx = optax.chain(optax.sgd(1.0), clip_weights(0.1))
     params = {"a": jnp.array([0.05, -0.09, 3.0]), "b": jnp.array(0.0)}
     gradient = {"a": jnp.array([-1.0, 0.005, 0.0]), "b": jnp.array(0.02)}
     updates, _ = tx.update(gradient, tx.init(params), params)

@@ -257,11 +257,11 @@ def test_differences():
 
 def test_a_run_is_signed_once_with_its_config_and_data(tmp_path):
     config, data = {"sizes": (3, 4), "optimizer": {"lr": 1e-3}}, {"sha256": "ab"}
-    assert workdir.look(tmp_path, config) is False
+    assert workdir.check_config(tmp_path, config) is False
     assert list(tmp_path.iterdir()) == []
     workdir.sign(tmp_path, config, data)
     (tmp_path / "checkpoints").mkdir()
-    assert workdir.look(tmp_path, config) is True
+    assert workdir.check_config(tmp_path, config) is True
     workdir.sign(tmp_path, config, data)
     before = {p: p.read_bytes() for p in tmp_path.glob("*.json")}
     assert {p.name for p in before} == {"config.json", "data.json"}

@@ -75,17 +75,17 @@ def one_program() -> Iterator[None]:
 @contextmanager
 def one_crew() -> Iterator[None]:
     """Inside, groups of one structure, in any folder, share what the first of them compiles."""
-    crew_, memory_ = vmap.crew, vmap.memory
-    crews: dict[Any, vmap.Crew] = {}
+    crew_, memory_ = vmap.population_program, vmap.memory
+    crews: dict[Any, vmap.PopulationProgram] = {}
     needs: dict[Any, float] = {}
 
-    def crew(group: vmap.Group, place: Callable[[str], Path], *data: Any) -> vmap.Crew:
+    def crew(group: vmap.Group, place: Callable[[str], Path], *data: Any) -> vmap.PopulationProgram:
         structure = vmap._structure(group.members[0], set(group.keys)), group.keys
         if structure in crews:
             return regrouped(crews[structure], group, place)
         return crews.setdefault(structure, crew_(group, place, *data))
 
-    def memory(crew: vmap.Crew, size: int) -> float:
+    def memory(crew: vmap.PopulationProgram, size: int) -> float:
         if (what := (crew.step, size)) not in needs:
             needs[what] = memory_(crew, size)
         return needs[what]
@@ -96,15 +96,17 @@ def one_crew() -> Iterator[None]:
         yield
 
 
-def regrouped(crew: vmap.Crew, group: vmap.Group, place: Callable[[str], Path]) -> vmap.Crew:
+def regrouped(
+    crew: vmap.PopulationProgram, group: vmap.Group, place: Callable[[str], Path]
+) -> vmap.PopulationProgram:
     """What trains another group of the same structure."""
     run = crew.runs[0]
 
     def of(member: Member) -> setup.Run:
         hypers = {key: jnp.float32(flatten(member.config)[key]) for key in group.keys}
-        looks = setup.Looks(*(look and partial(look.func, hypers) for look in run.looks))
-        found = setup.alike(run, place(member.run), member.config)
-        return found._replace(looks=looks)
+        looks = setup.EvalFns(*(look and partial(look.func, hypers) for look in run.eval_fns))
+        found = setup.with_config(run, place(member.run), member.config)
+        return found._replace(eval_fns=looks)
 
     return crew._replace(group=group, runs=tuple(map(of, group.members)))
 

@@ -15,7 +15,7 @@ from latentgen.sweeps.engines import slurm
 TOLERANCE = 2e-3
 GRID = [
     "--grid=config.generator_optimizer.lr=0.001,0.003",
-    "--grid=config.method.game=minimax,nonsaturating",
+    "--grid=config.method.loss=minimax,nonsaturating",
     "--seeds=0:3",
 ]
 SHORT = [

@@ -16,7 +16,7 @@ from latentgen.sweeps.engines import local
 from latentgen.sweeps.options import Options
 from latentgen.sweeps.plan import members
 from latentgen.training import setup
-from latentgen.training.run_writer import Record
+from latentgen.training.run_writer import RunWriter
 
 
 def dies(place: Path, how: str) -> list[str]:
@@ -75,7 +75,7 @@ def test_the_next_attempt_tells_of_one_that_was_killed(
     assert folders.run(tmp_path)[6:8] == ("preempted", status.LOST)  # a report's words
     run = setup.load(tmp_path, plain(vae.get_config().to_dict()), None, None)
     for said in (1, 0):
-        with Record(run):
+        with RunWriter(run):
             pass
         assert (
             capsys.readouterr().err.count(f"attempt 1 did not end by itself: {status.LOST}") == said

@@ -63,7 +63,7 @@ def test_the_same_run_twice_is_one() -> None:
         ({"config.steps": 1.5}, "config.steps=1.5 must be of the kind int"),
         ({"config.generator.hidden": "wide"}, "must be of the kind tuple"),
         ({LR: -1.0}, "lr=-1.0 must be above 0"),
-        ({"config.method.game": "chess"}, "config.method.game='chess' is unknown"),
+        ({"config.method.loss": "chess"}, "config.method.loss='chess' is unknown"),
         ({"config.every.log": 7}, "must be a multiple of"),
     ],
 )

@@ -15,7 +15,7 @@ from latentgen.sweeps import folder, results
 def write(place: Path, ended: str, loss: float, evaluated: dict | None = None) -> None:
     """What a run leaves that ended so, with this loss."""
     place.mkdir(parents=True)
-    status.Heart(place).end(ended, None if ended == "done" else "said why")
+    status.StatusWriter(place).end(ended, None if ended == "done" else "said why")
     lines = [(10, "train", 9.0), (20, "train", loss), (20, "validation", loss + 1)]
     for step, split, value in lines:
         row = {"step": step, "seconds": step / 10, "split": split, "loss": value}

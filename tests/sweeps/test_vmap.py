@@ -22,9 +22,9 @@ from latentgen.sweeps.folder import standing
 from latentgen.sweeps.options import Options
 from latentgen.system import watchdog
 from latentgen.training import loop, setup, trainer
-from latentgen.training.run_writer import Record
+from latentgen.training.run_writer import RunWriter
 
-CREW, MEMORY = vmap.crew, vmap.memory
+CREW, MEMORY = vmap.population_program, vmap.memory
 ROWS = [{LR: lr, "config.seed": seed} for lr in (1e-3, 3e-3) for seed in (0, 1)]
 TOLERANCE = 2e-3  # of what a member of a population may differ from the run alone, relative
 
@@ -105,15 +105,15 @@ def test_a_full_disk_is_no_members_fault(
     undisturbed: folder.Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = opened(tmp_path / "sweep", ROWS)
-    tell = Record.tell
+    tell = RunWriter.tell
 
-    def full(self: Record, step: int, metrics: loop.Metrics) -> None:
+    def full(self: RunWriter, step: int, metrics: loop.Metrics) -> None:
         if step == 30:
             raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
         tell(self, step, metrics)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Record, "tell", full)
+        patch.setattr(RunWriter, "tell", full)
         with pytest.raises(OSError, match="No space left"):
             trained(sweep)
     now = [standing(sweep.place(member.run)) for member in sweep.members]
@@ -219,7 +219,7 @@ def test_the_first_that_fails_may_end_all(tmp_path: Path) -> None:
 def test_populations_fit_into_the_memory_that_they_are_given(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "sweep", ROWS)
     (group,) = vmap.groups(sweep.members)
-    crew = vmap.crew(group, sweep.place, None, None)
+    crew = vmap.population_program(group, sweep.place, None, None)
     two, four = vmap.memory(crew, 2), vmap.memory(crew, 4)
     assert two < four
     assert vmap.fitting(crew, 4, two) == 2
@@ -245,7 +245,7 @@ def test_the_fastest_size_is_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, took: dict, at_once: int | None, size: int
 ) -> None:
     sweep = opened(tmp_path / "sweep", [{"config.seed": seed} for seed in range(12)])
-    crew = vmap.crew(vmap.groups(sweep.members)[0], sweep.place, None, None)
+    crew = vmap.population_program(vmap.groups(sweep.members)[0], sweep.place, None, None)
     monkeypatch.setattr(vmap, "memory", lambda crew, size: 0.0)
     measured = []
     monkeypatch.setattr(vmap, "seconds", lambda crew, n: measured.append(n) or took[n])
@@ -283,7 +283,7 @@ def grouped(*rows: dict) -> list[tuple[int, tuple[str, ...]]]:
 def test_groups_are_of_one_structure() -> None:
     key = LR.removeprefix("config.")
     assert grouped({LR: 1e-3}, {LR: 2e-3}, {"config.seed": 5}) == [(3, (key,))]
-    words = [{"config.method.game": game, LR: lr} for game in ("minimax", "hinge") for lr in (1, 2)]
+    words = [{"config.method.loss": game, LR: lr} for game in ("minimax", "hinge") for lr in (1, 2)]
     assert grouped(*words) == [(2, (key,)), (2, (key,))]
     clip = "config.generator_optimizer.clip_norm"  # 0 means none, which is another program
     assert grouped({clip: 0.0}, {clip: 1.0}, {clip: 2.0}) == [(1, ()), (2, (clip[7:],))]

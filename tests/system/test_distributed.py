@@ -16,14 +16,14 @@ from doors import run, start, tiny
 from latentgen.core.errors import BadInput
 from latentgen.storage import log
 from latentgen.system.distributed import (
-    Crew,
+    ProcessGroup,
     _listens,
-    agree,
-    everywhere,
-    first,
+    broadcast_from_zero,
+    is_multi_process,
+    is_process_zero,
     join,
-    once,
-    several,
+    on_all_processes,
+    on_process_zero,
 )
 
 STEPS, MIDDLE, CHUNK = 200, 100, 10
@@ -240,17 +240,17 @@ def test_what_does_not_fit_is_refused_in_one_line(
 )
 def test_flags_that_do_not_fit_each_other_are_named(told: tuple, said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        join(Crew(*told))
+        join(ProcessGroup(*told))
 
 
 def test_one_process_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("JOB_ID", "7"), ("NTASKS", "4"), ("PROCID", "0"), ("LOCALID", "0")):
         monkeypatch.setenv(f"SLURM_{name}", value)  # a batch script that starts us without srun
-    join(Crew())
-    join(Crew("localhost:1234", 1, 0))
-    assert not several()
-    assert first()
-    assert agree(3) == everywhere(lambda: 3) == once(lambda: 3) == 3
+    join(ProcessGroup())
+    join(ProcessGroup("localhost:1234", 1, 0))
+    assert not is_multi_process()
+    assert is_process_zero()
+    assert broadcast_from_zero(3) == on_all_processes(lambda: 3) == on_process_zero(lambda: 3) == 3
 
 
 def test_a_mistake_of_the_first_process_ends_all_with_one_line(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_mistake_of_the_first_process_ends_all_with_one_line(tmp_path: Path) -
 def test_a_divergence_is_found_by_all_and_told_by_the_first(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     words = [  # nothing bounds this game's value
-        *(*flags("gan"), f"--workdir={workdir}", "--config.method.game=wasserstein"),
+        *(*flags("gan"), f"--workdir={workdir}", "--config.method.loss=wasserstein"),
         *(f"--config.{p}_optimizer.name=sgd" for p in ("generator", "discriminator")),
         *(f"--config.{p}_optimizer.lr=0.5" for p in ("generator", "discriminator")),
         "--config.every.checkpoint=20",

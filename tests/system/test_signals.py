@@ -170,7 +170,7 @@ def test_nothing_is_left_of_a_file_that_was_being_written(
     threads = threading.active_count()
     monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(signals.Interrupted, match="stopped by SIGTERM") as caught:
-        with signals.raised():
+        with signals.raise_on_signal():
             workdir.write_bytes(tmp_path / "report.html", b"half")
     assert caught.value.signum == signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
@@ -180,10 +180,10 @@ def test_nothing_is_left_of_a_file_that_was_being_written(
 
 def swallowing() -> None:
     """Hear a signal and go on as if nothing had been, as a finalizer does."""
-    with signals.raised():
+    with signals.raise_on_signal():
         with pytest.raises(signals.Interrupted):
             signal.raise_signal(signal.SIGTERM)
-        with signals.noted() as stopped:  # say, training begins
+        with signals.note_signals() as stopped:  # say, training begins
             assert stopped() == signal.SIGTERM
 
 
@@ -227,7 +227,7 @@ BUSY = [  # what training does when the signal comes: how, and the step at which
     (before(workdir, "sign"), 0),
     (before(hooks, "draw"), 0),  # its first samples
     (compiling, 10),
-    (before(run_writer.Record, "resume"), 10),
+    (before(run_writer.RunWriter, "resume"), 10),
     (before(hooks, "evaluate"), 20),
     (before(Checkpoints, "save"), 40),
 ]
@@ -259,13 +259,13 @@ def test_what_training_saves_is_given_more_than_the_grace(monkeypatch: pytest.Mo
     monkeypatch.setattr(signals, "GRACE", 0.1)
     monkeypatch.setattr(signals, "leave", lambda line, signum: left.append(line))
     swallowed = contextlib.suppress(signals.Interrupted)
-    with swallowed, signals.raised(), swallowed:
-        with signals.noted() as stopped:
+    with swallowed, signals.raise_on_signal(), swallowed:
+        with signals.note_signals() as stopped:
             signal.raise_signal(signal.SIGTERM)
             time.sleep(0.5)
             assert stopped() == signal.SIGTERM
         assert not left
-    with contextlib.suppress(signals.Interrupted), signals.raised():
+    with contextlib.suppress(signals.Interrupted), signals.raise_on_signal():
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:

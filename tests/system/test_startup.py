@@ -66,13 +66,13 @@ def test_whatever_jax_raises_while_it_looks_for_devices_is_one_line(
     try:
         jax.devices("cuda")
     except Exception as error:
-        line = app._not_here(error)
+        line = app._explain_backend_or_memory(error)
     finally:
         jax.config.update("jax_platforms", before)
     assert line is not None
     assert line.startswith("JAX_PLATFORMS='cuda': ")
     assert line.endswith("JAX_PLATFORMS=cpu computes on the CPU.")
-    assert app._not_here(ValueError("a mistake of ours")) is None
+    assert app._explain_backend_or_memory(ValueError("a mistake of ours")) is None
 
 
 def test_warnings_made_errors_are_not_blamed_on_flags(
@@ -127,7 +127,7 @@ def test_a_signal_that_a_finalizer_swallows_still_ends_the_command(
             signal.raise_signal(signal.SIGTERM)
 
     def work() -> None:
-        with signals.raised():
+        with signals.raise_on_signal():
             Swallows()  # Python prints what is raised there, and goes on
 
     with pytest.raises(signals.Interrupted):

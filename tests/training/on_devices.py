@@ -30,7 +30,7 @@ def setting(name: str, norm: str, devices: int, fsdp: int, stream_above: int) ->
     for player in PLAYERS[file]:
         config[player] |= {"hidden": (16,), "norm": norm}
     where = mesh.make(devices, fsdp)
-    method = mesh.spread(configs.experiment(config).plan.wire(SHAPE), where)
+    method = mesh.shard_method(configs.experiment(config).plan.wire(SHAPE), where)
     x = np.random.default_rng(0).integers(0, 256, (64, *SHAPE)).astype(np.uint8)
     feed = pipeline.feed(
         *(Examples(x, np.zeros(64, np.int32)), PREPROCESS["unit"], BATCH, method.draws, run_key(0)),

@@ -13,7 +13,7 @@ from latentgen.core.errors import Stopped
 from latentgen.core.types import Batch, Method
 from latentgen.data.pipeline import Feed
 from latentgen.training import loop
-from latentgen.training.loop import Hook, leaving_out, program, train
+from latentgen.training.loop import Hook, program, skip_steps, train
 
 
 @functools.cache
@@ -121,7 +121,7 @@ def test_steps_that_are_left_out_change_nothing_and_the_others_do_what_they_did(
     logged: dict[int, dict] = {}
     state = train(
         *(
-            leaving_out(counted(), [range(n, n + 1) for n in skipped]),
+            skip_steps(counted(), [range(n, n + 1) for n in skipped]),
             feed,
             method.init(None),
         ),

@@ -13,7 +13,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
-from latentgen.core.split import by_example, whole
+from latentgen.core.split import gather_params, shard_examples
 from latentgen.data.pipeline import Place, feed
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.data.sources import Examples
@@ -144,8 +144,8 @@ def test_one_device_has_no_mesh_and_nothing_is_wrapped() -> None:
     assert mesh.local(state) is not None
     assert mesh.put_state(state, None) is state
     x = jax.numpy.zeros((4, 2))
-    assert by_example(x) is x
-    assert whole(state) is state
+    assert shard_examples(x) is x
+    assert gather_params(state) is state
 
 
 @pytest.mark.parametrize(

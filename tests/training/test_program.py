@@ -27,7 +27,7 @@ CONFIGS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "r3gan": (
         "gan",
         ("generator", "discriminator"),
-        {"game": "relativistic", "penalty": "r1_r2", "ema_decay": 0.0},
+        {"loss": "relativistic", "penalty": "r1_r2", "ema_decay": 0.0},
     ),
 }
 TO_HOST = r"callback|infeed|outfeed|stablehlo\.send|stablehlo\.recv"

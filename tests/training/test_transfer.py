@@ -154,8 +154,8 @@ def test_a_run_begins_with_anothers_weights_and_says_whose(
     _, theirs = setup.restore(setup.reopen(short, None, None), 30)
     run = begun(tmp_path / "run", f"{short}:30", **{"method.ema_decay": ema, "steps": 10})
     drawn, mine = (
-        leaves(run.looks.init(run.key)),
-        leaves(transfer.begun(run, run.looks.init(run.key))),
+        leaves(run.eval_fns.init(run.key)),
+        leaves(transfer.begun(run, run.eval_fns.init(run.key))),
     )
     source = leaves(theirs)
     for path, x in mine.items():

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.stats
 
 from latentgen.core.types import Batch
-from latentgen.data.pipeline import passes
+from latentgen.data.pipeline import iterate_split
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.data.sources import Examples
 from latentgen.training.validation import estimate, evaluate
@@ -29,7 +29,7 @@ def test_every_example_counts_once_whatever_the_batch() -> None:
         return {"value": batch.x[:, 0] ** 2 + state, "step": jnp.full(len(batch.x), step)}
 
     for size in (1, 4, 23):
-        batches = passes(split, PREPROCESS["none"], size, jax.random.key(0))
+        batches = iterate_split(split, PREPROCESS["none"], size, jax.random.key(0))
         found = evaluate(jax.jit(terms), 0.5, 7, batches, jax.random.key(0))
         assert found["value"].n == 23
         np.testing.assert_allclose(found["value"].mean, (x[:, 0] ** 2).mean() + 0.5, rtol=1e-6)
@@ -43,7 +43,7 @@ def test_the_same_key_gives_the_same_noise_and_batches_differ() -> None:
         return {"noise": jax.random.normal(key, (len(batch.x),))}
 
     def once(seed: int) -> float:
-        batches = passes(split, PREPROCESS["none"], 10, jax.random.key(0))
+        batches = iterate_split(split, PREPROCESS["none"], 10, jax.random.key(0))
         return evaluate(jax.jit(terms), None, 1, batches, jax.random.key(seed))["noise"].mean
 
     assert once(0) == once(0) != once(1)

@@ -110,5 +110,5 @@ def run_of(config: Config, x: np.ndarray) -> setup.Run:
     train = Examples(x, np.zeros(len(x), np.int32))
     dataset = DataSet("memory", "0.0.0", "images from memory", {"train": train})
     method = experiment.plan.wire(dataset.shape)
-    looks = setup.looks(lambda _: method, method, dataset.shape)({})
+    looks = setup.make_eval_fns(lambda _: method, method, dataset.shape)({})
     return setup.Run(Path(), config, experiment, dataset, method, looks)

@@ -29,12 +29,12 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae, convolutions": ("vae", both("encoder", "decoder", **CONV)),
     "gan, residual, spectral norm, hinge": (
         "gan",
-        {"method.game": "hinge", "generator.norm": "none", "discriminator.norm": "spectral"}
+        {"method.loss": "hinge", "generator.norm": "none", "discriminator.norm": "spectral"}
         | both("generator", "discriminator", **RESNET),
     ),
     "gan, relativistic, R1 and R2": (
         "gan",
-        {"method.game": "relativistic", "method.penalty": "r1_r2", "method.penalty_weight": 5.0}
+        {"method.loss": "relativistic", "method.penalty": "r1_r2", "method.penalty_weight": 5.0}
         | both("generator", "discriminator", **CONV),
     ),
     "aae": ("hybrids:aae", {}),

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from latentgen.core.keys import run_key, stream
+from latentgen.core.keys import named_key, run_key
 
 TABLE = Path(__file__).with_name("random_numbers.json")
 ROUNDED = 1e-5
@@ -24,7 +24,7 @@ DRAWS: dict[str, tuple[Callable[[Any], Any], float]] = {
     "key": (jax.random.key_data, 0.0),
     "split": (lambda key: jax.random.key_data(jax.random.split(key, 3)), 0.0),
     "fold_in": (lambda key: jax.random.key_data(jax.random.fold_in(key, 12)), 0.0),
-    "stream": (lambda key: jax.random.key_data(stream(key, "noise")), 0.0),
+    "stream": (lambda key: jax.random.key_data(named_key(key, "noise")), 0.0),
     "bits": (lambda key: jax.random.bits(key, (8,)), 0.0),
     "uniform": (lambda key: jax.random.uniform(key, (8,)), 0.0),
     "normal": (lambda key: jax.random.normal(key, (8,)), ROUNDED),

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 
 from latentgen.core.errors import BadInput
-from latentgen.core.keys import run_key, stream
+from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, Method, PyTree
-from latentgen.data.pipeline import passes
+from latentgen.data.pipeline import iterate_split
 from latentgen.evaluation import views
 from latentgen.evaluation.measures.subject import (
     Options,
@@ -24,7 +24,7 @@ from latentgen.evaluation.measures.subject import (
     first,
     mean_of,
     over_images,
-    told,
+    with_progress,
 )
 from latentgen.metrics import annealing, latents, parzen
 from latentgen.metrics.importance import Importance, bits_per_dimension, importance
@@ -43,7 +43,7 @@ def terms(subject: Subject, options: Options) -> Result:
     run, examples = subject.run, first(subject, options, None)
     own = options._replace(observation_std=None)  # the objective knows no other likelihood
     preprocess = run.experiment.data.preprocess
-    found = hooks.split_terms(run.looks.terms, preprocess, examples, run_key(options.seed))(
+    found = hooks.split_terms(run.eval_fns.terms, preprocess, examples, run_key(options.seed))(
         subject.step, subject.state
     )
     values: dict[str, Any] = {name: value._asdict() for name, value in found.items()}
@@ -117,8 +117,8 @@ def bidirectional(subject: Subject, options: Options) -> Result:
         ways = tuned(state, batch, pilot)
         return ways.forward(up).log_likelihood, ways.reverse(exact, down).log_likelihood
 
-    key = stream(run_key(options.seed), "simulated")
-    blocks = told("bdmc", range(-(-wanted // n)))
+    key = named_key(run_key(options.seed), "simulated")
+    blocks = with_progress("bdmc", range(-(-wanted // n)))
     found = [measure(subject.state, jax.random.fold_in(key, i)) for i in blocks]
     lower, upper = (
         np.concatenate([np.asarray(a) for a in part])[:wanted] for part in zip(*found, strict=True)
@@ -165,7 +165,7 @@ def surgery(subject: Subject, options: Options) -> Result:
     z, log_q, log_p = over_images(subject, options, None, hooks.AT_ONCE, sampled)
     passed = list(batches(subject, options, None, hooks.AT_ONCE))
     blocks = [jax.tree.map(lambda a, valid=valid: a[:valid], batch) for batch, valid in passed]
-    key = stream(evaluation_key(options), "prior")
+    key = named_key(evaluation_key(options), "prior")
     holes = views.prior(method, state, key, len(z))
     of_codes, of_prior = (
         views.aggregate_log_prob(method, state, codes, blocks) for codes in (jnp.asarray(z), holes)
@@ -184,7 +184,7 @@ def surgery(subject: Subject, options: Options) -> Result:
 def parzen_window(subject: Subject, options: Options) -> Result:
     """The kernel density estimate of Goodfellow et al. 2014, in pixels of [0, 1]."""
     run, preprocess = subject.run, subject.run.experiment.data.preprocess
-    key = stream(run_key(options.seed), "parzen")
+    key = named_key(run_key(options.seed), "parzen")
     synthetic = views.decoded(
         run.method, subject.state, views.prior(run.method, subject.state, key, SAMPLES)
     )
@@ -194,7 +194,7 @@ def parzen_window(subject: Subject, options: Options) -> Result:
 
     def real(split: str, images: int | None) -> Float[Array, "n p"]:
         examples = cut(run.dataset.splits[split], images)
-        passed = passes(examples, preprocess, len(examples.label), stream(key, split))
+        passed = iterate_split(examples, preprocess, len(examples.label), named_key(key, split))
         return flat(next(passed)[0].x)
 
     samples, chooses = flat(synthetic), real("validation", parzen.VALIDATION)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen.core.errors import BadInput
-from latentgen.core.keys import stream
+from latentgen.core.keys import named_key
 from latentgen.data.sources import Examples
 from latentgen.data.stacked import CLASSES, PLANES, PREFIX
 from latentgen.data.toys import MODES, Modes
@@ -63,7 +63,7 @@ def modes(subject: Subject, options: Options) -> Result:
     confused = confusion.confusions(
         jnp.asarray(known.label), jnp.asarray(known.logits.argmax(axis=1)), CLASSES
     )
-    key = stream(evaluation_key(options), "modes")
+    key = named_key(evaluation_key(options), "modes")
     of = partial(_of_classes, expected=expected, confused=confused, key=key)
     rng = np.random.default_rng(options.seed)
     real = _verdicts(subject, options, shown, subject.split, planes)

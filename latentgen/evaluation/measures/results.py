@@ -30,7 +30,7 @@ def shown(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """As `workdir.words` writes it; nan for what is none."""
+    """As `workdir.json_safe` writes it; nan for what is none."""
     return float(value) if isinstance(value, int | float | str) else math.nan
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from latentgen.core.errors import BadInput
-from latentgen.core.keys import run_key, stream
+from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import PyTree
-from latentgen.data.pipeline import passes
+from latentgen.data.pipeline import iterate_split
 from latentgen.data.sources import SPLITS, Examples
 from latentgen.evaluation import views
 from latentgen.evaluation.features import Extractor, default, extractor
@@ -27,7 +27,7 @@ from latentgen.evaluation.measures.subject import (
     Subject,
     evaluation_key,
     first,
-    told,
+    with_progress,
 )
 from latentgen.metrics.frechet import frechet_distance, moments
 from latentgen.metrics.frechet import merge as merge_moments
@@ -101,7 +101,7 @@ def kernel(subject: Subject, options: Options) -> Result:
         if "reference" in seen:
             values["floor"] = float(_kernel(_double(seen["real"]), _double(seen["reference"])))
         if options.subsets:
-            key = stream(evaluation_key(options), "subsets")
+            key = named_key(evaluation_key(options), "subsets")
             pair = _double(seen["real"]), _double(seen["synthetic"])
             found = np.asarray(_subsets(key, *pair, options.subsets, options.subset_size))
             values["subsets_mean"] = float(found.mean())
@@ -190,7 +190,7 @@ def _with_error(name: str, take: Callable[[Array], Array], groups: int) -> dict[
     every = jnp.ones(groups + 1)
     values = {name: float(take(every))}
     if groups:
-        left = [float(take(every.at[g].set(0))) for g in told(name, range(groups))]
+        left = [float(take(every.at[g].set(0))) for g in with_progress(name, range(groups))]
         values[f"{name}_standard_error"] = float(jackknife_error(jnp.asarray(left)))
     return values
 
@@ -218,14 +218,14 @@ def _errors(
     groups: int,
 ) -> dict[str, float]:
     """Standard errors by the jackknife: each group left out of both sides at once."""
-    key = stream(evaluation_key(options), "jackknife")
+    key = named_key(evaluation_key(options), "jackknife")
     left = [
-        groups_left_out(stream(key, which), len(seen[which]), groups)
+        groups_left_out(named_key(key, which), len(seen[which]), groups)
         for which in ("real", "synthetic")
     ]
     found = [
         take(_double(seen["real"][real]), _double(seen["synthetic"][other]))
-        for real, other in told("jackknife", list(zip(*left, strict=True)))
+        for real, other in with_progress("jackknife", list(zip(*left, strict=True)))
     ]
     errors = map(float, jackknife_error(jnp.stack(found)))
     return {f"{name}_standard_error": error for name, error in zip(names, errors, strict=True)}
@@ -241,7 +241,7 @@ def _summarized(
     blocks = logit_blocks if logits else feature_blocks
     make, merge = (score_sums, merge_sums) if logits else (moments, merge_moments)
     add = jax.jit(jax.vmap(merge))
-    key, total = stream(stream(evaluation_key(options), "jackknife"), which), None
+    key, total = named_key(named_key(evaluation_key(options), "jackknife"), which), None
     for i, block in enumerate(blocks(subject, options, which)):
         with jax.enable_x64(True):  # what makes the examples stays as it is
             x = _double(block[:, 0] if logits else block)
@@ -379,7 +379,7 @@ def _synthetic_blocks(
     subject: Subject, options: Options, number: int
 ) -> Iterator[tuple[Shaped[Array, "b *shape"], int]]:
     """The same, in blocks of one size, and how many of each block count."""
-    run, key = subject.run, stream(run_key(options.seed), "sample")
+    run, key = subject.run, named_key(run_key(options.seed), "sample")
     codes = views.prior(run.method, subject.state, key, number)
     pixels, size = jax.jit(run.experiment.data.preprocess.pixels), min(AT_ONCE, number)
     codes = jnp.pad(codes, ((0, -number % size), (0, 0)))  # one shape, one compilation
@@ -420,7 +420,7 @@ def _through(
         yield from (known[i : i + AT_ONCE] for i in range(0, len(known), AT_ONCE))
         return
     parts = []
-    for x, valid in told(f"{name} of {which}", _blocks(subject, options, which)):
+    for x, valid in with_progress(f"{name} of {which}", _blocks(subject, options, which)):
         found = np.asarray(network(jnp.asarray(x)))[:valid]
         if not np.isfinite(found).all():
             raise BadInput(f"the {name} of {which} examples are not finite: the run has diverged.")
@@ -459,7 +459,7 @@ def pixel_blocks(
     """Examples of the data in pixels of [0, 1], or points, in blocks of one size."""
     preprocess = subject.run.experiment.data.preprocess
     pixels, size = jax.jit(preprocess.pixels), min(AT_ONCE, len(examples.label))
-    for batch, valid in passes(examples, preprocess, size, evaluation_key(options)):
+    for batch, valid in iterate_split(examples, preprocess, size, evaluation_key(options)):
         yield pixels(batch.x), valid
 
 

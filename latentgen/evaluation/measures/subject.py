@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
-from latentgen.core.keys import run_key, stream
+from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, PyTree
-from latentgen.data.pipeline import passes
+from latentgen.data.pipeline import iterate_split
 from latentgen.data.sources import Examples
 from latentgen.training.pictures import Image
 from latentgen.training.setup import Run
@@ -114,8 +114,10 @@ def batches(
     """The first images of the split, always preprocessed alike, with progress on a terminal."""
     examples = first(subject, options, images)
     size = min(at_once, len(examples.label))
-    passed = passes(examples, subject.run.experiment.data.preprocess, size, evaluation_key(options))
-    return told("batches", passed, -(-len(examples.label) // size))
+    passed = iterate_split(
+        examples, subject.run.experiment.data.preprocess, size, evaluation_key(options)
+    )
+    return with_progress("batches", passed, -(-len(examples.label) // size))
 
 
 def first(subject: Subject, options: Options, images: int | None) -> Examples:
@@ -130,10 +132,10 @@ def cut(examples: Examples, images: int | None) -> Examples:
 
 def evaluation_key(options: Options) -> Key[Array, ""]:
     """Return the key for the noise of preprocessing and of a measure."""
-    return stream(run_key(options.seed), "evaluation")
+    return named_key(run_key(options.seed), "evaluation")
 
 
-def told(what: str, items: Iterable[Any], total: int | None = None) -> Iterator[Any]:
+def with_progress(what: str, items: Iterable[Any], total: int | None = None) -> Iterator[Any]:
     """The items, with progress on a terminal."""
     return iter(tqdm(items, desc=what, total=total, disable=None, leave=False))
 

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from latentgen import configs
-from latentgen.core.errors import BadInput, Diverged, Stopped, passes
+from latentgen.core.errors import BadInput, Diverged, Stopped, is_transient
 from latentgen.core.game import run_chunk
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method, PyTree
@@ -39,7 +39,7 @@ from latentgen.system import distributed, machine
 from latentgen.system.signals import AGAIN
 from latentgen.system.watchdog import Watchdog, leave, soon
 from latentgen.training import loop, setup, trainer
-from latentgen.training.run_writer import Record
+from latentgen.training.run_writer import RunWriter
 from latentgen.training.setup import Run
 
 SHAPES = ((2,), (8, 8, 1), (28, 28, 1), (32, 32, 1), (32, 32, 3))
@@ -152,7 +152,7 @@ def check(members: Sequence[Member]) -> None:
         )
 
 
-class Crew(NamedTuple):
+class PopulationProgram(NamedTuple):
     """The training of a group: everything that its members share, compiled once.
 
     runs: one for each member, in order
@@ -173,9 +173,9 @@ class Crew(NamedTuple):
         }
 
 
-def crew(
+def population_program(
     group: Group, place: Callable[[str], Path], data_dir: str | None, manual_dir: str | None
-) -> Crew:
+) -> PopulationProgram:
     """Loads the group's data once, and makes what its members share.
 
     Args:
@@ -189,12 +189,12 @@ def crew(
     run = setup.load(place(first.run), first.config, data_dir, manual_dir)
     shape = run.dataset.shape
     make = configs.make(first.config, shape)
-    at = setup.looks(make, run.method, shape)
-    runs = [run, *(setup.alike(run, place(m.run), m.config) for m in others)]
+    at = setup.make_eval_fns(make, run.method, shape)
+    runs = [run, *(setup.with_config(run, place(m.run), m.config) for m in others)]
     # float32 as in the population: a Python number would be rounded elsewhere.
     runs = [
         each._replace(
-            looks=at({key: jnp.float32(flatten(m.config)[key]) for key in group.keys}),
+            eval_fns=at({key: jnp.float32(flatten(m.config)[key]) for key in group.keys}),
         )
         for each, m in zip(runs, group.members, strict=True)
     ]
@@ -205,7 +205,7 @@ def crew(
     def step(hypers, seeds, state, steps, rows, resident, key):
         return _chunk(make, batches, hypers, seeds, state, steps, rows, resident, key)
 
-    return Crew(group, tuple(runs), loop.compiled(step, donate=2), jax.jit(_take))
+    return PopulationProgram(group, tuple(runs), loop.compiled(step, donate=2), jax.jit(_take))
 
 
 def _chunk(
@@ -239,7 +239,7 @@ def feed(runs: Sequence[Run]) -> pipeline.Feed:
     return one._replace(rows=rows)
 
 
-class Over(Exception):
+class AllEnded(Exception):
     """No member of the population is left to train."""
 
 
@@ -255,11 +255,13 @@ class Population:
         fail_fast: whether the first that fails ends all.
     """
 
-    def __init__(self, crew: Crew, places: Sequence[int], ended: set[int], fail_fast: bool):
+    def __init__(
+        self, crew: PopulationProgram, places: Sequence[int], ended: set[int], fail_fast: bool
+    ):
         self._crew, self._places, self._fail_fast = crew, list(places), fail_fast
         self._runs = [crew.runs[i] for i in places]
         self._live = [slot for slot, i in enumerate(places) if i not in ended]
-        self._records: dict[int, Record] = {}
+        self._records: dict[int, RunWriter] = {}
         self._bad: dict[int, Diverged] = {}
         self._dog = Watchdog(distributed.STUCK, _stuck, self._give_up)
         self.broken = False
@@ -274,11 +276,11 @@ class Population:
         rows = feed(self._runs)
         with ExitStack() as held:
             for slot in self._live:
-                self._records[slot] = held.enter_context(Record(self._runs[slot]))
+                self._records[slot] = held.enter_context(RunWriter(self._runs[slot]))
             with self._dog:
                 self._dog.begin("restore")
                 first, state = self._resume()
-                with suppress(Over):
+                with suppress(AllEnded):
                     self._steps(rows, first, state, stopped, say)
             for slot, bad in self._bad.items():
                 self._explain(slot, bad, stopped)
@@ -291,7 +293,7 @@ class Population:
     def _resume(self) -> tuple[int, PyTree]:
         saved = [set(self._records[slot].checkpoints.steps()) for slot in self._live]
         common = sorted(set.intersection(*saved), reverse=True)
-        states = [run.looks.init(run.key) for run in self._runs]
+        states = [run.eval_fns.init(run.key) for run in self._runs]
         for number, step in enumerate(common):
             try:
                 found = {slot: self._records[slot].restore(step)[1] for slot in self._live}
@@ -352,7 +354,7 @@ class Population:
         pattern = self._records[self._live[0]].hooks
         return [hook._replace(call=all_of(i, hook.name)) for i, hook in enumerate(pattern)]
 
-    def _each(self, state: PyTree, call: Callable[[Record, PyTree], None]) -> None:
+    def _each(self, state: PyTree, call: Callable[[RunWriter, PyTree], None]) -> None:
         for slot in list(self._live):
             mine = self._crew.take(state, slot)
             self._guarded(slot, partial(call, self._records[slot], mine))
@@ -364,7 +366,7 @@ class Population:
         except Diverged as bad:
             self._lose(slot, bad)
         except Exception as error:
-            if passes(error):
+            if is_transient(error):
                 raise
             self._records[slot].end(status.FAILED, f"{type(error).__name__}: {error}"[:500])
             self._lose(slot, None)
@@ -380,7 +382,7 @@ class Population:
             self._bad[slot] = bad
         self.broken = self._fail_fast
         if self.broken or not self._live:
-            raise Over
+            raise AllEnded
 
     def _explain(self, slot: int, bad: Diverged, stopped: Callable[[], int | None]) -> None:
         """Alone, the member may round otherwise; then there is no more to say than when it was."""
@@ -390,7 +392,7 @@ class Population:
 
     def _give_up(self, line: str) -> None:
         for slot in self._live:
-            soon(partial(self._records[slot].give_up, line))
+            soon(partial(self._records[slot].mark_preempted, line))
         leave(line)
 
 
@@ -402,7 +404,7 @@ def _named(say: Say, run: Run, line: str) -> None:
     say(f"{run.folder.name}: {line}")
 
 
-def fitting(crew: Crew, most: int, limit: float) -> int:
+def fitting(crew: PopulationProgram, most: int, limit: float) -> int:
     """Return how many members a program may train at once, by its memory use when compiled.
 
     Args:
@@ -417,10 +419,10 @@ def fitting(crew: Crew, most: int, limit: float) -> int:
     return size
 
 
-def inputs(crew: Crew, size: int, steps: int) -> tuple[PyTree, ...]:
+def inputs(crew: PopulationProgram, size: int, steps: int) -> tuple[PyTree, ...]:
     """Return the arguments of the first `steps` steps of a program of `size` members."""
     runs = crew.runs[:size]
-    states = [run.looks.init(run.key) for run in runs]
+    states = [run.eval_fns.init(run.key) for run in runs]
     rows = feed(runs)
     return (
         crew.hypers(range(size)),
@@ -431,7 +433,7 @@ def inputs(crew: Crew, size: int, steps: int) -> tuple[PyTree, ...]:
     )
 
 
-def memory(crew: Crew, size: int) -> float:
+def memory(crew: PopulationProgram, size: int) -> float:
     """Bytes that the compiled program of `size` members holds at once."""
     steps = crew.runs[0].experiment.every.log
     found = crew.step.lower(*inputs(crew, size, steps)).compile().memory_analysis()  # type: ignore[attr-defined]
@@ -441,7 +443,7 @@ def memory(crew: Crew, size: int) -> float:
     return float(arguments + results - found.alias_size_in_bytes + found.temp_size_in_bytes)
 
 
-def seconds(crew: Crew, size: int, steps: int = 20) -> float:
+def seconds(crew: PopulationProgram, size: int, steps: int = 20) -> float:
     """Measure the seconds of one member's step in a program of `size` members; run it twice."""
     took = []
     given = list(inputs(crew, size, steps))
@@ -469,7 +471,7 @@ def train(
     for number, group in enumerate([*known, *fresh]):
         if not waiting & {m.run for m in group.members}:
             continue
-        team = crew(group, sweep.place, options.data_dir, options.manual_dir)
+        team = population_program(group, sweep.place, options.data_dir, options.manual_dir)
         if not group.size:
             group = _sized(team, options)
             known.append(group)
@@ -500,7 +502,7 @@ def _said(group: Group) -> str:
     return f"{len(group.members)} runs, {group.size} at once{keys}"
 
 
-def _sized(team: Crew, options: Options) -> Group:
+def _sized(team: PopulationProgram, options: Options) -> Group:
     """The group with a size that fits into memory and, where asked, is the fastest measured.
 
     Args:
