@@ -59,13 +59,13 @@ def network(**changes):
     """A network's part of the config; `channels` are read by convolutions only."""
     return (
         dict(
-            network="mlp",
-            hidden=(256, 256),
-            channels=(64, 128),
-            activation="relu",
-            norm="none",
-            dropout=0.0,
-            init="lecun",
+            network="mlp",  # mlp, conv, resnet; twin: an encoder's mean and std apart
+            hidden=(256, 256),  # widths of dense layers
+            channels=(64, 128),  # of convolutions, one for each halving
+            activation="relu",  # relu, leaky_relu, tanh, elu, softplus, ...
+            norm="none",  # none, batch, layer, spectral
+            dropout=0.0,  # share of units that training leaves out
+            init="lecun",  # lecun, glorot, he, normal02: N(0, 0.02^2), ...
         )
         | changes
     )
@@ -75,13 +75,13 @@ def optimizer(**changes):
     return (
         dict(
             name="adam",
-            lr=2e-4,
-            schedule="constant",
-            b1=0.5,
-            b2=0.999,
-            eps=1e-8,
-            momentum=0.9,
-            clip_norm=0.0,
+            lr=2e-4,  # learning rate at the start
+            schedule="constant",  # constant, linear, cosine, burda, staircase
+            b1=0.5,  # Adam's decay of the mean
+            b2=0.999,  # decay of the squares: Adam, RMSProp
+            eps=1e-8,  # Adam, RMSProp
+            momentum=0.9,  # SGD
+            clip_norm=0.0,  # greatest global norm of a gradient; 0: any
         )
         | changes
     )
@@ -96,32 +96,37 @@ def nonsaturating():
     return ConfigDict(
         dict(
             seed=0,
-            steps=10_000,
+            steps=10_000,  # updates of the generator, or of all parameters
             batch_size=64,
-            compute="float32",
-            data=dict(name="digits", preprocess="unit", validation=placeholder(int), pad_to=0),
+            compute="float32",  # float32, bfloat16: of products in networks
+            data=dict(
+                name="digits",
+                preprocess="unit",  # unit: [0, 1]; signed: [-1, 1]; binarize, dequantize, ...
+                validation=placeholder(int),  # examples held out of training; None: the set's own
+                pad_to=0,  # side of the images with black around them; 0: as they are
+            ),
             method=dict(
                 name="gan",
-                loss="nonsaturating",
-                penalty="none",
+                loss="nonsaturating",  # minimax, hinge, wasserstein, ...: README.md
+                penalty="none",  # none, r1, r2, r1_r2, wgan_gp, dragan, dragan_one_sided
                 penalty_weight=10.0,  # in the units of x as D sees it: objectives/penalties.py
                 output="sigmoid",  # sigmoid, tanh: holds G's x in the range of x; linear: nothing
-                weight_clip=0.0,
-                discriminator_steps=1,
-                packing=1,
-                prior="normal",
-                code_dim=32,
-                components=10,
-                classes=0,
-                condition="concat",
-                ema_decay=0.999,
-                ema_start=1_000,
+                weight_clip=0.0,  # greatest absolute weight of D; 0: any
+                discriminator_steps=1,  # updates of D for each of G
+                packing=1,  # examples that D judges together
+                prior="normal",  # of codes: normal, uniform, mixture
+                code_dim=32,  # coordinates of a code
+                components=10,  # of a mixture
+                classes=0,  # that the networks are conditioned on; 0: none
+                condition="concat",  # how D sees the class: concat, projection
+                ema_decay=0.999,  # of the weights that are sampled; 0: no average
+                ema_start=1_000,  # step from which on they are averaged
             ),
             generator=network(norm="batch"),
             discriminator=network(activation="leaky_relu", dropout=0.3),
             generator_optimizer=optimizer(),
             discriminator_optimizer=optimizer(),
-            skip_diverged=0,
+            skip_diverged=0,  # times that a run may go on without a step that diverged
             every=dict(log=250, validate=1_000, sample=1_000, checkpoint=5_000),
         )
     )

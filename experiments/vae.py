@@ -63,7 +63,7 @@ def digits():
                 prior="normal",  # normal, uniform, mixture, vamp, vamp_clipped
                 components=500,  # of a mixture or VampPrior
                 posterior="diagonal",  # diagonal, diagonal_softplus, full, flow, squashed
-                flow_steps=2,
+                flow_steps=2,  # of posterior="flow"
                 classes=0,  # of labels that encoder and decoder are told; 0: none
                 # p(x|z): bernoulli, normal, normal_learned, normal_per_pixel,
                 # discretized_logistic, categorical
@@ -77,9 +77,9 @@ def digits():
                 share=0.5,  # of the ELBO in ciwae
                 estimator="pathwise",  # pathwise, stl, dreg
                 kl="closed",  # closed, sampled
-                free_nats=0.0,
-                beta=1.0,
-                warmup_steps=0,
+                free_nats=0.0,  # of the KL that cost nothing
+                beta=1.0,  # weight of the KL
+                warmup_steps=0,  # over which that weight rises from 0
                 ema_decay=0.0,
                 ema_start=0,
             ),

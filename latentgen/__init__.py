@@ -39,9 +39,15 @@ def _current_folder_last() -> None:
 _refuse_windows(sys.platform)
 _current_folder_last()
 
-if sys.argv[:1] == ["-m"]:  # a command is about to be imported: a signal ends it in a line
+
+def watch_process() -> None:
+    """Have a signal end this process in a line from here on, while its command is imported too."""
     from latentgen.system import signals, startup, streams
 
     streams.guard()
     signals.install()
     startup.guard()
+
+
+if sys.argv[:1] == ["-m"]:  # a command is about to be imported
+    watch_process()

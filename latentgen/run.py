@@ -1,10 +1,6 @@
 """Trains: `python -m latentgen.run --config experiments/gan.py[:variant] --workdir DIR`.
 
 The same command again continues where it stopped, or says that it is finished.
-
-    --extend                  more --config.steps, or other --config.every.*: go on with them
-    --allow_change KEY,...    go on with other values of these keys, --config.optimizer.lr, say
-    --init_from DIR[:STEP]    begin with the weights of another run; --players names whose
 """
 
 from collections.abc import Mapping

@@ -212,10 +212,10 @@ def best(settings: Sequence[Mapping[str, Any]]) -> str | None:
     )
 
 
-def parse(argv: list[str]) -> None:
-    """Looks at --config as other commands do, where one is needed."""
+def parse(argv: list[str], values: flags.FlagValues) -> None:
+    """Load --config as other commands do, where one is needed."""
     if not any(word.lstrip("-").startswith("status") for word in argv[1:]):
-        app.check_config(argv)
+        app.check_config(argv, values)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from absl import flags
 from doors import ROOT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.configuration import set_hypothesis_home_dir
-from ml_collections import config_flags
 from small import config
 from test_config import config_of
 
@@ -76,7 +75,7 @@ def test_any_override_is_refused_in_one_line_or_the_run_begins(number: int) -> N
 def flagged(*words: str) -> dict:
     argv = ["run", f"--config={ROOT}/experiments/vae.py", *words]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    app.define_config_flag(values)
     app.parsed(argv, app.check_config, values)
     return values.config.to_dict()
 

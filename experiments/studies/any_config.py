@@ -38,7 +38,6 @@ from absl import flags
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
-from ml_collections import config_flags
 
 from latentgen import configs
 from latentgen.cli import app
@@ -222,7 +221,7 @@ def config_of(case: Case) -> dict[str, Any]:
     """
     argv = ["run", f"--config={ROOT}/experiments/{case.config}", *case.words]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    app.define_config_flag(values)
     app.parsed(argv, app.check_config, values)
     return dict(json.loads(json.dumps(values.config.to_dict())))
 

@@ -1,11 +1,9 @@
 """What every command shares: flags in, mistakes told in one line, exit codes."""
 
 import contextlib
-import json
 import math
 import os
 import re
-import runpy
 import sys
 import traceback
 import warnings
@@ -17,8 +15,10 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from latentgen.cli import help
+from latentgen.configs import recipes
 from latentgen.configs.section import plain
-from latentgen.core.errors import BadInput, Diverged, Stopped, nearest, shortened, written
+from latentgen.core.errors import BadInput, Diverged, Stopped, shortened
 from latentgen.core.types import PyTree
 from latentgen.storage import aliases, workdir
 from latentgen.storage.checkpoint import Damaged
@@ -36,14 +36,19 @@ BACKENDS = os.path.join("jax", "_src", "xla_bridge.py")  # where JAX looks for d
 ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXIT_IO}
 
 
-def define_config_flag() -> None:
-    """`--config FILE[:variant]`, and `--config.a.b=value` for each of its keys."""
-    try:  # it looks at the command line at once, into --flagfile too
-        config_flags.DEFINE_config_file(
-            "config", help_string="A file: experiments/vae.py[:variant]."
-        )
-    except flags.Error as error:
-        _refuse(str(error).removeprefix("ERROR:: "))
+CONFIG = "config"
+CONFIG_FILE = re.compile(rf"[^-].*\.py(:|$)|{recipes.PREFIX}")
+_source: recipes.Source | None = None
+
+
+def define_config_flag(values: flags.FlagValues = FLAGS) -> None:
+    """Define `--config FILE[:variant]`; `check_config` defines `--config.a.b=value` of its keys."""
+    flags.DEFINE_string(
+        CONFIG,
+        None,
+        "FILE.py[:variant], or latentgen:RECIPE[:variant]; --config.KEY=VALUE changes a key.",
+        flag_values=values,
+    )
 
 
 def define_data_flags() -> None:
@@ -92,7 +97,7 @@ def silence_other_processes() -> Iterator[None]:
 
 def run(
     main: Callable[[], None],
-    parse: Callable[[list[str]], None] | None = None,
+    parse: Callable[[list[str], flags.FlagValues], None] | None = None,
     word: str | None = None,
 ) -> None:
     """Runs a command: its mistakes and its end are told in one line.
@@ -185,7 +190,9 @@ def _explain_backend_or_memory(error: Exception) -> str | None:
 
 
 def parsed(
-    argv: list[str], parse: Callable[[list[str]], None] | None, values: flags.FlagValues = FLAGS
+    argv: list[str],
+    parse: Callable[[list[str], flags.FlagValues], None] | None,
+    values: flags.FlagValues = FLAGS,
 ) -> list[str]:
     """Parses the flags; returns the arguments that are none.
 
@@ -205,8 +212,11 @@ def parsed(
         if not _is_text(word):
             raise BadInput(f"{word!r} is not text in this locale's encoding.")
     _show_warnings()
+    if help.asked(argv):
+        print(help.text(values, _take_config(argv, values)))
+        sys.exit(0)
     if parse is not None:
-        parse(argv)
+        parse(argv, values)
     try:
         rest = values(argv)
     except flags.Error as error:
@@ -214,18 +224,21 @@ def parsed(
     except (Exception, SystemExit) as error:  # of ml_collections' parsers, or of a config's file
         if isinstance(error, SystemExit) and _raised_in(error) == app.__file__:
             sys.exit(0)  # absl has printed the help that was asked for, and calls that a failure
-        said = [shortened(word) for word in argv[1:] if word.startswith(("--config.", "-config."))]
-        raise BadInput(
-            f"{' '.join(said or argv[1:])} cannot be parsed ({type(error).__name__}: {error})."
-        ) from None
+        raise _not_parsed(argv, error) from None
     for name in values:
         if isinstance(value := values[name].value, float) and math.isnan(value):
             raise BadInput(f"--{name}=nan must be a number.")
     if "workdir" in values and values["workdir"].value == "":
         raise BadInput("--workdir is empty; name a folder.")
-    if "config" in values and values["config"].value is not None:
-        _check_config(values["config"].value.to_dict())
+    if CONFIG in values and isinstance(found := values[CONFIG].value, ConfigDict):
+        recipes.check_plain(found.to_dict())
     return rest
+
+
+def _not_parsed(argv: Sequence[str], error: BaseException) -> BadInput:
+    said = [shortened(word) for word in argv[1:] if _overridden(word) is not None]
+    words = " ".join(said or argv[1:])
+    return BadInput(f"{words} cannot be parsed ({type(error).__name__}: {error}).")
 
 
 def _show_warnings() -> None:
@@ -274,21 +287,25 @@ def _refuse(line: str, code: int = EXIT_BAD_INPUT) -> Any:
     sys.exit(code)
 
 
-def check_config(argv: list[str]) -> None:
-    """Looks at `--config` and its overrides before absl does, to tell mistakes in words.
+def check_config(argv: list[str], values: flags.FlagValues = FLAGS) -> None:
+    """Load `--config` or the file named without dashes, once, and define the flags of its keys.
+
+    Both are taken out of `argv`, with an override of None where that is the default, for which
+    ml_collections has no word.
 
     Raises:
         BadInput: the file is missing or fails, or an override names no key of it.
     """
     if any(word.lstrip("-").startswith("help") for word in argv[1:]):
         return
-    names = [value for word, value in pairwise([*argv[1:], ""]) if word in ("--config", "-config")]
-    names += [w.partition("=")[2] for w in argv[1:] if w.startswith(("--config=", "-config="))]
-    if not names or not names[-1]:
-        files = [word for word in argv[1:] if re.match(r"[^-].*\.py(:|$)", word)]
-        hint = f"write --config={files[0]}" if files else "name a file such as experiments/vae.py"
-        raise BadInput(f"--config is missing: {hint}.")
-    keys = workdir.flatten(_load(names[-1]))
+    name = _take_config(argv, values)
+    if not name:
+        raise BadInput("--config is missing: name a file such as experiments/vae.py.")
+    try:
+        loaded = recipes.load(name)
+    except BadInput as error:
+        raise BadInput(f"--config={name!r}: {error}") from None
+    keys = workdir.flatten(loaded.to_dict())
     argv[:] = [_with_current_key(word, keys) for word in argv]
     overrides = [
         (key, value)
@@ -297,10 +314,42 @@ def check_config(argv: list[str]) -> None:
         and (value := word.partition("=")[2] if "=" in word else after) is not None
     ]
     for key, value in overrides:
-        _check_override(key, value, keys)
-    # The default of these keys, for which ml_collections has no word.
+        recipes.check_override(key, value, keys)
     none = {key for key, value in dict(overrides).items() if value == "None" and keys[key] is None}
     argv[:] = [word for word in argv if "=" not in word or _overridden(word) not in none]
+    for flag in [flag for flag in values if flag == CONFIG or flag.startswith(f"{CONFIG}.")]:
+        delattr(values, flag)
+    global _source
+    _source = recipes.source(name)
+    try:
+        config_flags.DEFINE_config_dict(CONFIG, loaded, flag_values=values, sys_argv=argv)
+    except flags.Error as error:  # one override that another one replaces
+        raise BadInput(str(error).removeprefix("ERROR:: ")) from None
+    except Exception as error:
+        raise _not_parsed(argv, error) from None
+
+
+def _take_config(argv: list[str], values: flags.FlagValues) -> str:
+    """Take the config's name out of the arguments; the last one counts, '' where there is none."""
+    found, rest, words = "", argv[:1], iter(argv[1:])
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag in ("--config", "-config"):
+            found = value if equals else next(words, "")
+        elif CONFIG_FILE.match(word) and not _wants_a_value(rest[-1], values):
+            found = word
+        else:
+            rest.append(word)
+    argv[:] = rest
+    return found
+
+
+def _wants_a_value(word: str, values: flags.FlagValues) -> bool:
+    """Return whether the word is a flag whose value is the next word."""
+    if not word.startswith("-") or "=" in word:
+        return False
+    name = word.lstrip("-")
+    return name not in values or not values[name].boolean
 
 
 def _with_current_key(word: str, keys: Mapping[str, Any]) -> str:
@@ -319,90 +368,15 @@ def _overridden(word: str) -> str | None:
     return word.partition("=")[0].partition(".")[2]
 
 
-def _check_override(key: str, value: str, keys: Mapping[str, Any]) -> None:
-    """Looks at --config.KEY=VALUE.
-
-    Args:
-        keys: the config's own values.
-
-    Raises:
-        BadInput: there is no such key, it is a section, or its value is of another kind.
-    """
-    if key not in keys:
-        inside = [name for name in keys if name.startswith(f"{key}.")]
-        if not inside:
-            raise BadInput(f"--config.{key} is not a key of the config{nearest(key, keys)}")
-        if value.startswith("{"):
-            return
-        raise BadInput(
-            f"--config.{key}={value} names a section, which has keys of its own, such as "
-            f"--config.{inside[0]}; another method is another file: --config=experiments/..."
-        )
-    old = keys[key]
-    if isinstance(old, bool) or not (old is None or isinstance(old, int | float)):
-        return
-    kind, words = (float, "a number") if isinstance(old, float) else (int, "a whole number")
-    if old is None and value == "None":
-        return
-    try:
-        kind(value)
-    except ValueError:
-        exact = _whole(value) if kind is int else None
-        hint = f"; write {exact}" if exact is not None else ""
-        words += " or None" if old is None else ""
-        raise BadInput(f"--config.{key}={shortened(value)} must be {words}{hint}.") from None
-
-
-def _whole(value: str) -> int | None:
-    """1000 for '1e3'; None where it is no whole number."""
-    try:
-        found = float(value)
-    except ValueError:
-        return None
-    return int(found) if found.is_integer() and abs(found) < 2**53 else None
-
-
-def _load(name: str) -> dict[str, Any]:
-    """Return the checked config that get_config of 'file.py[:variant]' returns."""
-    file, *variant = name.split(":", 1)
-    if not Path(file).is_file():
-        raise BadInput(f"--config={name!r}: there is no file {file!r}.")
-    try:
-        config = runpy.run_path(file)["get_config"](*variant)
-        if not isinstance(config, ConfigDict):
-            raise BadInput(f"get_config returns a {type(config).__name__}, not a ConfigDict.")
-        return _check_config(config.to_dict())
-    except BadInput as error:
-        raise BadInput(f"--config={name!r}: {error}") from None
-    except (Exception, SystemExit) as error:  # a file of the user's: anything may be wrong with it
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise BadInput(
-            f"--config={name!r} fails with {type(error).__name__}: {error} "
-            f"({Path(where.filename).name}, line {where.lineno})."
-        ) from None
-
-
-def _check_config(config: dict[str, Any]) -> dict[str, Any]:
-    for key, value in workdir.flatten(config).items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
-            raise BadInput(
-                f"config.{key}={written(value)} must be plain data: a finite number, a word, or a "
-                "tuple of these."
-            ) from None
-    return config
-
-
 def config() -> dict[str, Any]:
     """The config that the flags make, as plain JSON data."""
     return plain(FLAGS.config.to_dict())
 
 
 def default_workdir() -> str:
-    """'runs/gan' for experiments/gan.py, 'runs/gan-minimax' for experiments/gan.py:minimax."""
-    file, _, variant = config_flags.get_config_filename(FLAGS["config"]).partition(":")
-    return str(Path("runs", "-".join(filter(None, (Path(file).stem, variant)))))
+    """See `recipes.Source.workdir`."""
+    assert _source is not None, "check_config() comes first"
+    return _source.workdir
 
 
 def restore_trained(place: Path | None = None) -> tuple[Run, int, PyTree]:

@@ -1,15 +1,20 @@
 """`--help` prints a command's flags and succeeds."""
 
 import re
+import sys
 from pathlib import Path
 
 import doors
 import pytest
 
+from latentgen import __main__
+from latentgen.cli import help
+from latentgen.configs import recipes
+
 COMMANDS = sorted(
     file.stem
     for file in Path(doors.ROOT, "latentgen").glob("*.py")
-    if "__main__" in file.read_text()
+    if "__main__" in file.read_text() and file.stem != "__main__"
 )
 
 
@@ -42,6 +47,59 @@ def test_help_beside_other_flags_and_in_full() -> None:
 
 
 def test_a_config_without_its_flag() -> None:
-    done = doors.run("run", "experiments/vae.py:warmup", "--workdir=x")
+    done = doors.run("run", "nowhere/vae.py:warmup", "--workdir=x")
     assert done.returncode == 2
-    assert "--config is missing: write --config=experiments/vae.py:warmup." in done.stderr
+    assert "--config='nowhere/vae.py:warmup': there is no file 'nowhere/vae.py'." in done.stderr
+
+
+def test_help_lists_the_keys_of_a_config_with_values_and_meaning() -> None:
+    done = doors.run("run", "latentgen:gan:hinge", "-h")
+    assert done.returncode == 2
+    assert "variant='hinge' is unknown" in done.stderr
+    done = doors.run("run", "latentgen:gan:dcgan", "-h")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(
+        r"^  --config\.method\.code_dim=100 +coordinates of a code$", done.stdout, re.M
+    )
+    assert re.search(r"^data:$", done.stdout, re.M)
+
+
+def test_every_key_of_the_recipes_has_its_meaning_beside_it() -> None:
+    plain = {"name", "seed", "batch_size", "log", "validate", "sample", "checkpoint"}
+    for name in recipes.NAMES:
+        lines = help._keys(f"{recipes.PREFIX}{name}")[1:-1]
+        bare = {line.partition("=")[0].rpartition(".")[2] for line in lines if "  " not in line[2:]}
+        assert bare <= plain, name
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["--completion", "bash"]])
+def test_the_console_script(words: list[str], monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["latentgen", *words])
+    __main__.main()
+    printed = capsys.readouterr().out
+    assert {"--version": "latentgen 0.", "--help": "  sweep ", "bash": "complete -o"}[
+        words[-1]
+    ] in printed
+
+
+def test_words_are_completed() -> None:
+    assert __main__.completions(["sam"]) == ["sample"]
+    assert "run" in __main__.completions([])
+    assert __main__.completions(["run", "runs/"]) == []
+
+
+def test_an_unknown_command_is_refused(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["latentgen", "trane"])
+    with pytest.raises(SystemExit) as end:
+        __main__.main()
+    assert end.value.code == 2
+    assert "error: 'trane' is no command. Valid: compare, " in capsys.readouterr().err
+
+
+def test_a_config_is_executed_once(tmp_path: Path) -> None:
+    file = tmp_path / "said.py"
+    text = (doors.ROOT / "experiments" / "vae.py").read_text()
+    file.write_text(f"print('executed')\n{text}")
+    done = doors.run("run", str(file), "--config.steps=0", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert done.stdout.count("executed") == 1

@@ -43,7 +43,7 @@ def test_none_where_none_is_the_default() -> None:
     ):
         argv = ["run", VAE, *words]
         app.check_config(argv)
-        assert argv == ["run", VAE, *left]
+        assert argv == ["run", *left]
 
 
 def test_names_of_the_literature() -> None:
