@@ -38,6 +38,7 @@ from latentgen.evaluation.measures.subject import Measure, Options, Result, Subj
 from latentgen.storage import provenance, status, workdir
 from latentgen.sweeps import folder, results
 from latentgen.sweeps.plan import Member
+from latentgen.system import plugins
 from latentgen.training import setup
 from latentgen.training.pictures import save_png
 
@@ -52,6 +53,8 @@ SHARING = {"kernel", "prdc"}
 def main() -> None:
     """Evaluates what the flags say."""
     names = FLAGS.metrics or ["terms"]
+    place = Path(FLAGS.workdir or "")
+    load_plugins(place)
     chosen = {name: named("--metrics", name) for name in names}
     options = Options(**{name: getattr(FLAGS, name) for name in Options._fields})
     std = options.observation_std
@@ -59,7 +62,6 @@ def main() -> None:
         raise BadInput(f"--observation_std={std} must be in 1e-06 .. 1e+06.")
     if FLAGS.weights is not None:
         choose("--weights", FLAGS.weights, dict.fromkeys(WEIGHTS))
-    place = Path(FLAGS.workdir or "")
     if not (place / folder.SWEEP).exists():
         validate(measure(chosen, options, None))
         return
@@ -72,6 +74,14 @@ def main() -> None:
     results.write(sweep)
     print(f"{len(done)} of {len(sweep.members)} runs measured; {place / results.RESULTS}")
     validate(refused)
+
+
+def load_plugins(place: Path) -> None:
+    """Import the modules that the run or the sweep names: a measure may be theirs."""
+    if (place / folder.SWEEP).exists():
+        plugins.load(folder.modules_of(folder.load(place)))
+    elif FLAGS.workdir is not None:
+        plugins.load(plugins.names(setup.config(place)))
 
 
 def validate(reasons: list[str]) -> None:

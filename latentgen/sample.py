@@ -115,7 +115,7 @@ def main() -> None:
             f"{out.suffix}."
         )
     workdir.check(out.parent, "folder of --out")
-    run, step, state = app.restore_trained()
+    run, step, state = app.restore_trained(data=False)
     if (size := 4 * FLAGS.num * math.prod(run.dataset.shape)) > MOST_BYTES:
         raise BadInput(f"--num={FLAGS.num} examples would take {size / 2**30:.0f} GiB; at most 8.")
     if FLAGS.mode == "reconstruct" and out.suffix == ".png" and len(run.dataset.shape) != 3:
@@ -129,9 +129,10 @@ def main() -> None:
 
 def write(out: Path, run: Run, view: View, x: Shaped[np.ndarray, "n *shape"]) -> None:
     """The decoded codes as a picture or as arrays."""
-    preprocess, real = run.experiment.data.preprocess, run.dataset.splits["train"]
+    preprocess = run.experiment.data.preprocess
     if out.suffix == ".png":
         shown = x if view.inputs is None else pairs(view.inputs, x)
+        real = run.dataset.splits["train"] if shown.ndim != 4 else None  # points lie above them
         save_png(out, hooks.draw(shown, preprocess, real, view.columns))
         return
     arrays: dict[str, Any] = {"x": preprocess.pixels(jnp.asarray(x)), "codes": view.codes}

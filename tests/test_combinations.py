@@ -10,12 +10,14 @@ import pytest
 from test_config import config_of
 
 from latentgen import configs
-from latentgen.configs.vae import POSTERIORS, PRIORS
+from latentgen.configs.vae import LEARNED_PRIORS
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.estimators import ESTIMATORS
+from latentgen.probability.posteriors import POSTERIORS
+from latentgen.probability.priors import PRIORS
 
 SHAPE = (4, 4, 1)
 LIKELIHOODS = (
@@ -26,8 +28,8 @@ CHOICES = {
     "bound": tuple(BOUNDS),
     "estimator": tuple(ESTIMATORS),
     "kl": ("closed", "sampled"),
-    "prior": tuple(PRIORS),
-    "posterior": POSTERIORS,
+    "prior": (*PRIORS, *LEARNED_PRIORS),
+    "posterior": ("flow", *POSTERIORS),
     "second_code_dim": (0, 2),
     "classes": (0, 3),
     "likelihood": LIKELIHOODS,

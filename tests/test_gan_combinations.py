@@ -12,7 +12,6 @@ from test_config import config_of
 
 from latentgen import configs
 from latentgen.configs.components import optimizer
-from latentgen.configs.gan import PRIORS
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
@@ -20,6 +19,7 @@ from latentgen.core.types import Batch
 from latentgen.networks.norms import NORMS
 from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES
+from latentgen.probability.priors import PRIORS
 
 SHAPE = (4, 4, 1)
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -29,7 +29,11 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "told": ((0, "concat"), (3, "concat"), (3, "projection"), (0, "projection")),
     "packing": (1, 2),
 }
-TURNS = {"prior": PRIORS, "network": ("mlp", "conv", "resnet"), "weight_clip": (0.0, 0.01)}
+TURNS = {
+    "prior": ("mixture", *PRIORS),
+    "network": ("mlp", "conv", "resnet"),
+    "weight_clip": (0.0, 0.01),
+}
 """What meets the others in the network only: these take turns."""
 
 

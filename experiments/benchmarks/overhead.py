@@ -55,7 +55,7 @@ class Stopwatch:
 
 
 def kind_of(hook: loop.Hook) -> str:
-    """'pictures' for what hooks.pictures made."""
+    """'pictures' for what hooks.write_pictures made."""
     return hook.call.__qualname__.partition(".")[0]
 
 

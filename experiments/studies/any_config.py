@@ -42,8 +42,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from latentgen import configs
 from latentgen.cli import app
 from latentgen.configs import components
-from latentgen.configs import gan as gan_build
-from latentgen.configs import vae as vae_build
+from latentgen.configs import vae as vae_config
 from latentgen.core.errors import BadInput, Diverged, Stopped
 from latentgen.core.types import Batch
 from latentgen.data import originals, sources
@@ -58,6 +57,7 @@ from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.estimators import ESTIMATORS
 from latentgen.objectives.penalties import PENALTIES
+from latentgen.probability import posteriors, priors
 from latentgen.storage.workdir import flatten
 from latentgen.system import distributed, memory
 from latentgen.training import setup, trainer
@@ -77,8 +77,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "init": tuple(INITS),
     "schedule": tuple(components.SCHEDULES),
     "name": tuple(components.OPTIMIZERS),
-    "prior": tuple(vae_build.PRIORS | dict.fromkeys(gan_build.PRIORS)),
-    "posterior": vae_build.POSTERIORS,
+    "prior": (*priors.PRIORS, *vae_config.LEARNED_PRIORS),
+    "posterior": ("flow", *posteriors.POSTERIORS),
     "likelihood": (
         *("bernoulli", "normal", "normal_learned", "normal_per_pixel"),
         *("discretized_logistic", "categorical"),

@@ -379,18 +379,20 @@ def default_workdir() -> str:
     return _source.workdir
 
 
-def restore_trained(place: Path | None = None) -> tuple[Run, int, PyTree]:
+def restore_trained(place: Path | None = None, data: bool = True) -> tuple[Run, int, PyTree]:
     """(run, updates done, state) of what a folder holds, at checkpoint --step or the newest.
 
     Args:
         place: the folder; --workdir where it is None.
+        data: read its data at once; False: only if something asks for them.
 
     Raises:
         BadInput: there is no such run or checkpoint.
     """
     if place is None:
         check_trained()
-    run = setup.reopen(place or Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
+    reopen = setup.reopen if data else setup.reopen_lazily
+    run = reopen(place or Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
     return run, *setup.restore(run, FLAGS.step)
 
 

@@ -15,18 +15,21 @@ from latentgen.configs.bigan import bigan_of
 from latentgen.configs.classifier import classifier_of
 from latentgen.configs.components import Plan, Shape
 from latentgen.configs.gan import gan_of
+from latentgen.configs.python import python_of
 from latentgen.configs.section import Section
 from latentgen.configs.vae import vae_of
 from latentgen.configs.vaegan import vaegan_of
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
 from latentgen.data.preprocess import PREPROCESS, Preprocess
+from latentgen.system import plugins
 
 METHODS: dict[str, Callable[[Section, Section, Preprocess], Plan]] = {
     "aae": aae_of,
     "bigan": bigan_of,
     "classifier": classifier_of,
     "gan": gan_of,
+    "python": python_of,
     "vae": vae_of,
     "vaegan": vaegan_of,
 }
@@ -81,6 +84,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         BadInput: a key is missing, unknown, or holds what it cannot.
     """
     root = Section("config", config)
+    plugins.load(root.words("plugins"))
     data = _data(root.section("data"))
     method = root.section("method")
     found = Experiment(

@@ -11,7 +11,7 @@ from latentgen.objectives.adversarial import LOSSES, AdversarialLoss
 from latentgen.probability.posteriors import diagonal
 from latentgen.probability.priors import PRIORS
 
-FITTING = sorted(set(LOSSES) - {"least_squares"})
+UNFIT = "least_squares"
 
 
 def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
@@ -51,9 +51,9 @@ def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
 
 def _loss(method: Section) -> AdversarialLoss:
     values = method.choose("loss", LOSSES)
-    if method.word("loss") not in FITTING:
+    if method.word("loss") == UNFIT:
         raise BadInput(
             f"{method.key('loss')}={method.word('loss')!r} is not supported for BiGAN: its targets "
-            f"0 and 1 are not symmetric. Valid: {', '.join(FITTING)}."
+            f"0 and 1 are not symmetric. Valid: {', '.join(sorted(set(LOSSES) - {UNFIT}))}."
         )
     return values

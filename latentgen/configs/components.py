@@ -10,7 +10,7 @@ import optax
 from jax.typing import DTypeLike
 
 from latentgen.configs.section import Section
-from latentgen.core.errors import BadInput, choose
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Method, Net
 from latentgen.core.wrappers import with_ema
 from latentgen.networks import DECODERS, ENCODERS
@@ -18,6 +18,8 @@ from latentgen.networks.conv import halvings
 from latentgen.networks.mlp import ACTIVATIONS, INITS, WIDTHS
 from latentgen.networks.net import bound_output
 from latentgen.networks.norms import NORMS
+from latentgen.probability import priors
+from latentgen.probability.priors import LearnedPrior
 
 Shape = tuple[int, ...]
 
@@ -82,7 +84,7 @@ class Network(NamedTuple):
                 halvings(shape, self.options["channels"])
         except BadInput as error:
             raise BadInput(f"{self.section.key('channels')}: {error}") from None
-        return choose(self.section.key("network"), self.kind, makers)
+        return self.section.choose("network", makers)
 
 
 def network(
@@ -247,6 +249,20 @@ def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
     if isinstance(limit, int | float) and limit == 0:
         return made
     return optax.chain(optax.clip_by_global_norm(limit), made)
+
+
+def prior_of(
+    method: Section, learned: Mapping[str, Callable[..., LearnedPrior]]
+) -> Callable[..., LearnedPrior]:
+    """The maker of the prior that a config names: fixed ones take the code's dimension alone.
+
+    Args:
+        learned: name -> maker, beside `priors.PRIORS`.
+    """
+    if (name := method.word("prior")) in learned:
+        return learned[name]
+    make = method.choose("prior", priors.PRIORS | dict.fromkeys(learned, priors.normal))
+    return lambda dim, *_: priors.fixed(make(dim))
 
 
 def average(method: Section, players: tuple[str, ...]) -> Callable[[Method], Method]:

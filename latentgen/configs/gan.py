@@ -4,7 +4,16 @@ from typing import Any
 
 import optax
 
-from latentgen.configs.components import DTYPES, Network, Plan, Shape, average, network, optimizer
+from latentgen.configs.components import (
+    DTYPES,
+    Network,
+    Plan,
+    Shape,
+    average,
+    network,
+    optimizer,
+    prior_of,
+)
 from latentgen.configs.section import LARGEST, Section
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
@@ -16,8 +25,6 @@ from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES, clip_weights
 from latentgen.probability import priors
 from latentgen.probability.priors import LearnedPrior
-
-PRIORS = ("mixture", *priors.PRIORS)
 
 
 def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
@@ -67,10 +74,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
 def _code(method: Section) -> tuple[LearnedPrior, int]:
     """Return the prior of the codes and their dimension."""
     dim, components = method.size("code_dim"), method.size("components")
-    method.choose("prior", dict.fromkeys(PRIORS))
-    if method.word("prior") == "mixture":
-        return priors.mixture(dim, components), dim
-    return priors.fixed(priors.PRIORS[method.word("prior")](dim)), dim
+    return prior_of(method, {"mixture": priors.mixture})(dim, components), dim
 
 
 def _optimizers(

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from latentgen.core.errors import BadInput, nearest, written
 from latentgen.storage.workdir import flatten
+from latentgen.system import plugins
 
 PACKAGE = Path(__file__).parents[1]
 FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "experiments")
@@ -74,6 +75,9 @@ def load(name: str) -> ConfigDict:
             f"it fails with {type(error).__name__}: {error} "
             f"({Path(where.filename).name}, line {where.lineno})."
         ) from None
+    if plugins.KEY not in config:  # so that --config.plugins=my_idea, may name one
+        with config.unlocked():
+            config[plugins.KEY] = ()
     check_plain(config.to_dict())
     return config
 

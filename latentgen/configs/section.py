@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 from latentgen.core.errors import BadInput, choose, nearest
 from latentgen.storage import aliases
+from latentgen.system import plugins
 
 T = TypeVar("T")
 LARGEST = 2**31 - 1  # what an int32 on a device holds
 WIDEST, DEEPEST = 2**20, 100  # of what arrays are made of, and how many layers
 HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps none below
 
-LATER = {"skip_diverged": 0, "method.output": "sigmoid"}
+LATER: dict[str, Any] = {"skip_diverged": 0, "method.output": "sigmoid", "plugins": []}
 """Keys that came after the first release, each with the value that means what was before."""
 
 
@@ -136,9 +137,20 @@ class Section:
             raise BadInput(f"{self.key(name)}={value!r} must be a string.")
         return value
 
+    def words(self, name: str) -> tuple[str, ...]:
+        """A tuple of strings; it may be empty."""
+        value = self._get(name)
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise BadInput(f"{self.key(name)}={value!r} must be a tuple of strings.")
+        return tuple(value)
+
     def choose(self, name: str, options: Mapping[str, T]) -> T:
-        """Return the entry of `options` that the config names."""
-        return choose(self.key(name), self.word(name), options)
+        """Return the entry of `options` that the config names, or what 'module:name' names."""
+        value = self.word(name)
+        if value not in options and plugins.REFERENCE.fullmatch(value):
+            found: T = plugins.resolve(self.key(name), value)
+            return found
+        return choose(self.key(name), value, options)
 
     def finish(self) -> None:
         """Checks that everything has been read.

@@ -6,7 +6,16 @@ from typing import Any, NamedTuple
 
 from jax.typing import DTypeLike
 
-from latentgen.configs.components import DTYPES, Network, Plan, Shape, average, network, optimizer
+from latentgen.configs.components import (
+    DTYPES,
+    Network,
+    Plan,
+    Shape,
+    average,
+    network,
+    optimizer,
+    prior_of,
+)
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method, Net
@@ -80,10 +89,6 @@ class _Code(NamedTuple):
     posterior: PosteriorFamily
 
 
-def _fixed(make: Callable[[int], priors.Prior]) -> Callable[..., LearnedPrior]:
-    return lambda dim, components, shape, bounds: priors.fixed(make(dim))
-
-
 def _mixture(dim: int, components: int, shape: Shape, bounds: Any) -> LearnedPrior:
     return priors.mixture(dim, components)
 
@@ -97,14 +102,12 @@ def _vamp_clipped(dim: int, components: int, shape: Shape, bounds: Any) -> Learn
     return priors.vamp(dim, components, shape, low, high, clipped=True)
 
 
-PRIORS: dict[str, Callable[..., LearnedPrior]] = {
-    **{name: _fixed(make) for name, make in priors.PRIORS.items()},
+LEARNED_PRIORS: dict[str, Callable[..., LearnedPrior]] = {
     "mixture": _mixture,
     "vamp": _vamp,
     "vamp_clipped": _vamp_clipped,
 }
 VAMPS = ("vamp", "vamp_clipped")
-POSTERIORS = ("flow", *posteriors.POSTERIORS)
 FULLEST = 1024
 
 
@@ -120,9 +123,10 @@ def _code(root: Section, method: Section, dtype: DTypeLike) -> _Code:
             f"{method.key('code_dim')}={dim} must be at most {FULLEST} for "
             f"{method.key('posterior')}='full', which has a number for each pair of coordinates."
         )
-    make_prior, prior_name = method.choose("prior", PRIORS), method.word("prior")
+    make_prior, prior_name = prior_of(method, LEARNED_PRIORS), method.word("prior")
     posterior_name = method.word("posterior")
-    method.choose("posterior", dict.fromkeys(POSTERIORS))
+    families = posteriors.POSTERIORS | {"flow": posteriors.diagonal}
+    make_posterior = method.choose("posterior", families)
 
     _check_prior(method, prior_name, posterior_name, classes, second)
     between = [_between(inner, inputs, outputs) for inputs, outputs in
@@ -139,7 +143,7 @@ def _code(root: Section, method: Section, dtype: DTypeLike) -> _Code:
     elif posterior_name == "flow":
         posterior = _flow(inner, dim, steps)
     else:
-        posterior = posteriors.POSTERIORS[posterior_name](dim)
+        posterior = make_posterior(dim)
     return _Code(dim, second, classes, prior_name, prior, posterior_name, posterior)
 
 

@@ -102,18 +102,100 @@ class Examples(NamedTuple):
     label: np.ndarray
 
 
+class LazySplits(Mapping[str, Examples]):
+    """Splits that are read when the first is asked for, with the shape of an example known before.
+
+    shape, dtype: of one raw example.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        load: Callable[[], Mapping[str, Examples]],
+    ) -> None:
+        self.shape, self.dtype, self._load = shape, dtype, load
+        self._found: Mapping[str, Examples] | None = None
+
+    def _splits(self) -> Mapping[str, Examples]:
+        if self._found is None:
+            self._found = self._load()
+        return self._found
+
+    def __getitem__(self, split: str) -> Examples:
+        return self._splits()[split]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits())
+
+    def __len__(self) -> int:
+        return len(self._splits())
+
+
 class DataSet(NamedTuple):
     """A data set: its name and version, where it was found (one phrase), and its splits."""
 
     name: str
     version: str
     origin: str
-    splits: dict[str, Examples]
+    splits: Mapping[str, Examples]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one example."""
+        if isinstance(self.splits, LazySplits):
+            return self.splits.shape
         return tuple(self.splits["train"].x.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """uint8 for images, float32 for points."""
+        if isinstance(self.splits, LazySplits):
+            return self.splits.dtype
+        return np.dtype(self.splits["train"].x.dtype)
+
+
+ARRAYS = "arrays"
+"""Name of a data set that was handed over in Python."""
+
+
+def from_arrays(
+    x: np.ndarray, label: np.ndarray | None = None, *, validation: int | None = None
+) -> DataSet:
+    """The data set of these arrays, in 'train' and 'validation'.
+
+    Args:
+        x: images (n, h, w, c), (n, h, w) or (n, pixels...) as uint8 or as floats in [0, 1], which
+            are rounded to 256 levels; or points (n, d) as floats.
+        label: (n,) whole numbers from 0; None: no classes.
+        validation: how many of the last examples are held out; None: a tenth.
+
+    Raises:
+        BadInput: the arrays are of another kind or do not fit each other.
+    """
+    x = np.asarray(x)
+    images = x.ndim in (3, 4)
+    if x.ndim not in (2, 3, 4) or not len(x):
+        raise BadInput(
+            f"data of shape {x.shape} must be images (n, h, w, c) or (n, h, w), or points (n, d)."
+        )
+    x = x[..., None] if x.ndim == 3 else x
+    if images and x.dtype != np.uint8:
+        if not np.issubdtype(x.dtype, np.floating) or not ((x >= 0) & (x <= 1)).all():
+            raise BadInput(f"images of {x.dtype} must be uint8, or floats in [0, 1].")
+        x = np.rint(x * 255).astype(np.uint8)
+    elif not images:
+        x = x.astype(np.float32)
+        if not np.isfinite(x).all():
+            raise BadInput("points must be finite.")
+    label = np.zeros(len(x), np.int32) if label is None else np.asarray(label)
+    if label.shape != (len(x),) or not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
+        raise BadInput(
+            f"labels of {label.dtype} {label.shape} must be {len(x)} whole numbers from 0."
+        )
+    whole = {"train": Examples(np.ascontiguousarray(x), label.astype(np.int32))}
+    splits = _hold_out(whole, validation, len(x) // 10)
+    return DataSet(ARRAYS, "1", "given in Python", splits)
 
 
 def load(
@@ -229,7 +311,7 @@ def _cut(examples: Examples, last: int, name: str) -> dict[str, Examples]:
 
 
 def _hold_out(
-    splits: dict[str, Examples], validation: int | None, default: int
+    splits: Mapping[str, Examples], validation: int | None, default: int
 ) -> dict[str, Examples]:
     """The splits with 'validation', held out from the end of 'train' unless it is there."""
     train = splits["train"]

@@ -13,6 +13,7 @@ import jax
 
 import latentgen
 from latentgen.storage import aliases
+from latentgen.system import plugins
 from latentgen.system.compilation import settings
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -61,8 +62,10 @@ def stamp(config: Mapping[str, Any], data: Mapping[str, Any], module: str) -> di
         data: its data set's identity.
         module: the command that wrote it.
     """
+    own = plugins.digests(plugins.names(config))
     return {
         "data": dict(data),
+        **({"plugins": own} if own else {}),
         "config_sha256": config_hash(config),
         "versions": versions(),
         "device": device(),

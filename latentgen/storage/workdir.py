@@ -22,6 +22,7 @@ CONFIG = "config.json"
 DATA = "data.json"
 HISTORY = "history"  # in config.json: which keys were changed after which step
 ORIGIN = "init_from"  # in data.json: the weights that the run began with
+DESCRIBED = "example"  # in data.json: shape and dtype of an example, and where the data were
 CHECKPOINTS = "checkpoints"
 DEEPEST = 64  # lists and objects within each other, in a file that is read
 DIGITS = 300  # of a whole number there: more than a float can be
@@ -515,10 +516,12 @@ def sign(
     config: Mapping[str, Any],
     data: Mapping[str, Any],
     may_change: Callable[[str], bool] = _nothing,
+    description: Mapping[str, Any] | None = None,
 ) -> None:
     """Signs a new folder with its config and its data's identity, or checks an old one's.
 
     Args:
+        description: shape and dtype of an example, and the like, see `described`.
         may_change: see `check_config`; `amend` writes what has changed, once the run goes on.
 
     Raises:
@@ -527,7 +530,7 @@ def sign(
     path = Path(path)
     known = check_config(path, config, may_change)
     if not same_data(path, data):
-        write_json(path / DATA, data)
+        write_json(path / DATA, {**data, DESCRIBED: dict(description)} if description else data)
     if not known:
         write_json(path / CONFIG, config)
 
@@ -539,8 +542,9 @@ def same_data(path: str | os.PathLike[str], data: Mapping[str, Any]) -> bool:
         BadInput: it began with others.
     """
     old = _read(Path(path), DATA)
-    if old is not None and ORIGIN not in data:  # who reads a run need not say what it began with
-        old = {key: value for key, value in old.items() if key != ORIGIN}
+    if old is not None:  # who reads a run need not say what it began with
+        unsaid = {ORIGIN, DESCRIBED} - data.keys()
+        old = {key: value for key, value in old.items() if key not in unsaid}
     if old is not None and (changed := differences(old, data)):
         raise BadInput(
             f"workdir={str(path)!r} was trained on other data: {'; '.join(changed)}. "
@@ -556,6 +560,27 @@ def origin(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         BadInput: its data.json cannot be read.
     """
     return (_read(Path(path), DATA) or {}).get(ORIGIN)
+
+
+def described(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The shape and dtype of an example and the data's folders, {} where an early run has none.
+
+    Raises:
+        BadInput: its data.json cannot be read, or describes no data.
+    """
+    found = (_read(Path(path), DATA) or {}).get(DESCRIBED, {})
+    shape = found.get("shape") if isinstance(found, dict) else None
+    places = [found.get(key) for key in ("data_dir", "manual_dir")] if shape else []
+    sound = (
+        isinstance(shape, list)
+        and 0 < len(shape) <= 3
+        and all(type(side) is int and 0 < side < 2**20 for side in shape)
+        and found.get("dtype") in ("uint8", "float32")
+        and all(place is None or isinstance(place, str) for place in places)
+    )
+    if found and not sound:
+        raise BadInput(f"{str(Path(path) / DATA)!r} describes no data under {DESCRIBED!r}.")
+    return found if sound else {}
 
 
 def _read(path: Path, name: str) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from latentgen.storage import evidence, provenance, status, workdir
 from latentgen.storage.workdir import flatten
 from latentgen.sweeps import plan
 from latentgen.sweeps.plan import Member
+from latentgen.system import plugins
 from latentgen.training import setup
 
 SWEEP, MANIFEST, POPULATIONS = "sweep.json", "manifest.jsonl", "populations.json"
@@ -111,6 +112,7 @@ def load(folder: Path) -> Sweep:
     for member in members:
         if not workdir.leads_into(folder / RUNS / member.run, folder):
             raise BadInput(f"the sweep in {str(folder)!r} leads out of it: {RUNS}/{member.run}.")
+        plugins.check_outside(member.config, folder)
     return Sweep(folder, said, tuple(members))
 
 
@@ -215,9 +217,9 @@ def forget(place: Path) -> None:
         (place / name).unlink(missing_ok=True)
 
 
-def _same(place: Path, package: Path, files: Sequence[Path]) -> bool:
+def _same(place: Path, files: Mapping[str, Path]) -> bool:
     """Return whether the copy holds exactly these files; delete its compiled ones first."""
-    known = {place / "latentgen" / file.relative_to(package): file for file in files}
+    known = {place / path: file for path, file in files.items()}
     for compiled in list(
         place.rglob("__pycache__")
     ):  # Python would run it for the source beside it
@@ -230,22 +232,41 @@ def _same(place: Path, package: Path, files: Sequence[Path]) -> bool:
     )
 
 
-def snapshot(folder: Path) -> Path:
-    """A copy of this package in the sweep's folder, the same one for the same source."""
+def _sources(modules: Sequence[str]) -> dict[str, Path]:
+    """Path in a snapshot -> file, of this package and of the packages of these modules."""
     package = Path(latentgen.__file__).parent
     files = sorted(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    found = {str(Path("latentgen", file.relative_to(package))): file for file in files}
+    for module in modules:
+        found |= plugins.files(module)
+    return found
+
+
+def snapshot(folder: Path, modules: Sequence[str] = ()) -> Path:
+    """A copy of this package in the sweep's folder, the same one for the same source.
+
+    Args:
+        modules: the user's own, which are copied too, see `plugins`.
+    """
+    files = _sources(modules)
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    for path, file in files.items():
+        digest.update(path.removeprefix("latentgen/").encode() + b"\0" + file.read_bytes())
     place = folder / SOURCE / digest.hexdigest()[:16]
     workdir.own(folder / SOURCE)
-    if not _same(place, package, files):  # it may be anybody's
+    if not _same(place, files):  # it may be anybody's
         shutil.rmtree(place, ignore_errors=True)
         half = place.with_name(f".{place.name}.half")
         shutil.rmtree(half, ignore_errors=True)
-        for file in files:
-            to = half / "latentgen" / file.relative_to(package)
+        for path, file in files.items():
+            to = half / path
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, to)
         half.rename(place)
     return place
+
+
+def modules_of(sweep: Sweep) -> list[str]:
+    """The modules of the user's own that runs of the sweep name."""
+    found = [name for member in sweep.members for name in plugins.names(member.config)]
+    return list(dict.fromkeys(found))

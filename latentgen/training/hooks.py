@@ -32,12 +32,13 @@ Watch = Callable[[int, Array | np.ndarray], None]
 def draw(
     x: Shaped[Array | np.ndarray, "n *shape"],
     preprocess: Preprocess,
-    real: Examples,
+    real: Examples | None,
     columns: int | None = None,
 ) -> Image:
     """A picture of x: a grid of images, or points above some of the real ones."""
     if x.ndim == 4:
         return grid(np.asarray(preprocess.pixels(jnp.asarray(x))), columns, GAP)
+    assert real is not None, "points are drawn above real ones"
     return scatter(np.asarray(x), np.asarray(real.x[:5_000]))
 
 

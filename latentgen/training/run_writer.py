@@ -29,6 +29,7 @@ from latentgen.training.setup import (
     SUMMARY,
     Run,
     collapsed,
+    description,
     identity,
     sampled_weights,
     sampler,
@@ -58,7 +59,9 @@ class RunWriter:
         with contextlib.ExitStack() as stack:
             stack.enter_context(workdir.lock(run.folder))
             began = {} if run.origin is None else {workdir.ORIGIN: run.origin}
-            workdir.sign(run.folder, run.config, identity(run) | began, run.may_change)
+            workdir.sign(
+                *(run.folder, run.config, identity(run) | began, run.may_change, description(run))
+            )
             self._heart = status.StatusWriter(run.folder)
             if (before := self._heart.before) and before.status == status.RUNNING:
                 print(_lost(run.folder, before), file=sys.stderr)

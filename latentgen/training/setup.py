@@ -20,7 +20,7 @@ from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.storage import evidence, workdir
 from latentgen.storage.checkpoint import Checkpoints
-from latentgen.system import machine, memory
+from latentgen.system import machine, memory, plugins
 from latentgen.training import loop
 from latentgen.training.hooks import AT_ONCE
 from latentgen.training.mesh import place
@@ -48,6 +48,7 @@ class Run(NamedTuple):
     may_change: key -> whether the config of the folder may differ in it, see `transfer`
     weights: key path -> the array that a new run begins with in that place of its state
     origin: of these weights: whose they are
+    places: folders that the user named for the data
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Run(NamedTuple):
     may_change: Callable[[str], bool] = lambda key: False
     weights: Mapping[str, np.ndarray] | None = None
     origin: Mapping[str, Any] | None = None
+    places: Mapping[str, str] = {}
 
     @property
     def key(self) -> Key[Array, ""]:
@@ -122,35 +124,70 @@ def make_eval_fns(
 
 
 def load(
-    folder: Path, config: Mapping[str, Any], data_dir: str | None, manual_dir: str | None
+    folder: Path,
+    config: Mapping[str, Any],
+    data_dir: str | None,
+    manual_dir: str | None,
+    dataset: sources.DataSet | None = None,
+    method: Method | None = None,
 ) -> Run:
     """Return the run that a config describes, with its data, checked; write nothing to its folder.
 
     Args:
         data_dir, manual_dir: see `sources.load`.
+        dataset: in place of the config's, as `sources.from_arrays` makes it.
+        method: in place of the config's, made in Python.
 
     Raises:
         BadInput: the config does not fit, or its data are unknown, missing or damaged.
     """
     experiment = configs.experiment(config)
-    name, preprocess, validation, pad_to = experiment.data
-    dataset = sources.load(name, validation=validation, data_dir=data_dir, manual_dir=manual_dir)
-    _check_padded(dataset, pad_to)
-    dataset = sources.padded(dataset, pad_to)
-    preprocess_for(preprocess.name, dataset.splits["train"].x.dtype)
-    sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in dataset.splits.items())
-    print(f"data: {name} ({dataset.origin}): {sizes}", file=sys.stderr)
-    if len(dataset.shape) == 3 and dataset.shape[-1] not in (1, 3):
+    found = dataset or _dataset(experiment.data, data_dir, manual_dir)
+    padded = sources.padded(found, _checked_side(found, experiment.data.pad_to))
+    sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in padded.splits.items())
+    print(f"data: {padded.name} ({padded.origin}): {sizes}", file=sys.stderr)
+    if len(padded.shape) == 3 and padded.shape[-1] not in (1, 3):
         raise BadInput(
-            f"config.data.name={name!r} has images of {dataset.shape[-1]} channels; 1 or 3 can be "
-            "shown."
+            f"config.data.name={padded.name!r} has images of {padded.shape[-1]} channels; 1 or 3 "
+            "can be shown."
         )
-    _check_classes(experiment.plan.classes, dataset)
-    method = experiment.plan.wire(dataset.shape)
+    _check_classes(experiment.plan.classes, padded)
     if sampled_weights(config) == "ema":
         print("weights: samples, validation and measures see the moving average", file=sys.stderr)
-    look = make_eval_fns(lambda _: method, method, dataset.shape)({})
-    return Run(folder, config, experiment, dataset, method, look)
+    places = {"data_dir": data_dir, "manual_dir": manual_dir}
+    run = _described(folder, config, experiment, padded, method)
+    return run._replace(places={key: value for key, value in places.items() if value})
+
+
+def _dataset(data: configs.Data, data_dir: str | None, manual_dir: str | None) -> sources.DataSet:
+    if data.name == sources.ARRAYS:
+        raise BadInput(
+            f"config.data.name={data.name!r}: this run was given its data in Python; give them to "
+            "latentgen.load or latentgen.train."
+        )
+    return sources.load(
+        data.name, validation=data.validation, data_dir=data_dir, manual_dir=manual_dir
+    )
+
+
+def _described(
+    folder: Path,
+    config: Mapping[str, Any],
+    experiment: Experiment,
+    dataset: sources.DataSet,
+    method: Method | None,
+) -> Run:
+    """The run on these data, of which the splits are not looked at."""
+    preprocess_for(experiment.data.preprocess.name, dataset.dtype)
+    method = method or experiment.plan.wire(dataset.shape)
+    eval_fns = make_eval_fns(lambda _: method, method, dataset.shape)({})
+    return Run(folder, config, experiment, dataset, method, eval_fns)
+
+
+def description(run: Run) -> dict[str, Any]:
+    """Shape and dtype of a raw example, and the folders that the data were read from."""
+    shape, dtype = run.dataset.shape, run.dataset.dtype
+    return {"shape": list(shape), "dtype": dtype.name, **run.places}
 
 
 def sampled_weights(config: Mapping[str, Any]) -> str:
@@ -165,7 +202,7 @@ def with_config(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:
     return run._replace(folder=folder, config=config, experiment=experiment, method=method)
 
 
-def _check_padded(dataset: sources.DataSet, side: int) -> None:
+def _checked_side(dataset: sources.DataSet, side: int) -> int:
     number = sum(len(examples.label) for examples in dataset.splits.values())
     bytes_ = number * side**2 * dataset.shape[-1]
     if bytes_ > (has := machine.memory().total):
@@ -173,6 +210,7 @@ def _check_padded(dataset: sources.DataSet, side: int) -> None:
             f"config.data.pad_to={side} would make {memory.shown(bytes_)} of {dataset.name}; this "
             f"machine has {memory.shown(has)} of memory."
         )
+    return side
 
 
 def check_memory(run: Run, feed: pipeline.Feed, chunk: loop.Program | None = None) -> None:
@@ -331,18 +369,63 @@ def config(folder: Path) -> dict[str, Any]:
         raise BadInput(
             f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it{why}."
         )
-    return workdir.without_history(found)
+    found = workdir.without_history(found)
+    plugins.check_outside(found, folder)
+    return found
 
 
-def reopen(folder: Path, data_dir: str | None, manual_dir: str | None) -> Run:
-    """The run that a folder holds, finished or not.
+def reopen(
+    folder: Path,
+    data_dir: str | None,
+    manual_dir: str | None,
+    dataset: sources.DataSet | None = None,
+    method: Method | None = None,
+) -> Run:
+    """The run that a folder holds, finished or not, with the data that it began with.
+
+    Args:
+        data_dir, manual_dir: see `sources.load`; None: the folders of the last training.
+        dataset, method: see `load`.
 
     Raises:
         BadInput: it holds none, or as for `load`.
     """
-    run = load(folder, config(folder), data_dir, manual_dir)
+    known = workdir.described(folder)
+    data_dir, manual_dir = (
+        given or known.get(name)
+        for given, name in ((data_dir, "data_dir"), (manual_dir, "manual_dir"))
+    )
+    run = load(folder, config(folder), data_dir, manual_dir, dataset, method)
     workdir.same_data(folder, identity(run))
     return run
+
+
+def reopen_lazily(
+    folder: Path,
+    data_dir: str | None,
+    manual_dir: str | None,
+    dataset: sources.DataSet | None = None,
+    method: Method | None = None,
+) -> Run:
+    """`reopen`, which reads the data when the first split is asked for, if it ever is.
+
+    Raises:
+        BadInput: as for `reopen`; of the data when they are read.
+    """
+    known = workdir.described(folder)
+    if not known:  # a run of an earlier release
+        return reopen(folder, data_dir, manual_dir, dataset, method)
+    found = config(folder)
+    experiment = configs.experiment(found)
+
+    def splits() -> Mapping[str, sources.Examples]:
+        return reopen(folder, data_dir, manual_dir, dataset, method).dataset.splits
+
+    lazy = sources.LazySplits(tuple(known["shape"]), np.dtype(known["dtype"]), splits)
+    name = experiment.data.name
+    return _described(
+        folder, found, experiment, sources.DataSet(name, "", "not yet read", lazy), method
+    )
 
 
 def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tuple[int, PyTree]:

@@ -65,7 +65,7 @@ def test_help_lists_the_keys_of_a_config_with_values_and_meaning() -> None:
 
 
 def test_every_key_of_the_recipes_has_its_meaning_beside_it() -> None:
-    plain = {"name", "seed", "batch_size", "log", "validate", "sample", "checkpoint"}
+    plain = {"name", "plugins", "seed", "batch_size", "log", "validate", "sample", "checkpoint"}
     for name in recipes.NAMES:
         lines = help._keys(f"{recipes.PREFIX}{name}")[1:-1]
         bare = {line.partition("=")[0].rpartition(".")[2] for line in lines if "  " not in line[2:]}

@@ -91,7 +91,7 @@ def one_crew() -> Iterator[None]:
         return needs[what]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vmap, "crew", crew)
+        patch.setattr(vmap, "population_program", crew)
         patch.setattr(vmap, "memory", memory)
         yield
 

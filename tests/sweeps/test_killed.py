@@ -24,7 +24,8 @@ def dies(place: Path, how: str) -> list[str]:
     code = (
         "import os, sys; from pathlib import Path; from latentgen.storage import status, workdir\n"
         f"with workdir.lock({str(place)!r}):\n"
-        f"    heart = status.Heart(Path({str(place)!r})); print('began', flush=True); {how}\n"
+        f"    heart = status.StatusWriter(Path({str(place)!r}))\n"
+        f"    print('began', flush=True); {how}\n"
     )
     return [sys.executable, "-c", code]
 

@@ -148,7 +148,7 @@ def test_many_settings_compile_what_four_compile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
     """Counted are programs, whether they were compiled just now or an earlier time."""
-    monkeypatch.setattr(vmap, "crew", CREW)
+    monkeypatch.setattr(vmap, "population_program", CREW)
     monkeypatch.setattr(vmap, "memory", MEMORY)
     base = config(steps=10, **{f"every.{name}": 10 for name in ("log", "validate", "sample")})
     rows = [{LR: 1e-4 * (i + 1)} for i in range(many)]

@@ -164,7 +164,7 @@ def test_the_device_does_not_wait_for_the_host_between_short_chunks(
         last[:] = [fine]
         return state, metrics, fine
 
-    monkeypatch.setattr(loop, "AHEAD", longest)
+    monkeypatch.setattr(loop, "MAX_ASYNC_CHUNK_SECONDS", longest)
     state = {"n": jnp.int32(0), "sum": jnp.float32(0)}
     train(
         *(watched, feed, state, 0, 4, 1, jax.random.key(0)),

@@ -184,4 +184,4 @@ def train(
     Raises:
         Stopped: a signal came; the same command continues.
     """
-    Queue(sweep, todo, options, folder.snapshot(sweep.folder)).go(stopped)
+    Queue(sweep, todo, options, folder.snapshot(sweep.folder, folder.modules_of(sweep))).go(stopped)

@@ -25,7 +25,7 @@ from latentgen.core.errors import BadInput, choose, positive
 from latentgen.storage import workdir
 from latentgen.sweeps.engines import commands, local
 from latentgen.sweeps.engines.job import Work
-from latentgen.sweeps.folder import Sweep, snapshot
+from latentgen.sweeps.folder import Sweep, modules_of, snapshot
 from latentgen.sweeps.plan import Member
 from latentgen.training import setup
 
@@ -159,7 +159,7 @@ def train(sweep: Sweep, todo: Sequence[Member], options: local.Options, asked: O
     Raises:
         BadInput: as for `submit`.
     """
-    source = snapshot(sweep.folder)
+    source = snapshot(sweep.folder, modules_of(sweep))
     command = lambda run: local.command(sweep, run, options)  # noqa: E731
     jobs = submit(sweep.folder, [member.run for member in todo], command, source, asked)
     waiting = queued(sweep.folder)
