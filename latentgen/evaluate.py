@@ -22,8 +22,7 @@ its runs that are done is measured, and the sweep's tables are written anew.
 """
 
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +32,7 @@ from latentgen.cli import app
 from latentgen.core.errors import BadInput, choose
 from latentgen.core.wrappers import with_raw_params
 from latentgen.evaluation.measures import MEASURES, named
+from latentgen.evaluation.measures import measure as take
 from latentgen.evaluation.measures.results import EVALUATIONS, lines
 from latentgen.evaluation.measures.subject import Measure, Options, Result, Subject
 from latentgen.storage import provenance, status, workdir
@@ -109,24 +109,15 @@ def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None)
     weights = chosen_weights(run)
     state = with_raw_params(state) if weights == "raw" else state
     subject = Subject(run, step, state, FLAGS.split, {}, bool(chosen.keys() & SHARING))
-    reasons: dict[str, str] = {}
-
-    def had(name: str, work: Callable[[Subject, Options], T]) -> T | None:
-        try:
-            return work(subject, options)
-        except BadInput as error:
-            reasons[name] = f"{name}: {error}" if len(chosen) > 1 else str(error)
-            return None
-
-    for name, each in chosen.items():  # all checks come before the work
-        had(name, each.check)
-    for name, each in chosen.items():
-        began = time.perf_counter()
-        if name not in reasons and (result := had(name, each.take)) is not None:
-            write(name, subject, weights, result, time.perf_counter() - began)
+    reasons = []
+    for name, found, seconds in take(chosen, subject, options):
+        if isinstance(found, BadInput):
+            reasons.append(f"{name}: {found}" if len(chosen) > 1 else str(found))
+        else:
+            write(name, subject, weights, found, seconds)
     if len(reasons) < len(chosen):
         print(f"added to {run.folder / EVALUATIONS}")
-    return list(reasons.values())
+    return reasons
 
 
 def chosen_weights(run: setup.Run) -> str:

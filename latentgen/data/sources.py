@@ -155,6 +155,19 @@ class DataSet(NamedTuple):
         return np.dtype(self.splits["train"].x.dtype)
 
 
+def as_bytes(x: np.ndarray) -> np.ndarray:
+    """Images as uint8: those of floats in [0, 1] are rounded to 256 levels.
+
+    Raises:
+        BadInput: they are neither.
+    """
+    if x.dtype == np.uint8:
+        return x
+    if not np.issubdtype(x.dtype, np.floating) or not ((x >= 0) & (x <= 1)).all():
+        raise BadInput(f"images of {x.dtype} must be uint8, or floats in [0, 1].")
+    return np.rint(x * 255).astype(np.uint8)
+
+
 ARRAYS = "arrays"
 """Name of a data set that was handed over in Python."""
 
@@ -180,11 +193,9 @@ def from_arrays(
             f"data of shape {x.shape} must be images (n, h, w, c) or (n, h, w), or points (n, d)."
         )
     x = x[..., None] if x.ndim == 3 else x
-    if images and x.dtype != np.uint8:
-        if not np.issubdtype(x.dtype, np.floating) or not ((x >= 0) & (x <= 1)).all():
-            raise BadInput(f"images of {x.dtype} must be uint8, or floats in [0, 1].")
-        x = np.rint(x * 255).astype(np.uint8)
-    elif not images:
+    if images:
+        x = as_bytes(x)
+    else:
         x = x.astype(np.float32)
         if not np.isfinite(x).all():
             raise BadInput("points must be finite.")

@@ -260,12 +260,15 @@ class Progress:
         self._counted: tuple[float, int] | None = None  # where the rate is counted from
         self._step = start
         self._bar: Any = None
-        if self._stream.isatty():
+        options = {"total": total, "initial": start, "unit": "step"}
+        if stream is None and "ipykernel" in sys.modules:
+            from tqdm.auto import tqdm as notebook_bar
+
+            self._bar = notebook_bar(**options)
+        elif self._stream.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(
-                total=total, initial=start, file=self._stream, unit="step", dynamic_ncols=True
-            )
+            self._bar = tqdm(**options, file=self._stream, dynamic_ncols=True)
 
     def update(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Shows that `step` updates are done, and the latest losses."""

@@ -51,6 +51,7 @@ def write_pictures(
     folder: Path,
     log: Log,
     look: Watch = lambda step, x: None,
+    show: Callable[[str, bytes], None] = lambda name, png: None,
 ) -> Call:
     """Writes NAME/step_XXXXXXXX.png and shows it in TensorBoard.
 
@@ -61,6 +62,7 @@ def write_pictures(
         real: what points are drawn above.
         folder: the workdir.
         look: sees what is drawn, before it is.
+        show: called with the name and the PNG.
     """
 
     def call(step: int, state: PyTree) -> None:
@@ -72,6 +74,7 @@ def write_pictures(
         encoded = png(image)
         workdir.write_bytes(place / f"step_{step:08d}.png", encoded)
         log.image(step, name, encoded, image.shape)
+        show(name, encoded)
 
     return call
 

@@ -296,13 +296,16 @@ def _pictures(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks.Call
             pipeline.chosen(real, first, preprocess, named_key(key, "real")).x
         )
         look = hooks.watch_for_collapse(spread, run.folder / COLLAPSED, say)
-        calls.append(hooks.write_pictures("samples", draw, None, *draws, look))
+        calls.append(hooks.write_pictures("samples", draw, None, *draws, look, run.show))
     if reconstruct is not None:
         split = run.dataset.splits.get("validation", real)
         inputs = np.arange(PAIRS) % len(split.label)
         shown = pipeline.chosen(split, inputs, preprocess, named_key(key, "preprocess"))
         beside = lambda state: pairs(shown.x, reconstruct(state, shown))  # noqa: E731
-        calls.append(hooks.write_pictures("reconstructions", beside, hooks.PAIRED, *draws))
+        columns = hooks.PAIRED
+        calls.append(
+            hooks.write_pictures("reconstructions", beside, columns, *draws, show=run.show)
+        )
     return calls
 
 

@@ -49,6 +49,7 @@ class Run(NamedTuple):
     weights: key path -> the array that a new run begins with in that place of its state
     origin: of these weights: whose they are
     places: folders that the user named for the data
+    show: called with each picture of training, its kind and its PNG
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Run(NamedTuple):
     weights: Mapping[str, np.ndarray] | None = None
     origin: Mapping[str, Any] | None = None
     places: Mapping[str, str] = {}
+    show: Callable[[str, bytes], None] = lambda name, png: None
 
     @property
     def key(self) -> Key[Array, ""]:

@@ -1,5 +1,6 @@
 """Trains one run, from where its folder stands to its end; where it diverges, finds where."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +22,12 @@ from latentgen.training.run_writer_distributed import DistributedRunWriter
 from latentgen.training.setup import Run, identity, sampler
 
 
-def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) -> None:
+def train(
+    run: Run,
+    mesh: Mesh | None = None,
+    stuck: float = distributed.STUCK,
+    stopped: Callable[[], int | None] | None = None,
+) -> None:
     """Trains to the end, in a folder that no other process trains in.
 
     A run that diverges leaves what it takes to see the step again: see `replay.py`. As often as its
@@ -29,7 +35,8 @@ def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) 
 
     Args:
         mesh: of the devices that train, all of all processes; None for one device.
-        stuck: see `Joint`.
+        stuck: see `DistributedRunWriter`.
+        stopped: polled between chunks; a signal's number ends the run there. None: signals do.
 
     Raises:
         BadInput: another process holds the folder, or another config owns it; or the run needs
@@ -43,8 +50,9 @@ def train(run: Run, mesh: Mesh | None = None, stuck: float = distributed.STUCK) 
     warn(run)
     steps = loop.program(run.method, feed, donate=True)
     setup.check_memory(run, feed, steps)
-    with distributed.signals() as stopped, DistributedRunWriter(run, mesh, stuck) as record:
-        while not _trained(run, feed, steps, record, stopped):
+    signals_of = distributed.signals() if stopped is None else contextlib.nullcontext(stopped)
+    with signals_of as stop, DistributedRunWriter(run, mesh, stuck) as record:
+        while not _trained(run, feed, steps, record, stop):
             pass
         record.finish()
     print(f"{run.folder}: {run.experiment.steps} steps in {record.seconds:.0f} s.")

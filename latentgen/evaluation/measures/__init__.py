@@ -4,10 +4,13 @@ A measure is a function (subject, options) -> Result. The mathematics is in metr
 a run's method, images and random keys, a batch at a time.
 """
 
+import time
+from collections.abc import Iterator, Mapping
+
 from latentgen.core.errors import BadInput, choose
 from latentgen.evaluation.measures import likelihood, modes, samples
 from latentgen.evaluation.measures.likelihood import needs
-from latentgen.evaluation.measures.subject import Measure
+from latentgen.evaluation.measures.subject import Measure, Options, Result, Subject
 
 MEASURES: dict[str, Measure] = {
     "terms": Measure(likelihood.terms, needs()),
@@ -53,3 +56,26 @@ def named(flag: str, name: str) -> Measure:
     if (meant := MEANT.get(name.lower())) is not None:
         raise BadInput(f"{flag}={name!r}: write {meant}.")
     return choose(flag, name, MEASURES)
+
+
+def measure(
+    chosen: Mapping[str, Measure], subject: Subject, options: Options
+) -> Iterator[tuple[str, Result | BadInput, float]]:
+    """Yield (name, result, seconds) of each measure; in place of a result why it cannot be had.
+
+    All checks come first; a measure that fails does not stop the others.
+    """
+    refused: dict[str, BadInput] = {}
+    for name, each in chosen.items():
+        try:
+            each.check(subject, options)
+        except BadInput as error:
+            refused[name] = error
+    for name, each in chosen.items():
+        began = time.perf_counter()
+        found: Result | BadInput
+        try:
+            found = refused.get(name) or each.take(subject, options)
+        except BadInput as error:
+            found = error
+        yield name, found, time.perf_counter() - began

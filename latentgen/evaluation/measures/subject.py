@@ -31,13 +31,13 @@ class Options(NamedTuple):
     subsets, subset_size: of examples, over which the kernel distance is averaged too; 0: none
     """
 
-    seed: int
-    images: int | None
-    k: int
-    chains: int
-    temperatures: int
-    leapfrogs: int
-    observation_std: float | None
+    seed: int = 0
+    images: int | None = None
+    k: int = 5_000
+    chains: int = 16
+    temperatures: int = 1_000
+    leapfrogs: int = 10
+    observation_std: float | None = None
     samples: int | None = None
     features: str | None = None
     inception_weights: str | None = None

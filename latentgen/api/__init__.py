@@ -1,0 +1,1 @@
+"""The library behind `import latentgen`: train, load and use a model from Python."""

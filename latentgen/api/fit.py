@@ -1,0 +1,152 @@
+"""Train from Python: a script or a notebook."""
+
+import contextlib
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from latentgen.api.model import Model, as_dataset, load
+from latentgen.configs import recipes
+from latentgen.configs.section import plain
+from latentgen.core.errors import BadInput, Stopped, nearest
+from latentgen.core.types import Method
+from latentgen.data import sources
+from latentgen.storage.workdir import flatten
+from latentgen.sweeps.plan import applied
+from latentgen.system.compilation import keep_programs, pin_numbers
+from latentgen.training import setup, trainer
+
+DEFAULTS: dict[str, Any] = {
+    "seed": 0,
+    "steps": 10_000,
+    "batch_size": 64,
+    "compute": "float32",
+    "data": {"name": sources.ARRAYS, "preprocess": "unit", "validation": None, "pad_to": 0},
+    "method": {"name": "python", "factory": ""},
+    "skip_diverged": 0,
+    "every": {"log": 250, "validate": 1_000, "sample": 1_000, "checkpoint": 1_000},
+    "plugins": (),
+}
+"""The config of a method that was made in Python."""
+
+
+def train(
+    what: str | Mapping[str, Any] | ConfigDict | Method,
+    data: Any = None,
+    *,
+    workdir: str | os.PathLike[str],
+    changes: Mapping[str, Any] | None = None,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+) -> Model:
+    """Train a model into a workdir, or go on where an earlier call stopped.
+
+    An interrupt (Ctrl-C, or a notebook's stop button) saves a checkpoint and returns the model as
+    it is then; the same call again continues.
+
+    Args:
+        what: a recipe, 'latentgen:gan:dcgan' or 'experiments/gan.py:dcgan'; a config; or a method.
+        data: x, or (x, label), or a `sources.DataSet`; None: the data set that the config names.
+            x is uint8 images (n, h, w, c), floats in [0, 1] of that shape, or points (n, d).
+        workdir: the run's folder: checkpoints, pictures and figures, as `latentgen.run` writes.
+        changes: of the config, key -> value: {"steps": 1_000, "optimizer.lr": 1e-3}.
+        data_dir, manual_dir: see `sources.load`.
+
+    Returns:
+        The model after the last step.
+
+    Raises:
+        BadInput: the config or the data do not fit, or the workdir is another run's.
+        Diverged: something is not finite; says at which step, and what.
+
+    Example:
+        model = latentgen.train("latentgen:vae", images, workdir="runs/mine")
+        pictures = model.sample(64)
+    """
+    method = what if isinstance(what, Method) else None
+    dataset, config = _config_of(what, data, changes or {})
+    folder = Path(workdir)
+    pin_numbers()
+    keep_programs()
+    if not setup.finished(folder, config):
+        run = setup.load(folder, config, data_dir, manual_dir, dataset, method)
+        with _interrupts() as stopped, contextlib.suppress(Stopped):
+            trainer.train(run._replace(show=_shown()), stuck=math.inf, stopped=stopped)
+    return load(folder, method=method, data=dataset, data_dir=data_dir, manual_dir=manual_dir)
+
+
+def _config_of(
+    what: str | Mapping[str, Any] | ConfigDict | Method, data: Any, changes: Mapping[str, Any]
+) -> tuple[sources.DataSet | None, dict[str, Any]]:
+    """The data set of `data`, and the config with these changes, as plain data."""
+    if isinstance(what, Method):
+        base: Mapping[str, Any] = DEFAULTS
+        if data is None:
+            raise BadInput("data is missing: a method made in Python names no data set.")
+    elif isinstance(what, str):
+        base = recipes.load(what).to_dict()
+    else:
+        base = what.to_dict() if isinstance(what, ConfigDict) else what
+        recipes.check_plain(base)
+    base = plain(base)
+    known = flatten(base)
+    for key in changes:
+        if key not in known:
+            raise BadInput(f"changes={key!r} is no key of the config{nearest(key, known)}")
+    config = applied(base, changes)
+    dataset = as_dataset(data, config["data"]["validation"])
+    if dataset is not None:
+        config = applied(config, {"data.name": dataset.name} | _preprocess(config, dataset))
+    return dataset, config
+
+
+def _preprocess(config: Mapping[str, Any], dataset: sources.DataSet) -> dict[str, Any]:
+    """Points take no preprocessing of images."""
+    return {"data.preprocess": "none"} if dataset.dtype != "uint8" else {}
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], int | None]]:
+    """Note the first interrupt inside; the second raises KeyboardInterrupt, as Python has it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        noted.append(signum)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("interrupted: a checkpoint is saved after this chunk of steps", file=sys.stderr)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted[0] if noted else None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _shown() -> Callable[[str, bytes], None]:
+    """Show pictures inline, each kind in a place of its own, where this is a notebook."""
+    if "ipykernel" not in sys.modules:
+        return lambda name, png: None
+    from IPython.display import Image, display  # type: ignore[import-not-found]
+
+    places: dict[str, Any] = {}
+
+    def show(name: str, png: bytes) -> None:
+        picture = Image(png, width=400)
+        if name in places:
+            places[name].update(picture)
+        else:
+            places[name] = display(picture, display_id=True)
+
+    return show

@@ -1,0 +1,239 @@
+"""A trained model, opened from its workdir."""
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from latentgen.core.errors import BadInput
+from latentgen.core.keys import named_key, run_key
+from latentgen.core.types import Method, PyTree
+from latentgen.data import sources
+from latentgen.evaluation import views
+from latentgen.evaluation.measures import measure, named
+from latentgen.evaluation.measures.subject import Options, Result, Subject
+from latentgen.training import hooks, setup
+from latentgen.training.pictures import png
+from latentgen.training.setup import Run
+
+SHOWN = 64  # samples of a picture
+Pixels = Shaped[np.ndarray, "n *shape"]
+
+
+class Model:
+    """A trained model. `latentgen.load` opens one, `latentgen.train` returns one.
+
+    Images go in and come out as pixels: float32 in [0, 1], or uint8 on the way in. Points are
+    coordinates as in their data set.
+
+    step: updates that its weights have had.
+    shape: of one example.
+    classes: how many the model is conditioned on; 0: none.
+    config: of its run, as plain data.
+    method, state: the pure functions and what training has changed, see `latentgen.Method`.
+    """
+
+    def __init__(self, run: Run, step: int, state: PyTree) -> None:
+        self.run, self.step, self.state = run, step, state
+        self.shape = run.dataset.shape
+        self.classes = run.experiment.plan.classes
+        self.config = run.config
+        self.method = run.method
+
+    def __repr__(self) -> str:
+        name = self.config["method"]["name"]
+        return f"<{name} of {self.run.folder}, step {self.step}, examples of {self.shape}>"
+
+    def _repr_png_(self) -> bytes | None:
+        """Samples, as a notebook shows the model."""
+        if self.method.sample is None or len(self.shape) != 3:
+            return None
+        draw = setup.sampler(self.run)
+        return png(hooks.draw(draw(self.state), self.run.experiment.data.preprocess, None))
+
+    def sample(
+        self, n: int, seed: int = 0, label: int | Sequence[int] | np.ndarray | None = None
+    ) -> Pixels:
+        """Draw n synthetic examples G(z), z ~ p(z).
+
+        Args:
+            seed: the same seed gives the same examples.
+            label: the class of all, or of each; None: one class after the other.
+
+        Returns:
+            (n, *shape), images as pixels in [0, 1].
+
+        Raises:
+            BadInput: n is below 1, a label is none of the classes, or the method has no codes.
+        """
+        if n < 1:
+            raise BadInput(f"n={n} must be at least 1.")
+        key = named_key(named_key(run_key(seed), "sample"), "codes")
+        return self.decode(views.prior(self.method, self.state, key, n), label)
+
+    def decode(
+        self,
+        z: Float[Array | np.ndarray, "n d"],
+        label: int | Sequence[int] | np.ndarray | None = None,
+    ) -> Pixels:
+        """Map codes to examples: E[x|z] of a VAE, G(z) of a GAN.
+
+        Args:
+            z: codes (n, d).
+            label: see `sample`.
+
+        Returns:
+            (n, *shape), images as pixels in [0, 1].
+
+        Raises:
+            BadInput: the codes or labels do not fit.
+        """
+        z = jnp.asarray(z, jnp.float32)
+        dim = sum(self.run.experiment.plan.layers)
+        if z.ndim != 2 or (dim and z.shape[1] not in (dim, self.run.experiment.plan.layers[0])):
+            raise BadInput(f"codes of shape {z.shape} must be (n, {dim}).")
+        labels = self._labels(label, len(z))
+        if labels is None and self.classes:
+            labels = jnp.arange(len(z)) % self.classes
+        x = views.decoded(self.method, self.state, z, labels)
+        return np.asarray(self.run.experiment.data.preprocess.pixels(jnp.asarray(x)))
+
+    def encode(
+        self,
+        x: Shaped[Array | np.ndarray, "n *shape"],
+        label: int | Sequence[int] | np.ndarray | None = None,
+        seed: int = 0,
+    ) -> Float[np.ndarray, "n d"]:
+        """Map examples to codes: the centre of q(z|x).
+
+        Args:
+            x: images as uint8 or floats in [0, 1]; points as they are.
+            label: their classes, where the model is conditioned on them.
+            seed: of the noise of a preprocessing that draws any.
+
+        Returns:
+            Codes (n, d).
+
+        Raises:
+            BadInput: the examples do not fit, or the method has no encoder.
+        """
+        encode = views.probe(self.method, "encode")
+        raw = self._raw(x)
+        labels = self._labels(label, len(raw))
+        labels = jnp.zeros(len(raw), jnp.int32) if labels is None else labels
+        key = named_key(run_key(seed), "preprocess")
+        seen = self.run.experiment.data.preprocess.forward(jnp.asarray(raw), key)
+        at = functools.partial(jax.jit(encode), self.state)
+        size = views.AT_ONCE
+        parts = [at(seen[i : i + size], labels[i : i + size]) for i in range(0, len(raw), size)]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+    def reconstruct(
+        self,
+        x: Shaped[Array | np.ndarray, "n *shape"],
+        label: int | Sequence[int] | np.ndarray | None = None,
+        seed: int = 0,
+    ) -> Pixels:
+        """Encode, then decode; arguments as for `encode`, result as for `decode`."""
+        return self.decode(self.encode(x, label, seed), label)
+
+    def evaluate(
+        self, metrics: str | Sequence[str] = ("terms",), split: str = "test", **options: Any
+    ) -> dict[str, dict[str, Any]]:
+        """Measure the model on a split of its data; nothing is written.
+
+        Args:
+            metrics: names of `python -m latentgen.evaluate --metrics`.
+            split: train, validation or test.
+            options: flags of that command: seed, images, k, chains, samples, features, ...
+
+        Returns:
+            Metric -> its values; a mean over images has its standard error beside it.
+
+        Raises:
+            BadInput: a metric or option is unknown, or cannot be had of this model.
+        """
+        unknown = options.keys() - set(Options._fields)
+        if unknown:
+            raise BadInput(
+                f"{min(unknown)!r} is no option. Valid: {', '.join(sorted(Options._fields))}."
+            )
+        wanted = [metrics] if isinstance(metrics, str) else list(metrics)
+        chosen = {name: named("metrics", name) for name in wanted}
+        if split not in self.run.dataset.splits:
+            valid = ", ".join(self.run.dataset.splits)
+            raise BadInput(f"split={split!r} is none of the data's. Valid: {valid}.")
+        subject = Subject(self.run, self.step, self.state, split, {})
+        found: dict[str, dict[str, Any]] = {}
+        for name, result, _ in measure(chosen, subject, Options(**options)):
+            if not isinstance(result, Result):
+                raise BadInput(f"{name}: {result}")
+            found[name] = dict(result.values)
+        return found
+
+    def _raw(self, x: Shaped[Array | np.ndarray, "n *shape"]) -> np.ndarray:
+        """Examples as their data set has them: uint8 images with channels, or float32 points."""
+        x = np.asarray(x)
+        if len(self.shape) == 3 and self.shape[-1] == 1 and x.shape[1:] == self.shape[:2]:
+            x = x[..., None]
+        if x.shape[1:] != self.shape or not len(x):
+            raise BadInput(f"examples of shape {x.shape} must be {('n', *self.shape)}.")
+        if len(self.shape) != 3:
+            return x.astype(np.float32)
+        return sources.as_bytes(x)
+
+    def _labels(self, label: Any, n: int) -> Int[Array, " n"] | None:
+        if label is None:
+            return None
+        found = np.asarray(label)
+        whole = np.issubdtype(found.dtype, np.integer) and found.shape in ((), (n,))
+        if not whole or not ((found >= 0) & (found < self.classes)).all():
+            valid = f"{n} whole numbers below {self.classes}, or one" if self.classes else "None"
+            raise BadInput(f"label={label!r} does not fit this model. Valid: {valid}.")
+        return jnp.broadcast_to(jnp.asarray(found, jnp.int32), (n,))
+
+
+def load(
+    workdir: str | os.PathLike[str],
+    step: int | None = None,
+    *,
+    method: Method | None = None,
+    data: Any = None,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+) -> Model:
+    """Open the model that a run has trained; its training data are read only if something asks.
+
+    Args:
+        workdir: the run's folder, finished or not.
+        step: which checkpoint; None: the newest.
+        method: of a run whose method was made in Python.
+        data: of a run that was given its data in Python, for `Model.evaluate`; see `train`.
+        data_dir, manual_dir: folders of the data; None: those of the training.
+
+    Raises:
+        BadInput: the folder holds no run or no checkpoint, or the data are others.
+        Damaged: the checkpoint is not what was saved.
+    """
+    folder = Path(workdir)
+    dataset = as_dataset(data, setup.config(folder)["data"].get("validation"))
+    run = setup.reopen_lazily(folder, data_dir, manual_dir, dataset, method)
+    return Model(run, *setup.restore(run, step))
+
+
+def as_dataset(data: Any, validation: int | None) -> sources.DataSet | None:
+    """The data set of what `train` takes as data; None for None.
+
+    Args:
+        validation: see `sources.from_arrays`.
+    """
+    if data is None or isinstance(data, sources.DataSet):
+        return data
+    x, label = data if isinstance(data, tuple) else (data, None)
+    return sources.from_arrays(x, label, validation=validation)
