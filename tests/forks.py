@@ -114,6 +114,7 @@ def _child(job: dict, out: int, err: int, ports: int) -> None:
     bound: list[str] = []
     sys.addaudithook(lambda name, given: bound.append(f"{given}") if name == BIND else None)
     os.chdir(job["cwd"])
+    sys.path.append(job["cwd"])  # the last one, as latentgen has it for `python -m`
     sys.argv = [f"latentgen.{job['door']}", *job["flags"]]
     code = 1
     try:

@@ -106,14 +106,14 @@ class Model:
 
     def encode(
         self,
-        x: Shaped[Array | np.ndarray, "n *shape"],
+        x: Shaped[Array | np.ndarray, "n *raw"],
         label: int | Sequence[int] | np.ndarray | None = None,
         seed: int = 0,
     ) -> Float[np.ndarray, "n d"]:
         """Map examples to codes: the centre of q(z|x).
 
         Args:
-            x: images as uint8 or floats in [0, 1]; points as they are.
+            x: (n, *shape), a single channel may be left out; images as uint8 or floats in [0, 1].
             label: their classes, where the model is conditioned on them.
             seed: of the noise of a preprocessing that draws any.
 
@@ -136,7 +136,7 @@ class Model:
 
     def reconstruct(
         self,
-        x: Shaped[Array | np.ndarray, "n *shape"],
+        x: Shaped[Array | np.ndarray, "n *raw"],
         label: int | Sequence[int] | np.ndarray | None = None,
         seed: int = 0,
     ) -> Pixels:
@@ -177,7 +177,7 @@ class Model:
             found[name] = dict(result.values)
         return found
 
-    def _raw(self, x: Shaped[Array | np.ndarray, "n *shape"]) -> np.ndarray:
+    def _raw(self, x: Shaped[Array | np.ndarray, "n *raw"]) -> np.ndarray:
         """Examples as their data set has them: uint8 images with channels, or float32 points."""
         x = np.asarray(x)
         if len(self.shape) == 3 and self.shape[-1] == 1 and x.shape[1:] == self.shape[:2]:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from latentgen.metrics.weights import add, log_sum, nothing
 
 
-def activity(means: Float[Array, "n d"]) -> Float[Array, " d"]:
+def activity(means: Float[Array, "n d"]) -> Float[Array | np.ndarray, " d"]:
     """A_u = Var_x(E_q(z|x)[z_u]) of each coordinate u, from the posteriors' exact means.
 
     Reference: Burda et al. 2015, section 5.2 (arXiv:1509.00519).
@@ -18,8 +19,8 @@ def activity(means: Float[Array, "n d"]) -> Float[Array, " d"]:
 
 
 def activity_from_samples(
-    first: Float[Array, "n d"], second: Float[Array, "n d"]
-) -> Float[Array, " d"]:
+    first: Float[Array | np.ndarray, "n d"], second: Float[Array | np.ndarray, "n d"]
+) -> Float[Array | np.ndarray, " d"]:
     """Unbiased A_u = Cov_x(m1_u, m2_u), from two independent averages of samples of each q(z|x).
 
     For posteriors whose mean is not known. The noise of m1 and m2 is independent given x, so that

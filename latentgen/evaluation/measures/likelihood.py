@@ -143,7 +143,7 @@ def active_units(subject: Subject, options: Options) -> Result:
 
     first, second = over_images(subject, options, None, hooks.AT_ONCE, measure)
     activity = latents.activity_from_samples(first, second)
-    values: dict[str, Any] = {"active_units": int(latents.active_units(activity))}
+    values: dict[str, Any] = {"active_units": int(latents.active_units(jnp.asarray(activity)))}
     layers = subject.run.experiment.plan.layers
     if len(layers) > 1:
         split = jnp.split(activity, np.cumsum(layers)[:-1].tolist())

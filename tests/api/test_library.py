@@ -1,0 +1,233 @@
+"""`import latentgen`: train, load and use a model from Python."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import latentgen
+from latentgen.api import fit
+from latentgen.core.errors import BadInput
+from latentgen.data import sources
+from latentgen.networks import mlp
+from latentgen.objectives.adversarial import minimax_value
+from latentgen.storage.checkpoint import describe
+from latentgen.training import setup
+
+TINY = {
+    **{"steps": 40, "batch_size": 16, "every.log": 10, "every.validate": 20, "every.sample": 10},
+    **{"every.checkpoint": 20, "encoder.hidden": [16], "decoder.hidden": [16]},
+}
+GAN = {
+    **{"steps": 10, "batch_size": 16, "generator.hidden": [8], "discriminator.hidden": [8]},
+    **{f"every.{hook}": 10 for hook in ("log", "validate", "sample", "checkpoint")},
+}
+
+
+def images(n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    digits = sources.load("digits").splits["train"]
+    return np.asarray(digits.x[:n], np.float32)[..., 0] / 255, digits.label[:n]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> latentgen.Model:
+    workdir = tmp_path_factory.mktemp("library") / "run"
+    return latentgen.train("latentgen:vae", images(), workdir=workdir, changes=TINY)
+
+
+def test_importing_is_light() -> None:
+    code = "import latentgen, sys; print(sorted({'jax', 'numpy', 'absl'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    assert set(latentgen.__all__) == {n for names in latentgen.HOMES.values() for n in names}
+    assert all(getattr(latentgen, name) is not None for name in latentgen.__all__)
+    assert set(latentgen.__all__) <= set(dir(latentgen))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        latentgen.nothing  # noqa: B018
+
+
+def test_what_goes_in_and_comes_out_are_pixels(model: latentgen.Model) -> None:
+    x, _ = images(7)
+    samples = model.sample(9, seed=3)
+    assert (samples.shape, samples.dtype) == ((9, 8, 8, 1), np.float32)
+    assert 0 <= samples.min() < samples.max() <= 1
+    np.testing.assert_array_equal(samples, model.sample(9, seed=3))
+    assert not np.array_equal(samples, model.sample(9, seed=4))
+    codes = model.encode(x)
+    assert codes.shape == (7, 8)
+    np.testing.assert_array_equal(codes, model.encode(np.rint(x * 255).astype(np.uint8)))
+    np.testing.assert_array_equal(model.reconstruct(x), model.decode(codes))
+    assert model._repr_png_()[:4] == b"\x89PNG"
+    assert "vae" in repr(model)
+    assert "step 40" in repr(model)
+
+
+def test_a_loaded_model_is_the_trained_one(model: latentgen.Model) -> None:
+    found = latentgen.load(model.run.folder)
+    np.testing.assert_array_equal(found.sample(5), model.sample(5))
+    assert latentgen.load(model.run.folder, step=20).step == 20
+
+
+def test_measures_are_those_of_the_command(model: latentgen.Model) -> None:
+    found = model.evaluate(["terms", "active"], "validation")
+    assert found["terms"]["loss"]["n"] == 20
+    assert set(found) == {"terms", "active"}
+    with pytest.raises(BadInput, match="metrics='fid': write --metrics=frechet"):
+        model.evaluate("fid")
+    with pytest.raises(BadInput, match=r"'images_' is no option. Valid: chains, features, images"):
+        model.evaluate(images_=3)
+    with pytest.raises(BadInput, match=r"split='test' is none of the data's. Valid: train, valid"):
+        model.evaluate("terms")
+
+
+def test_data_are_read_only_if_asked_for(model: latentgen.Model) -> None:
+    found = latentgen.load(model.run.folder)
+    found.sample(2)
+    with pytest.raises(BadInput, match="was given its data in Python; give them to"):
+        found.evaluate("terms", "validation")
+    again = latentgen.load(model.run.folder, data=images())
+    expected = model.evaluate("terms", "validation")
+    assert again.evaluate("terms", "validation") == expected
+    x, label = images()
+    other = latentgen.load(model.run.folder, data=(x[::-1], label))
+    with pytest.raises(BadInput, match="was trained on other data"):
+        other.evaluate("terms", "validation")
+
+
+def test_an_interrupt_leaves_a_model_and_the_same_call_continues(
+    model: latentgen.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    seen: list[str] = []
+
+    def show(name: str, png: bytes) -> None:
+        seen.append(name)
+        if name == "samples" and seen.count(name) == 2:  # after ten steps
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(fit, "_shown", lambda: show)
+    before = signal.getsignal(signal.SIGINT)
+    arguments = {"workdir": tmp_path / "run", "changes": TINY}
+    stopped = latentgen.train("latentgen:vae", images(), **arguments)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "interrupted" in capsys.readouterr().err
+    assert 10 <= stopped.step < 40
+    assert stopped.sample(2).shape == (2, 8, 8, 1)
+    whole = latentgen.train("latentgen:vae", images(), **arguments)
+    assert whole.step == 40
+    assert describe(whole.state) == describe(model.state)
+    assert latentgen.train("latentgen:vae", images(), **arguments).step == 40  # finished
+
+
+def dirac_like(tx: optax.GradientTransformation) -> latentgen.Method:
+    """A GAN wired by hand, whose codes have 4 coordinates."""
+    nets = {
+        "generator": (mlp.decoder((8, 8, 1), (8,)), (4,)),
+        "discriminator": (mlp.encoder((8,), outputs=1), (8, 8, 1)),
+    }
+
+    def run(name, params, stats, inputs, train):
+        out, new = nets[name][0].apply(params[name], stats[name], inputs, train=train)
+        return out, stats | {name: new}
+
+    def loss(params, stats, batch, key, step, train):
+        z = jax.random.normal(key, (len(batch.x), 4))
+        x, stats = run("generator", params, stats, z, train)
+        synthetic, stats = run("discriminator", params, stats, x, train)
+        real, stats = run("discriminator", params, stats, batch.x, train)
+        return minimax_value(real[:, 0], synthetic[:, 0]), (stats, {})
+
+    decode = lambda state, z, label=None: run("generator", *state[:2], z, False)[0]  # noqa: E731
+    codes = lambda state, key, n: jax.random.normal(key, (n, 4))  # noqa: E731
+    phases = [
+        latentgen.Phase(loss, ("discriminator",), latentgen.ascend(tx)),
+        latentgen.Phase(loss, ("generator",), tx),
+    ]
+    sample = lambda state, key, n: decode(state, codes(state, key, n))  # noqa: E731
+    probes = {"codes": codes, "decode": decode}
+    return latentgen.game(latentgen.players(nets), phases, sample, probes)
+
+
+def test_a_method_wired_by_hand_trains_into_a_workdir(tmp_path: Path) -> None:
+    method = dirac_like(optax.adam(1e-3))
+    changes = {"steps": 20, "every.log": 10, "every.validate": 20, "every.sample": 20}
+    made = latentgen.train(
+        method,
+        images(),
+        workdir=tmp_path / "run",
+        changes=changes | {"every.checkpoint": 20, "batch_size": 16},
+    )
+    found = latentgen.load(tmp_path / "run", method=method)
+    np.testing.assert_array_equal(found.sample(3), made.sample(3))
+    with pytest.raises(BadInput, match=r"latentgen.load\(workdir, method=...\) opens it"):
+        latentgen.load(tmp_path / "run")
+
+
+def test_labels_condition(tmp_path: Path) -> None:
+    made = latentgen.train("latentgen:gan:conditional", images(), workdir=tmp_path, changes=GAN)
+    assert made.sample(3, label=7).shape == (3, 8, 8, 1)
+    np.testing.assert_array_equal(made.sample(12), made.sample(12, label=np.arange(12) % 10))
+    with pytest.raises(BadInput, match=r"label=10 does not fit this model. Valid: 3 whole numbers"):
+        made.sample(3, label=10)
+
+
+@pytest.mark.long
+def test_points_have_no_pixels(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(300, 2))
+    made = latentgen.train("latentgen:gan:ring", points, workdir=tmp_path, changes=GAN)
+    assert made.sample(5).shape == (5, 2)
+    assert made._repr_png_() is None
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "said"),
+    [
+        (np.zeros((4, 2, 2, 2, 2)), {}, "must be images"),
+        (np.full((9, 8, 8), 2.0), {}, "must be uint8, or floats in"),
+        (np.zeros((9, 8, 8), np.int64), {}, "images of int64 must be uint8"),
+        ((np.zeros((9, 8, 8)), np.zeros(8, int)), {}, "must be 9 whole numbers"),
+        (np.full((9, 2), np.nan), {}, "points must be finite"),
+        (np.zeros((9, 8, 8)), {"step": 3}, "changes='step' is no key of the config; did you mean"),
+        (np.zeros((9, 8, 8)), {"batch_size": 0}, "config.batch_size=0 must be at least 1"),
+    ],
+    ids=range(7),
+)
+def test_bad_input_is_told_in_a_line(data, changes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as error:
+        latentgen.train("latentgen:vae", data, workdir=tmp_path / "run", changes=changes)
+    assert said in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_is_found_by_name(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="'gam' is no recipe; did you mean 'gan'"):
+        latentgen.train("latentgen:gam", images(), workdir=tmp_path / "run")
+    with pytest.raises(BadInput, match="there is no file 'gan'; did you mean latentgen:gan:dcgan"):
+        latentgen.train("gan:dcgan", images(), workdir=tmp_path / "run")
+    with pytest.raises(BadInput, match="data is missing"):
+        latentgen.train(dirac_like(optax.sgd(0.1)), workdir=tmp_path / "run")
+
+
+def test_codes_and_examples_that_do_not_fit_are_refused(model: latentgen.Model) -> None:
+    with pytest.raises(BadInput, match=r"codes of shape \(3, 5\) must be \(n, 8\)"):
+        model.decode(np.zeros((3, 5)))
+    with pytest.raises(BadInput, match=r"examples of shape \(2, 9, 9\) must be"):
+        model.encode(np.zeros((2, 9, 9)))
+    with pytest.raises(BadInput, match="n=0 must be at least 1"):
+        model.sample(0)
+    with pytest.raises(BadInput, match=r"label=3 does not fit this model. Valid: None"):
+        model.sample(2, label=3)
+
+
+def test_a_run_of_an_earlier_release_is_loaded_too(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "0.1.0" / "vae"
+    found = latentgen.load(golden)
+    assert found.sample(2).shape == (2, 8, 8, 1)
+    assert setup.workdir.described(golden) == {}

@@ -1,0 +1,102 @@
+"""Code of a user's own goes through every command, from a folder outside the repository."""
+
+import json
+import shutil
+from pathlib import Path
+
+import doors
+import pytest
+
+from latentgen.core.errors import BadInput
+from latentgen.sweeps import folder
+from latentgen.system import plugins
+
+EXAMPLE = doors.ROOT / "experiments" / "extending"
+TINY = [
+    *("--config.steps=20", "--config.every.log=10", "--config.every.validate=20"),
+    *("--config.every.sample=20", "--config.every.checkpoint=20", "--config.batch_size=16"),
+    *("--config.generator.hidden=8,", "--config.discriminator.hidden=8,"),
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the example, and a run trained in it."""
+    place = Path(shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("mine") / "project"))
+    done = doors.run("run", "config.py", *TINY, "--workdir=trained", cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_it_trains_and_its_source_is_in_the_figures(project: Path) -> None:
+    summary = json.loads((project / "trained" / "summary.json").read_text())
+    config = json.loads((project / "trained" / "config.json").read_text())
+    assert config["plugins"] == ["my_idea"]
+    assert len(summary["plugins"]["my_idea"]) == 16
+    assert {"discriminator_value", "generator_loss"} <= set(summary["final"]["train"])
+
+
+def test_it_samples_and_is_measured_by_its_own_metric(project: Path) -> None:
+    done = doors.run("sample", "--workdir=trained", "--out=x.npz", "--num=7", cwd=project)
+    assert done.returncode == 0, done.stderr
+    done = doors.run("evaluate", "--workdir=trained", "--metrics=contrast", cwd=project)
+    assert done.returncode == 0, done.stderr
+    (line,) = (project / "trained" / "evaluations.jsonl").read_text().splitlines()
+    found = json.loads(line)
+    assert 0.2 < found["values"]["real"] < 0.5
+    assert found["plugins"].keys() == {"my_idea"}
+
+
+@pytest.mark.parametrize("engine", ["vmap", pytest.param("local", marks=pytest.mark.long)])
+def test_it_sweeps_and_the_snapshot_holds_it(project: Path, engine: str, tmp_path: Path) -> None:
+    done = doors.run(
+        *("sweep", "config.py", *TINY, "--seeds=0:2", f"--engine={engine}"),
+        f"--workdir={tmp_path / 'sweep'}",
+        cwd=project,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("sweep/runs/*/summary.json"))) == 2
+    if engine == "local":
+        assert len(list(tmp_path.glob(f"sweep/{folder.SOURCE}/*/my_idea.py"))) == 1
+
+
+def test_without_its_module_a_line_says_so(project: Path, tmp_path: Path) -> None:
+    done = doors.run("sample", f"--workdir={project / 'trained'}", "--out=x.npz", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: config.plugins='my_idea': there is no such module; install it" in done.stderr
+
+
+def test_code_of_a_workdir_is_not_run(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project / "trained", tmp_path / "run")
+    (tmp_path / "run" / "my_idea.py").write_text("raise SystemExit('it was run')\n")
+    done = doors.run("sample", "--workdir=.", "--out=x.npz", cwd=tmp_path / "run")
+    assert done.returncode == 2
+    assert "code of a workdir is not run" in done.stderr
+
+
+def test_one_thing_of_a_module_is_named_with_a_colon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLE)
+    assert plugins.resolve("config.a", "my_idea:sphere")(3).dim == 3
+    named = {"method": {"loss": "my_idea:loss"}, "data": {"name": "a:b"}}
+    assert plugins.names(named) == ["my_idea"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("not_there:a", "config.a='not_there': there is no such module"),
+        ("json:nothing", "config.a='json:nothing': the module 'json' has no 'nothing'"),
+        ("os..path:join", "must be the name of a module"),
+    ],
+)
+def test_what_cannot_be_had_is_told(reference: str, said: str) -> None:
+    with pytest.raises(BadInput) as error:
+        plugins.resolve("config.a", reference)
+    assert said in str(error.value)
+
+
+def test_a_module_that_fails_is_told_in_a_line(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "fails_on_import.py").write_text("1 / 0\n")
+    with pytest.raises(BadInput, match="cannot be imported: ZeroDivisionError: division by zero"):
+        plugins.load(["fails_on_import"])
