@@ -35,4 +35,5 @@ if __name__ == "__main__":
     flags.DEFINE_list("workdirs", None, "Folders of runs that have been evaluated.")
     flags.DEFINE_string("metric", None, "A metric of latentgen.evaluate.")
     flags.adopt_module_key_flags(app)
-    app.run(main)
+    with app.command():
+        main()

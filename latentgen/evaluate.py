@@ -211,4 +211,5 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer("subset_size", 1_000, "See --subsets.", 2, 10**6)
     flags.adopt_module_key_flags(app)
-    app.run(main)
+    with app.command():
+        main()

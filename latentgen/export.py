@@ -96,4 +96,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", None, "A folder, or with --inception_pth a file, to write.")
     flags.DEFINE_string("inception_pth", None, "pt_inception-2015-12-05-6726825d.pth.")
     flags.adopt_module_key_flags(app)
-    app.run(main)
+    with app.command():
+        main()

@@ -112,4 +112,5 @@ if __name__ == "__main__":
     )
     app.define_data_flags()
     flags.adopt_module_key_flags(app)
-    app.run(main)
+    with app.command():
+        main()

@@ -101,4 +101,5 @@ if __name__ == "__main__":
     )
     app.define_data_flags()
     flags.adopt_module_key_flags(app)
-    app.run(main, word="workdir")
+    with app.command(positional="workdir"):
+        main()

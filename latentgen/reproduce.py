@@ -179,4 +179,5 @@ if __name__ == "__main__":
     sweep.define_job_flags()
     app.define_data_flags()
     flags.adopt_module_key_flags(app)
-    app.run(main, word="name")
+    with app.command(positional="name"):
+        main()

@@ -64,4 +64,5 @@ if __name__ == "__main__":
     app.define_data_flags()
     app.define_device_flags()
     flags.adopt_module_key_flags(app)
-    app.run(main, app.check_config)
+    with app.command(app.check_config):
+        main()

@@ -154,4 +154,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("mode", "prior", f"What to look at: {', '.join(MODES)}.")
     flags.DEFINE_string("split", "test", "Where --mode=reconstruct takes its inputs.")
     flags.adopt_module_key_flags(app)
-    app.run(main)
+    with app.command():
+        main()

@@ -246,4 +246,5 @@ if __name__ == "__main__":
     define_job_flags()
     app.define_data_flags()
     flags.adopt_module_key_flags(app)
-    app.run(main, parse)
+    with app.command(parse):
+        main()

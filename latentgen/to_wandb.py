@@ -112,4 +112,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("project", None, "The W&B project.")
     flags.DEFINE_bool("online", False, "Send the runs at once, instead of keeping them here.")
     flags.adopt_module_key_flags(app)
-    app.run(main)
+    with app.command():
+        main()

@@ -52,4 +52,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("run", None, "The name of one of its runs.")
     app.define_data_flags()
     flags.adopt_module_key_flags(app)
-    app.run(main)
+    with app.command():
+        main()

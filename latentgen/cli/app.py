@@ -1,6 +1,7 @@
 """What every command shares: flags in, mistakes told in one line, exit codes."""
 
 import contextlib
+import faulthandler
 import math
 import os
 import re
@@ -95,57 +96,63 @@ def silence_other_processes() -> Iterator[None]:
             yield
 
 
-def run(
-    main: Callable[[], None],
+@contextlib.contextmanager
+def command(
     parse: Callable[[list[str], flags.FlagValues], None] | None = None,
-    word: str | None = None,
-) -> None:
-    """Runs a command: its mistakes and its end are told in one line.
+    positional: str | None = None,
+) -> Iterator[None]:
+    """Parse the flags, then run what is inside as a command: errors end it in one line.
 
     Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
-    written, 5 for a run that diverged, 75 where another process is lost or
-    this one is stuck, 128 + n after signal n.
+    written, 5 for a run that diverged, 75 where another process is lost or this one is stuck,
+    128 + n after signal n.
 
     Args:
-        main: the command; its flags are defined.
         parse: looks at the arguments before all flags are parsed.
-        word: the flag that one argument without dashes sets; None where there is no such argument.
+        positional: the flag that one argument without dashes sets; None: there is none.
     """
-
-    def guarded(argv: Sequence[str]) -> None:
-        startup.done()
-        with _exit_with_one_line():
-            _take_positional(argv[1:], word)
-            pin_numbers()
-            keep_programs()
-            main()
-            if error := streams.lost():
-                _refuse(f"stdout: {error.strerror}.", EXIT_IO)
-
-    def interruptible(argv: Sequence[str]) -> None:
-        try:
-            with signals.raise_on_signal():
-                guarded(argv)
-        except signals.Interrupted as stop:
-            signals.mark_reported()
-            if distributed.is_process_zero():
-                print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
-            sys.exit(128 + stop.signum)
-
-    def parse_flags(argv: list[str]) -> list[str]:
-        try:
-            rest = parsed(argv, parse)
-        except BadInput as error:
-            return _refuse(str(error))
-        if not FLAGS["verbosity"].present:  # absl's own default chats
-            logging.set_verbosity(logging.WARNING)
-        return rest
-
     try:
-        app.run(interruptible, flags_parser=parse_flags)
+        rest = _parse(parse)
+        with _end_on_signal():
+            startup.done()
+            with _exit_with_one_line():
+                _take_positional(rest[1:], positional)
+                pin_numbers()
+                keep_programs()
+                yield
+                if error := streams.lost():
+                    _refuse(f"stdout: {error.strerror}.", EXIT_IO)
     except SystemExit as end:
         startup.ends(end.code)
         raise
+    startup.ends(None)
+
+
+def _parse(parse: Callable[[list[str], flags.FlagValues], None] | None) -> list[str]:
+    """Parse the command line as `absl.app.run` does; returns the arguments that are no flags."""
+    app.define_help_flags()
+    logging.use_absl_handler()
+    try:
+        rest = parsed(list(sys.argv), parse)
+    except BadInput as error:
+        return _refuse(str(error))
+    with contextlib.suppress(Exception):  # stderr may be no file
+        faulthandler.enable()
+    if not FLAGS["verbosity"].present:  # absl's own default chats
+        logging.set_verbosity(logging.WARNING)
+    return rest
+
+
+@contextlib.contextmanager
+def _end_on_signal() -> Iterator[None]:
+    try:
+        with signals.raise_on_signal():
+            yield
+    except signals.Interrupted as stop:
+        signals.mark_reported()
+        if distributed.is_process_zero():
+            print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
+        sys.exit(128 + stop.signum)
 
 
 @contextlib.contextmanager
