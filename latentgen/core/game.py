@@ -80,27 +80,22 @@ def update_players(
     return state._replace(params=params, stats=stats), opt, jax.tree.map(jnp.mean, terms)
 
 
-def update_phase(
+def update_repeatedly(
     phase: Phase,
     state: State,
     opt: PyTree,
     batches: Batch,
-    key: Key[Array, ""],
+    keys: Key[Array, " k"],
     step: Int[Array, ""],
 ) -> tuple[State, PyTree, dict[str, Array]]:
-    """`phase.repeats` turns in a row, on the last minibatches; metrics are their mean."""
+    """`phase.repeats` updates in a row, each on a minibatch of its own; metrics are their mean."""
 
     def one(carry: PyTree, inputs: PyTree) -> tuple[PyTree, dict[str, Array]]:
         (state, opt), (batch, key) = carry, inputs
         state, opt, metrics = update_players(phase, state, opt, batch, key, step)
         return (state, opt), metrics
 
-    mine = jax.tree.map(lambda b: b[-phase.repeats :], batches)
-    inputs = (mine, jax.random.split(key, phase.repeats))
-    if phase.repeats == 1:  # no loop of one
-        (state, opt), metrics = one((state, opt), jax.tree.map(lambda a: a[0], inputs))
-        return state, opt, metrics
-    (state, opt), metrics = jax.lax.scan(one, (state, opt), inputs)
+    (state, opt), metrics = jax.lax.scan(one, (state, opt), (batches, keys))
     return state, opt, jax.tree.map(jnp.mean, metrics)
 
 
@@ -138,10 +133,13 @@ def game(
         opts = list(state.opt)
         metrics: dict[str, Array] = {}
         for i, phase in enumerate(phases):
+            mine = jax.tree.map(lambda b, k=phase.repeats: b[-k:], batches)
+            keys = jax.random.split(jax.random.fold_in(key, i), phase.repeats)
+            update: Callable[..., tuple[State, PyTree, dict[str, Array]]] = update_repeatedly
+            if phase.repeats == 1:  # no loop of one
+                update, mine, keys = update_players, jax.tree.map(lambda b: b[0], mine), keys[0]
             with jax.named_scope(TURN + _said(phase, state)):
-                state, opts[i], found = update_phase(
-                    phase, state, opts[i], batches, jax.random.fold_in(key, i), step
-                )
+                state, opts[i], found = update(phase, state, opts[i], mine, keys, step)
             metrics = _join(metrics, found)
         return state._replace(opt=tuple(opts)), metrics
 
@@ -167,6 +165,21 @@ def _join(terms: Terms, more: Terms) -> Terms:
     return terms | more
 
 
+def scan_body(
+    method: Method,
+    batches: Callable[[PyTree, PyTree, Key[Array, ""], Int[Array, ""]], Batch],
+    resident: PyTree,
+    key: Key[Array, ""],
+) -> Callable[[PyTree, PyTree], tuple[PyTree, dict[str, Array]]]:
+    """(state, (step, row)) -> (state, metrics), to be scanned; arguments as for `run_chunk`."""
+
+    def body(state: PyTree, inputs: PyTree) -> tuple[PyTree, dict[str, Array]]:
+        step, row = inputs
+        return method.step(state, step, batches(resident, row, key, step), key)
+
+    return body
+
+
 def run_chunk(
     method: Method,
     batches: Callable[[PyTree, PyTree, Key[Array, ""], Int[Array, ""]], Batch],
@@ -188,9 +201,4 @@ def run_chunk(
     Returns:
         The state after the steps, and the metrics with leading axis s.
     """
-
-    def body(state, inputs):
-        step, row = inputs
-        return method.step(state, step, batches(resident, row, key, step), key)
-
-    return jax.lax.scan(body, state, (steps, rows))
+    return jax.lax.scan(scan_body(method, batches, resident, key), state, (steps, rows))

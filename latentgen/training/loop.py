@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
 from latentgen.core.errors import Diverged, Stopped
-from latentgen.core.game import run_chunk
+from latentgen.core.game import scan_body
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.data.pipeline import Feed
 from latentgen.system import signals
@@ -80,7 +80,8 @@ def checked_chunk(
     key: Key[Array, ""],
 ) -> tuple[PyTree, dict[str, Array], Bool[Array, ""]]:
     """`game.run_chunk`, and whether its metrics and the state after it are finite."""
-    state, metrics = run_chunk(method, batches, state, steps, rows, resident, key)
+    body = scan_body(method, batches, resident, key)
+    state, metrics = jax.lax.scan(body, state, (steps, rows))
     return state, metrics, finite((state, metrics))
 
 

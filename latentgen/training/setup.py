@@ -215,37 +215,52 @@ def _checked_side(dataset: sources.DataSet, side: int) -> int:
     return side
 
 
-def check_memory(run: Run, feed: pipeline.Feed, chunk: loop.Program | None = None) -> None:
-    """Refuses a run that cannot fit into memory, before anything is compiled or written.
+def chunk_shapes(run: Run, feed: pipeline.Feed) -> tuple[Any, ...]:
+    """Shapes of the arguments of a chunk of steps, see `loop.Program`.
 
-    What is traced here for its shapes is not traced again when it is called.
+    Args:
+        feed: the run's batches.
+
+    Raises:
+        BadInput: they alone do not fit into memory.
+    """
+    state = jax.eval_shape(run.method.init, run.key)
+    steps = min(run.experiment.every.log, run.experiment.steps)
+    numbers, rows = jax.ShapeDtypeStruct((steps,), np.int32), _rows(run, feed, steps)
+    shapes = state, numbers, rows, feed.resident, run.key
+    _check_fits(run, _parts(shapes))
+    return shapes
+
+
+def check_memory(run: Run, feed: pipeline.Feed, traced: Any = None) -> None:
+    """Refuse a run that cannot fit into memory, before anything is compiled or written.
 
     Args:
         feed: its batches.
-        chunk: `loop.program` of it, where one is there already.
+        traced: its chunk of steps, traced with `chunk_shapes`; None: it is traced here.
 
     Raises:
         BadInput: it holds more at once than there is; names the largest size in the config. Or
             what is traced raises it.
     """
-    has, state = memory.there(), jax.eval_shape(run.method.init, run.key)
-    steps = min(run.experiment.every.log, run.experiment.steps)
-    rows = _rows(run, feed, steps)
-    parts = {
+    shapes = chunk_shapes(run, feed)
+    program: Any = loop.program(run.method, feed, donate=True)
+    every = [traced or program.trace(*shapes), *_trace_eval_fns(run, shapes[0])]
+    found = max(map(memory.largest, every), key=lambda array: array.bytes)
+    _check_fits(run, _parts(shapes) | {f"an array {found.words}": found.bytes})
+
+
+def _parts(shapes: tuple[Any, ...]) -> dict[str, int]:
+    state, numbers, rows, resident, _ = shapes
+    return {
         "its state": memory.total(state),
-        f"the rows of {steps:,} steps": memory.total(rows),
-        "its data": memory.total(feed.resident),
+        f"the rows of {len(numbers):,} steps": memory.total(rows),
+        "its data": memory.total(resident),
     }
-    if sum(parts.values()) <= has:
-        program: Any = chunk or loop.program(run.method, feed, donate=True)
-        numbers = jax.ShapeDtypeStruct((steps,), np.int32)
-        traced = [
-            program.trace(state, numbers, rows, feed.resident, run.key),
-            *_trace_eval_fns(run, state),
-        ]
-        found = max(map(memory.largest, traced), key=lambda array: array.bytes)
-        parts[f"an array {found.words}"] = found.bytes
-    if (needs := sum(parts.values())) > has:
+
+
+def _check_fits(run: Run, parts: Mapping[str, int]) -> None:
+    if (needs := sum(parts.values())) > (has := memory.there()):
         words = ", ".join(f"{word} {memory.shown(size)}" for word, size in parts.items())
         raise BadInput(
             f"{_largest_size(run.config)} is the largest size in a config whose run needs "

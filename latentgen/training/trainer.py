@@ -48,8 +48,9 @@ def train(
     feed = setup.feed_of(run, mesh)
     run = run._replace(method=shard_method(run.method, mesh))
     warn(run)
-    steps = loop.program(run.method, feed, donate=True)
-    setup.check_memory(run, feed, steps)
+    steps: Any = loop.program(run.method, feed, donate=True)
+    # Traced once: the first call of `steps` finds it.
+    setup.check_memory(run, feed, steps.trace(*setup.chunk_shapes(run, feed)))
     signals_of = distributed.signals() if stopped is None else contextlib.nullcontext(stopped)
     with signals_of as stop, DistributedRunWriter(run, mesh, stuck) as record:
         while not _trained(run, feed, steps, record, stop):
