@@ -21,13 +21,12 @@ from typing import Any
 
 from absl import flags
 
-from latentgen import sweep
 from latentgen.baselines import checks, running, store, table
 from latentgen.baselines.claims import BUDGETS, REAL, Baseline, Exact
-from latentgen.cli import app
+from latentgen.cli import app, jobs
 from latentgen.core.errors import BadInput, choose
 from latentgen.storage import workdir
-from latentgen.sweeps.engines import slurm
+from latentgen.sweeps.engines.registry import AUTO, ENGINES
 from latentgen.sweeps.options import Options
 
 FLAGS = flags.FLAGS
@@ -51,7 +50,7 @@ def main() -> None:
         recount(FLAGS.name, found)
         return
     choose("--budget", FLAGS.budget, dict.fromkeys(BUDGETS))
-    choose("--engine", FLAGS.engine, dict.fromkeys(running.ENGINES))
+    choose("--engine", FLAGS.engine, dict.fromkeys((AUTO, *ENGINES)))
     reproduce(FLAGS.name, found)
 
 
@@ -69,11 +68,10 @@ def reproduce(name: str, found: Baseline) -> None:
     running.check(found, budget, FLAGS.inception_weights)
     place = Path(FLAGS.workdir or Path("runs", "baselines", f"{name}-{budget}"))
     workdir.check(place)
-    options = Options(FLAGS.data_dir, FLAGS.manual_dir, jobs=FLAGS.jobs)
-    job = sweep.job() if FLAGS.engine == "slurm" else None
-    if job is not None:
-        slurm.check(job)
-    how = running.How(options, FLAGS.engine, FLAGS.inception_weights, job)
+    options = Options(FLAGS.data_dir, FLAGS.manual_dir, jobs=FLAGS.jobs, job=jobs.job())
+    if FLAGS.engine == "slurm":
+        ENGINES["slurm"].check([], options, False)
+    how = running.How(options, FLAGS.engine, FLAGS.inception_weights)
     result = running.result(name, found, budget, seeds, place, how)
     if result["waiting"]:
         print(f"{result['waiting']} runs have not ended; the same command again tells of them.")
@@ -173,10 +171,10 @@ if __name__ == "__main__":
     flags.DEFINE_string("budget", "smoke", f"{', '.join(BUDGETS)}.")
     flags.DEFINE_integer("seeds", None, "How many (default: the baseline's).", lower_bound=1)
     flags.DEFINE_string("workdir", None, "Where runs are kept (default: runs/baselines/...).")
-    flags.DEFINE_string("engine", "auto", f"{', '.join(running.ENGINES)}.")
+    flags.DEFINE_string("engine", "auto", f"{', '.join((AUTO, *ENGINES))}.")
     flags.DEFINE_integer("jobs", None, "Processes at once, for --engine=local.", lower_bound=1)
     flags.DEFINE_string("inception_weights", None, "A file that latentgen.export wrote, for FID.")
-    sweep.define_job_flags()
+    jobs.define_job_flags()
     app.define_data_flags()
     flags.adopt_module_key_flags(app)
     with app.command(positional="name"):

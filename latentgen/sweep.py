@@ -22,19 +22,19 @@ from typing import Any
 
 from absl import flags
 
-from latentgen.cli import app
+from latentgen.cli import app, jobs
 from latentgen.core.errors import BadInput, choose, printable
 from latentgen.reporting import scores
 from latentgen.storage import status, workdir
 from latentgen.sweeps import folder, plan, results, vocabulary
-from latentgen.sweeps.engines import automatic, inline, local, slurm, vmap
+from latentgen.sweeps.engines import inline
+from latentgen.sweeps.engines.registry import AUTO, ENGINES, settled
 from latentgen.sweeps.folder import Sweep
 from latentgen.sweeps.options import Options
 from latentgen.sweeps.plan import Member
 from latentgen.system import signals
 
 FLAGS = flags.FLAGS
-ENGINES = ("vmap", "local", "slurm")
 RETRY = (status.FAILED, status.DIVERGED)
 
 
@@ -46,17 +46,15 @@ def main() -> None:
     if FLAGS.status:
         tell(folder.load(place))
         return
-    choose("--engine", FLAGS.engine, dict.fromkeys((automatic.AUTO, *ENGINES)))
+    choose("--engine", FLAGS.engine, dict.fromkeys((AUTO, *ENGINES)))
     for word in FLAGS.retry:
         choose("--retry", word, dict.fromkeys(RETRY))
     members = plan.members(FLAGS.config, rows())
-    name, options = automatic.settled(FLAGS.engine, _options(), members)
-    if name == "slurm":
-        slurm.check(job(), FLAGS.dry_run)
-    if FLAGS.engine == "vmap":
-        vmap.check(members)
+    name, options = settled(FLAGS.engine, _options(), members)
+    engine = ENGINES[name]
+    engine.check(members, options, FLAGS.dry_run)
     if FLAGS.dry_run:
-        preview(place, members, name)
+        preview(place, members, name, engine.describe(members, options))
         return
     workdir.check(place)
     with folder.held(place), signals.note_signals() as stopped:
@@ -67,23 +65,22 @@ def main() -> None:
                 folder.forget(sweep.place(member.run))
         print(f"{len(members)} runs, {len(todo)} to train: {name}", file=sys.stderr)
         try:
-            if name == "slurm":
-                slurm.train(sweep, todo, options, job())
-            elif todo:
-                (vmap if name == "vmap" else local).train(sweep, todo, options, stopped)
+            if todo or not engine.waits:
+                engine.train(sweep, todo, options, stopped)
         finally:
             results.write(sweep)
-    if unended(tell(sweep), name):
+    if unended(tell(sweep), engine.waits):
         sys.exit(app.EXIT_MEMBERS)
 
 
-def unended(counts: Mapping[str, int], engine: str) -> int:
-    """Return the number of runs that failed, diverged or, except on Slurm, were preempted.
+def unended(counts: Mapping[str, int], waits: bool) -> int:
+    """Return the number of runs that failed, diverged or, where all have ended, were preempted.
 
     Args:
         counts: status -> runs.
+        waits: see `Engine`.
     """
-    lost = RETRY if engine == "slurm" else (*RETRY, status.PREEMPTED)
+    lost = (*RETRY, status.PREEMPTED) if waits else RETRY
     return sum(counts[word] for word in lost)
 
 
@@ -118,48 +115,20 @@ def _options() -> Options:
         memory=FLAGS.memory and FLAGS.memory * 2**30,
         jobs=FLAGS.jobs,
         retries=FLAGS.retries,
+        job=jobs.job(),
     )
 
 
-def job() -> slurm.Options:
-    """Return the Slurm options that the flags give for each run."""
-    names = [name for name in slurm.Options._fields if name != "extra"]
-    extra = {}
-    for text in FLAGS.sbatch:
-        key, _, value = text.lstrip("-").partition("=")
-        extra[key] = value or True
-    return slurm.Options(**{name: getattr(FLAGS, name) for name in names}, extra=extra)
-
-
-def define_job_flags() -> None:
-    """Define flags for the Slurm options of a job."""
-    text = {"partition": "Partition.", "account": "Account.", "qos": "Quality of service."}
-    text["mem"] = "Memory, in sbatch's words: 16G."
-    for name, help_string in text.items():
-        flags.DEFINE_string(name, None, f"slurm: {help_string}")
-    flags.DEFINE_integer("time", 60, "slurm: minutes, then a run is requeued.", lower_bound=1)
-    flags.DEFINE_integer("lead", 120, "slurm: seconds before that at which it is told to save.")
-    flags.DEFINE_integer("gpus", 0, "slurm: GPUs of a run.", lower_bound=0)
-    flags.DEFINE_integer("cpus", 1, "slurm: cores of a run.")
-    flags.DEFINE_integer("requeues", 1_000, "slurm: how often a run may be requeued.")
-    flags.DEFINE_multi_string("sbatch", [], "slurm: any other option of sbatch: constraint=a100.")
-
-
-def preview(place: Path, members: Sequence[Member], engine: str) -> None:
-    """Prints what would be trained, and how; writes nothing."""
+def preview(place: Path, members: Sequence[Member], engine: str, how: Sequence[str]) -> None:
+    """Print what would be trained, and how; write nothing."""
     sweep = Sweep(place, {}, tuple(members))
     for member in members:
         now = folder.standing(sweep.place(member.run)).status
         print(f"{member.run}  {'' if now == status.PENDING else now}".rstrip())
     skipped = sum(folder.standing(sweep.place(m.run)).status in folder.ENDED for m in members)
     print(f"{len(members)} runs, {skipped} of them ended; engine {engine}")
-    if engine == "vmap":
-        for group in vmap.groups(members):
-            keys = f", tracing {', '.join(group.keys)}" if group.keys else ""
-            print(f"  one program for {len(group.members)}{keys}")
-    elif engine == "local":
-        found = local.devices()
-        print(f"  {FLAGS.jobs or found.number} at once on {found.number} x {found.platform}")
+    for line in how:
+        print(f"  {line}")
 
 
 def tell(sweep: Sweep) -> Counter[str]:
@@ -243,7 +212,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("at_once", None, "vmap, slurm: how many runs at the same time.", 1)
     flags.DEFINE_integer("retries", 0, "local: new starts of a process that failed.", lower_bound=0)
     flags.DEFINE_float("memory", None, "vmap: GiB that a program may use.", lower_bound=0.001)
-    define_job_flags()
+    jobs.define_job_flags()
     app.define_data_flags()
     flags.adopt_module_key_flags(app)
     with app.command(parse):

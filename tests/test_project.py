@@ -42,7 +42,7 @@ ONLY = {  # what may import less than its layer allows: maths does no I/O and re
     "methods": MATHEMATICS,
     "metrics": {"core"},
     "data": {"core"},
-    "cli": {"configs", "core", "storage", "system", "training"},
+    "cli": {"configs", "core", "storage", "sweeps", "system", "training"},
 }
 
 

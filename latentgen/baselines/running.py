@@ -13,27 +13,23 @@ from latentgen.evaluation import features
 from latentgen.storage import provenance, status, workdir
 from latentgen.sweeps import folder, plan
 from latentgen.sweeps import results as tables
-from latentgen.sweeps.engines import automatic, local, slurm, vmap
+from latentgen.sweeps.engines.registry import AUTO, ENGINES, settled
 from latentgen.sweeps.folder import Sweep
 from latentgen.sweeps.options import Options
 from latentgen.sweeps.plan import Member
 from latentgen.system import signals
 
-ENGINES = ("auto", "local", "slurm", "vmap")
-
 
 class How(NamedTuple):
     """The options of running a baseline; no part of its identity.
 
-    engine: one of ENGINES
+    engine: of `registry.ENGINES`, or 'auto'
     inception_weights: the file that the features 'inception' need
-    job: the Slurm options of a job
     """
 
     options: Options = Options()
-    engine: str = "auto"
+    engine: str = AUTO
     inception_weights: str | None = None
-    job: slurm.Options | None = None
 
 
 def check(found: Baseline, budget: str, inception_weights: str | None) -> None:
@@ -94,15 +90,11 @@ def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> F
 def _train(
     sweep: Sweep, todo: Sequence[Member], how: How, stopped: Callable[[], int | None]
 ) -> None:
-    engine, options = automatic.settled(how.engine, how.options, todo)
+    engine, options = settled(how.engine, how.options, todo)
     print(f"{len(sweep.members)} runs, {len(todo)} to train: {engine}", file=sys.stderr)
-    if engine == "slurm" and how.job is not None:
+    if not ENGINES[engine].waits:
         costs.jobs(sweep.folder, len(todo))
-        slurm.train(sweep, todo, options, how.job)
-    elif engine == "local":
-        local.train(sweep, todo, options, stopped)
-    else:
-        vmap.train(sweep, todo, options, stopped)
+    ENGINES[engine].train(sweep, todo, options, stopped)
 
 
 def _standing(sweep: Sweep, member: Member) -> str:

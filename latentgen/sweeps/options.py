@@ -1,6 +1,6 @@
 """What an engine is told besides the runs: where data are, how many at once, when to stop."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Options(NamedTuple):
@@ -13,6 +13,7 @@ class Options(NamedTuple):
     memory: bytes that a program may use; None: what is found to be free
     jobs: processes at once; None: one a device
     retries: how often a process that failed is started again
+    job: the Slurm options of a run, see `slurm.Options`
     """
 
     data_dir: str | None = None
@@ -23,3 +24,4 @@ class Options(NamedTuple):
     memory: float | None = None
     jobs: int | None = None
     retries: int = 0
+    job: Any = None

@@ -67,7 +67,7 @@ def test_sample_speaks_of_the_workdir_first(tmp_path: Path) -> None:
 
 def test_a_dry_run_needs_no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    options = sweep.slurm.Options(
+    options = slurm.Options(
         **dict.fromkeys(slurm.Options._fields, None)
         | {"time": 60, "lead": 120, "gpus": 0, "cpus": 1, "requeues": 1, "extra": {}}
     )

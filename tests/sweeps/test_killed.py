@@ -64,8 +64,8 @@ def test_a_sweep_whose_runs_were_all_killed_is_no_success(
     assert capsys.readouterr().err.count("preempted (killed by SIGKILL: began)") == 2
     counts = sweep.tell(opened)
     assert counts == {"preempted": 2}
-    assert sweep.unended(counts, "local") == 2
-    assert sweep.unended(counts, "slurm") == 0  # the queue may still start them
+    assert sweep.unended(counts, waits=True) == 2
+    assert sweep.unended(counts, waits=False) == 0  # the queue may still start them
     assert folder.unfinished(opened, ()) == found  # the same command continues
 
 

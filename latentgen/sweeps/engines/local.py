@@ -176,6 +176,12 @@ class Queue:
         self._running.clear()
 
 
+def describe(members: Sequence[Member], options: Options) -> list[str]:
+    """The number of processes at once, and their devices."""
+    found = devices()
+    return [f"{options.jobs or found.number} at once on {found.number} x {found.platform}"]
+
+
 def train(
     sweep: Sweep, todo: Sequence[Member], options: Options, stopped: Callable[[], int | None]
 ) -> None:

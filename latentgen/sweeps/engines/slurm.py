@@ -153,7 +153,7 @@ def submit(
         return submitted
 
 
-def train(sweep: Sweep, todo: Sequence[Member], options: local.Options, asked: Options) -> None:
+def train(sweep: Sweep, todo: Sequence[Member], options: local.Options) -> None:
     """Submits these members with the source as it is now, and says what was submitted.
 
     Raises:
@@ -161,7 +161,8 @@ def train(sweep: Sweep, todo: Sequence[Member], options: local.Options, asked: O
     """
     source = snapshot(sweep.folder, modules_of(sweep))
     command = lambda run: local.command(sweep, run, options)  # noqa: E731
-    jobs = submit(sweep.folder, [member.run for member in todo], command, source, asked)
+    runs = [member.run for member in todo]
+    jobs = submit(sweep.folder, runs, command, source, options.job)
     waiting = queued(sweep.folder)
     arrays = ", ".join(dict.fromkeys(job.partition("_")[0] for _, job in jobs))
     print(

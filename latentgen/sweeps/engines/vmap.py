@@ -122,6 +122,15 @@ def _traceable(member: Member, keys: set[str]) -> bool:
     return not unknown
 
 
+def describe(members: Sequence[Member], options: Options) -> list[str]:
+    """The programs that would train these members, a line each."""
+    return [
+        f"one program for {len(group.members)}"
+        + (f", tracing {', '.join(group.keys)}" if group.keys else "")
+        for group in groups(members)
+    ]
+
+
 def skipping(members: Sequence[Member]) -> int:
     """Return the most divergences that any of the members may skip."""
     return max((member.config.get("skip_diverged", 0) for member in members), default=0)

@@ -1,13 +1,12 @@
 """What the engine 'auto' means, for a sweep and for the ledger alike."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from latentgen.baselines import running
 from latentgen.core.errors import BadInput
-from latentgen.sweeps.engines import automatic, local, vmap
+from latentgen.sweeps.engines import local, registry, vmap
 from latentgen.sweeps.engines.local import Devices
 from latentgen.sweeps.folder import Sweep
 from latentgen.sweeps.options import Options
@@ -36,7 +35,7 @@ def test_auto_follows_devices_and_jobs_and_other_engines_stay(
     monkeypatch.setattr(local, "devices", lambda: Devices("gpu", devices))
     options = Options(data_dir="data", jobs=jobs)
     expected = (found, options._replace(measure=measure))
-    assert automatic.settled(engine, options, [member()]) == expected
+    assert registry.settled(engine, options, [member()]) == expected
 
 
 def member(**changes: int) -> Member:
@@ -45,7 +44,7 @@ def member(**changes: int) -> Member:
 
 def test_a_run_that_may_leave_out_steps_is_not_one_of_many() -> None:
     members = [member(), member(skip_diverged=2)]
-    assert automatic.settled("auto", Options(), members)[0] == "local"
+    assert registry.settled("auto", Options(), members)[0] == "local"
     with pytest.raises(BadInput, match=r"config\.skip_diverged=2 must be 0"):
         vmap.check(members)
 
@@ -56,9 +55,9 @@ def test_the_ledger_trains_with_what_auto_settles_on(
 ) -> None:
     called = []
     for engine in ("local", "vmap"):
-        module = sys.modules[f"latentgen.sweeps.engines.{engine}"]
         train = lambda *given, engine=engine: called.append((engine, given[2]))  # noqa: E731
-        monkeypatch.setattr(module, "train", train)
+        known = registry.ENGINES[engine]
+        monkeypatch.setitem(registry.ENGINES, engine, known._replace(train=train))
     monkeypatch.setattr(local, "devices", lambda: Devices("cpu", 1 if name == "vmap" else 2))
     running._train(Sweep(tmp_path, {}, ()), (), running.How(), lambda: None)
     assert called == [(name, Options(measure=measure))]

@@ -1,0 +1,53 @@
+"""The engines that train a sweep's runs, by name: all that commands know of them."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from latentgen.sweeps.engines import local, slurm, vmap
+from latentgen.sweeps.folder import Sweep
+from latentgen.sweeps.options import Options
+from latentgen.sweeps.plan import Member
+
+AUTO = "auto"
+Stopped = Callable[[], int | None]
+
+
+class Engine(NamedTuple):
+    """A way to train runs.
+
+    check: (members, options, dry_run) -> None; raises BadInput where it cannot train them here
+    train: (sweep, members, options, stopped) -> None; raises Stopped after a signal
+    describe: (members, options) -> lines that say how it would train them
+    waits: runs have ended when `train` returns
+    """
+
+    check: Callable[[Sequence[Member], Options, bool], None]
+    train: Callable[[Sweep, Sequence[Member], Options, Stopped], None]
+    describe: Callable[[Sequence[Member], Options], list[str]]
+    waits: bool = True
+
+
+ENGINES: dict[str, Engine] = {
+    "vmap": Engine(lambda members, *_: vmap.check(members), vmap.train, vmap.describe),
+    "local": Engine(lambda *_: None, local.train, local.describe),
+    "slurm": Engine(
+        lambda _, options, dry_run: slurm.check(options.job, dry_run),
+        lambda sweep, todo, options, _: slurm.train(sweep, todo, options),
+        lambda *_: [],
+        waits=False,
+    ),
+}
+
+
+def settled(engine: str, options: Options, members: Sequence[Member]) -> tuple[str, Options]:
+    """The engine that trains, and its options.
+
+    'auto' is 'local' where there are several devices, or where a number of processes is asked
+    for, or a run may leave out steps, which it cannot as one of many; else 'vmap' with populations
+    of the size that was measured to be the fastest.
+    """
+    if engine != AUTO:
+        return engine, options
+    if options.jobs or local.devices().number > 1 or vmap.skipping(members):
+        return "local", options
+    return "vmap", options._replace(measure=True)
