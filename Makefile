@@ -25,11 +25,15 @@ TESTED := $(VENV)/.stamp-$(if $(REFERENCE),reference,dev)-$(KIND)
 AT_ONCE := $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 PYTEST = $(BIN)/python -m pytest $(AT_ONCE)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
+# Tests of make check: those that import no command and no benchmark.
+STATIC := test_project and not (door or a_log or slurm or study) or test_versions \
+	or a_document_points_to or readme_is_short
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run install test test-long lint format bench accelerator wheels ledger clean
+.PHONY: help run install test test-long check lint style format bench accelerator wheels ledger \
+	clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,11 +62,17 @@ test: $(TESTED) ## Run the tests: every unit, every promise once; ten minutes on
 test-long: $(TESTED) ## Run the others: every variant, browsers, Slurm, many devices, many kills
 	$(PYTEST) -m long $(PYTEST_ARGS)
 
-lint: $(VENV)/.stamp-dev-$(KIND) ## Check style, format and types
+check: style ## Check style, types, layers and documents before a commit: 7 seconds, 25 at first
+	$(BIN)/python -m pytest -q -k "$(STATIC)" \
+		tests/test_project.py tests/test_readme.py tests/test_versions.py
+
+lint: style ## Check style and format, and types as on Linux and on macOS
+	$(BIN)/python -m mypy --platform darwin --cache-dir .mypy_cache/darwin latentgen
+
+style: $(VENV)/.stamp-dev-$(KIND) ## Check style and format, and types as on Linux
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
-	$(BIN)/python -m mypy latentgen
-	$(BIN)/python -m mypy --platform darwin --cache-dir .mypy_cache/darwin latentgen
+	$(BIN)/python -m mypy --platform linux latentgen
 
 format: $(VENV)/.stamp-dev-$(KIND) ## Format the code, and mend what lint can mend
 	$(BIN)/python -m ruff check --fix
