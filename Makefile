@@ -32,8 +32,8 @@ STATIC := test_project and not (door or a_log or slurm or study) or test_version
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run install test test-long check lint style format bench accelerator wheels ledger \
-	clean
+.PHONY: help run install test test-long check lint style format docs bench accelerator wheels \
+	ledger clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ format: $(VENV)/.stamp-dev-$(KIND) ## Format the code, and mend what lint can me
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
+docs: $(VENV)/.stamp-docs-$(KIND) ## Write the pages of the API, build/docs/index.html; 20 seconds
+	rm -rf build/docs
+	$(BIN)/python -W error::UserWarning .ci/docs build/docs
+
 bench: $(VENV)/.stamp-benchmark-$(KIND) ## Run every benchmark against other libraries
 	set -e; for name in $(BENCHMARKS); do \
 		echo "== $$name"; \
@@ -111,6 +115,10 @@ $(VENV)/.stamp-dev-%: $(VENV)/.stamp-base-%
 $(VENV)/.stamp-reference-%: $(VENV)/.stamp-dev-%
 	$(INSTALL) -e '.[reference]'
 	$(BIN)/python -m pip install --quiet --no-deps torch-fidelity==0.4.0
+	@touch $@
+
+$(VENV)/.stamp-docs-%: $(VENV)/.stamp-base-%
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 $(VENV)/.stamp-benchmark-%: $(VENV)/.stamp-base-%
