@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 WHEELS ?= build/wheels
 ACCELERATOR_ARGS ?=
+FROM_WHEEL := build/wheel-check
 BENCHMARKS := training importance_sampling frechet population sweeps reading startup overhead growth \
 	convolution
 
@@ -33,7 +34,7 @@ STATIC := test_project and not (door or a_log or slurm or study) or test_version
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help run install test test-long check lint style format docs bench accelerator wheels \
-	ledger clean
+	wheel-check ledger clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +93,20 @@ accelerator: $(VENV)/.stamp-$(if $(shell command -v nvidia-smi),cuda,base)-$(KIN
 
 wheels: $(VENV)/.stamp-base-$(KIND) ## Fetch what make accelerator needs on a machine without a registry
 	$(BIN)/python -m experiments.benchmarks.accelerator --fill-wheels $(WHEELS)
+
+wheel-check: ## Build the sdist, the wheel from it, and train from that alone; a minute and 1.1 GB
+	rm -rf $(FROM_WHEEL)
+	mkdir -p $(FROM_WHEEL)/empty
+	$(PYTHON) -m venv $(FROM_WHEEL)/tools
+	$(FROM_WHEEL)/tools/bin/python -m pip install --quiet build
+	$(FROM_WHEEL)/tools/bin/python -m build --outdir $(FROM_WHEEL)/dist .
+	$(PYTHON) -m venv $(FROM_WHEEL)/venv
+	$(FROM_WHEEL)/venv/bin/python -m pip install --quiet $(CONSTRAINTS) $(FROM_WHEEL)/dist/*.whl
+	cd $(FROM_WHEEL)/empty && ../venv/bin/python -m latentgen.run --config=latentgen:vae \
+		--config.steps=2 --workdir=run
+	cd $(FROM_WHEEL)/empty && ../venv/bin/latentgen report run
+	rm -rf $(FROM_WHEEL)/tools $(FROM_WHEEL)/venv
+	@ls $(FROM_WHEEL)/dist/*
 
 ledger: $(VENV)/.stamp-base-$(KIND) ## Write the table of baselines into experiments/baselines/README.md
 	$(BIN)/python -m latentgen.reproduce --ledger experiments/baselines/README.md
