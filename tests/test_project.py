@@ -225,6 +225,13 @@ def test_the_oldest_versions_are_those_that_are_asked_for() -> None:
         assert (tried[name] + ".").startswith(version + "."), name
 
 
+def test_make_help_lists_every_target() -> None:
+    makefile = (PACKAGE.parent / "Makefile").read_text().replace("\\\n", " ")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].split()) == set(re.findall(r"^([a-z-]+):.* ## ", makefile, re.MULTILINE))
+
+
 RIDDLE = re.compile(r"(What|Where|How|Whether|Of|That|Which|So)\b")
 
 

@@ -53,7 +53,7 @@ class RunWriter:
         self._said: Any = None  # what the checkpoint that the run goes on from knows of its log
         self._ended = False
 
-    def __enter__(self) -> "Record":
+    def __enter__(self) -> "RunWriter":
         run = self.run
         workdir.own(workdir.prepare(run.folder))
         with contextlib.ExitStack() as stack:

@@ -46,7 +46,7 @@ class DistributedRunWriter:
         self._record: RunWriter | None = None
         self._dog = Watchdog(stuck, self._stuck, self._give_up)
 
-    def __enter__(self) -> "Joint":
+    def __enter__(self) -> "DistributedRunWriter":
         self._record = on_process_zero(lambda: RunWriter(self.run).__enter__())
         if distributed.is_multi_process():
             distributed.exit_75_instead_of_abort(

@@ -42,6 +42,21 @@ COUNTS = {
 IMAGES, POINTS, PAIRS = 64, 2_000, 32  # what a picture shows
 
 
+class EvalFns(NamedTuple):
+    """Jitted functions that start and inspect a run, compiled once for all runs of one structure.
+
+    init: key -> state
+    sample: (state, key) -> as many samples as a picture shows; None if the method has none
+    reconstruct: (state, batch) -> reconstructions; None where images are not encoded
+    terms: see `Method.terms`
+    """
+
+    init: Callable[..., PyTree]
+    sample: Callable[..., Array] | None
+    reconstruct: Callable[..., Array] | None
+    terms: Callable[..., Terms]
+
+
 class Run(NamedTuple):
     """A run: its folder, its config as plain data, and what that describes.
 
@@ -57,7 +72,7 @@ class Run(NamedTuple):
     experiment: Experiment
     dataset: sources.DataSet
     method: Method
-    eval_fns: "Looks"
+    eval_fns: EvalFns
     may_change: Callable[[str], bool] = lambda key: False
     weights: Mapping[str, np.ndarray] | None = None
     origin: Mapping[str, Any] | None = None
@@ -68,21 +83,6 @@ class Run(NamedTuple):
     def key(self) -> Key[Array, ""]:
         """Everything random in the run comes from it."""
         return run_key(self.experiment.seed)
-
-
-class EvalFns(NamedTuple):
-    """Jitted functions that start and inspect a run, compiled once for all runs of one structure.
-
-    init: key -> state
-    sample: (state, key) -> as many samples as a picture shows; None if the method has none
-    reconstruct: (state, batch) -> reconstructions; None where images are not encoded
-    terms: see `Method.terms`
-    """
-
-    init: Callable[..., PyTree]
-    sample: Callable[..., Array] | None
-    reconstruct: Callable[..., Array] | None
-    terms: Callable[..., Terms]
 
 
 def make_eval_fns(
