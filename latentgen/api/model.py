@@ -75,6 +75,9 @@ class Model:
         if n < 1:
             raise BadInput(f"n={n} must be at least 1.")
         key = named_key(named_key(run_key(seed), "sample"), "codes")
+        if self.method.sample is not None and "codes" not in self.method.probes and label is None:
+            x = jax.jit(self.method.sample, static_argnums=2)(self.state, key, n)
+            return self._pixels(x)
         return self.decode(views.prior(self.method, self.state, key, n), label)
 
     def decode(
@@ -102,7 +105,7 @@ class Model:
         if labels is None and self.classes:
             labels = jnp.arange(len(z)) % self.classes
         x = views.decoded(self.method, self.state, z, labels)
-        return np.asarray(self.run.experiment.data.preprocess.pixels(jnp.asarray(x)))
+        return self._pixels(x)
 
     def encode(
         self,
@@ -187,6 +190,9 @@ class Model:
         if len(self.shape) != 3:
             return x.astype(np.float32)
         return sources.as_bytes(x)
+
+    def _pixels(self, x: Shaped[Array | np.ndarray, "n *shape"]) -> Pixels:
+        return np.asarray(self.run.experiment.data.preprocess.pixels(jnp.asarray(x)))
 
     def _labels(self, label: Any, n: int) -> Int[Array, " n"] | None:
         if label is None:
