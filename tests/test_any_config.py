@@ -1,6 +1,6 @@
 """Any override of any config is refused in one line that names a key, or the run begins well.
 
-Here the same cases each time; `python -m experiments.studies.any_config` draws thousands anew.
+Here the same cases each time; `python -m tests.studies.any_config` draws thousands anew.
 """
 
 import tempfile
@@ -17,7 +17,6 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from small import config
 from test_config import config_of
 
-from experiments.studies.any_config import Case, cases, ended, stand_ins
 from latentgen import configs
 from latentgen.cli import app
 from latentgen.core.errors import BadInput
@@ -26,6 +25,7 @@ from latentgen.sweeps.plan import changed
 from latentgen.system import machine, memory
 from latentgen.system.machine import Memory
 from latentgen.training import loop, setup
+from tests.studies.any_config import Case, cases, ended, stand_ins
 
 set_hypothesis_home_dir(
     Path(tempfile.gettempdir(), "latentgen-hypothesis")

@@ -19,7 +19,7 @@ def study(name: str, folder: Path, *flags: str) -> str:
     if sys.platform != "linux" or shutil.which("cc") is None:
         complain = pytest.fail if os.environ.get("LATENTGEN_CI") else pytest.skip
         complain("needs Linux and a C compiler, cc")
-    command = [sys.executable, "-m", f"experiments.studies.{name}", f"--folder={folder}", *flags]
+    command = [sys.executable, "-m", f"tests.studies.{name}", f"--folder={folder}", *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip().splitlines()[-1]

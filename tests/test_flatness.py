@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.studies import flatness
 from latentgen.training import setup
+from tests.studies import flatness
 
 SAVES, EVERY = 24, 20
 LEAKS = {"array": "arrays", "file": "files", "thread": "threads", "program": "programs"}

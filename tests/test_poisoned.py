@@ -15,8 +15,6 @@ from doors import ROOT
 from jax.sharding import AxisType, Mesh
 from small import one_program
 
-from experiments.faults import small
-from experiments.faults.poison import Poison, poisoned
 from latentgen import replay
 from latentgen.core.errors import BadInput, Diverged, Stopped
 from latentgen.core.game import run_chunk
@@ -24,6 +22,8 @@ from latentgen.storage import evidence, log, workdir
 from latentgen.sweeps.plan import changed
 from latentgen.system import distributed
 from latentgen.training import loop, mesh, setup, trainer
+from tests.studies.faults import small
+from tests.studies.faults.poison import Poison, poisoned
 
 STEPS = 30
 LONG = pytest.mark.long
@@ -236,7 +236,7 @@ def test_several_devices_name_the_same(tmp_path: Path) -> None:
 
 def poison(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "experiments.faults.poison", *words],
+        [sys.executable, "-m", "tests.studies.faults.poison", *words],
         **dict(capture_output=True, text=True, cwd=ROOT, env=os.environ, timeout=240),
     )
 

@@ -184,10 +184,14 @@ def test_what_stays_beside_a_worker_of_slurm_is_small() -> None:
     assert {"jax", "numpy"} & set(done.stdout.split()) == set()
 
 
-EXPERIMENTS = sorted((PACKAGE.parent / "experiments").glob("*/*.py"))
+EXPERIMENTS = sorted(
+    path
+    for folder in ("experiments", "tests/studies")
+    for path in (PACKAGE.parent / folder).rglob("*.py")
+)
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_a_study_or_benchmark_knows_the_package_as_it_is(path: Path) -> None:
     """No test runs them to their end: what they name of latentgen must at least be there."""
     tree = ast.parse(path.read_text())

@@ -15,11 +15,11 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.studies import damage
 from latentgen.core.errors import BadInput
 from latentgen.core.types import State
 from latentgen.storage.checkpoint import MANIFEST, Checkpoints, Damaged, by_path, describe
 from latentgen.storage.workdir import read_json
+from tests.studies import damage
 
 
 class Pair(NamedTuple):

@@ -1,8 +1,8 @@
 """Turns one value of a run into NaN: in a batch, in a gradient, or in parameters.
 
-    python -m experiments.faults.poison gradient generator 17,23 \
+    python -m tests.studies.faults.poison gradient generator 17,23 \
         latentgen.run --config experiments/gan.py --workdir runs/poisoned
-    python -m experiments.faults.poison gradient generator 17,23 \
+    python -m tests.studies.faults.poison gradient generator 17,23 \
         latentgen.replay --workdir runs/poisoned
 
 It is the same value whenever these steps are done, as for a fault of the run's own: it happens

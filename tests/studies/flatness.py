@@ -1,6 +1,6 @@
 """Whether a long run stays flat: a million steps of a tiny GAN, a thousand saves and validations.
 
-    python -m experiments.studies.flatness [--steps 1000000] [--every 1000] [--json FILE]
+    python -m tests.studies.flatness [--steps 1000000] [--every 1000] [--json FILE]
 
 `trainer.train` trains the ring GAN with networks of 8 units and batches of 8, and every so many
 steps logs, validates, draws, and saves a checkpoint. After each save this measures the process:
@@ -277,7 +277,7 @@ def main() -> None:
             "verdicts": {name: verdict._asdict() for name, verdict in verdicts.items()},
             "seconds": seconds,
             "samples": [sample._asdict() for sample in samples],
-            **provenance.stamp(plain, setup.identity(run), "experiments.studies.flatness"),
+            **provenance.stamp(plain, setup.identity(run), "tests.studies.flatness"),
         }
         options.json.write_text(json.dumps(result) + "\n")
     if not all(verdict.flat for verdict in verdicts.values()):

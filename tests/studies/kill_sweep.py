@@ -1,6 +1,6 @@
 """SIGKILL at every system call of a run and at random moments: the end is always the same bitwise.
 
-    python -m experiments.studies.kill_sweep [--method gan] [--kills 200] [--most N] [--folder DIR]
+    python -m tests.studies.kill_sweep [--method gan] [--kills 200] [--most N] [--folder DIR]
 
 Trains a tiny run (the digits, 40 steps, a checkpoint every 10, the oldest of four deleted) and then
 
@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.faults import disk
+from tests.studies.faults import disk
 
 STEPS = 40
 LONGEST = 120  # seconds that a tiny run may take on a busy machine
@@ -78,7 +78,7 @@ def ended(pid: int, wait: float = 0.0) -> int:
 
 def begin(study: Study) -> None:
     """The undisturbed run."""
-    from experiments.faults import small
+    from tests.studies.faults import small
 
     run = small.loaded(study.place / "undisturbed", study.method, STEPS)
     small.train(run)
@@ -87,7 +87,7 @@ def begin(study: Study) -> None:
 
 def every_call(study: Study, most: int | None) -> None:
     """Continues from what a kill at each system call leaves; exits with 1 where one differs."""
-    from experiments.faults import crashes, small
+    from tests.studies.faults import crashes, small
 
     begin(study)
     undisturbed = pickle.loads(study.known.read_bytes())
@@ -134,7 +134,7 @@ def told(calls: list[str], crashes: list) -> str:
 
 def trains(study: Study, folder: Path, at: int, verdict: Path) -> None:
     """Trains, with a kill before call `at` where that is not 0; in the end says how it compares."""
-    from experiments.faults import crashes, small
+    from tests.studies.faults import crashes, small
 
     if at:
         mine = disk.Disk()
@@ -169,7 +169,7 @@ def drawn(chance: random.Random, number: int, took: float) -> Kill:
 
 def left(folder: Path, kill: Kill) -> tuple[str, bool]:
     """(where it was killed, whether the folder is what the picture before the call shows)."""
-    from experiments.faults import crashes
+    from tests.studies.faults import crashes
 
     picture = folder.with_suffix(".picture")
     if not kill.at:
@@ -220,7 +220,7 @@ def main() -> None:
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--folder", type=Path, help="default: a temporary one")
     options = flags.parse_args()
-    place = disk.start_over_preloaded("experiments.studies.kill_sweep", options.folder)
+    place = disk.start_over_preloaded("tests.studies.kill_sweep", options.folder)
     study = Study(place, options.method)
     began = time.monotonic()
     wrong = ended(forked(lambda: every_call(study, options.most)))

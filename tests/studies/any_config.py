@@ -1,6 +1,6 @@
 """Any override of any config is refused in one line, or the run takes its first steps.
 
-    python -m experiments.studies.any_config [--cases 10000] [--run 50] [--seed N] [--json FILE]
+    python -m tests.studies.any_config [--cases 10000] [--run 50] [--seed N] [--json FILE]
 
 Draws a variant of experiments/{vae,gan,hybrids,classifier}.py and one to three overrides for it:
 neighbours of its values, limits, words where numbers belong, names right and misspelt. Each goes

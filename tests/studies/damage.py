@@ -1,6 +1,6 @@
 """Every file of a checkpoint, damaged in every way: is it noticed, or has it done no harm?
 
-    python -m experiments.studies.damage --flips 1000
+    python -m tests.studies.damage --flips 1000
 
 Trains the digits VAE for a moment and saves twice. Then, of the newer checkpoint, single bits are
 flipped (`--flips` in all, spread over its bytes, but at least 4 a file), and each file is cut in

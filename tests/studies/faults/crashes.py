@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.faults.disk import Disk
+from tests.studies.faults.disk import Disk
 
 Tree = Mapping[str, bytes | None]
 """A folder's content: relative path -> bytes, None for a folder."""

@@ -16,7 +16,7 @@ from latentgen.sweeps.plan import changed
 from latentgen.training import loop, setup, trainer
 from latentgen.training.setup import Run
 
-EXPERIMENTS = Path(__file__).parents[1]
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 BATCH, LOG = 16, 10
 
 

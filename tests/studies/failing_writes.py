@@ -1,6 +1,6 @@
 """The n-th system call that writes fails: the run says so, loses nothing, and goes on later.
 
-    python -m experiments.studies.failing_writes [--method gan] [--most N] [--part I/N] [--folder F]
+    python -m tests.studies.failing_writes [--method gan] [--most N] [--part I/N] [--folder F]
 
 Trains a tiny run (see kill_sweep.py) again and again; call n of those that change its folder fails
 with ENOSPC, EIO or EROFS, alone or with all that follow, for every n (with --most for so many).
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.faults import disk
+from tests.studies.faults import disk
 
 STEPS = 40
 LONGEST = 60
@@ -78,7 +78,7 @@ def outcome(train) -> str:
 
 def broken(folder: Path, log: list[dict[str, Any]]) -> str | None:
     """What the fault has left of the log that no undisturbed run has written there."""
-    from experiments.faults import small
+    from tests.studies.faults import small
 
     there = small.figures(folder) if (folder / "metrics.jsonl").exists() else []
     return None if there == log[: len(there)] else "its log had other lines"
@@ -95,7 +95,7 @@ def settle(mine: disk.Disk) -> None:
 
 def study(place: Path, method: str, most: int | None, part: tuple[int, int]) -> int:
     """How many faults had another outcome than they must have."""
-    from experiments.faults import small
+    from tests.studies.faults import small
 
     shutil.rmtree(place / "undisturbed", ignore_errors=True)
     mine, run = disk.Disk(), small.loaded(place / "undisturbed", method, STEPS)
@@ -138,7 +138,7 @@ def main() -> None:
     flags.add_argument("--part", default="1/1", help="I/N: the I-th of every N faults")
     flags.add_argument("--folder", type=Path, help="default: a temporary one")
     options = flags.parse_args()
-    place = disk.start_over_preloaded("experiments.studies.failing_writes", options.folder)
+    place = disk.start_over_preloaded("tests.studies.failing_writes", options.folder)
     part, parts = map(int, options.part.split("/"))
     sys.exit(bool(study(place, options.method, options.most, (part, parts))))
 

@@ -1,0 +1,1 @@
+"""Tests; `python -m tests.studies.NAME` runs a study of faults."""
