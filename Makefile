@@ -15,7 +15,8 @@ BENCHMARKS := training importance_sampling frechet population sweeps reading sta
 	convolution
 
 # The virtual environment is ours alone: another one may be active, or PYTHONPATH set.
-unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+# Bytecode is kept: without it each process of the tests compiles the package anew.
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 export PIP_REQUIRE_VIRTUALENV := 1
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
