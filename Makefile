@@ -106,6 +106,11 @@ wheel-check: ## Build the sdist, the wheel from it, and train from that alone; a
 	cd $(FROM_WHEEL)/empty && ../venv/bin/python -m latentgen.run --config=latentgen:vae \
 		--config.steps=2 --workdir=run
 	cd $(FROM_WHEEL)/empty && ../venv/bin/latentgen report run
+	cp experiments/extending/*.py $(FROM_WHEEL)/empty
+	cd $(FROM_WHEEL)/empty && ../venv/bin/latentgen run config.py --config.steps=20 --workdir=own
+	cd $(FROM_WHEEL)/empty && ../venv/bin/latentgen evaluate --workdir=own --metrics=contrast
+	cd $(FROM_WHEEL)/empty && ../venv/bin/python -c \
+		"import latentgen; print(latentgen.load('own').sample(3).shape)"
 	rm -rf $(FROM_WHEEL)/tools $(FROM_WHEEL)/venv
 	@ls $(FROM_WHEEL)/dist/*
 

@@ -7,6 +7,7 @@ latentgen --version                       eval "$(latentgen --completion bash)"
 import ast
 import contextlib
 import io
+import os
 import re
 import runpy
 import sys
@@ -44,7 +45,10 @@ def listed() -> str:
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
-    """Run `python -m latentgen.NAME` in this process."""
+    """Run `python -m latentgen.NAME` in this process: with the current folder last on the path."""
+    with contextlib.suppress(FileNotFoundError):  # somebody has removed the folder
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
     sys.argv[:] = [name, *arguments]
     runpy.run_module(f"latentgen.{name}", run_name="__main__", alter_sys=True)
 

@@ -88,6 +88,16 @@ def test_words_are_completed() -> None:
     assert __main__.completions(["run", "runs/"]) == []
 
 
+def test_the_current_folder_is_on_the_path_and_last(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["/elsewhere"])
+    monkeypatch.setattr(sys, "argv", ["latentgen"])
+    monkeypatch.setattr(__main__.runpy, "run_module", lambda *_, **named: None)
+    __main__.run("sample", ["--num=3"])
+    assert sys.path == ["/elsewhere", str(tmp_path)]
+    assert sys.argv == ["sample", "--num=3"]
+
+
 def test_an_unknown_command_is_refused(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["latentgen", "trane"])
     with pytest.raises(SystemExit) as end:
