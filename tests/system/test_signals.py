@@ -135,6 +135,7 @@ SLOW = """from latentgen.training import loop, setup
     quick = [{quick}]
     def chunk(state, *_):
         return (state, dict(), True) if quick.pop() else in_c()
+    chunk.trace = lambda *_: None
     loop.program = lambda *_, **__: chunk"""
 
 
