@@ -13,6 +13,9 @@ from jaxtyping import Array, Int, Shaped
 PyTree = Any
 """Any nest of dicts, tuples and arrays that jax.tree understands."""
 
+Size = Any
+"""A number of examples: an int, or a dimension that `jax.export` leaves open."""
+
 Params = dict[str, PyTree]
 """One subtree per player: 'encoder', 'decoder', 'generator', 'discriminator', ..."""
 

@@ -102,7 +102,7 @@ def log_likelihood(
     flat, moved = model.decoder.apply(
         params["decoder"], stats["decoder"], flatten_samples(z), train=train, key=key
     )
-    outputs = unflatten_samples(flat, len(z))
+    outputs = unflatten_samples(flat, z.shape[0])
     log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(params["likelihood"], outputs, x)
     return log_px, moved
 
@@ -120,7 +120,7 @@ def score_both(
 ) -> Scores:
     """Two passes of the discriminator, so that its batch norm never mixes real with synthetic."""
     code_key, encoder_key, real_key, synthetic_key = jax.random.split(key, 4)
-    drawn = model.prior.sample(code_key, len(batch.label))
+    drawn = model.prior.sample(code_key, batch.label.shape[0])
     z, encoder_stats = encoded(model, params, stats, batch.x, train, encoder_key)
 
     def score(z: Array, stats: PyTree, key: Key[Array, ""]) -> tuple[Logits, PyTree]:

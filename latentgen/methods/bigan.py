@@ -100,7 +100,7 @@ def score_both(
 ) -> Scores:
     """Two passes of the discriminator, so that its batch norm never mixes real with synthetic."""
     code_key, noise_key, encoder_key, generator_key, *score_keys = jax.random.split(key, 6)
-    z = model.prior.sample(code_key, len(batch.label))
+    z = model.prior.sample(code_key, batch.label.shape[0])
     outputs, of_encoder = model.encoder.apply(
         params["encoder"], stats["encoder"], batch.x, train=train, key=encoder_key
     )

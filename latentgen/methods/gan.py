@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 from latentgen.core.errors import BadInput, choose
 from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import named_key
-from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, State, Terms
+from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, Size, State, Terms
 from latentgen.networks.labels import concat_label, cycle_labels
 from latentgen.objectives.adversarial import AdversarialLoss, Logits, minimax_value
 from latentgen.objectives.penalties import Penalty
@@ -161,9 +161,10 @@ def score_both(
 
 def pack(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *shape"]:
     """Neighbours in groups of `packing`; the last group is filled up from the first examples."""
-    groups = -(-len(x) // packing)
-    if groups * packing > len(x):  # else devices need not see each other's examples
-        x = x[jnp.arange(groups * packing) % len(x)]
+    n, groups = x.shape[0], -(-x.shape[0] // packing)
+    whole = packing == 1 or (isinstance(n, int) and n % packing == 0)
+    if not whole:  # else devices need not see each other's examples
+        x = x[jnp.arange(groups * packing) % n]
     return x.reshape(groups, packing, *x.shape[1:])
 
 
@@ -238,7 +239,7 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
                 found.score, found.real, found.synthetic, penalty_key
             )
             value = value - objective.weight * terms["penalty"]
-        each = lambda of_group: _unpack(of_group, model.packing, len(batch.label))  # noqa: E731
+        each = lambda of_group: _unpack(of_group, model.packing, batch.label.shape[0])  # noqa: E731
         return each(value), (found.stats, jax.tree.map(each, terms))
 
     return loss
@@ -257,13 +258,13 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         found = score_both(model, params, stats, batch, key, train)
         value = objective.loss.generator_loss(found.real_logits, found.synthetic_logits)
-        value = _unpack(value, model.packing, len(batch.label))
+        value = _unpack(value, model.packing, batch.label.shape[0])
         return value, (found.stats, {"generator_loss": value})
 
     return loss
 
 
-def _unpack(of_group: Float[Array, " g"], packing: int, n: int) -> Float[Array, " n"]:
+def _unpack(of_group: Float[Array, " g"], packing: int, n: Size) -> Float[Array, " n"]:
     """Repeat each group's value for each of its members."""
     return jnp.repeat(of_group, packing)[:n]
 
@@ -283,7 +284,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     def decode(
         state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
     ) -> Float[Array, "n *shape"]:
-        label = cycle_labels(len(z), model.classes) if label is None else label
+        label = cycle_labels(z.shape[0], model.classes) if label is None else label
         return generate(model, state.params, state.stats, z, label, train=False)[0]
 
     def discriminate(
@@ -291,11 +292,11 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     ) -> Logits:
         if label is None and model.classes:
             raise BadInput("label is missing: this method asks what class each image is of.")
-        label = jnp.zeros(len(x), jnp.int32) if label is None else label
+        label = jnp.zeros(x.shape[0], jnp.int32) if label is None else label
         params, stats = state.params["discriminator"], state.stats["discriminator"]
         grouped_x, grouped_label = (pack(a, model.packing) for a in (x, label))
         of_group, _ = logits_of(model, params, stats, grouped_x, grouped_label, train=False)
-        return _unpack(of_group, model.packing, len(x))
+        return _unpack(of_group, model.packing, x.shape[0])
 
     def log_prior(state: State, z: Float[Array, "k n d"]) -> Float[Array, "k n"]:
         flat = z.reshape(-1, model.code_dim)

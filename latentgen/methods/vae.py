@@ -212,7 +212,7 @@ def prior(model: Model, params: Params, stats: Params) -> Prior:
     """p(z); pseudo-inputs, where it has some, meet the encoder in evaluation mode."""
 
     def encode(x: Float[Array, "m *shape"]) -> Posterior:
-        return posterior(model, params, stats, Batch(x, jnp.zeros(len(x), jnp.int32)))
+        return posterior(model, params, stats, Batch(x, jnp.zeros(x.shape[0], jnp.int32)))
 
     return model.prior.at(params["prior"], encode)
 
@@ -221,7 +221,7 @@ def log_prior(
     model: Model, params: Params, stats: Params, z: Float[Array, "k n d"]
 ) -> Float[Array, "k n"]:
     """log p(z) in nats."""
-    return unflatten_samples(prior(model, params, stats).log_prob(flatten_samples(z)), len(z))
+    return unflatten_samples(prior(model, params, stats).log_prob(flatten_samples(z)), z.shape[0])
 
 
 def decoded(
@@ -250,7 +250,7 @@ def log_likelihood(
     """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
     label = flatten_samples(jnp.broadcast_to(batch.label, z.shape[:2]))
     flat, moved = decoded(model, params, stats, flatten_samples(z), label, train, key)
-    outputs = unflatten_samples(flat, len(z))
+    outputs = unflatten_samples(flat, z.shape[0])
     log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(
         params["likelihood"], outputs, batch.x
     )
@@ -271,7 +271,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     """
 
     def outputs(state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None) -> Array:
-        label = cycle_labels(len(z), model.classes) if label is None else label
+        label = cycle_labels(z.shape[0], model.classes) if label is None else label
         return decoded(model, state.params, state.stats, z, label)[0]
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
@@ -298,7 +298,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     ) -> Float[Array, "n d"]:
         if label is None and model.classes:
             raise BadInput("label is missing: this method asks what class each image is of.")
-        label = jnp.zeros(len(x), jnp.int32) if label is None else label
+        label = jnp.zeros(x.shape[0], jnp.int32) if label is None else label
         return of(state, Batch(x, label)).centre
 
     std = model.likelihood.std

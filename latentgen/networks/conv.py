@@ -54,7 +54,7 @@ class ConvEncoder(nn.Module):
             bias = first or how.bias
             layer = Conv(features, convolution.conv, how.kernel, bias, how.dtype)
             x = finish(linear(layer, how.norm, x, train), how, train, normalized=not first)
-        x = Hidden(self.dense, how)(x.reshape(len(x), -1), train)
+        x = Hidden(self.dense, how)(x.reshape(x.shape[0], -1), train)
         return Linear(self.outputs, how)(x, train)
 
 
@@ -72,7 +72,7 @@ class ConvDecoder(nn.Module):
         *between, deepest = self.channels
         height, width = halvings(self.shape, self.channels)
         x = Hidden((*self.dense, height * width * deepest), how)(z, train)
-        x = x.reshape(len(x), height, width, deepest)
+        x = x.reshape(x.shape[0], height, width, deepest)
         for features in reversed(between):
             layer = Conv(features, up, how.kernel, how.bias, how.dtype)
             x = finish(linear(layer, how.norm, x, train), how, train)

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from latentgen.core.types import Size
+
 
 def concat_label(
     x: Float[Array, "n *shape"], label: Int[Array, " n"], classes: int
@@ -15,10 +17,10 @@ def concat_label(
     if not classes:
         return x
     hot = jax.nn.one_hot(label, classes, dtype=x.dtype)
-    hot = hot.reshape(len(x), *(1,) * (x.ndim - 2), classes)
+    hot = hot.reshape(x.shape[0], *(1,) * (x.ndim - 2), classes)
     return jnp.concatenate([x, jnp.broadcast_to(hot, (*x.shape[:-1], classes))], axis=-1)
 
 
-def cycle_labels(n: int, classes: int) -> Int[Array, " n"]:
+def cycle_labels(n: Size, classes: int) -> Int[Array, " n"]:
     """Labels 0, 1, ..., classes - 1, 0, ...: what is drawn where nobody names a class."""
     return jnp.arange(n) % max(classes, 1)

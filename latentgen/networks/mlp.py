@@ -180,9 +180,9 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n *inputs"], train: bool) -> Float[Array, "n *outputs"]:
-        x = Hidden(self.hidden, self.style)(x.reshape(len(x), -1), train)
+        x = Hidden(self.hidden, self.style)(x.reshape(x.shape[0], -1), train)
         x = Linear(math.prod(self.shape), self.style)(x, train)
-        return x.reshape(len(x), *self.shape)
+        return x.reshape(x.shape[0], *self.shape)
 
 
 class Twin(nn.Module):

@@ -80,7 +80,7 @@ class ResNetDecoder(nn.Module):
         height, width = halvings(self.shape, self.channels)
         x = Hidden(self.dense, how)(z, train)
         x = Linear(height * width * self.channels[-1], how)(x, train)
-        x = x.reshape(len(x), height, width, -1)
+        x = x.reshape(x.shape[0], height, width, -1)
         for features in reversed(self.channels):
             x = Block(features, how, "double")(x, train)
         x = finish(x, how, train)

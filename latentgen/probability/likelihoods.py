@@ -72,7 +72,7 @@ def normal_with(
     ) -> Float[Array, " n"]:
         # Flat: loops over images with a last axis of length 1 are not vectorized on a CPU.
         std = jnp.broadcast_to(std_of(params), x.shape[1:]).reshape(1, -1)
-        scaled = (x - outputs).reshape(len(x), -1) / std
+        scaled = (x - outputs).reshape(x.shape[0], -1) / std
         constant = jnp.log(std) + 0.5 * math.log(2 * math.pi)
         return -(0.5 * scaled**2 + constant).sum(axis=1)
 

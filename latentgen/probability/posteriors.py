@@ -301,7 +301,7 @@ def inverse_autoregressive(dim: int, made: Net, steps: int, context: int) -> Pos
         ) -> tuple[Float[Array, "k n d"], Float[Array, "k n"]]:
             contexts = flatten_samples(jnp.broadcast_to(seen, (*z.shape[:2], context)))
             moved, log_det = transform(made, params, flatten_samples(z), contexts)
-            return unflatten_samples(moved, len(z)), unflatten_samples(log_det, len(z))
+            return unflatten_samples(moved, z.shape[0]), unflatten_samples(log_det, z.shape[0])
 
         def draw(key: Key[Array, ""], k: int) -> tuple[Float[Array, "k n d"], Float[Array, "k n"]]:
             start, log_q = base.draw(key, k)

@@ -83,7 +83,7 @@ def mixture_log_prob(
     (n, dim), m = z.shape, len(log_weights)
 
     def chunk(z: Float[Array, "c d"]) -> Float[Array, " c"]:
-        pairs = jnp.broadcast_to(z[:, None], (len(z), m, dim))
+        pairs = jnp.broadcast_to(z[:, None], (z.shape[0], m, dim))
         return jax.nn.logsumexp(components.log_prob(pairs) + log_weights[None], axis=1)
 
     size = max(1, PAIRS // (m * dim))

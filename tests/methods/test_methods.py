@@ -526,3 +526,24 @@ def test_hypers_must_be_float_keys(name: str) -> None:
     for key in ("steps", "method.nothing", "method", "method.name"):
         with pytest.raises(ValueError, match=key):
             make({key: 1.0})
+
+
+@pytest.mark.quick(4)
+@pytest.mark.parametrize("name", list(ROWS))
+def test_probes_are_exported_for_any_batch(name: str) -> None:
+    """A decoder, encoder or discriminator can be compiled without the batch's size being known."""
+    method, state = method_of(name), start_of(name)
+    (n,) = jax.export.symbolic_shape("n")
+    dim = configs.experiment(config_of(ROWS[name])).plan.layers
+    takes = {"decode": dim[:1], "encode": SHAPE, "discriminate": SHAPE}
+    takes = {probe: shape for probe, shape in takes.items() if probe in method.probes}
+    labels = (
+        {"label": np.arange(5, dtype=np.int32)} if ROWS[name].changes.get("method.classes") else {}
+    )
+    for probe, shape in takes.items():
+        one = jax.jit(method.probes[probe])
+        unknown = {key: jax.ShapeDtypeStruct((n,), jnp.int32) for key in labels}
+        x = jax.random.uniform(jax.random.key(1), (5, *shape))
+        made = jax.export.export(one)(state, jax.ShapeDtypeStruct((n, *shape), x.dtype), **unknown)
+        found = made.call(state, x, **labels)
+        np.testing.assert_allclose(found, one(state, x, **labels), rtol=1e-3, atol=1e-4)
