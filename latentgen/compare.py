@@ -1,4 +1,4 @@
-"""Compares runs: `python -m latentgen.compare --metric frechet --workdirs runs/a,runs/b`.
+"""Compare runs: `python -m latentgen.compare --metric frechet --workdirs runs/a,runs/b`.
 
 Prints what `latentgen.evaluate` last found of each run by this metric, and refuses to put values
 side by side that were come by differently: other features, other numbers of examples, another
@@ -18,7 +18,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Compares what the flags say."""
+    """Compare what the flags say."""
     if not FLAGS.workdirs or FLAGS.metric is None:
         raise BadInput("--workdirs and --metric are needed: two folders or more, and a metric.")
     named("--metric", FLAGS.metric)

@@ -1,4 +1,4 @@
-"""Measures a run: `python -m latentgen.evaluate --workdir DIR --metrics=terms,is,active`.
+"""Measure a run: `python -m latentgen.evaluate --workdir DIR --metrics=terms,is,active`.
 
 | --metrics | what |
 |---|---|
@@ -51,7 +51,7 @@ SHARING = {"kernel", "prdc"}
 
 
 def main() -> None:
-    """Evaluates what the flags say."""
+    """Evaluate what the flags say."""
     names = FLAGS.metrics or ["terms"]
     place = Path(FLAGS.workdir or "")
     load_plugins(place)
@@ -85,7 +85,7 @@ def load_plugins(place: Path) -> None:
 
 
 def validate(reasons: list[str]) -> None:
-    """Raises BadInput where a measure could not be had; what the others found is kept."""
+    """Raise BadInput where a measure could not be had; what the others found is kept."""
     for reason in reasons[:-1]:
         print(f"error: {reason}", file=sys.stderr)
     if reasons:
@@ -98,7 +98,7 @@ def standing(sweep: folder.Sweep, member: Member) -> str:
 
 
 def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None) -> list[str]:
-    """Takes the chosen measures of one run; see `app.restore_trained` for `place`.
+    """Take the chosen measures of one run; see `app.restore_trained` for `place`.
 
     Returns:
         why some could not be had, a line each.
@@ -136,7 +136,7 @@ def chosen_weights(run: setup.Run) -> str:
 
 
 def write(name: str, subject: Subject, weights: str, result: Result, seconds: float) -> None:
-    """Adds a result to the run's file, with all that it depends on, and prints it."""
+    """Add a result to the run's file, with all that it depends on, and print it."""
     run, step = subject.run, subject.step
     line = {
         "metric": name,
@@ -161,7 +161,7 @@ def write(name: str, subject: Subject, weights: str, result: Result, seconds: fl
 
 
 def show(name: str, subject: Subject, weights: str, result: Result) -> None:
-    """Prints a result: how it was come by, then a line for each figure."""
+    """Print a result: how it was come by, then a line for each figure."""
     how = ", ".join(f"{key}={value}" for key, value in result.protocol.items())
     print(f"{name} on {subject.split} after step {subject.step}, {weights} weights: {how}")
     for line in lines(result.values):

@@ -1,4 +1,4 @@
-"""Writes weights that evaluate takes: `python -m latentgen.export --workdir DIR --out FOLDER`.
+"""Write weights that evaluate takes: `python -m latentgen.export --workdir DIR --out FOLDER`.
 
 DIR is a finished run of experiments/classifier.py; FOLDER, which --features takes, then holds its
 averaged weights and a card that says what they are. With --inception_pth FILE instead, the
@@ -29,7 +29,7 @@ PUBLISHED = "6726825d"  # how the SHA-256 of pt_inception-2015-12-05 begins; its
 
 
 def main() -> None:
-    """Exports what the flags say."""
+    """Export what the flags say."""
     if FLAGS.out is None:
         raise BadInput("--out is missing: name where to write.")
     out = Path(FLAGS.out)

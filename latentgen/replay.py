@@ -1,4 +1,4 @@
-"""Repeats the step at which a run diverged: `python -m latentgen.replay --workdir DIR`.
+"""Repeat the step at which a run diverged: `python -m latentgen.replay --workdir DIR`.
 
 DIR/diverged holds the state before it; --step names another than the last one, where the run has
 left out several. Prints whose turn it is, the first tensor that is not finite, and of each
@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Repeats what the workdir's diverged.json, or its skipped.jsonl, tells of."""
+    """Repeat what the workdir's diverged.json, or its skipped.jsonl, tells of."""
     if FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of a run.")
     folder = Path(FLAGS.workdir)
@@ -97,7 +97,7 @@ def _parameters(state: PyTree) -> dict[str, Any]:
 
 
 def show(title: str, tensors: Mapping[str, Any]) -> None:
-    """Prints a table, a line for each tensor."""
+    """Print a table, a line for each tensor."""
     width = max(map(len, [title, *tensors]))
     print(f"\n{title:{width}} {'min':>11} {'max':>11} {'mean |x|':>11} {'not finite':>11}")
     for name, x in tensors.items():

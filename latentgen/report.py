@@ -1,4 +1,4 @@
-"""Shows a run or a sweep: `python -m latentgen.report DIR [--out FILE]`, one self-contained page.
+"""Show a run or a sweep: `python -m latentgen.report DIR [--out FILE]`, one self-contained page.
 
 The page makes no request, works without JavaScript and from a file. Of a sweep it ranks the
 settings by `--metric`; the `--best` runs' checkpoints are opened for traversals, nearest training
@@ -24,7 +24,7 @@ RUNS = Path("runs", "baselines")
 
 
 def main() -> None:
-    """Writes the page that the flags say."""
+    """Write the page that the flags say."""
     if FLAGS.workdir is None:
         raise BadInput("DIR is missing: name the folder of a run or of a sweep.")
     place = Path(FLAGS.workdir)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def write_ledger(place: Path) -> None:
-    """Writes the page of a folder of baselines."""
+    """Write the page of a folder of baselines."""
     runs = Path(FLAGS.runs or RUNS)
     if FLAGS.runs is not None and not runs.is_dir():
         raise BadInput(f"--runs={FLAGS.runs!r} is no folder.")
@@ -75,7 +75,7 @@ def target(default: Path) -> Path:
 
 
 def write(out: Path, text: str) -> None:
-    """Writes a page and tells of it."""
+    """Write a page and tell of it."""
     content = text.encode(errors="backslashreplace")
     workdir.prepare(out.parent, "folder of --out")
     workdir.write_bytes(out, content)

@@ -33,7 +33,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Does what the flags say."""
+    """Do what the flags say."""
     if FLAGS.list:
         tell_all()
         return
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def reproduce(name: str, found: Baseline) -> None:
-    """Runs the baseline, prints the verdicts, keeps the result of a real budget.
+    """Run the baseline, print the verdicts, keep the result of a real budget.
 
     Raises:
         BadInput: before anything runs, where a claim is not sound or the result has no place.
@@ -84,7 +84,7 @@ def reproduce(name: str, found: Baseline) -> None:
 
 
 def recount(name: str, found: Baseline) -> None:
-    """Holds a kept result against the claims as they are today; trains and measures nothing.
+    """Hold a kept result against the claims as they are today; train and measure nothing.
 
     Raises:
         BadInput: there is no result, or it is of another config than today's.
@@ -101,7 +101,7 @@ def recount(name: str, found: Baseline) -> None:
 
 
 def tell(found: Baseline, result: Mapping[str, Any]) -> None:
-    """Prints each claim beside what was found; of a smoke run that was trained, that it ran."""
+    """Print each claim beside what was found; of a smoke run that was trained, that it ran."""
     print(f"{result['name']}: {found.title}")
     for line in result["not_done"]:
         print(f"  {line}")
@@ -121,7 +121,7 @@ def tell(found: Baseline, result: Mapping[str, Any]) -> None:
 
 
 def tell_all() -> None:
-    """Prints the baselines, and how each stands; of a result that is not sound, why."""
+    """Print the baselines, and how each stands; of a result that is not sound, why."""
     results, keys = store.results(), store.entries()
     for name, found in store.every().items():
         minutes = ", ".join(
@@ -137,7 +137,7 @@ def tell_all() -> None:
 
 
 def cite(found: Baseline) -> None:
-    """Prints the BibTeX entries of what the baseline claims."""
+    """Print the BibTeX entries of what the baseline claims."""
     entries = store.entries()
     for key in dict.fromkeys(claim.key for claim in found.claims):
         if key not in entries:
@@ -146,7 +146,7 @@ def cite(found: Baseline) -> None:
 
 
 def write_ledger(page: Path) -> None:
-    """Writes the table into the page.
+    """Write the table into the page.
 
     Raises:
         BadInput: a baseline, a citation or a result is not as it must be.

@@ -1,4 +1,4 @@
-"""Trains: `python -m latentgen.run --config experiments/gan.py[:variant] --workdir DIR`.
+"""Train: `python -m latentgen.run --config experiments/gan.py[:variant] --workdir DIR`.
 
 The same command again continues where it stopped, or says that it is finished.
 """
@@ -19,7 +19,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Trains what the flags say, from where the workdir stands."""
+    """Train what the flags say, from where the workdir stands."""
     distributed.join(
         distributed.ProcessGroup(
             FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id, FLAGS.heartbeat

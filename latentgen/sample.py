@@ -1,4 +1,4 @@
-"""Looks at a run: `python -m latentgen.sample --workdir DIR --out x.png --num 64 --mode prior`.
+"""Look at a run: `python -m latentgen.sample --workdir DIR --out x.png --num 64 --mode prior`.
 
 Modes: codes from the prior; from the aggregate posterior, the mixture of normals, one per
 training example; input beside output; paths between two codes; one code coordinate at a time.
@@ -100,7 +100,7 @@ MODES: dict[str, tuple[Mode, int]] = {
 
 
 def main() -> None:
-    """Writes what the flags say."""
+    """Write what the flags say."""
     mode, least = choose("--mode", FLAGS.mode, MODES)
     app.check_trained()
     if FLAGS.out is None:

@@ -1,4 +1,4 @@
-"""Trains many: `python -m latentgen.sweep --config FILE --sweep FILE --workdir DIR`.
+"""Train many: `python -m latentgen.sweep --config FILE --sweep FILE --workdir DIR`.
 
 A sweep is a file with `get_sweep(h)`, or flags: `--grid 'config.a.b=1,2'`, `--zip`, `--draw
 'config.a.b=loguniform(1e-5,1e-2)' --draws 20`, `--seeds 0:10`; what is given is multiplied, the
@@ -39,7 +39,7 @@ RETRY = (status.FAILED, status.DIVERGED)
 
 
 def main() -> None:
-    """Trains, continues or tells of the sweep that the flags describe."""
+    """Train, continue or show the sweep that the flags describe."""
     if FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of the sweep.")
     place = Path(FLAGS.workdir)
@@ -132,7 +132,7 @@ def preview(place: Path, members: Sequence[Member], engine: str, how: Sequence[s
 
 
 def tell(sweep: Sweep) -> Counter[str]:
-    """Writes the tables, prints where the runs stand; returns how many stand where.
+    """Write the tables, print where the runs stand; return how many stand where.
 
     Where the tables cannot be written it says so last.
     """

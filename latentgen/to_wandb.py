@@ -1,4 +1,4 @@
-"""Shows runs in Weights & Biases: `python -m latentgen.to_wandb --workdir DIR --project NAME`.
+"""Show runs in Weights & Biases: `python -m latentgen.to_wandb --workdir DIR --project NAME`.
 
 DIR is a run's folder or a sweep's; each run becomes one W&B run, with its config, its figures by
 step, its pictures and its summary; the seeds of a setting are a group. Nothing leaves this machine
@@ -32,7 +32,7 @@ class Shown(NamedTuple):
 
 
 def main() -> None:
-    """Shows what the flags name."""
+    """Show what the flags name."""
     if FLAGS.workdir is None or FLAGS.project is None:
         raise BadInput("--workdir and --project are needed: what to show, and where.")
     try:
@@ -101,10 +101,10 @@ def by_step(wandb: Any, place: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _summary(place: Path) -> dict[str, Any]:
-    told = {"done": setup.summary(place) is not None}
+    figures = {"done": setup.summary(place) is not None}
     for line in evaluated(place):
-        told |= {f"{line['metric']}/{name}": value for name, value in line["values"].items()}
-    return told
+        figures |= {f"{line['metric']}/{name}": value for name, value in line["values"].items()}
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains one member of a sweep: `python -m latentgen.worker --workdir DIR --run NAME`.
+"""Train one member of a sweep: `python -m latentgen.worker --workdir DIR --run NAME`.
 
 What the engines `local` and `slurm` start, with the source that the sweep keeps. It ends as
 `latentgen.run` does; whatever ended it stands in the member's status.json.
@@ -18,7 +18,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Trains the member that the flags name, from where it stands."""
+    """Train the member that the flags name, from where it stands."""
     if FLAGS.workdir is None or FLAGS.run is None:
         raise BadInput("--workdir and --run are needed: a sweep's folder and the name of a run.")
     sweep = folder.load(Path(FLAGS.workdir))
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _tell(place: Path, error: Exception) -> None:
-    """Says why a run failed that had not begun; one that had has said so itself."""
+    """Say why a run failed that had not begun; one that had has said so itself."""
     if folder.in_use(place):
         return  # another process's
     now = status.read(place)

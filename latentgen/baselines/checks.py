@@ -94,7 +94,7 @@ def validate(
     results: Mapping[str, Mapping[str, Any]],
     keys: Collection[str],
 ) -> None:
-    """Lets only baselines and results pass of which nothing is wrong.
+    """Let only baselines and results pass of which nothing is wrong.
 
     Raises:
         BadInput: something is; says all of it.

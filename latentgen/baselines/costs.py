@@ -13,7 +13,7 @@ SPENT = "spent.jsonl"
 
 @contextlib.contextmanager
 def spending(place: Path) -> Iterator[None]:
-    """Adds the CPU seconds spent inside, of this process and its children, to the folder's."""
+    """Add the CPU seconds spent inside, of this process and its children, to the folder's."""
     began, before = time.perf_counter(), _cpu_seconds()
     try:
         yield
@@ -40,10 +40,10 @@ def total(place: Path) -> dict[str, float]:
 
 
 def jobs(place: Path, count: int) -> None:
-    """Adds jobs of a cluster, whose time is not known here."""
+    """Add jobs of a cluster, whose time is not known here."""
     workdir.append_json(place / SPENT, {"jobs": count})
 
 
 def forget(place: Path) -> None:
-    """Begins anew."""
+    """Begin anew."""
     (place / SPENT).unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def measure(
     where: Where,
     stopped: Callable[[], int | None],
 ) -> None:
-    """Takes each measure that the run's evaluations lack, as a process of its own.
+    """Take each measure that the run's evaluations lack, as a process of its own.
 
     Raises:
         Stopped: a signal came.

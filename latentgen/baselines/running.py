@@ -33,7 +33,7 @@ class How(NamedTuple):
 
 
 def check(found: Baseline, budget: str, inception_weights: str | None) -> None:
-    """Lets only pass what can be measured once it is trained.
+    """Let only pass what can be measured once it is trained.
 
     Raises:
         BadInput: a measure needs weights that are not there.
@@ -62,7 +62,7 @@ def members(recipe: Recipe, budget: str, seeds: int) -> dict[tuple[str, int], Me
 
 
 def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> Found:
-    """Trains what is not yet trained and measures what is not yet measured.
+    """Train what is not yet trained and measure what is not yet measured.
 
     Raises:
         Stopped: a signal came; the same command continues.
@@ -121,7 +121,7 @@ def result(
     place: Path,
     how: How,
 ) -> dict[str, Any]:
-    """Runs a baseline, or goes on with it; what its file shall hold."""
+    """Run a baseline, or continue it; return the contents of its file."""
     recipe = found.recipe
     if isinstance(recipe, Exact):
         costs.forget(place)

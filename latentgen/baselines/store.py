@@ -157,7 +157,7 @@ def check(folder: Path, name: str, budget: str, seeds: int) -> Path:
 
 
 def keep(folder: Path, result: Mapping[str, Any]) -> Path:
-    """Writes a result; returns the file.
+    """Write a result; return the file.
 
     Raises:
         BadInput: see `check`.

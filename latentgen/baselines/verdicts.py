@@ -29,7 +29,7 @@ def verdict(
     unlike: Sequence[str] = (),
     against: Sequence[float] | None = None,
 ) -> Verdict:
-    """Holds the values of all seeds against a claim.
+    """Hold the values of all seeds against a claim.
 
     reproduced      the 95% t interval of the mean lies inside the margin; Welch's of a difference
                     of means, where the two arms share nothing

@@ -129,7 +129,7 @@ def command(
 
 
 def _parse(parse: Callable[[list[str], flags.FlagValues], None] | None) -> list[str]:
-    """Parse the command line as `absl.app.run` does; returns the arguments that are no flags."""
+    """Parse the command line as `absl.app.run` does; return the arguments that are no flags."""
     app.define_help_flags()
     logging.use_absl_handler()
     try:
@@ -201,7 +201,7 @@ def parsed(
     parse: Callable[[list[str], flags.FlagValues], None] | None,
     values: flags.FlagValues = FLAGS,
 ) -> list[str]:
-    """Parses the flags; returns the arguments that are none.
+    """Parse the flags; return the arguments that are none.
 
     Args:
         argv: the command's name and its arguments.
@@ -249,7 +249,7 @@ def _not_parsed(argv: Sequence[str], error: BaseException) -> BadInput:
 
 
 def _show_warnings() -> None:
-    """Has warnings shown where they would be raised (PYTHONWARNINGS=error, -W error).
+    """Show warnings where they would be raised (PYTHONWARNINGS=error, -W error).
 
     They are those of libraries, some of which warn wherever they are used, and would end the
     command in the middle of its work.
@@ -274,7 +274,7 @@ def _is_text(word: str) -> bool:
 
 
 def _take_positional(words: Sequence[str], flag: str | None) -> None:
-    """Sets the flag that an argument without dashes stands for.
+    """Set the flag that an argument without dashes stands for.
 
     Raises:
         BadInput: there is no such flag, it is set already, or there is more than one argument.
@@ -404,7 +404,7 @@ def restore_trained(place: Path | None = None, data: bool = True) -> tuple[Run, 
 
 
 def check_trained() -> None:
-    """Looks whether --workdir holds a run, before anything else is said.
+    """Look whether --workdir holds a run, before anything else is said.
 
     Raises:
         BadInput: it does not.

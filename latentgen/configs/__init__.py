@@ -78,7 +78,7 @@ class Experiment(NamedTuple):
 
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
-    """Reads and checks a whole config.
+    """Read and check a whole config.
 
     Raises:
         BadInput: a key is missing, unknown, or holds what it cannot.

@@ -52,11 +52,11 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             f"{root.key('batch_size')}={batch} must be a multiple of "
             f"{method.key('packing')}={packing}."
         )
-    told = classes if condition == "concat" else 0
+    label_channels = classes if condition == "concat" else 0
 
     def wire(shape: Shape) -> Method:
         *rest, last = shape
-        group = (*rest, packing * (last + told))
+        group = (*rest, packing * (last + label_channels))
         model = Model(
             generator.generator(shape, preprocess.range, output),
             discriminator.encoder(group, outputs(classes, condition)),

@@ -153,7 +153,7 @@ class Section:
         return choose(self.key(name), value, options)
 
     def finish(self) -> None:
-        """Checks that everything has been read.
+        """Check that everything has been read.
 
         Raises:
             BadInput: a key that nothing reads, which is most often a misspelt one.

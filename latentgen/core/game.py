@@ -72,11 +72,11 @@ def update_players(
         loss, aux = phase.loss(gather_params(params | mine), stats, batch, key, step, True)
         return shard_examples(loss).mean(), aux
 
-    gradient, (moved, terms) = jax.grad(mean_loss, has_aux=True)(mine)
+    gradient, (new_stats, terms) = jax.grad(mean_loss, has_aux=True)(mine)
     with jax.named_scope(OPTIMIZER):
         updates, opt = phase.tx.update(gradient, opt, mine)
         params = params | optax.apply_updates(mine, updates)
-    stats = stats | {name: moved[name] for name in phase.trains if name in stats}
+    stats = stats | {name: new_stats[name] for name in phase.trains if name in stats}
     return state._replace(params=params, stats=stats), opt, jax.tree.map(jnp.mean, terms)
 
 
@@ -105,7 +105,7 @@ def game(
     sample: Callable[[State, Key[Array, ""], int], Array] | None,
     probes: Mapping[str, Callable[..., Any]],
 ) -> Method:
-    """Phases become a method: in each step every player has its turn, in order.
+    """Make a method of phases: in each step every player is updated, in order.
 
     A player with repeats > 1 takes that many turns in a row, each on a minibatch of its own. A
     player with fewer repeats than `draws` sees the last minibatches, so that an epoch is counted

@@ -104,7 +104,7 @@ BUILDERS = {
 
 
 def prepare(name: str, data_dir: Path, files: originals.Files | None) -> Path:
-    """Prepares a set as array_record, all or nothing.
+    """Prepare a set as array_record, all or nothing.
 
     Args:
         name: a key of `BUILDERS`.
@@ -156,7 +156,7 @@ def _digests(arrays: Arrays) -> dict[str, str]:
 
 
 def _arrive(done: Path, final: Path) -> None:
-    """Renames a whole set to its place, where another process's may be already."""
+    """Rename a whole set to its place, where another process's may be already."""
     try:
         os.rename(done, final)
     except OSError:
@@ -188,7 +188,7 @@ def _download(name: str, folder: Path) -> dict[str, list[Path]]:
 
 
 def _fetch(original: Original, folder: Path) -> Path:
-    """Downloads a file, in bounded time.
+    """Download a file, in bounded time.
 
     Raises:
         OSError: it did not come, or what came is not the original; says which file and why.

@@ -68,7 +68,7 @@ def digest_files(paths: list[Path]) -> str:
 
 
 def write_digests(folder: Path, digests: Mapping[str, str]) -> None:
-    """Signs a folder with the digests of what it holds."""
+    """Sign a folder with the digests of what it holds."""
     (folder / DIGESTS).write_text(json.dumps(dict(digests), indent=2) + "\n")
 
 

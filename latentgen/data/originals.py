@@ -121,7 +121,7 @@ Files = Mapping[str, Sequence[Path]]
 
 
 def find(name: str, folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
-    """Looks for a set's originals in a folder or in its subfolder of that name.
+    """Look for a set's originals in a folder or in its subfolder of that name.
 
     Returns:
         (split -> paths of its files, names of the files that are not there).

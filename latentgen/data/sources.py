@@ -502,7 +502,7 @@ def _digests(splits: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def _compare(signed: dict[str, str] | None, found: dict[str, str]) -> None:
-    """Raises ValueError where arrays are not those that were signed."""
+    """Raise ValueError where arrays are not those that were signed."""
     if signed is not None and signed != found:
         names = sorted(n for n in signed.keys() | found if signed.get(n) != found.get(n))
         raise ValueError(f"{', '.join(names)}: not what was written")
@@ -536,7 +536,7 @@ def _save_arrays(cache: Path, splits: dict[str, dict[str, Any]], digests: dict[s
 
 
 def _check_files(split: str, paths: Sequence[Path], examples: int) -> None:
-    """Raises ValueError where a split's files do not hold as many records as they should."""
+    """Raise ValueError where a split's files do not hold as many records as they should."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     found = 0

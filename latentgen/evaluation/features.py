@@ -151,7 +151,7 @@ def classifier(config: dict[str, Any], shape: tuple[int, ...]) -> Method:
 
 
 def save(state: State, file: Path) -> None:
-    """Writes a classifier's weights in half precision."""
+    """Write a classifier's weights in half precision."""
     flat = by_path({"params": state.params, "stats": state.stats})
     workdir.write_bytes(file, weights.packed(flat, "float16"))
 

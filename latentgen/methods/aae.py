@@ -69,12 +69,12 @@ def aae(
         params, stats = networks(key)
         return params | {"likelihood": model.likelihood.init(named_key(key, "likelihood"))}, stats
 
-    looks = probes(model)
+    probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
-        return looks["decode"](state, looks["codes"](state, key, n))
+        return probe_fns["decode"](state, probe_fns["codes"](state, key, n))
 
-    return game(init, phases, sample, looks)
+    return game(init, phases, sample, probe_fns)
 
 
 def encoded(
@@ -99,12 +99,12 @@ def log_likelihood(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "k n"], PyTree]:
     """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
-    flat, moved = model.decoder.apply(
+    flat, new_stats = model.decoder.apply(
         params["decoder"], stats["decoder"], flatten_samples(z), train=train, key=key
     )
     outputs = unflatten_samples(flat, z.shape[0])
     log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(params["likelihood"], outputs, x)
-    return log_px, moved
+    return log_px, new_stats
 
 
 class Scores(NamedTuple):
@@ -130,8 +130,8 @@ def score_both(
         return found[:, 0], stats
 
     real, between = score(drawn, stats["discriminator"], real_key)
-    synthetic, moved = score(z, between, synthetic_key)
-    return Scores(real, synthetic, {"encoder": encoder_stats, "discriminator": moved})
+    synthetic, new_stats = score(z, between, synthetic_key)
+    return Scores(real, synthetic, {"encoder": encoder_stats, "discriminator": new_stats})
 
 
 def _distortion(model: Model) -> Callable[..., tuple]:
@@ -150,8 +150,8 @@ def _distortion(model: Model) -> Callable[..., tuple]:
         log_px, decoder_stats = log_likelihood(
             model, params, stats, batch.x, z[None], train, decoder_key
         )
-        moved = {"encoder": encoder_stats, "decoder": decoder_stats}
-        return -log_px[0], (moved, {"distortion": -log_px[0]})
+        new_stats = {"encoder": encoder_stats, "decoder": decoder_stats}
+        return -log_px[0], (new_stats, {"distortion": -log_px[0]})
 
     return loss
 
@@ -167,10 +167,10 @@ def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., 
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = score_both(model, params, stats, batch, key, train)
+        real, synthetic, new_stats = score_both(model, params, stats, batch, key, train)
         value = values.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
-        return value, (moved, terms)
+        return value, (new_stats, terms)
 
     return loss
 
@@ -186,9 +186,9 @@ def _encoder_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = score_both(model, params, stats, batch, key, train)
+        real, synthetic, new_stats = score_both(model, params, stats, batch, key, train)
         value = values.generator_loss(real, synthetic)
-        return value, (moved, {"encoder_loss": value})
+        return value, (new_stats, {"encoder_loss": value})
 
     return loss
 

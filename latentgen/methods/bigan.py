@@ -69,12 +69,12 @@ def bigan(
             "head": (model.head, (model.width + model.prior.dim,)),
         }
     )
-    looks = probes(model)
+    probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
-        return looks["decode"](state, looks["codes"](state, key, n))
+        return probe_fns["decode"](state, probe_fns["codes"](state, key, n))
 
-    return game(init, phases, sample, looks)
+    return game(init, phases, sample, probe_fns)
 
 
 def symmetric(value: Value, real: Logits, synthetic: Logits) -> Float[Array, " n"]:
@@ -108,10 +108,10 @@ def score_both(
     if model.posterior is not None:
         code = model.posterior.at({}, outputs).draw(noise_key, 1)[0][0]
     x, of_generator = generate(model, params, stats, z, train, generator_key)
-    moved = stats | {"encoder": of_encoder, "generator": of_generator}
-    real, moved = logits_of(model, params, moved, batch.x, code, train, score_keys[0])
-    synthetic, moved = logits_of(model, params, moved, x, z, train, score_keys[1])
-    return Scores(real, synthetic, moved)
+    new_stats = stats | {"encoder": of_encoder, "generator": of_generator}
+    real, new_stats = logits_of(model, params, new_stats, batch.x, code, train, score_keys[0])
+    synthetic, new_stats = logits_of(model, params, new_stats, x, z, train, score_keys[1])
+    return Scores(real, synthetic, new_stats)
 
 
 def generate(
@@ -141,8 +141,10 @@ def logits_of(
         params["features"], stats["features"], x, train=train, key=first
     )
     pair = jnp.concatenate([features, z], axis=1)
-    found, told = model.head.apply(params["head"], stats["head"], pair, train=train, key=second)
-    return found[:, 0], stats | {"features": seen, "head": told}
+    found, head_stats = model.head.apply(
+        params["head"], stats["head"], pair, train=train, key=second
+    )
+    return found[:, 0], stats | {"features": seen, "head": head_stats}
 
 
 def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
@@ -156,10 +158,10 @@ def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., 
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = score_both(model, params, stats, batch, key, train)
+        real, synthetic, new_stats = score_both(model, params, stats, batch, key, train)
         value = values.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
-        return value, (moved, terms)
+        return value, (new_stats, terms)
 
     return loss
 
@@ -175,9 +177,9 @@ def _generator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tupl
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        real, synthetic, moved = score_both(model, params, stats, batch, key, train)
+        real, synthetic, new_stats = score_both(model, params, stats, batch, key, train)
         value = symmetric(values.generator_loss, real, synthetic)
-        return value, (moved, {"generator_loss": value})
+        return value, (new_stats, {"generator_loss": value})
 
     return loss
 

@@ -38,10 +38,10 @@ def classifier(model: Model, tx: optax.GradientTransformation, x_shape: tuple[in
             params["features"], stats["features"], x, train=train, key=first
         )
         features = jax.nn.relu(before)
-        logits, told = model.head.apply(
+        logits, head_stats = model.head.apply(
             params["head"], stats["head"], features, train=train, key=second
         )
-        return features, logits, {"features": seen, "head": told}
+        return features, logits, {"features": seen, "head": head_stats}
 
     def loss(
         params: Params,
@@ -51,11 +51,11 @@ def classifier(model: Model, tx: optax.GradientTransformation, x_shape: tuple[in
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        _, logits, moved = run(params, stats, batch.x, train, key)
+        _, logits, new_stats = run(params, stats, batch.x, train, key)
         log_p = jax.nn.log_softmax(logits)
         cross_entropy = -jnp.take_along_axis(log_p, batch.label[:, None], axis=1)[:, 0]
         accuracy = (logits.argmax(axis=1) == batch.label).astype(jnp.float32)
-        return cross_entropy, (moved, {"cross_entropy": cross_entropy, "accuracy": accuracy})
+        return cross_entropy, (new_stats, {"cross_entropy": cross_entropy, "accuracy": accuracy})
 
     def features(state: State, x: Float[Array, "n *shape"]) -> Float[Array, "n f"]:
         return run(state.params, state.stats, x, False, None)[0]

@@ -93,21 +93,24 @@ def gan(
         ),
         Phase(_generator_loss(model, objective), ("generator", "prior"), generator_tx),
     ]
-    looks = probes(model)
+    probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
-        return looks["decode"](state, looks["codes"](state, key, n))
+        return probe_fns["decode"](state, probe_fns["codes"](state, key, n))
 
-    return game(_init(model, x_shape), phases, sample, looks)
+    return game(_init(model, x_shape), phases, sample, probe_fns)
 
 
 def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
     *rest, last = x_shape
-    told = model.classes if model.condition == "concat" else 0
+    label_channels = model.classes if model.condition == "concat" else 0
     networks = players(
         {
             "generator": (model.generator, (model.code_dim + model.classes,)),
-            "discriminator": (model.discriminator, (*rest, model.packing * (last + told))),
+            "discriminator": (
+                model.discriminator,
+                (*rest, model.packing * (last + label_channels)),
+            ),
         }
     )
 
@@ -146,7 +149,7 @@ def score_both(
     real, synthetic, label = (pack(a, model.packing) for a in (batch.x, x, batch.label))
     mine, before = params["discriminator"], stats["discriminator"]
     real_logits, between = logits_of(model, mine, before, real, label, train, real_key)
-    synthetic_logits, moved = logits_of(
+    synthetic_logits, new_stats = logits_of(
         model, mine, between, synthetic, label, train, synthetic_key
     )
     return Scores(
@@ -155,7 +158,7 @@ def score_both(
         real_logits,
         synthetic_logits,
         lambda x: logits_of(model, mine, before, x, label, train, lone_key)[0],
-        {"generator": generator_stats, "discriminator": moved},
+        {"generator": generator_stats, "discriminator": new_stats},
     )
 
 

@@ -95,12 +95,12 @@ def vae(
     """
     learned = ("encoder", "decoder", "prior", "posterior", "likelihood")
     phase = Phase(_loss(model, objective, beta), learned, tx)
-    looks = probes(model)
+    probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
-        return looks["decode"](state, looks["codes"](state, key, n))
+        return probe_fns["decode"](state, probe_fns["codes"](state, key, n))
 
-    return game(_init(model, x_shape), [phase], sample, looks)
+    return game(_init(model, x_shape), [phase], sample, probe_fns)
 
 
 def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
@@ -249,12 +249,12 @@ def log_likelihood(
 ) -> tuple[Float[Array, "k n"], Params]:
     """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
     label = flatten_samples(jnp.broadcast_to(batch.label, z.shape[:2]))
-    flat, moved = decoded(model, params, stats, flatten_samples(z), label, train, key)
+    flat, new_stats = decoded(model, params, stats, flatten_samples(z), label, train, key)
     outputs = unflatten_samples(flat, z.shape[0])
     log_px = jax.vmap(model.likelihood.log_prob, (None, 0, None))(
         params["likelihood"], outputs, batch.x
     )
-    return log_px, moved
+    return log_px, new_stats
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:

@@ -91,12 +91,12 @@ def vaegan(
             "head": (model.head, (model.width,)),
         }
     )
-    looks = probes(model)
+    probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
-        return looks["decode"](state, looks["codes"](state, key, n))
+        return probe_fns["decode"](state, probe_fns["codes"](state, key, n))
 
-    return game(init, phases, sample, looks)
+    return game(init, phases, sample, probe_fns)
 
 
 class Played(NamedTuple):
@@ -134,15 +134,17 @@ def played(
     )
     q = posterior(model, outputs)
     z, drawn = q.draw(keys[1], 1)[0][0], normal(model.code_dim).sample(keys[2], len(outputs))
-    moved = stats | {"encoder": of_encoder}
-    x_encoding, moved["decoder"] = decoded(model, params, moved, z, train, keys[3])
-    x_prior, moved["decoder"] = decoded(model, params, moved, drawn, train, keys[4])
-    (features, real), moved = logits_of(model, params, moved, batch.x, train, judge_key)
-    (again, of_encoding), moved = logits_of(model, params, moved, x_encoding, train, judge_key)
-    (_, of_prior), moved = logits_of(model, params, moved, x_prior, train, lone_key)
+    new_stats = stats | {"encoder": of_encoder}
+    x_encoding, new_stats["decoder"] = decoded(model, params, new_stats, z, train, keys[3])
+    x_prior, new_stats["decoder"] = decoded(model, params, new_stats, drawn, train, keys[4])
+    (features, real), new_stats = logits_of(model, params, new_stats, batch.x, train, judge_key)
+    (again, of_encoding), new_stats = logits_of(
+        model, params, new_stats, x_encoding, train, judge_key
+    )
+    (_, of_prior), new_stats = logits_of(model, params, new_stats, x_prior, train, lone_key)
     assert q.kl is not None
     error = sum_event((features - again) ** 2) / 2
-    return Played(q.kl.sum(axis=1), error, real, of_prior, of_encoding, moved)
+    return Played(q.kl.sum(axis=1), error, real, of_prior, of_encoding, new_stats)
 
 
 def posterior(model: Model, outputs: Float[Array, "n o"]) -> Posterior:
@@ -175,10 +177,10 @@ def logits_of(
     features, seen = model.features.apply(
         params["features"], stats["features"], x, train=train, key=first
     )
-    logits, told = model.head.apply(
+    logits, head_stats = model.head.apply(
         params["head"], stats["head"], jax.nn.leaky_relu(features, 0.2), train=train, key=second
     )
-    return (features, logits[:, 0]), stats | {"features": seen, "head": told}
+    return (features, logits[:, 0]), stats | {"features": seen, "head": head_stats}
 
 
 def _turn(model: Model, value: Callable[[Played], tuple[Array, Terms]]) -> Callable[..., tuple]:

@@ -117,7 +117,7 @@ BOUNDS: dict[str, Callable[[int, int, Any], Bound]] = {
 
 
 def check_groups(samples: int, group: int) -> None:
-    """Checks that the samples fall into whole groups.
+    """Check that the samples fall into whole groups.
 
     Raises:
         BadInput: they do not.

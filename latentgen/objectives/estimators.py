@@ -47,7 +47,7 @@ def negative_bound(
     path: Float[Array, "k n"],
     beta: float | Float[Array, ""] = 1.0,
 ) -> Float[Array, " n"]:
-    """Minus the decoder's bound, with a gradient for every player: what training descends.
+    """The loss of training: minus the decoder's bound, with a gradient for every player.
 
     Decoder, prior and likelihood get the gradient of their bound from `model`. The encoder gets
     sum_i b_i dlog w_i from `path`, where b_i is the slope of its own bound in log w_i; with

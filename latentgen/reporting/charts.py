@@ -196,11 +196,11 @@ def _frame(across: Axis, up: Axis, x_name: str, height: float = HEIGHT) -> list[
     return parts
 
 
-def _svg(parts: Sequence[str], told: str, height: float = HEIGHT, width: float = WIDTH) -> str:
-    inside = "".join(parts)
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(told)}">{inside}</svg>'
-    )
+def _svg(
+    parts: Sequence[str], description: str, height: float = HEIGHT, width: float = WIDTH
+) -> str:
+    inside, text = "".join(parts), escape(description)
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text}">{inside}</svg>'
 
 
 def _clip(identity: str, inside: Sequence[str]) -> list[str]:
@@ -219,11 +219,13 @@ class Drawn(NamedTuple):
     cut: bool = False
 
 
-def line_chart(told: str, lines: Sequence[Line], identity: str, x_name: str = "step") -> Drawn:
+def line_chart(
+    description: str, lines: Sequence[Line], identity: str, x_name: str = "step"
+) -> Drawn:
     """Curves over a common axis.
 
     Args:
-        told: what a screen reader says of it.
+        description: what a screen reader says of it.
         lines: thin ones are drawn first, so that means lie above them.
         identity: unique in the page.
     """
@@ -240,10 +242,10 @@ def line_chart(told: str, lines: Sequence[Line], identity: str, x_name: str = "s
         elif line.points:
             kind = f"{look} t" if line.thin else look
             drawn.append(f'<path class="{kind}" d="{path(line.points, across, up)}"/>')
-    return Drawn(_svg([*_frame(across, up, x_name), *_clip(identity, drawn)], told), up.cut)
+    return Drawn(_svg([*_frame(across, up, x_name), *_clip(identity, drawn)], description), up.cut)
 
 
-def scatter_chart(told: str, dots: Sequence[Dot], x_name: str, identity: str) -> Drawn:
+def scatter_chart(description: str, dots: Sequence[Dot], x_name: str, identity: str) -> Drawn:
     """A hyperparameter against the score; runs without one are crosses at the lower edge.
 
     The axis of numbers is logarithmic where they span decades; of words it has a place for each.
@@ -270,10 +272,10 @@ def scatter_chart(told: str, dots: Sequence[Dot], x_name: str, identity: str) ->
         else:
             spot = f'cx="{x:.1f}" cy="{up.at(dot.y):.1f}" r="3.5"'
             drawn.append(f'<circle class="{look} f" {spot}>{title}</circle>')
-    return Drawn(_svg([*_frame(across, up, x_name), *_clip(identity, drawn)], told), up.cut)
+    return Drawn(_svg([*_frame(across, up, x_name), *_clip(identity, drawn)], description), up.cut)
 
 
-def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
+def interval_chart(description: str, rows: Sequence[Row], x_name: str) -> Drawn:
     """A line for each setting: its runs as dots, the mean as a bar, the interval as a line."""
     width, left, each = 560.0, 250.0, 20.0
     height = TOP + each * len(rows) + BOTTOM
@@ -301,7 +303,7 @@ def interval_chart(told: str, rows: Sequence[Row], x_name: str) -> Drawn:
             for v in row.values
         ]
         parts.append(f'<path class="{look} s w" d="M{across.at(row.mean):.1f} {y - 6}v12"/>')
-    return Drawn(_svg(parts, told, height, width))
+    return Drawn(_svg(parts, description, height, width))
 
 
 class Held(NamedTuple):
@@ -323,7 +325,7 @@ class Held(NamedTuple):
 
 
 def _held_axis(held: Held, start: float, stop: float) -> Axis:
-    """Holds all of it; beyond an open bound there is room for the band to be seen."""
+    """Hold all of it; beyond an open bound there is room for the band to be seen."""
     some = [held.mean, held.low, held.high, held.least, held.most, held.paper]
     known = [v for v in (*(v for _, v in held.values), *some) if v is not None]
     low, high = min(known), max(known)
@@ -333,7 +335,7 @@ def _held_axis(held: Held, start: float, stop: float) -> Axis:
     return Axis(low, high, start, stop, [(t, label(t)) for t in ticks(low, high)])
 
 
-def claim_chart(told: str, held: Held, x_name: str) -> Drawn:
+def claim_chart(description: str, held: Held, x_name: str) -> Drawn:
     """On one axis: the paper's number, each seed's value, their mean with its interval.
 
     The margin is a band behind all of them, open to the edge where it has no bound.
@@ -366,7 +368,7 @@ def claim_chart(told: str, held: Held, x_name: str) -> Drawn:
         y = TOP + each * (i + 0.5)
         parts.append(f'<text x="{left - 10}" y="{y + 3.5}" class="e">{name}</text>')
         parts += _held_row(name, held, across, y)
-    return Drawn(_svg(parts, told, height))
+    return Drawn(_svg(parts, description, height))
 
 
 def _held_row(name: str, held: Held, across: Axis, y: float) -> list[str]:
@@ -400,7 +402,7 @@ def swatch(look: int) -> str:
 
 
 def field_chart(
-    told: str,
+    description: str,
     picture: str,
     frame: tuple[float, float, float, float],
     real: Sequence[Point],
@@ -431,4 +433,4 @@ def field_chart(
         f'<path class="real" d="{dots(real)}"/>',
         f'<path class="synthetic" d="{dots(synthetic)}"/>',
     ]
-    return _svg(parts, told, size, size)
+    return _svg(parts, description, size, size)

@@ -85,7 +85,7 @@ class Opened(NamedTuple):
 def open_run(
     folder: Path, name: str, data_dir: str | None = None, manual_dir: str | None = None
 ) -> Opened:
-    """Opens the newest checkpoint; nothing in it stops a page from being written."""
+    """Open the newest checkpoint; nothing in it stops a page from being written."""
     try:
         run = setup.reopen(folder, data_dir, manual_dir)
         step, state = setup.restore(run, None)

@@ -453,11 +453,13 @@ def _neighbours(part: opened.Neighbours, place: str) -> dict[str, Any]:
 
 def _field(part: opened.Field, place: str) -> dict[str, Any]:
     picture = images.data_uri(opened.coloured(part), 90)
-    told = "The discriminator's field: colour, with real points and samples above it"
+    description = "The discriminator's field: colour, with real points and samples above it"
     real, synthetic = (
         [(float(x), float(y)) for x, y in points] for points in (part.real, part.synthetic)
     )
-    svg = charts.field_chart(told, picture, part.frame, real, synthetic, opened.zero_line(part))
+    svg = charts.field_chart(
+        description, picture, part.frame, real, synthetic, opened.zero_line(part)
+    )
     low, high = float(part.logits.min()), float(part.logits.max())
     caption = f"{place}: values from {shown(low)} to {shown(high)}, {len(real)} points of each kind"
     if part.less:

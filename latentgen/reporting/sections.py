@@ -160,12 +160,12 @@ def _of_run(member: Member, splits: Sequence[str], term: str, most: int) -> Char
         Line(split, charts.thinned(points, most), i)
         for i, (split, points) in enumerate(found.items())
     ]
-    told = f"{term} over {member.step} steps, " + "; ".join(
+    description = f"{term} over {member.step} steps, " + "; ".join(
         f"{split} from {shown(points[0][1])} to {shown(points[-1][1])}"
         for split, points in found.items()
         if points
     )
-    drawn = charts.line_chart(told, lines, f"c-{term}")
+    drawn = charts.line_chart(description, lines, f"c-{term}")
     steps = sorted({step for points in found.values() for step, _ in points})
     kept = images.thin(steps, MOST_ROWS[False])
     values = {split: dict(points) for split, points in found.items()}
@@ -200,12 +200,15 @@ def _of_sweep(
     for name, found in means.items():
         if found and look[name] != GREY:
             lines.append(Line(name, charts.thinned(found, most), look[name]))
-    told = f"{split} {term} of {len(chosen)} runs; thick lines are means of settings. " + "; ".join(
-        f"{name} ends at {shown(points[-1][1])}"
-        for name, points in list(means.items())[:LOOKS]
-        if points
+    description = (
+        f"{split} {term} of {len(chosen)} runs; thick lines are means of settings. "
+        + "; ".join(
+            f"{name} ends at {shown(points[-1][1])}"
+            for name, points in list(means.items())[:LOOKS]
+            if points
+        )
     )
-    drawn = charts.line_chart(told, lines, f"c-{split}-{term}")
+    drawn = charts.line_chart(description, lines, f"c-{split}-{term}")
     best = [setting.name for setting in settings[:MOST_COLUMNS]]
     steps = sorted({step for name in best for step, _ in means[name]})
     kept = images.thin(steps, MOST_ROWS[True])
@@ -237,8 +240,10 @@ def _hyperparameter(key: str, base: Any, settings: Sequence[Setting], metric: st
     if any(isinstance(dot.x, str) for dot in dots):
         dots = [dot._replace(x=plain(dot.x)) for dot in dots]
     lost = sum(dot.y is None for dot in dots)
-    told = f"{key} against {metric}, {counted(len(dots), 'run')}, {lost} of them without a score"
-    drawn = charts.scatter_chart(told, dots, key, f"h-{key}")
+    description = (
+        f"{key} against {metric}, {counted(len(dots), 'run')}, {lost} of them without a score"
+    )
+    drawn = charts.scatter_chart(description, dots, key, f"h-{key}")
     crosses = f"{counted(lost, 'run')} without a score: crosses at the lower edge." if lost else ""
     note = " ".join(filter(None, (crosses, _cut(drawn))))
     said = f"{MAX_LISTED} of {len(rows)} runs." if len(rows) > MAX_LISTED else ""
@@ -271,10 +276,10 @@ def intervals(settings: Sequence[Setting], metric: str) -> Chart | None:
         rows.append(
             Row(setting.name, figures.mean, figures.low, figures.high, kept, look[setting.name])
         )
-    told = f"{metric} of {len(rows)} settings, the best first: {rows[0].name}"
+    description = f"{metric} of {len(rows)} settings, the best first: {rows[0].name}"
     some = len(rows) < len(scored)
     said = f"The best {len(rows)} of {len(scored)} settings." if some else ""
-    drawn = charts.interval_chart(told, rows, metric)
+    drawn = charts.interval_chart(description, rows, metric)
     return Chart(metric, drawn.svg, said, [], [], "")
 
 

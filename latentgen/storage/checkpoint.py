@@ -73,7 +73,7 @@ def _digest(file: Path) -> str:
 
 
 def _seal(place: Path) -> None:
-    """Leaves a manifest with a checkpoint: the digest of every file in it.
+    """Write a manifest beside a checkpoint: the digest of every file in it.
 
     What Orbax did not bring to the disk stays so, as each file would cost a flush of the disk:
     after a power failure the manifest tells, and the checkpoint before is used.
@@ -86,7 +86,7 @@ def _seal(place: Path) -> None:
 
 
 def _inspect(step: int, place: Path) -> None:
-    """Compares a checkpoint's files with its manifest, if it has one: a writer that is killed
+    """Compare a checkpoint's files with its manifest, if it has one: a writer that is killed
     before may leave none.
 
     Raises:
@@ -158,7 +158,7 @@ class Checkpoints:
             self.close()
 
     def close(self) -> None:
-        """Lets go of Orbax's threads."""
+        """Let go of Orbax's threads."""
         self._manager.close()
 
     def steps(self) -> list[int]:
@@ -176,14 +176,14 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def forget_after(self, step: int) -> None:
-        """Deletes the checkpoints of later steps, which a run that goes on from here saves anew."""
+        """Delete the checkpoints of later steps, which a run that goes on from here saves anew."""
         for later in self.steps():
             if later > step:
                 with _written(self._path / str(later)):
                     self._manager.delete(later)
 
     def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
-        """Writes checkpoint `step`; when it returns, the checkpoint is complete.
+        """Write checkpoint `step`; when it returns, the checkpoint is complete.
 
         Args:
             step: updates done.
@@ -214,7 +214,7 @@ class Checkpoints:
             _seal(self._path / str(step))
 
     def restore(self, step: int | None, like: PyTree) -> tuple[int, PyTree, dict[str, Any]]:
-        """Reads checkpoint `step`, or the newest, bitwise as it was saved.
+        """Read checkpoint `step`, or the newest, bitwise as it was saved.
 
         Args:
             step: which; None for the newest.
@@ -402,7 +402,7 @@ def _alone(ocp: Any) -> dict[str, Any]:
 
 
 def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:
-    """Raises BadInput naming the first leaf whose presence, dtype or shape differs."""
+    """Raise BadInput naming the first leaf whose presence, dtype or shape differs."""
 
     def word(dtype: Any, shape: Any) -> str:
         return f"{dtype}{tuple(shape)}"
@@ -418,14 +418,14 @@ def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, An
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Keeps Orbax's chatter off the user's terminal, and errors that are raised as well."""
+    """Keep Orbax's chatter off the user's terminal, and errors that are raised as well."""
     if "orbax" not in record.pathname:
         return True
     return record.levelno >= logging.ERROR and not record.exc_info
 
 
 def _unsaid(record: logging.LogRecord) -> bool:
-    """Drops what asyncio says of the other writes of a save that has failed and been told of."""
+    """Drop what asyncio says of the other writes of a save that has failed and been told of."""
     error = record.exc_info[1] if record.exc_info else None
     late = "exception was never retrieved" in record.getMessage()
     return not (late and error is not None and _os_error(error))
@@ -433,7 +433,7 @@ def _unsaid(record: logging.LogRecord) -> bool:
 
 @functools.cache
 def _hush() -> None:
-    """Drops what C++ says of writes that end after another one has failed, and Orbax has left."""
+    """Drop what C++ says of writes that end after another one has failed, and Orbax has left."""
     tell = sys.unraisablehook
 
     def hook(found: Any) -> None:

@@ -87,7 +87,7 @@ class Log:
     """
 
     def __init__(self, path: str | os.PathLike[str], resume_step: int, said: Any = None):
-        """Opens the record.
+        """Open the record.
 
         Args:
             path: the folder.
@@ -144,7 +144,7 @@ class Log:
     def write(
         self, step: int, seconds: float, split: str, values: Mapping[str, SupportsFloat]
     ) -> None:
-        """Appends a line; float32 values survive exactly, nan and inf become strings.
+        """Append a line; float32 values survive exactly, nan and inf become strings.
 
         Args:
             step: updates done.
@@ -161,7 +161,7 @@ class Log:
         self._show(step, shown)
 
     def image(self, step: int, name: str, png: bytes, shape: tuple[int, ...]) -> None:
-        """Shows a picture in TensorBoard.
+        """Show a picture in TensorBoard.
 
         Args:
             png: the picture's file: encoding it takes longer than all the rest.
@@ -172,20 +172,20 @@ class Log:
         self._show(step, [{"tag": name, "image": image | {"encoded_image_string": png}}])
 
     def flush(self) -> None:
-        """Brings the record and the view to the disk."""
+        """Bring the record and the view to the disk."""
         self._file.flush()
         if self._events is not None:
             self._events.flush()
 
     def close(self) -> None:
-        """Closes the files, which the disk has then; also after an error, and more than once."""
+        """Close the files, which the disk has then; also after an error, and more than once."""
         with contextlib.ExitStack() as stack:
             for file in (self._file, self._events):
                 if file is not None:
                     stack.callback(file.close)
 
     def _show(self, step: int, values: Sequence[Mapping[str, Any]]) -> None:
-        """Writes an event for each value, in this thread: a failed write ends the run.
+        """Write an event for each value, in this thread: a failed write ends the run.
 
         tensorboardX's own writer has a thread, which would die of it; who then writes more waits
         for its queue for ever.
@@ -208,7 +208,7 @@ class _Appended:
         self._file = self._open.enter_context(workdir.opened(path, "ab", buffering=0))
 
     def write(self, piece: bytes) -> None:
-        """Adds all of a piece; none of it where that fails and the file can still be cut."""
+        """Add all of a piece; none of it where that fails and the file can still be cut."""
         end = self._file.tell()
         try:
             with workdir.naming(self._path):
@@ -219,7 +219,7 @@ class _Appended:
             raise
 
     def flush(self) -> None:
-        """Brings it to the disk."""
+        """Bring it to the disk."""
         with workdir.naming(self._path):
             os.fsync(self._file.fileno())
 
@@ -271,7 +271,7 @@ class Progress:
             self._bar = tqdm(**options, file=self._stream, dynamic_ncols=True)
 
     def update(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
-        """Shows that `step` updates are done, and the latest losses."""
+        """Show that `step` updates are done, and the latest losses."""
         words = {name: f"{float(value):.4g}" for name, value in values.items()}
         if self._bar is not None:
             self._bar.set_postfix(words, refresh=False)
@@ -290,13 +290,13 @@ class Progress:
         self._step = step
 
     def say(self, line: str) -> None:
-        """Prints a line without tearing the bar."""
+        """Print a line without tearing the bar."""
         if self._bar is not None:
             self._bar.write(line, file=self._stream)
         else:
             print(line, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Ends the bar."""
+        """End the bar."""
         if self._bar is not None:
             self._bar.close()

@@ -62,7 +62,7 @@ def job() -> str | None:
 
 
 def blame(folder: Path, code: int, log: Path) -> None:
-    """Says how a run ended whose process could not say so itself.
+    """Say how a run ended whose process could not say so itself.
 
     A run that was killed with SIGKILL, by a person or for want of memory, is preempted: the same
     command continues it. Any other has failed. Nothing is said where the process has done so, or

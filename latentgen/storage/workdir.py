@@ -73,7 +73,7 @@ def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
 
 
 def prepare(path: str | os.PathLike[str], key: str = "workdir") -> Path:
-    """Makes the folder where it is missing.
+    """Make the folder where it is missing.
 
     Raises:
         BadInput, OSError: as for `check`; then nothing has been written.
@@ -87,7 +87,7 @@ def prepare(path: str | os.PathLike[str], key: str = "workdir") -> Path:
 
 
 def own(path: str | os.PathLike[str], depth: int | None = None) -> None:
-    """Refuses a folder in which a link leads out of it: a run writes into its own folder only.
+    """Refuse a folder in which a link leads out of it: a run writes into its own folder only.
 
     The folder itself may be a link, or lie behind one: the user has named it so.
 
@@ -188,7 +188,7 @@ def _unwritable(path: Path, key: str, error: OSError) -> BadInput | OSError:
 
 @contextlib.contextmanager
 def lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Holds the folder for this process; the kernel lets go when the process dies, however.
+    """Hold the folder for this process; the kernel lets go when the process dies, however.
 
     The file `lock` stays behind and says who holds the folder or held it last.
 
@@ -211,7 +211,7 @@ def lock(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _take(file: int, path: Path) -> None:
-    """Locks, or tells who holds the folder.
+    """Lock the folder, or raise with its holder.
 
     Not at the first refusal: whoever looks whether the folder is held has it for a moment, and who
     holds it may not have signed yet.
@@ -246,14 +246,14 @@ def _holder(path: Path) -> str | None:
 
 
 def write_all(file: io.FileIO, content: bytes) -> None:
-    """Writes all of it to an unbuffered file, which may take less at a time."""
+    """Write all of it to an unbuffered file, which may take less at a time."""
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replaces the file whole: a reader, or a crash, sees the old content or the new one.
+    """Replace the file whole: a reader, or a crash, sees the old content or the new one.
 
     What a killed writer leaves behind has a fixed name and goes with the next write. Two writers
     wait for each other.
@@ -298,7 +298,7 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Brings a folder's list of names to the disk."""
+    """Bring a folder's list of names to the disk."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -316,18 +316,18 @@ def json_safe(value: Any) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as JSON, atomically; see `json_safe`."""
+    """Write `value` as JSON, atomically; see `json_safe`."""
     write_bytes(path, (json.dumps(json_safe(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_lines(path: str | os.PathLike[str], values: Iterable[Any]) -> None:
-    """Writes a line of JSON for each value, the file whole; see `json_safe`."""
+    """Write a line of JSON for each value, the file whole; see `json_safe`."""
     lines = [json.dumps(json_safe(value), allow_nan=False) + "\n" for value in values]
     write_bytes(path, "".join(lines).encode())
 
 
 def append_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Adds a line of JSON to a file of such lines, whole; see `json_safe`.
+    """Add a line of JSON to a file of such lines, whole; see `json_safe`.
 
     A torn last line, which a crash leaves, goes. Two writers wait for each other.
     """
@@ -518,7 +518,7 @@ def sign(
     may_change: Callable[[str], bool] = _nothing,
     description: Mapping[str, Any] | None = None,
 ) -> None:
-    """Signs a new folder with its config and its data's identity, or checks an old one's.
+    """Sign a new folder with its config and its data's identity, or check an old one's.
 
     Args:
         description: shape and dtype of an example, and the like, see `described`.

@@ -161,7 +161,7 @@ def commit() -> str | None:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps other launchers out.
+    """Keep other launchers out.
 
     Raises:
         BadInput: one is in.
@@ -212,7 +212,7 @@ def unfinished(sweep: Sweep, retry: Sequence[str]) -> list[Member]:
 
 
 def forget(place: Path) -> None:
-    """Takes away what says that a run failed or diverged, so that it may be tried again."""
+    """Take away what says that a run failed or diverged, so that it may be tried again."""
     for name in (status.STATUS, evidence.DIVERGED):
         (place / name).unlink(missing_ok=True)
 

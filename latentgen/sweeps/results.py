@@ -111,7 +111,7 @@ def gathered(sweep: Sweep) -> list[Row]:
 
 
 def write(sweep: Sweep, rows: list[Row] | None = None) -> list[Row]:
-    """Writes results.csv, summary.csv and summary.json; returns a row for each member.
+    """Write results.csv, summary.csv and summary.json; return a row for each member.
 
     Args:
         rows: where they have been gathered already.

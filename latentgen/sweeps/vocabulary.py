@@ -84,7 +84,7 @@ def _drawn(key: str, value: Callable[[float], Any], length: int | None) -> Serie
 
 
 def uniform(key: str, domain: Sequence[Any], length: int | None = None) -> Series:
-    """Draws from an interval, or from a list of values (`discrete`)."""
+    """Draw from an interval, or from a list of values (`discrete`)."""
     if isinstance(domain, list):
         if not domain:
             raise BadInput(f"{key} is drawn from no value; give it at least one.")
@@ -94,7 +94,7 @@ def uniform(key: str, domain: Sequence[Any], length: int | None = None) -> Serie
 
 
 def loguniform(key: str, domain: Sequence[Any], length: int | None = None) -> Series:
-    """Draws from an interval, uniform in the logarithm."""
+    """Draw from an interval, uniform in the logarithm."""
     low, high = _bounds(key, domain)
     if low <= 0:
         raise BadInput(f"{key}=loguniform({low:g}, {high:g}) must begin above 0.")

@@ -132,7 +132,7 @@ def _private(path: Path) -> bool:
 
 
 def pin_numbers() -> None:
-    """Sets what would make other numbers of the same config; says so where the user set it."""
+    """Set what would make other numbers of the same config; say so where the user set it."""
     said: Any = jax.config
     for name, value in PINNED.items():
         if (found := getattr(said, name)) != value:
@@ -155,7 +155,7 @@ def settings() -> dict[str, Any]:
 
 
 def keep_programs() -> None:
-    """Switches JAX's persistent compilation cache on, unless the user has said otherwise.
+    """Switch JAX's persistent compilation cache on, unless the user has said otherwise.
 
     JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false wants none.
     Where the folder cannot be written, or others can write it, there is none either: a program

@@ -50,8 +50,8 @@ class ProcessGroup(NamedTuple):
     heartbeat: int = HEARTBEAT
 
 
-def join(crew: ProcessGroup) -> None:
-    """Meets the other processes, where there are any; before anything asks JAX for its devices.
+def join(group: ProcessGroup) -> None:
+    """Meet the other processes, where there are any; before anything asks JAX for its devices.
 
     Under `srun` with more than one task, and on several hosts of a TPU pod, JAX knows where the
     others are. From here on SIGTERM is JAX's, see `signals`.
@@ -59,29 +59,29 @@ def join(crew: ProcessGroup) -> None:
     Raises:
         BadInput: some of the flags are missing, or do not fit each other.
     """
-    told = {
-        "--coordinator": crew.coordinator,
-        "--num_processes": crew.num_processes,
-        "--process_id": crew.process_id,
+    given_flags = {
+        "--coordinator": group.coordinator,
+        "--num_processes": group.num_processes,
+        "--process_id": group.process_id,
     }
-    missing = [name for name, value in told.items() if value is None]
-    if len(missing) == len(told) and not _launched():
+    missing = [name for name, value in given_flags.items() if value is None]
+    if len(missing) == len(given_flags) and not _launched():
         return
-    if missing and len(missing) < len(told):
-        given = ", ".join(name for name in told if name not in missing)
+    if missing and len(missing) < len(given_flags):
+        given = ", ".join(name for name in given_flags if name not in missing)
         raise BadInput(f"{given} needs {' and '.join(missing)}: name all three, or none.")
     if not missing:
-        _check(crew)
-        if crew.num_processes == 1:
+        _check(group)
+        if group.num_processes == 1:
             return
     exit_75_instead_of_abort(lambda: "a peer does not answer; the same command tries again.")
     jax.distributed.initialize(
-        crew.coordinator,
-        crew.num_processes,
-        crew.process_id,
-        coordinator_bind_address=_listens(crew.coordinator),
-        heartbeat_timeout_seconds=crew.heartbeat,
-        shutdown_timeout_seconds=crew.heartbeat,
+        group.coordinator,
+        group.num_processes,
+        group.process_id,
+        coordinator_bind_address=_listens(group.coordinator),
+        heartbeat_timeout_seconds=group.heartbeat,
+        shutdown_timeout_seconds=group.heartbeat,
     )
 
 
@@ -98,18 +98,18 @@ def _listens(coordinator: str | None) -> str | None:
     return coordinator if near else None
 
 
-def _check(crew: ProcessGroup) -> None:
-    host, _, port = str(crew.coordinator).rpartition(":")
+def _check(group: ProcessGroup) -> None:
+    host, _, port = str(group.coordinator).rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise BadInput(f"--coordinator={crew.coordinator!r} must be HOST:PORT.")
-    assert crew.num_processes is not None
-    assert crew.process_id is not None
-    if crew.num_processes < 1:
-        raise BadInput(f"--num_processes={crew.num_processes} must be at least 1.")
-    if not 0 <= crew.process_id < crew.num_processes:
+        raise BadInput(f"--coordinator={group.coordinator!r} must be HOST:PORT.")
+    assert group.num_processes is not None
+    assert group.process_id is not None
+    if group.num_processes < 1:
+        raise BadInput(f"--num_processes={group.num_processes} must be at least 1.")
+    if not 0 <= group.process_id < group.num_processes:
         raise BadInput(
-            f"--process_id={crew.process_id} must be from 0 to {crew.num_processes - 1}, below "
-            f"--num_processes={crew.num_processes}."
+            f"--process_id={group.process_id} must be from 0 to {group.num_processes - 1}, below "
+            f"--num_processes={group.num_processes}."
         )
 
 
@@ -146,16 +146,16 @@ def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None, dict[str, 
         if is_peer_lost(error):
             raise
         kind = "OSError" if isinstance(error, OSError) else type(error).__name__
-        told: dict[str, Any] = {"kind": kind, "said": str(error)[: LONGEST // 8]}
+        failure: dict[str, Any] = {"kind": kind, "said": str(error)[: LONGEST // 8]}
         if isinstance(error, Diverged):
-            told |= {"first": error.first, "last": error.last}
-        return None, error, told
+            failure |= {"first": error.first, "last": error.last}
+        return None, error, failure
 
 
-def _raise(told: dict[str, Any]) -> None:
-    if "first" in told:
-        raise Diverged(told["first"], told["last"], told["said"])
-    raise RemoteProcessError(told["kind"], told["said"])
+def _raise(failure: dict[str, Any]) -> None:
+    if "first" in failure:
+        raise Diverged(failure["first"], failure["last"], failure["said"])
+    raise RemoteProcessError(failure["kind"], failure["said"])
 
 
 def on_process_zero(call: Callable[[], Any]) -> Any:
@@ -169,11 +169,11 @@ def on_process_zero(call: Callable[[], Any]) -> Any:
     """
     if not is_multi_process():
         return call()
-    value, error, told = _outcome(call) if is_process_zero() else (None, None, {})
-    if error is None and (told := _all_gather_json(told)[0]):
-        _raise(told)
+    value, error, failure = _outcome(call) if is_process_zero() else (None, None, {})
+    if error is None and (failure := _all_gather_json(failure)[0]):
+        _raise(failure)
     if error is not None:
-        _all_gather_json(told)
+        _all_gather_json(failure)
         raise error
     return value
 
@@ -186,13 +186,13 @@ def on_all_processes(call: Callable[[], Any]) -> Any:
     """
     if not is_multi_process():
         return call()
-    value, error, told = _outcome(call)
-    every = _all_gather_json(told)
+    value, error, failure = _outcome(call)
+    every = _all_gather_json(failure)
     if error is not None:
         raise error
-    for told in every:
-        if told:
-            _raise(told)
+    for failure in every:
+        if failure:
+            _raise(failure)
     return value
 
 

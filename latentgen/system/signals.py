@@ -51,7 +51,7 @@ class OnSignal(Enum):
 
 
 def leave(line: str, signum: int) -> None:
-    """Ends the process now, with a line, as after this signal: nothing is waited for."""
+    """End the process now, with a line, as after this signal: nothing is waited for."""
     if line:
         with contextlib.suppress(OSError):
             os.write(2, f"{line}\n".encode())
@@ -72,12 +72,12 @@ class Watch:
     first: the first that came
     then: what it does, or would do
     brief: what is going on may be ended after GRACE seconds, though signals are only noted
-    told: the user knows of it
+    reported: the user knows of it
     """
 
     def __init__(self) -> None:
         self.first: int | None = None
-        self.then, self.brief, self.told = OnSignal.END, False, False
+        self.then, self.brief, self.reported = OnSignal.END, False, False
         self._heard, self._last = math.nan, 0
         self._deadline = math.inf
         self._out, self._in = _pipe()
@@ -139,7 +139,7 @@ class Watch:
             self._leave(f"ended by a second signal, {signal.Signals(signum).name}", signum)
 
     def _leave(self, line: str, signum: int) -> None:
-        leave("" if self.told else f"{line}; {AGAIN}", signum)
+        leave("" if self.reported else f"{line}; {AGAIN}", signum)
 
 
 AGAIN = "the same command continues."
@@ -147,7 +147,7 @@ _watch: Watch | None = None
 
 
 def install() -> None:
-    """Has the process watched from here on, for good."""
+    """Watch the process from here on, for good."""
     global _watch
     if _watch is None:
         _watch = Watch()
@@ -237,4 +237,4 @@ def with_grace() -> Iterator[None]:
 def mark_reported() -> None:
     """The user has been told of the signal that ends the process."""
     if _watch is not None:
-        _watch.told = True
+        _watch.reported = True

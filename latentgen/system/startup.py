@@ -38,7 +38,7 @@ def guard() -> None:
 
 
 def ends(code: object) -> None:
-    """Notes what `sys.exit` was called with: with it the process leaves, all being cleared away."""
+    """Note what `sys.exit` was called with: with it the process leaves, all being cleared away."""
     global _code
     if code is None or isinstance(code, int):
         _code = code or 0

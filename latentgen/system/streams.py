@@ -19,12 +19,12 @@ class Outlet:
         stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Writes, or drops, all of it."""
+        """Write, or drop, all of it."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Brings what was written to where it goes."""
+        """Bring what was written to where it goes."""
         self._try(self._stream.flush)
 
     def _try(self, call: Callable[[], Any]) -> None:
@@ -41,7 +41,7 @@ class Outlet:
 
 
 def guard() -> None:
-    """Makes stdin, stdout and stderr exist and the last two never fail.
+    """Make stdin, stdout and stderr exist and the last two never fail.
 
     Else the next file that is opened would get the number of a closed one, and with it all that
     native code prints.

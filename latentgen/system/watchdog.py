@@ -22,7 +22,7 @@ LAST_WORDS = 5.0
 
 
 def leave(line: str) -> None:
-    """Ends the process now, with a line: nothing is waited for, no other thread is asked."""
+    """End the process now, with a line: nothing is waited for, no other thread is asked."""
     with contextlib.suppress(OSError):
         os.write(2, f"error: {' '.join(line.split())}\n".encode())
     os._exit(EXIT_STUCK)
@@ -53,7 +53,7 @@ class Watchdog:
     def __init__(
         self, floor: float, say: Callable[[str, float], str], end: Callable[[str], None] = leave
     ):
-        """Sets the bounds.
+        """Set the bounds.
 
         Args:
             floor: seconds; inf: whatever takes time may take all of it.

@@ -41,7 +41,7 @@ class Done(NamedTuple):
 
     after: PyTree
     metrics: Mapping[str, Array]
-    fine: bool
+    is_finite: bool
 
 
 class Blame(NamedTuple):
@@ -127,10 +127,10 @@ def again(
 
     def do(state: PyTree, first: int, last: int) -> Done:
         rows = feed.rows(first, last - first)
-        after, metrics, fine = run(
+        after, metrics, is_finite = run(
             state, np.arange(first, last, dtype=np.int32), rows, feed.resident, key
         )
-        return Done(after, metrics, bool(fine))
+        return Done(after, metrics, bool(is_finite))
 
     return do
 
@@ -171,14 +171,14 @@ def find(
             raise Stopped(signum, first)
         begin("a step done again")
         done = do(at, step, step + 1)
-        if not done.fine:
+        if not done.is_finite:
             begin("the search for the first tensor")
             blame = blamed(method, feed, at, step, key, done)
             return Found(step, step + 1, blame.bad, at, blame.turn)
         at = done.after
     begin("the chunk done again")
     done = do(state, first, last)
-    if done.fine:
+    if done.is_finite:
         return None
     begin("the search for the first tensor")
     blame = blamed(method, feed, state, first, key, done)

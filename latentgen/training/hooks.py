@@ -53,7 +53,7 @@ def write_pictures(
     look: Watch = lambda step, x: None,
     show: Callable[[str, bytes], None] = lambda name, png: None,
 ) -> Call:
-    """Writes NAME/step_XXXXXXXX.png and shows it in TensorBoard.
+    """Write NAME/step_XXXXXXXX.png and show it in TensorBoard.
 
     Args:
         see: state -> what to draw, always from the same codes or inputs, so that one sees them
@@ -86,7 +86,7 @@ def largest_std(x: Shaped[Array | np.ndarray, "n *shape"]) -> float:
 
 
 def watch_for_collapse(real: float, mark: Path, say: Callable[[str], None]) -> Watch:
-    """Watches samples: says once that the generator has collapsed, spread(x) < ALIKE real.
+    """Watch samples: say once that the generator has collapsed, largest_std(x) < ALIKE real.
 
     Before the first step nothing has been learned and nothing is said. What a generator makes of
     a label, whatever the code, still differs from class to class and is not noticed.
@@ -134,7 +134,7 @@ def split_terms(
 def validation(
     terms: Callable[[int, PyTree], dict[str, Estimate]], log: Log, seconds: Callable[[], float]
 ) -> Call:
-    """Logs the mean of each term over the validation split."""
+    """Log the mean of each term over the validation split."""
 
     def call(step: int, state: PyTree) -> None:
         means = {name: found.mean for name, found in terms(step, state).items()}
@@ -144,7 +144,7 @@ def validation(
 
 
 def checkpoint(checkpoints: Checkpoints, log: Log, meta: Callable[[], dict[str, Any]]) -> Call:
-    """Saves (step, state), after the log of that step has reached the disk.
+    """Save (step, state), after the log of that step has reached the disk.
 
     Args:
         meta: what else the checkpoint tells.

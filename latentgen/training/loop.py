@@ -31,8 +31,8 @@ Check = Callable[[int, int, np.ndarray], None]
 """(start, step, finite) after the steps start+1 .. step."""
 
 MAX_ASYNC_CHUNK_SECONDS = 1.0
-"""Seconds: a shorter chunk is not waited for before the next one is sent to the device, which then
-never waits for the host; a longer one is, so that a signal is soon heeded."""
+"""Shorter chunks are dispatched asynchronously; longer ones are awaited, so that signals are
+handled promptly."""
 
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
     # XLA:CPU else copies a player's weights and moments each step where an update reads them late.
@@ -61,7 +61,7 @@ class DispatchedChunk(NamedTuple):
     start: int
     step: int
     metrics: dict[str, Array]
-    fine: Array
+    is_finite: Array
 
 
 def finite(tree: PyTree) -> Bool[Array, ""]:
@@ -135,29 +135,29 @@ def _chosen(rows: PyTree, places: Int[Array, " n"]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[places], rows)
 
 
-def check_finite(start: int, step: int, fine: np.ndarray) -> None:
-    """Judges the steps start+1 .. step of one run.
+def check_finite(start: int, step: int, is_finite: np.ndarray) -> None:
+    """Judge the steps start+1 .. step of one run.
 
     Raises:
         Diverged: they are not finite.
     """
-    if not fine:
+    if not is_finite:
         raise Diverged(start, step)
 
 
 class _PendingLog:
     """The chunks that were sent and not yet told of; `took`: seconds of the last one told of."""
 
-    def __init__(self, log: Callable[[int, Metrics], None], judge: Check):
-        self._log, self._judge = log, judge
+    def __init__(self, log: Callable[[int, Metrics], None], check: Check):
+        self._log, self._check = log, check
         self.sent: list[DispatchedChunk] = []
         self._told, self.took = time.monotonic(), 0.0
 
     def tell(self, keep: int = 0) -> None:
-        """Waits for all but the last `keep` chunks, judges and logs them."""
+        """Wait for all but the last `keep` chunks, judge and log them."""
         while len(self.sent) > keep:
-            start, step, metrics, fine = self.sent.pop(0)
-            self._judge(start, step, np.asarray(fine))  # waits for the chunk
+            start, step, metrics, is_finite = self.sent.pop(0)
+            self._check(start, step, np.asarray(is_finite))  # waits for the chunk
             means = {k: np.asarray(v, np.float64).mean(axis=0) for k, v in metrics.items()}
             self._log(step, means)
             now = time.monotonic()
@@ -175,7 +175,7 @@ def train(
     log: Callable[[int, Metrics], None],
     hooks: Sequence[Hook],
     stopped: Callable[[], int | None] = lambda: None,
-    judge: Check = check_finite,
+    check: Check = check_finite,
 ) -> PyTree:
     """Steps first+1 .. last, in chunks.
 
@@ -186,11 +186,11 @@ def train(
         key: the run's key.
         log: (step, metrics averaged over the chunk), called once a chunk, always before a hook
             of the same step and after the next chunk was sent to the device otherwise; never
-            for a chunk that `judge` stopped at.
+            for a chunk that `check` stopped at.
         hooks: called in order at the steps that are due.
         stopped: polled before each chunk is sent. A signal is heeded when what was sent is done:
             after one chunk, or two of less than AHEAD seconds.
-        judge: (start, step, whether the chunk is finite), before its log.
+        check: (start, step, whether the chunk is finite), before its log.
 
     Returns:
         The state after the last step.
@@ -199,28 +199,28 @@ def train(
         Stopped: a signal came; the hooks that answer to one have been called.
         Diverged: a chunk's metrics or the state after it are not finite; no hook has seen it.
     """
-    telling = _PendingLog(log, judge)
+    pending = _PendingLog(log, check)
     for start in range(first, last, chunk):
         steps = min(chunk, last - start)
         rows = feed.rows(start, steps)  # while the device works on the chunk before
-        if telling.sent and telling.took > MAX_ASYNC_CHUNK_SECONDS:
-            jax.block_until_ready(telling.sent[-1].fine)
+        if pending.sent and pending.took > MAX_ASYNC_CHUNK_SECONDS:
+            jax.block_until_ready(pending.sent[-1].is_finite)
         if signum := stopped():
-            telling.tell()
+            pending.tell()
             for hook in hooks:
                 if hook.on_signal and start > first and start % hook.every:
                     hook.call(start, state)
             raise Stopped(signum, start)
         numbers = np.arange(start, start + steps, dtype=np.int32)
         with signals.with_grace() if start == first else contextlib.nullcontext():  # it is compiled
-            state, metrics, fine = run(state, numbers, rows, feed.resident, key)
+            state, metrics, is_finite = run(state, numbers, rows, feed.resident, key)
         step = start + steps
-        telling.sent.append(DispatchedChunk(start, step, metrics, fine))
-        telling.tell(keep=1)  # of the chunk before, while the device works on this one
+        pending.sent.append(DispatchedChunk(start, step, metrics, is_finite))
+        pending.tell(keep=1)  # of the chunk before, while the device works on this one
         due = [hook for hook in hooks if step == last or step % hook.every == 0]
         if due:
-            telling.tell()
+            pending.tell()
         for hook in due:
             hook.call(step, state)
-    telling.tell()
+    pending.tell()
     return state

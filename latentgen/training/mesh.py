@@ -50,7 +50,7 @@ def make(devices: int | None = None, fsdp: int = 1) -> Mesh | None:
 
 
 def check_batch(mesh: Mesh | AbstractMesh | None, batch_size: int) -> None:
-    """Raises BadInput where the devices cannot have equal shares of a batch."""
+    """Raise BadInput where the devices cannot have equal shares of a batch."""
     if mesh is not None and batch_size % mesh.size:
         raise BadInput(
             f"config.batch_size={batch_size} must be a multiple of {mesh.size}, the number of "

@@ -77,7 +77,7 @@ def scatter(
 
 
 def _dots(image: Image, points: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Draws 3x3 dots at `points` in the unit square, y upwards."""
+    """Draw 3x3 dots at `points` in the unit square, y upwards."""
     size = len(image)
     with np.errstate(invalid="ignore"):
         inside = np.all((points >= 0) & (points < 1), axis=1)
@@ -98,5 +98,5 @@ def png(image: Image) -> bytes:
 
 
 def save_png(path: str | os.PathLike[str], image: Image) -> None:
-    """Writes a PNG, atomically."""
+    """Write a PNG, atomically."""
     workdir.write_bytes(path, png(image))

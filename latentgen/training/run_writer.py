@@ -62,14 +62,14 @@ class RunWriter:
             workdir.sign(
                 *(run.folder, run.config, identity(run) | began, run.may_change, description(run))
             )
-            self._heart = status.StatusWriter(run.folder)
-            if (before := self._heart.before) and before.status == status.RUNNING:
+            self._status = status.StatusWriter(run.folder)
+            if (before := self._status.before) and before.status == status.RUNNING:
                 print(_lost(run.folder, before), file=sys.stderr)
             try:
                 saved = Checkpoints(run.folder / workdir.CHECKPOINTS)
             except Exception as error:
                 with contextlib.suppress(OSError):
-                    self._heart.end(*_verdict(error))
+                    self._status.end(*_verdict(error))
                 raise
             self.checkpoints = stack.enter_context(saved)
             self._held = stack.pop_all()
@@ -93,15 +93,15 @@ class RunWriter:
                 self.end(*_verdict(error))
 
     def end(self, verdict: str, reason: str | None = None) -> None:
-        """Closes the log and tells how the run ended; the folder stays held."""
+        """Close the log and tell how the run ended; the folder stays held."""
         if self._log is not None:
             self._log.close()
-        self._heart.end(verdict, reason)
+        self._status.end(verdict, reason)
         self._ended = True
 
     def mark_preempted(self, reason: str) -> None:
-        """Tells only why, where the process is about to end whatever it is doing."""
-        self._heart.end(status.PREEMPTED, reason)
+        """Tell only why, where the process is about to end whatever it is doing."""
+        self._status.end(status.PREEMPTED, reason)
 
     @property
     def seconds(self) -> float:
@@ -169,7 +169,7 @@ class RunWriter:
         return step, state
 
     def open(self, first: int, say: Callable[[str], None]) -> None:
-        """Makes the hooks of a run that goes on after `first` updates; what it said later goes."""
+        """Make the hooks of a run that goes on after `first` updates; what it said later goes."""
         run, every = self.run, self.run.experiment.every
         if self._log is not None:  # of the steps that diverged, and that are left out now
             self._log.close()
@@ -196,13 +196,13 @@ class RunWriter:
             picture(0, state)
 
     def tell(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Logs what training says of a chunk that ends at `step`."""
+        """Log what training says of a chunk that ends at `step`."""
         assert self._log is not None, "open() comes first"
         self._log.write(step, self.seconds, "train", metrics)
-        self._heart.beat()
+        self._status.beat()
 
     def finish(self, **more: Any) -> None:
-        """Writes the final figures, with which the run is done.
+        """Write the final figures, with which the run is done.
 
         Args:
             more: what else the summary should say.

@@ -22,7 +22,7 @@ from latentgen.training.setup import Run
 
 
 class DistributedRunWriter:
-    """`Record`, in its words, of a run that all processes train; all must call all of it.
+    """A `RunWriter` of a run that all processes train; every process must call every method.
 
     The first process alone reads and writes the folder, but for restoring, and shows the run; a
     mistake it meets there is everyone's. Its hooks see the whole state, as on a single device.
@@ -43,16 +43,16 @@ class DistributedRunWriter:
         """
         self.run, self._mesh = run, mesh
         self.hooks: list[loop.Hook] = []
-        self._record: RunWriter | None = None
-        self._dog = Watchdog(stuck, self._stuck, self._give_up)
+        self._writer: RunWriter | None = None
+        self._watchdog = Watchdog(stuck, self._stuck, self._give_up)
 
     def __enter__(self) -> "DistributedRunWriter":
-        self._record = on_process_zero(lambda: RunWriter(self.run).__enter__())
+        self._writer = on_process_zero(lambda: RunWriter(self.run).__enter__())
         if distributed.is_multi_process():
             distributed.exit_75_instead_of_abort(
                 lambda: self._continues("JAX has lost a peer or the coordinator")
             )
-        self._dog.__enter__()
+        self._watchdog.__enter__()
         return self
 
     def __exit__(
@@ -68,9 +68,9 @@ class DistributedRunWriter:
             said = f"a collective failed ({distributed.reason(error)})"  # type: ignore[arg-type]
             error = PeerLost(self._continues(said))
         with contextlib.ExitStack() as stack:
-            stack.push(self._dog)
-            if self._record is not None:
-                self._record.__exit__(type(error) if error else None, error, trace)
+            stack.push(self._watchdog)
+            if self._writer is not None:
+                self._writer.__exit__(type(error) if error else None, error, trace)
         if gone:
             assert error is not None
             raise error
@@ -81,8 +81,8 @@ class DistributedRunWriter:
         return f"stuck: {what} has not ended for {waited:.0f} s; {self._from()}"
 
     def _give_up(self, line: str) -> None:
-        if self._record is not None:
-            soon(partial(self._record.mark_preempted, line))
+        if self._writer is not None:
+            soon(partial(self._writer.mark_preempted, line))
         leave(line)
 
     def _continues(self, what: str) -> str:
@@ -102,13 +102,13 @@ class DistributedRunWriter:
     @property
     def _kept(self) -> RunWriter:
         """The record, in the first process."""
-        assert self._record is not None
-        return self._record
+        assert self._writer is not None
+        return self._writer
 
     @property
     def seconds(self) -> float:
         """Seconds that the run has taken over all attempts; 0 where another process counts them."""
-        return 0.0 if self._record is None else self._record.seconds
+        return 0.0 if self._writer is None else self._writer.seconds
 
     def resume(self) -> tuple[int, PyTree]:
         """(updates done, state): the newest checkpoint's, or those of a new run.
@@ -135,7 +135,7 @@ class DistributedRunWriter:
     def open(self, first: int, say: Callable[[str], None]) -> None:
         """See `Record.open`."""
         on_process_zero(lambda: self._kept.open(first, say))
-        own = self._record.hooks if self._record is not None else []
+        own = self._writer.hooks if self._writer is not None else []
         plan = [(hook.every, hook.on_signal, hook.name) for hook in own]
         self.hooks = [
             loop.Hook(every, self._hook(i, name), on_signal, name)
@@ -145,7 +145,7 @@ class DistributedRunWriter:
 
     def _hook(self, i: int, name: str) -> Callable[[int, PyTree], None]:
         def call(step: int, state: PyTree) -> None:
-            with self._dog.within(name):
+            with self._watchdog.within(name):
                 whole = state if self._mesh is None else local(state)
                 on_process_zero(lambda: self._kept.hooks[i].call(step, whole))
 
@@ -153,7 +153,7 @@ class DistributedRunWriter:
 
     def begin(self, what: str) -> None:
         """From here on it is `what` that takes time; see `Watchdog`."""
-        self._dog.begin(what)
+        self._watchdog.begin(what)
 
     def look(self, state: PyTree) -> None:
         """Pictures of a run that has not begun."""
@@ -161,9 +161,9 @@ class DistributedRunWriter:
         on_process_zero(lambda: self._kept.look(whole))
 
     def tell(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Logs what training says of a chunk that ends at `step`."""
-        if self._record is not None:
-            self._record.tell(step, metrics)
+        """Log what training says of a chunk that ends at `step`."""
+        if self._writer is not None:
+            self._writer.tell(step, metrics)
         self.begin("chunk")
 
     def finish(self, **more: Any) -> None:

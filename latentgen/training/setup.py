@@ -88,7 +88,7 @@ class Run(NamedTuple):
 def make_eval_fns(
     make: Callable[[Mapping[str, Any]], Method], like: Method, shape: tuple[int, ...]
 ) -> Callable[[Mapping[str, Any]], EvalFns]:
-    """hyperparameters -> the looks of the run that has them.
+    """Map hyperparameters to the jitted functions of the run that has them.
 
     Args:
         make: hyperparameters -> method; called within the compiled functions, traced.

@@ -28,7 +28,7 @@ def train(
     stuck: float = distributed.STUCK,
     stopped: Callable[[], int | None] | None = None,
 ) -> None:
-    """Trains to the end, in a folder that no other process trains in.
+    """Train to the end, in a folder that no other process trains in.
 
     A run that diverges leaves what it takes to see the step again: see `replay.py`. As often as its
     config allows, it then goes on from the newest checkpoint without that step.
@@ -62,7 +62,7 @@ def train(
 
 
 def warn(run: Run) -> None:
-    """Says what is known to be slow here."""
+    """Say what is known to be slow here."""
     if run.experiment.plan.compute == "bfloat16" and jax.default_backend() == "cpu":
         print("warning: config.compute='bfloat16' is slower than float32 on CPUs.", file=sys.stderr)
 
@@ -140,7 +140,7 @@ def search(
     skipped: Sequence[range] = (),
     begin: Callable[[str], None] = lambda what: None,
 ) -> tuple[divergence.Found | None, int]:
-    """Finds the step and the tensor, from the newest checkpoint on; tells that one's step too.
+    """Find the step and the tensor, from the newest checkpoint on; return that one's step too.
 
     Args:
         skipped: the steps that the run leaves out.
@@ -187,25 +187,25 @@ def _may_skip(run: Run, found: divergence.Found) -> bool:
 
 
 def leave(run: Run, found: divergence.Found) -> str:
-    """Writes what it takes to see the divergence again: now the run has diverged; says so."""
-    told = _evidence(run, found)
-    workdir.write_json(run.folder / evidence.DIVERGED, told)  # last: with it the run has diverged
-    return evidence.said(run.folder, told)
+    """Write what it takes to see the divergence again: now the run has diverged; say so."""
+    record = _evidence(run, found)
+    workdir.write_json(run.folder / evidence.DIVERGED, record)  # last: with it the run has diverged
+    return evidence.said(run.folder, record)
 
 
 def skip(run: Run, found: divergence.Found) -> None:
-    """Writes the same; now the run goes on without these steps. Says so."""
-    told = _evidence(run, found)
-    workdir.append_json(run.folder / evidence.SKIPPED, told)
+    """Write the same; now the run goes on without these steps. Says so."""
+    record = _evidence(run, found)
+    workdir.append_json(run.folder / evidence.SKIPPED, record)
     number, most = len(evidence.skips(run.folder)), run.experiment.skip_diverged
     print(
-        f"{evidence.said(run.folder, told)}; left out, {number} of at most {most} times.",
+        f"{evidence.said(run.folder, record)}; left out, {number} of at most {most} times.",
         file=sys.stderr,
     )
 
 
 def _evidence(run: Run, found: divergence.Found) -> dict[str, Any]:
-    """Keeps the state before the divergence; tells what is to be written of it."""
+    """Keep the state before the divergence; tells what is to be written of it."""
     with Checkpoints(run.folder / evidence.STATE, keep=MOST_SKIPPED + 1) as before:
         before.forget_after(found.first - 1)  # of a record taken away, or not yet written
         before.save(found.first, found.state_before, {})

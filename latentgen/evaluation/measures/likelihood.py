@@ -262,7 +262,7 @@ def needs(*names: str) -> Callable[[Subject, Options], None]:
 
 
 def check_parzen(subject: Subject, options: Options) -> None:
-    """Raises BadInput where there is nothing to choose the bandwidth by, or no pixels."""
+    """Raise BadInput where there is nothing to choose the bandwidth by, or no pixels."""
     if "validation" not in subject.run.dataset.splits:
         raise BadInput("--metrics=parzen needs a validation split, which this run was not given.")
     if len(subject.run.dataset.shape) != 3:
@@ -270,7 +270,7 @@ def check_parzen(subject: Subject, options: Options) -> None:
 
 
 def check_exact(subject: Subject, options: Options) -> None:
-    """Raises BadInput where log p(x) has no closed form."""
+    """Raise BadInput where log p(x) has no closed form."""
     _affine(subject)
     _noise(subject, options)
 

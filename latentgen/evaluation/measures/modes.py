@@ -244,7 +244,7 @@ def shares(subject: Subject, planes: int) -> Float[np.ndarray, " k"]:
 
 
 def check(subject: Subject, options: Options) -> None:
-    """Raises BadInput where nothing says which mode a sample is of."""
+    """Raise BadInput where nothing says which mode a sample is of."""
     name = subject.run.dataset.name
     samples.check(subject, options)
     if name in MODES:

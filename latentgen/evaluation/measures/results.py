@@ -42,10 +42,10 @@ def lines(values: Mapping[str, Any]) -> list[str]:
         if key.endswith(ERROR) or (prefix in BESIDE and rest in values):
             continue
         error = values.get(key + ERROR)
-        told = value if error is None else {"mean": value, "standard_error": error}
+        figure = value if error is None else {"mean": value, "standard_error": error}
         others = [f"{BESIDE[name]} {shown(values[f'{name}_{key}']).strip()}"
                   for name in BESIDE if f"{name}_{key}" in values]  # fmt: skip
-        found.append(f"{key:28} {shown(told)}" + (f"   ({', '.join(others)})" if others else ""))
+        found.append(f"{key:28} {shown(figure)}" + (f"   ({', '.join(others)})" if others else ""))
     return found
 
 

@@ -254,7 +254,7 @@ _summaries = partial(jax.jit, static_argnums=(0, 3))(summaries)
 
 
 def check(subject: Subject, options: Options, least: Least = SCORE) -> None:
-    """Raises BadInput where there are no samples or too few, or the features do not fit."""
+    """Raise BadInput where there are no samples or too few, or the features do not fit."""
     if subject.run.method.sample is None:
         raise BadInput("this method draws no samples, which this needs.")
     shown_by(subject, options)

@@ -37,7 +37,7 @@ class Work:
         self._told = False
 
     def __call__(self) -> None:
-        """Ends this process with the worker's exit code: Slurm sees what failed."""
+        """End this process with the worker's exit code: Slurm sees what failed."""
         signal.signal(signal.SIGTERM, self._note)
         # Blocked in the worker for good, which has no handler for it and would die; here only
         # until the worker is known, so that none is lost.
@@ -57,7 +57,7 @@ class Work:
         sys.exit(STOPPED)
 
     def checkpoint(self) -> "DelayedSubmission":
-        """Has the worker save and end; what to run when the job starts again."""
+        """Make the worker save and end; return what to run when the job starts again."""
         from submitit.core.utils import DelayedSubmission
 
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -98,7 +98,7 @@ def _exit_code(code: int) -> int:
 
 
 def _requeue_if_running() -> None:
-    """Puts this job back that was told to stop while Slurm counts it as running.
+    """Put this job back that was told to stop while Slurm counts it as running.
 
     That is a preemption with a GraceTime: Slurm would requeue a job that had to be killed at the
     end of it, but takes one that ends by itself for finished. A cancelled or requeued job is no

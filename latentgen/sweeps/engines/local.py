@@ -83,7 +83,7 @@ class Queue:
         self.failed = False
 
     def go(self, stopped: Callable[[], int | None]) -> None:
-        """Trains all.
+        """Train all.
 
         Raises:
             Stopped: a signal came, and every process has saved and ended.
@@ -185,7 +185,7 @@ def describe(members: Sequence[Member], options: Options) -> list[str]:
 def train(
     sweep: Sweep, todo: Sequence[Member], options: Options, stopped: Callable[[], int | None]
 ) -> None:
-    """Trains these members, a process each, with the source as it is now.
+    """Train these members, a process each, with the source as it is now.
 
     Raises:
         Stopped: a signal came; the same command continues.

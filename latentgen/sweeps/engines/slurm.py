@@ -116,7 +116,7 @@ def submit(
     source: Path,
     options: Options,
 ) -> list[tuple[str, str]]:
-    """Submits those members that are neither finished nor queued, as arrays; returns at once.
+    """Submit those members that are neither finished nor queued, as arrays; return at once.
 
     Another launcher waits until this one is through. What a killed one left half done is put
     right first, also where `runs` is empty.
@@ -154,7 +154,7 @@ def submit(
 
 
 def train(sweep: Sweep, todo: Sequence[Member], options: local.Options) -> None:
-    """Submits these members with the source as it is now, and says what was submitted.
+    """Submit these members with the source as it is now, and say what was submitted.
 
     Raises:
         BadInput: as for `submit`.
@@ -229,7 +229,7 @@ def _turn(folder: Path) -> Iterator[None]:
 
 
 def _settle(folder: Path) -> None:
-    """Puts right what a killed launcher left: withdraws jobs not recorded, releases recorded ones.
+    """Put right what a killed launcher left: withdraw jobs not recorded, release recorded ones.
 
     A name without a record is looked for at each launch: its sbatch may have outlived the
     launcher and been slow. Its jobs are held, none has run.

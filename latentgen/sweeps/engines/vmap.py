@@ -137,7 +137,7 @@ def skipping(members: Sequence[Member]) -> int:
 
 
 def check(members: Sequence[Member]) -> None:
-    """Refuses to train together what would not.
+    """Refuse to train together what would not.
 
     Raises:
         BadInput: no two runs have one structure; names the keys that part them. Or one may leave
@@ -185,7 +185,7 @@ class PopulationProgram(NamedTuple):
 def population_program(
     group: Group, place: Callable[[str], Path], data_dir: str | None, manual_dir: str | None
 ) -> PopulationProgram:
-    """Loads the group's data once, and makes what its members share.
+    """Load the group's data once, and make what its members share.
 
     Args:
         place: a member's name -> its folder.
@@ -227,8 +227,8 @@ def _chunk(
     """`game.run_chunk` of a population, and whether each member's metrics and state are finite."""
     method = population(make, hypers, seeds)
     state, metrics = run_chunk(method, population_batches(batches, seeds), *inputs)
-    fine = jax.vmap(loop.finite, in_axes=(0,))(state)
-    return state, metrics, fine & jax.vmap(loop.finite, in_axes=1)(metrics)
+    is_finite = jax.vmap(loop.finite, in_axes=(0,))(state)
+    return state, metrics, is_finite & jax.vmap(loop.finite, in_axes=1)(metrics)
 
 
 def _take(state: PyTree, place: Int[Array, ""]) -> PyTree:
@@ -258,25 +258,25 @@ class Population:
     A watchdog ends the process where something is stuck, as for a run alone.
 
     Args:
-        crew: of the group that they belong to.
+        program: of the group that they belong to.
         places: theirs in the group.
         ended: those of these that had ended before: they only keep their place.
         fail_fast: whether the first that fails ends all.
     """
 
     def __init__(
-        self, crew: PopulationProgram, places: Sequence[int], ended: set[int], fail_fast: bool
+        self, program: PopulationProgram, places: Sequence[int], ended: set[int], fail_fast: bool
     ):
-        self._crew, self._places, self._fail_fast = crew, list(places), fail_fast
-        self._runs = [crew.runs[i] for i in places]
+        self._program, self._places, self._fail_fast = program, list(places), fail_fast
+        self._runs = [program.runs[i] for i in places]
         self._live = [slot for slot, i in enumerate(places) if i not in ended]
         self._records: dict[int, RunWriter] = {}
         self._bad: dict[int, Diverged] = {}
-        self._dog = Watchdog(distributed.STUCK, _stuck, self._give_up)
+        self._watchdog = Watchdog(distributed.STUCK, _stuck, self._give_up)
         self.broken = False
 
     def train(self, stopped: Callable[[], int | None], say: Say) -> None:
-        """Trains from the newest step that all who have not ended stand at, to the end.
+        """Train from the newest step that all who have not ended stand at, to the end.
 
         Raises:
             Stopped: a signal came; checkpoints have been saved.
@@ -286,8 +286,8 @@ class Population:
         with ExitStack() as held:
             for slot in self._live:
                 self._records[slot] = held.enter_context(RunWriter(self._runs[slot]))
-            with self._dog:
-                self._dog.begin("restore")
+            with self._watchdog:
+                self._watchdog.begin("restore")
                 first, state = self._resume()
                 with suppress(AllEnded):
                     self._steps(rows, first, state, stopped, say)
@@ -334,12 +334,12 @@ class Population:
             for slot in self._live:
                 mine = {name: values[slot] for name, values in metrics.items()}
                 self._guarded(slot, partial(self._records[slot].tell, step, mine))
-            self._dog.begin("chunk")
+            self._watchdog.begin("chunk")
             progress.update(step, {k: np.median(v[self._live]) for k, v in metrics.items()})
 
         seeds = jnp.asarray([run.experiment.seed for run in self._runs], jnp.uint32)
-        steps = partial(self._crew.step, self._crew.hypers(self._places), seeds)
-        self._dog.begin("start")
+        steps = partial(self._program.step, self._program.hypers(self._places), seeds)
+        self._watchdog.begin("start")
         try:
             if first == 0:
                 self._each(state, lambda record, mine: record.look(mine))
@@ -355,7 +355,7 @@ class Population:
 
         def all_of(number: int, name: str) -> Callable[[int, PyTree], None]:
             def call(step: int, state: PyTree) -> None:
-                with self._dog.within(name):
+                with self._watchdog.within(name):
                     self._each(state, lambda record, mine: record.hooks[number].call(step, mine))
 
             return call
@@ -365,7 +365,7 @@ class Population:
 
     def _each(self, state: PyTree, call: Callable[[RunWriter, PyTree], None]) -> None:
         for slot in list(self._live):
-            mine = self._crew.take(state, slot)
+            mine = self._program.take(state, slot)
             self._guarded(slot, partial(call, self._records[slot], mine))
 
     def _guarded(self, slot: int, call: Callable[[], Any]) -> None:
@@ -380,9 +380,9 @@ class Population:
             self._records[slot].end(status.FAILED, f"{type(error).__name__}: {error}"[:500])
             self._lose(slot, None)
 
-    def _judge(self, start: int, step: int, fine: np.ndarray) -> None:
+    def _judge(self, start: int, step: int, is_finite: np.ndarray) -> None:
         for slot in list(self._live):
-            if not fine[slot]:
+            if not is_finite[slot]:
                 self._lose(slot, Diverged(start, step))
 
     def _lose(self, slot: int, bad: Diverged | None) -> None:
@@ -413,7 +413,7 @@ def _named(say: Say, run: Run, line: str) -> None:
     say(f"{run.folder.name}: {line}")
 
 
-def fitting(crew: PopulationProgram, most: int, limit: float) -> int:
+def fitting(program: PopulationProgram, most: int, limit: float) -> int:
     """Return how many members a program may train at once, by its memory use when compiled.
 
     Args:
@@ -422,19 +422,19 @@ def fitting(crew: PopulationProgram, most: int, limit: float) -> int:
     """
     size = most
     while size > 1:
-        if (needs := memory(crew, size)) <= limit:
+        if (needs := memory(program, size)) <= limit:
             break
         size = max(1, min(size - 1, int(size * limit / needs)))
     return size
 
 
-def inputs(crew: PopulationProgram, size: int, steps: int) -> tuple[PyTree, ...]:
+def inputs(program: PopulationProgram, size: int, steps: int) -> tuple[PyTree, ...]:
     """Return the arguments of the first `steps` steps of a program of `size` members."""
-    runs = crew.runs[:size]
+    runs = program.runs[:size]
     states = [run.eval_fns.init(run.key) for run in runs]
     rows = feed(runs)
     return (
-        crew.hypers(range(size)),
+        program.hypers(range(size)),
         jnp.asarray([run.experiment.seed for run in runs], jnp.uint32),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *states),
         *(np.arange(steps, dtype=np.int32), rows.rows(0, steps), rows.resident),
@@ -442,24 +442,24 @@ def inputs(crew: PopulationProgram, size: int, steps: int) -> tuple[PyTree, ...]
     )
 
 
-def memory(crew: PopulationProgram, size: int) -> float:
+def memory(program: PopulationProgram, size: int) -> float:
     """Bytes that the compiled program of `size` members holds at once."""
-    steps = crew.runs[0].experiment.every.log
-    found = crew.step.lower(*inputs(crew, size, steps)).compile().memory_analysis()  # type: ignore[attr-defined]
+    steps = program.runs[0].experiment.every.log
+    found = program.step.lower(*inputs(program, size, steps)).compile().memory_analysis()  # type: ignore[attr-defined]
     if found is None:
         return 0.0
     arguments, results = found.argument_size_in_bytes, found.output_size_in_bytes
     return float(arguments + results - found.alias_size_in_bytes + found.temp_size_in_bytes)
 
 
-def seconds(crew: PopulationProgram, size: int, steps: int = 20) -> float:
+def seconds(program: PopulationProgram, size: int, steps: int = 20) -> float:
     """Measure the seconds of one member's step in a program of `size` members; run it twice."""
     took = []
-    given = list(inputs(crew, size, steps))
+    given = list(inputs(program, size, steps))
     for _ in range(2):
         began = time.perf_counter()
-        given[2], _, fine = crew.step(*given)
-        jax.block_until_ready(fine)
+        given[2], _, is_finite = program.step(*given)
+        jax.block_until_ready(is_finite)
         took.append(time.perf_counter() - began)
     return took[-1] / steps / size
 
@@ -467,7 +467,7 @@ def seconds(crew: PopulationProgram, size: int, steps: int = 20) -> float:
 def train(
     sweep: Sweep, todo: Sequence[Member], options: Options, stopped: Callable[[], int | None]
 ) -> None:
-    """Trains these members of a sweep, each group with one compiled program.
+    """Train these members of a sweep, each group with one compiled program.
 
     Raises:
         Stopped: a signal came; the same command continues.
@@ -480,9 +480,9 @@ def train(
     for number, group in enumerate([*known, *fresh]):
         if not waiting & {m.run for m in group.members}:
             continue
-        team = population_program(group, sweep.place, options.data_dir, options.manual_dir)
+        program = population_program(group, sweep.place, options.data_dir, options.manual_dir)
         if not group.size:
-            group = _sized(team, options)
+            group = _sized(program, options)
             known.append(group)
             _keep(sweep, known)
         if signum := stopped():  # measuring may have taken minutes
@@ -493,9 +493,9 @@ def train(
             if len(ended) == len(places):
                 continue
             say(_whose([group.members[i].run for i in places if i not in ended]))
-            people = Population(team, places, ended, options.fail_fast)
-            people.train(stopped, say)
-            if people.broken:
+            population = Population(program, places, ended, options.fail_fast)
+            population.train(stopped, say)
+            if population.broken:
                 return
 
 
@@ -511,20 +511,20 @@ def _said(group: Group) -> str:
     return f"{len(group.members)} runs, {group.size} at once{keys}"
 
 
-def _sized(team: PopulationProgram, options: Options) -> Group:
+def _sized(program: PopulationProgram, options: Options) -> Group:
     """The group with a size that fits into memory and, where asked, is the fastest measured.
 
     Args:
         options: `measure` asks; `at_once` is the most.
     """
-    most = min(len(team.runs), options.at_once or len(team.runs))
-    size = fitting(team, most, options.memory or available())
+    most = min(len(program.runs), options.at_once or len(program.runs))
+    size = fitting(program, most, options.memory or available())
     if options.measure and size > 1:
-        took = {n: seconds(team, n) for n in sorted({1, min(size, FEW), size}, reverse=True)}
+        took = {n: seconds(program, n) for n in sorted({1, min(size, FEW), size}, reverse=True)}
         size = min(took, key=lambda n: took[n])
         told = ", ".join(f"{1e3 * t:.3g} with {n} at once" for n, t in took.items())
         say(f"measured, ms of a run's step: {told}")
-    return team.group._replace(size=size)
+    return program.group._replace(size=size)
 
 
 def available() -> float:
