@@ -246,3 +246,39 @@ def test_docstrings_begin_as_sentences_of_the_field() -> None:
     said = [text for node in nodes if isinstance(node, kinds) and (text := ast.get_docstring(node))]
     riddles = [text.splitlines()[0] for text in said if RIDDLE.match(text)]
     assert len(riddles) < len(said) / 100, riddles
+
+
+THIRD_PERSON = re.compile(
+    r"(Adds|Asks|Begins|Brings|Builds|Checks|Closes|Computes|Creates|Draws|Ends|Finds|Gives|Holds|"
+    r"Keeps|Lets|Loads|Logs|Looks|Makes|Opens|Prints|Puts|Raises|Reads|Returns|Runs|Saves|Says|"
+    r"Sets|Shows|Signs|Takes|Tells|Trains|Waits|Watches|Writes)\b"
+)
+GONE = {  # names that were private words for what the field has a word for
+    *("Crew", "Elsewhere", "GAMES", "Game", "Heart", "Joint", "Judged", "Looks", "Over", "Record"),
+    *("Telling", "boxed", "crew", "dog", "door", "heart", "judged", "looks", "near_labels", "solo"),
+    *("people", "squared_slope", "team", "told"),
+}
+
+
+def test_docstrings_of_functions_are_imperative() -> None:
+    nodes = [node for path in MODULES for node in ast.walk(ast.parse(path.read_text()))]
+    texts = [ast.get_docstring(n) or "" for n in nodes if isinstance(n, ast.FunctionDef)]
+    assert [text.splitlines()[0] for text in texts if THIRD_PERSON.match(text)] == []
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    """Yield every name that a module gives or uses, without leading underscores."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id.lstrip("_")
+        elif isinstance(node, ast.Attribute):
+            yield node.attr.lstrip("_")
+        elif isinstance(node, ast.arg):
+            yield node.arg.lstrip("_")
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name.lstrip("_")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_words_that_are_gone_do_not_come_back(path: Path) -> None:
+    assert GONE.isdisjoint(_names(ast.parse(path.read_text())))

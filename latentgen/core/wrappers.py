@@ -69,8 +69,8 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
         mean = jax.tree.map(lambda a, b: (b + keep * (a - b)).astype(b.dtype), old, new)
         return Averaged(state, *mean), metrics
 
-    def through(looks: Callable) -> Callable:
-        return lambda averaged, *args, **named: looks(
+    def through(probe: Callable) -> Callable:
+        return lambda averaged, *args, **named: probe(
             with_averaged_params(averaged), *args, **named
         )
 

@@ -227,7 +227,7 @@ def _chart(
     spread, beside = held["spread"], table.compared(held)
     bounds = (*claim.margin, claim.value) if beside else (None, None, None)
     figure = charts.claim_chart(
-        _told(claim, held, values),
+        _described(claim, held, values),
         charts.Held(
             values if drawn else [], spread["mean"], spread["low"], spread["high"], *bounds
         ),
@@ -246,7 +246,7 @@ def _chart(
     return Chart(claim.of, figure.svg, note, ["", "value"], rows, held["measured"])
 
 
-def _told(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> str:
+def _described(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> str:
     """The figure in a sentence, for who does not see it."""
     each = ", ".join(f"{seed} {table.number(value)}" for seed, value in values)
     paper = f"the paper {table.claimed(claim)}; agrees within {table.within(claim)}; "

@@ -62,7 +62,7 @@ def ranked(members: Sequence[Member], metric: str | None, lower: bool) -> list[S
 
 
 def best(settings: Sequence[Setting], metric: str | None, lower: bool) -> list[Member]:
-    """Runs that are done: one of each setting, its best, the best setting first; then the others.
+    """Finished runs: one of each setting, its best, the best setting first; then the others.
 
     Args:
         settings: ranked.

@@ -382,9 +382,9 @@ def _os_error(error: BaseException) -> tuple[int, str | None] | None:
         seen.append(now)
         if isinstance(now, OSError) and now.errno is not None:
             return now.errno, now.filename
-        if told := OS_ERROR.search(str(now)):
+        if match := OS_ERROR.search(str(now)):
             file = LOCAL_FILE.search(str(now))
-            return int(told[1] or told[2]), file and file[1]
+            return int(match[1] or match[2]), file and file[1]
         ahead += [now.__cause__, now.__context__, *getattr(now, "exceptions", ())]
     return None
 

@@ -143,5 +143,5 @@ def named(
     said = ",".join([*words[:shown], *more]) or "base"
     rest = {key: value for key, value in config.items() if key != "seed"}
     flat = LATER | flatten(config)
-    told = {key: flat[key] for key in changes}  # as JSON has it
-    return Member(f"{said},s={seed}-{_hash(config)}", f"{said}-{_hash(rest)}", seed, told, config)
+    kept = {key: flat[key] for key in changes}  # as JSON has it
+    return Member(f"{said},s={seed}-{_hash(config)}", f"{said}-{_hash(rest)}", seed, kept, config)

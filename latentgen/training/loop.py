@@ -151,7 +151,7 @@ class _PendingLog:
     def __init__(self, log: Callable[[int, Metrics], None], check: Check):
         self._log, self._check = log, check
         self.sent: list[DispatchedChunk] = []
-        self._told, self.took = time.monotonic(), 0.0
+        self._since, self.took = time.monotonic(), 0.0
 
     def tell(self, keep: int = 0) -> None:
         """Wait for all but the last `keep` chunks, judge and log them."""
@@ -161,7 +161,7 @@ class _PendingLog:
             means = {k: np.asarray(v, np.float64).mean(axis=0) for k, v in metrics.items()}
             self._log(step, means)
             now = time.monotonic()
-            self._told, self.took = now, now - self._told
+            self._since, self.took = now, now - self._since
 
 
 def train(

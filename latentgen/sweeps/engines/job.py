@@ -34,7 +34,7 @@ class Work:
     def __init__(self, argv: Sequence[str], log: Path) -> None:
         self.argv, self.log = list(argv), log
         self._worker: subprocess.Popen[bytes] | None = None
-        self._told = False
+        self._stopping = False
 
     def __call__(self) -> None:
         """End this process with the worker's exit code: Slurm sees what failed."""
@@ -52,7 +52,7 @@ class Work:
             return
         if _exit_code(code) != STOPPED:
             self._fail(code)
-        if self._told:
+        if self._stopping:
             _requeue_if_running()
         sys.exit(STOPPED)
 
@@ -62,7 +62,7 @@ class Work:
 
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         if self._worker is not None:
-            if not self._told:
+            if not self._stopping:
                 self._worker.terminate()
             code = _wait(self._worker)
             if code == 0:  # it came to its own end first: nothing to requeue
@@ -76,7 +76,7 @@ class Work:
         sys.exit(_exit_code(code))
 
     def _note(self, signum: int, frame: types.FrameType | None) -> None:
-        self._told = True
+        self._stopping = True
 
 
 def _wait(worker: subprocess.Popen[bytes]) -> int:

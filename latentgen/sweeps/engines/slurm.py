@@ -365,8 +365,8 @@ def _minutes(limit: str) -> int | None:
 
 def _largest_array() -> int:
     """Return the most jobs that an array may have: their numbers stay below MaxArraySize."""
-    told = commands.call("scontrol", "show", "config")
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told, re.MULTILINE)
+    shown = commands.call("scontrol", "show", "config")
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown, re.MULTILINE)
     return max(1, int(found[1])) if found else 1
 
 

@@ -522,16 +522,16 @@ def _sized(program: PopulationProgram, options: Options) -> Group:
     if options.measure and size > 1:
         took = {n: seconds(program, n) for n in sorted({1, min(size, FEW), size}, reverse=True)}
         size = min(took, key=lambda n: took[n])
-        told = ", ".join(f"{1e3 * t:.3g} with {n} at once" for n, t in took.items())
-        say(f"measured, ms of a run's step: {told}")
+        timings = ", ".join(f"{1e3 * t:.3g} with {n} at once" for n, t in took.items())
+        say(f"measured, ms of a run's step: {timings}")
     return program.group._replace(size=size)
 
 
 def available() -> float:
     """Bytes that a program may use: most of an accelerator's, half of what is free on a CPU."""
-    told = jax.local_devices()[0].memory_stats()
-    if told and "bytes_limit" in told:
-        return 0.9 * float(told["bytes_limit"])
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return 0.9 * float(stats["bytes_limit"])
     return 0.5 * machine.memory().available
 
 
