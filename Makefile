@@ -28,7 +28,7 @@ AT_ONCE := $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-lo
 PYTEST = $(BIN)/python -m pytest $(AT_ONCE)
 INSTALL = $(BIN)/python -m pip install --quiet $(CONSTRAINTS)
 # Tests of make check: those that import no command and no benchmark.
-STATIC := test_project and not (door or a_log or slurm or study) or test_versions \
+STATIC := test_project and not (a_command or a_log or slurm or study) or test_versions \
 	or a_document_points_to or readme_is_short
 
 .DEFAULT_GOAL := help

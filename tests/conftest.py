@@ -11,7 +11,7 @@ from typing import Any
 # Before jax is imported; an accelerator is tested by setting it from outside.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time goes into compiling small programs. Commands are tested as users run them, with
-# all optimizations (doors.py).
+# all optimizations (commands.py).
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # One store of compiled programs for all tests and the processes that they start, away from the
 # user's. `make clean` deletes it; what a cold start does is tests/system/test_compilation.py's.

@@ -1,8 +1,8 @@
 """Commands in forks of one process that has imported what they share: a start costs seconds else.
 
-Run as a program it serves: a line of JSON {"door", "flags", "cwd", "env", "timeout"} comes in, the
-command runs in a fork of its own as `python -m latentgen.DOOR` would, and a line of JSON {"code",
-"out", "err", "listens"} goes out.
+Run as a program it serves: a line of JSON {"command", "flags", "cwd", "env", "timeout"} comes in,
+the command runs in a fork of its own as `python -m latentgen.COMMAND` would, and a line of JSON
+{"code", "out", "err", "listens"} goes out.
 """
 
 import atexit
@@ -25,9 +25,9 @@ READ_AT_IMPORT = ("JAX_", "XLA_", "PYTHON", "LD_", "TFDS_")  # a fork comes too 
 
 
 class Job(NamedTuple):
-    """A command: a door, its flags, and the folder that it is called in."""
+    """A command, its flags, and the folder that it is called in."""
 
-    door: str
+    command: str
     flags: tuple[str, ...]
     cwd: str
 
@@ -115,10 +115,10 @@ def _child(job: dict, out: int, err: int, ports: int) -> None:
     sys.addaudithook(lambda name, given: bound.append(f"{given}") if name == BIND else None)
     os.chdir(job["cwd"])
     sys.path.append(job["cwd"])  # the last one, as latentgen has it for `python -m`
-    sys.argv = [f"latentgen.{job['door']}", *job["flags"]]
+    sys.argv = [f"latentgen.{job['command']}", *job["flags"]]
     code = 1
     try:
-        runpy.run_module(f"latentgen.{job['door']}", run_name="__main__", alter_sys=True)
+        runpy.run_module(f"latentgen.{job['command']}", run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
@@ -159,7 +159,7 @@ def _forked(job: dict) -> dict:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    import orbax.checkpoint  # noqa: F401  # most doors need it; no device is asked for yet
+    import orbax.checkpoint  # noqa: F401  # most commands need it; no device is asked for yet
 
     import latentgen.cli.app
     import latentgen.reporting.page

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 from absl import flags
-from doors import ROOT
+from commands import ROOT
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from small import config

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from doors import ROOT, run, tiny
+from commands import ROOT, run, tiny
 
 from latentgen import replay
 from latentgen.core.errors import BadInput, Diverged, Stopped

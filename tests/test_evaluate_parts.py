@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from doors import run, tiny
+from commands import run, tiny
 from untrained import OPTIONS, subject
 
 from latentgen.core.errors import BadInput

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 import reference
-from doors import ROOT, run
+from commands import ROOT, run
 
 from latentgen import export
 from latentgen.core.errors import BadInput

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from doors import ROOT
+from commands import ROOT
 
 
 def study(name: str, folder: Path, *flags: str) -> str:

@@ -1,4 +1,4 @@
-"""A workdir may be anybody's: no door runs what is in it, or writes outside of it."""
+"""A workdir may be anybody's: no command runs what is in it, or writes outside of it."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import listening
 import pytest
-from doors import ROOT
+from commands import ROOT
 from forks import Ended, Job, run
 from small import config
 
@@ -232,7 +232,7 @@ def pickles(place: Path, mark: Path) -> None:
 
 
 def modules(place: Path, mark: Path) -> None:
-    """Files that leave a mark when they are imported, named like what a door imports."""
+    """Files that leave a mark when they are imported, named like what a command imports."""
     for name in MODULES:
         (place / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')\n")
 
@@ -265,16 +265,16 @@ def sweeps(place: Path, mark: Path) -> None:
         workdir.append_json(place / "manifest.jsonl", line)
 
 
-def doors(place: Path, out: Path) -> list[Job]:
-    """Each door at a workdir, called from within it."""
+def commands(place: Path, out: Path) -> list[Job]:
+    """Each command at a workdir, called from within it."""
     at = f"--workdir={place}"
     small = [
         f"--config.{key}={value}"
         for key, value in {"steps": 40, "batch_size": 16, "every.log": 10}.items()
     ]
     return [
-        Job(door, tuple(words), str(place))
-        for door, *words in (
+        Job(command, tuple(words), str(place))
+        for command, *words in (
             ("evaluate", at, "--metrics=terms"),
             ("sample", at, f"--out={out / 'x.png'}"),
             ("report", str(place)),
@@ -295,7 +295,7 @@ HOSTILE = (pickles, paths, damaged, sweeps)
 def called(
     trained: setup.Run, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, list[Ended]], dict[str, tuple], Path]:
-    """(how each door ended at each of the workdirs, the rest before and after, the folder)."""
+    """(how each command ended at each of the workdirs, the rest before and after, the folder)."""
     base = tmp_path_factory.mktemp("hostile")
     out, rest, work = (base / name for name in ("out", "rest", "work"))
     for each in (out, rest, work):
@@ -308,7 +308,7 @@ def called(
         place = work / make.__name__
         shutil.copytree(trained.folder, place)
         make(place, base / "mark")
-        jobs += doors(place, out)
+        jobs += commands(place, out)
     kept = {name: tree(place) for name, place in (("rest", rest), ("x", work / "x"))}
     found = run(*jobs, HOME=str(rest), TFDS_DATA_DIR=str(rest / "tfds"))
     each = len(found) // len(HOSTILE)
@@ -321,12 +321,12 @@ def called(
 def test_every_door_says_one_line_or_gives_a_result(
     called: tuple[dict[str, list[Ended]], dict[str, tuple], Path], name: str
 ) -> None:
-    for job, ended in zip(doors(Path("work"), Path("out")), called[0][name], strict=True):
-        assert ended.code in (0, 2, 3, 4), (job.door, ended)
-        assert "Traceback" not in ended.err, (job.door, ended.err)
+    for job, ended in zip(commands(Path("work"), Path("out")), called[0][name], strict=True):
+        assert ended.code in (0, 2, 3, 4), (job.command, ended)
+        assert "Traceback" not in ended.err, (job.command, ended.err)
         errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == (ended.code != 0), (job.door, ended)
-        assert ended.listens == [], (job.door, ended)
+        assert len(errors) == (ended.code != 0), (job.command, ended)
+        assert ended.listens == [], (job.command, ended)
 
 
 def test_no_door_runs_anything_or_writes_elsewhere(

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from doors import ROOT
+from commands import ROOT
 from jax.sharding import AxisType, Mesh
 from small import one_program
 

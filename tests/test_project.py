@@ -80,7 +80,7 @@ def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-DOORS = sorted({part(p) for p in MODULES if p.parent == PACKAGE} - ALLOWED.keys() - {"__main__"})
+COMMANDS = sorted({part(p) for p in MODULES if p.parent == PACKAGE} - ALLOWED.keys() - {"__main__"})
 
 
 def imports(source: str, package: str) -> Iterator[tuple[str, ...]]:
@@ -143,9 +143,9 @@ OPEN = """if True:
         log.write(1, 0.0, "train", {"loss": 1.0})
         log.close()
     loaded = {"a log": sorted(sys.modules)}
-    for door in sys.argv[1:]:
-        importlib.import_module(f"latentgen.{door}")
-        loaded[door] = sorted(sys.modules)
+    for command in sys.argv[1:]:
+        importlib.import_module(f"latentgen.{command}")
+        loaded[command] = sorted(sys.modules)
     importlib.util.find_spec("torch")
     print(json.dumps(loaded))
 """
@@ -153,22 +153,22 @@ OPEN = """if True:
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, set[str]]:
-    """The modules of a new interpreter after a log, then after each door, one after the other."""
+    """The modules of a new interpreter after a log, then after each command in turn."""
     done = subprocess.run(
-        [sys.executable, "-c", OPEN, *DOORS], capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", OPEN, *COMMANDS], capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     return {name: set(modules) for name, modules in json.loads(done.stdout).items()}
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_door_opens_without_heavy_modules(loaded: dict[str, set[str]], door: str) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_opens_without_heavy_modules(loaded: dict[str, set[str]], command: str) -> None:
     """Start-up time counts: what not every run needs is imported where it is used.
 
-    The first door that fails brings the module; all after it in the alphabet fail with it.
+    The first command that fails brings the module; all after it in the alphabet fail with it.
     """
-    assert f"latentgen.{door}" in loaded[door]
-    assert HEAVY & loaded[door] == set()
+    assert f"latentgen.{command}" in loaded[command]
+    assert HEAVY & loaded[command] == set()
 
 
 def test_a_log_brings_no_heavy_module(loaded: dict[str, set[str]]) -> None:
@@ -255,7 +255,18 @@ THIRD_PERSON = re.compile(
 )
 GONE = {  # names that were private words for what the field has a word for
     *("Crew", "Elsewhere", "GAMES", "Game", "Heart", "Joint", "Judged", "Looks", "Over", "Record"),
-    *("Telling", "boxed", "crew", "dog", "door", "heart", "judged", "looks", "near_labels", "solo"),
+    *(
+        "Telling",
+        "boxed",
+        "crew",
+        "dog",
+        "door",
+        "heart",
+        "judged",
+        "looks",
+        "near_labels",
+        "solo",
+    ),
     *("people", "squared_slope", "team", "told"),
 }
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
-from doors import COLD, run, start, tiny
+from commands import COLD, run, start, tiny
 
 from experiments import vae
 from latentgen import configs
@@ -193,11 +193,13 @@ def test_other_data_are_refused(undisturbed: tuple[str, Path], tmp_path: Path) -
     (workdir / "summary.json").unlink()
     data = json.loads((workdir / "data.json").read_text())
     (workdir / "data.json").write_text(json.dumps(data | {"sha256": "0123456789abcdef"}))
-    for door, flags in (
+    for command, flags in (
         ("run", flags_of(name)),
         ("evaluate", []),
     ):
-        assert_refused(run(door, *flags, f"--workdir={workdir}"), "other data", "0123456789abcdef")
+        assert_refused(
+            run(command, *flags, f"--workdir={workdir}"), "other data", "0123456789abcdef"
+        )
     done = run("sample", f"--out={tmp_path}/x.png", f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr  # a picture of samples needs no data
     assert "data:" not in done.stderr

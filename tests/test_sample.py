@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from doors import run, tiny
+from commands import run, tiny
 
 VAE_ONLY = ("aggregate", "reconstruct")
 SHORT = ["--config.steps=100", "--config.every.checkpoint=50"]

@@ -1,8 +1,8 @@
-"""The door of sweeps: what it refuses, before anything is written."""
+"""The command of sweeps: what it refuses, before anything is written."""
 
 from pathlib import Path
 
-import doors
+import commands
 import pytest
 
 from experiments import gan
@@ -11,7 +11,7 @@ from latentgen.sweeps import plan
 from latentgen.sweeps.engines import vmap
 from latentgen.sweeps.engines.inline import described
 
-SWEEPS = sorted((doors.ROOT / "experiments" / "sweeps").glob("[a-z]*.py"))
+SWEEPS = sorted((commands.ROOT / "experiments" / "sweeps").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_bad_input_is_one_line_before_anything_starts(
     tmp_path: Path, flags: list[str], said: str
 ) -> None:
     place = tmp_path / "sweep"
-    done = doors.run(
-        "sweep", f"--config={doors.ROOT}/experiments/gan.py", f"--workdir={place}", *flags
+    done = commands.run(
+        "sweep", f"--config={commands.ROOT}/experiments/gan.py", f"--workdir={place}", *flags
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -73,7 +73,7 @@ def test_shipped_sweeps_describe_runs(file: Path) -> None:
 
 def test_a_sweep_of_which_one_diverges_says_so_and_exits_with_6(tmp_path: Path) -> None:
     place = tmp_path / "sweep"
-    flags = [*doors.tiny("gan"), f"--workdir={place}", "--engine=vmap", "--config.steps=100"]
-    done = doors.run("sweep", *flags, "--grid=config.generator_optimizer.lr=0.003,1e30")
+    flags = [*commands.tiny("gan"), f"--workdir={place}", "--engine=vmap", "--config.steps=100"]
+    done = commands.run("sweep", *flags, "--grid=config.generator_optimizer.lr=0.003,1e30")
     assert done.returncode == 6, done.stderr
     assert "2 runs: 1 diverged, 1 done" in done.stdout

@@ -4,14 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
-import doors
+import commands
 import pytest
 
 from latentgen.core.errors import BadInput
 from latentgen.sweeps import folder
 from latentgen.system import plugins
 
-EXAMPLE = doors.ROOT / "experiments" / "extending"
+EXAMPLE = commands.ROOT / "experiments" / "extending"
 TINY = [
     *("--config.steps=20", "--config.every.log=10", "--config.every.validate=20"),
     *("--config.every.sample=20", "--config.every.checkpoint=20", "--config.batch_size=16"),
@@ -23,7 +23,7 @@ TINY = [
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the example, and a run trained in it."""
     place = Path(shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("mine") / "project"))
-    done = doors.run("run", "config.py", *TINY, "--workdir=trained", cwd=place)
+    done = commands.run("run", "config.py", *TINY, "--workdir=trained", cwd=place)
     assert done.returncode == 0, done.stderr
     return place
 
@@ -37,9 +37,9 @@ def test_it_trains_and_its_source_is_in_the_figures(project: Path) -> None:
 
 
 def test_it_samples_and_is_measured_by_its_own_metric(project: Path) -> None:
-    done = doors.run("sample", "--workdir=trained", "--out=x.npz", "--num=7", cwd=project)
+    done = commands.run("sample", "--workdir=trained", "--out=x.npz", "--num=7", cwd=project)
     assert done.returncode == 0, done.stderr
-    done = doors.run("evaluate", "--workdir=trained", "--metrics=contrast", cwd=project)
+    done = commands.run("evaluate", "--workdir=trained", "--metrics=contrast", cwd=project)
     assert done.returncode == 0, done.stderr
     (line,) = (project / "trained" / "evaluations.jsonl").read_text().splitlines()
     found = json.loads(line)
@@ -49,7 +49,7 @@ def test_it_samples_and_is_measured_by_its_own_metric(project: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["vmap", pytest.param("local", marks=pytest.mark.long)])
 def test_it_sweeps_and_the_snapshot_holds_it(project: Path, engine: str, tmp_path: Path) -> None:
-    done = doors.run(
+    done = commands.run(
         *("sweep", "config.py", *TINY, "--seeds=0:2", f"--engine={engine}"),
         f"--workdir={tmp_path / 'sweep'}",
         cwd=project,
@@ -61,7 +61,7 @@ def test_it_sweeps_and_the_snapshot_holds_it(project: Path, engine: str, tmp_pat
 
 
 def test_without_its_module_a_line_says_so(project: Path, tmp_path: Path) -> None:
-    done = doors.run("sample", f"--workdir={project / 'trained'}", "--out=x.npz", cwd=tmp_path)
+    done = commands.run("sample", f"--workdir={project / 'trained'}", "--out=x.npz", cwd=tmp_path)
     assert done.returncode == 2
     assert "error: config.plugins='my_idea': there is no such module; install it" in done.stderr
 
@@ -69,7 +69,7 @@ def test_without_its_module_a_line_says_so(project: Path, tmp_path: Path) -> Non
 def test_code_of_a_workdir_is_not_run(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project / "trained", tmp_path / "run")
     (tmp_path / "run" / "my_idea.py").write_text("raise SystemExit('it was run')\n")
-    done = doors.run("sample", "--workdir=.", "--out=x.npz", cwd=tmp_path / "run")
+    done = commands.run("sample", "--workdir=.", "--out=x.npz", cwd=tmp_path / "run")
     assert done.returncode == 2
     assert "code of a workdir is not run" in done.stderr
 

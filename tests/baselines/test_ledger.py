@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import doors
+import commands
 import pytest
 from ml_collections import ConfigDict
 
@@ -17,11 +17,11 @@ from latentgen.baselines.checks import claims, complaints
 from latentgen.baselines.claims import BUDGETS, Baseline, Exact, Recipe
 from latentgen.core.errors import BadInput
 
-FOLDER = doors.ROOT / store.FOLDER
+FOLDER = commands.ROOT / store.FOLDER
 BASELINES = store.every(FOLDER)
 RESULTS = store.results(FOLDER)
 KEYS = store.entries(FOLDER).keys()
-PAGE = (doors.ROOT / "experiments" / "baselines" / "README.md").read_text()
+PAGE = (commands.ROOT / "experiments" / "baselines" / "README.md").read_text()
 UNREAD = {"uivi_fashion", "uivi_fashion_adam", "vamp_fashion", "vcd_fashion"}
 """Baselines whose numbers nobody here has read in their paper."""
 
@@ -314,10 +314,10 @@ def test_a_trained_row_is_trained_and_measured_once_and_says_no_verdict(
     measured = []
 
     def exit_code(command: Sequence[str], stopped: object) -> int:
-        python, module, door, *flags = command
-        assert (python, module, door) == (sys.executable, "-m", "latentgen.evaluate")
+        python, module, command, *flags = command
+        assert (python, module, command) == (sys.executable, "-m", "latentgen.evaluate")
         measured.append(flags)
-        return doors.run("evaluate", *flags).returncode
+        return commands.run("evaluate", *flags).returncode
 
     def result() -> dict:
         how = running.How(engine="vmap")
@@ -343,7 +343,7 @@ def test_a_trained_row_is_trained_and_measured_once_and_says_no_verdict(
 def test_a_trained_row_runs_through_the_door_and_says_no_verdict(tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in (FOLDER / store.RESULTS).iterdir()}
     flags = ["pacgan_ring", "--budget=smoke", f"--workdir={tmp_path}", "--engine=vmap"]
-    done = doors.run("reproduce", *flags)
+    done = commands.run("reproduce", *flags)
     assert done.returncode == 0, done.stderr
     assert "pacgan2:modes/captured - gan:modes/captured" in done.stdout
     assert "a smoke run says nothing of it" in done.stdout
@@ -351,7 +351,7 @@ def test_a_trained_row_runs_through_the_door_and_says_no_verdict(tmp_path: Path)
     assert {file: file.read_bytes() for file in (FOLDER / store.RESULTS).iterdir()} == before
     cost = (tmp_path / costs.SPENT).read_text()
     assert len(cost.splitlines()) == 3  # trained together, measured one by one
-    again = doors.run("reproduce", *flags)  # measured already: nothing is done twice
+    again = commands.run("reproduce", *flags)  # measured already: nothing is done twice
     assert again.returncode == 0, again.stderr
     assert "2 runs, 0 to train" not in again.stderr
     assert "modes" not in again.stderr
@@ -372,14 +372,14 @@ def test_a_trained_row_runs_through_the_door_and_says_no_verdict(tmp_path: Path)
     ],
 )
 def test_bad_input_is_one_line(flags: list[str], words: str) -> None:
-    done = doors.run("reproduce", *flags)
+    done = commands.run("reproduce", *flags)
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def test_what_to_cite_is_printed() -> None:
-    done = doors.run("reproduce", "linear_vae", "--cite")
+    done = commands.run("reproduce", "linear_vae", "--cite")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("@") == 2
     assert "arXiv:1911.02469" in done.stdout

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import doors
+import commands
 import pytest
 
 from latentgen.baselines import measuring, running, store
@@ -14,7 +14,7 @@ from latentgen.sweeps import folder, plan
 from latentgen.sweeps.folder import Sweep
 from latentgen.training import setup
 
-RECIPE = store.baseline("pacgan_ring", doors.ROOT / store.FOLDER).recipe
+RECIPE = store.baseline("pacgan_ring", commands.ROOT / store.FOLDER).recipe
 RUNS = running.members(RECIPE, "smoke", 2)
 MEASURES = {"modes": {"samples": 2_500}}
 WHERE = measuring.Where(data_dir="/data")

@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-import doors
+import commands
 import pytest
 
 from latentgen import __main__
@@ -13,25 +13,25 @@ from latentgen.configs import recipes
 
 COMMANDS = sorted(
     file.stem
-    for file in Path(doors.ROOT, "latentgen").glob("*.py")
+    for file in Path(commands.ROOT, "latentgen").glob("*.py")
     if "__main__" in file.read_text() and file.stem != "__main__"
 )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str) -> None:
-    done = doors.run(command, "--help")
+    done = commands.run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^  --(\[no\])?\w+: ", done.stdout, re.MULTILINE)
 
 
 WRITTEN = re.compile(r"python -m latentgen\.(\w+)((?:[^\n`]|\\\n)*)")
-DOCUMENTS = [p for p in doors.ROOT.rglob("*.md") if not {".venv", "runs"} & set(p.parts)]
+DOCUMENTS = [p for p in commands.ROOT.rglob("*.md") if not {".venv", "runs"} & set(p.parts)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_documents_name_flags_that_there_are(command: str) -> None:
-    known = set(re.findall(r"^  --(?:\[no\])?(\w+)", doors.run(command, "--help").stdout, re.M))
+    known = set(re.findall(r"^  --(?:\[no\])?(\w+)", commands.run(command, "--help").stdout, re.M))
     known |= {"config", "help", "helpfull"}
     for document in DOCUMENTS:
         for name, flags in WRITTEN.findall(document.read_text()):
@@ -41,22 +41,22 @@ def test_documents_name_flags_that_there_are(command: str) -> None:
 
 
 def test_help_beside_other_flags_and_in_full() -> None:
-    done = doors.run("run", f"--config={doors.ROOT}/experiments/vae.py", "--helpfull")
+    done = commands.run("run", f"--config={commands.ROOT}/experiments/vae.py", "--helpfull")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--workdir" in done.stdout
 
 
 def test_a_config_without_its_flag() -> None:
-    done = doors.run("run", "nowhere/vae.py:warmup", "--workdir=x")
+    done = commands.run("run", "nowhere/vae.py:warmup", "--workdir=x")
     assert done.returncode == 2
     assert "--config='nowhere/vae.py:warmup': there is no file 'nowhere/vae.py'." in done.stderr
 
 
 def test_help_lists_the_keys_of_a_config_with_values_and_meaning() -> None:
-    done = doors.run("run", "latentgen:gan:hinge", "-h")
+    done = commands.run("run", "latentgen:gan:hinge", "-h")
     assert done.returncode == 2
     assert "variant='hinge' is unknown" in done.stderr
-    done = doors.run("run", "latentgen:gan:dcgan", "-h")
+    done = commands.run("run", "latentgen:gan:dcgan", "-h")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(
         r"^  --config\.method\.code_dim=100 +coordinates of a code$", done.stdout, re.M
@@ -108,8 +108,8 @@ def test_an_unknown_command_is_refused(monkeypatch, capsys) -> None:
 
 def test_a_config_is_executed_once(tmp_path: Path) -> None:
     file = tmp_path / "said.py"
-    text = (doors.ROOT / "experiments" / "vae.py").read_text()
+    text = (commands.ROOT / "experiments" / "vae.py").read_text()
     file.write_text(f"print('executed')\n{text}")
-    done = doors.run("run", str(file), "--config.steps=0", f"--workdir={tmp_path / 'run'}")
+    done = commands.run("run", str(file), "--config.steps=0", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 2
     assert done.stdout.count("executed") == 1

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import doors
+import commands
 import pytest
 
 from latentgen import sweep
@@ -12,7 +12,7 @@ from latentgen.evaluation.measures import named
 from latentgen.sweeps.engines import slurm
 from latentgen.sweeps.engines.vmap import _whose
 
-VAE = f"--config={doors.ROOT}/experiments/vae.py"
+VAE = f"--config={commands.ROOT}/experiments/vae.py"
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_names_of_the_literature() -> None:
         named("--metric", "FID")
     with pytest.raises(BadInput, match="'frech' is unknown; did you mean 'frechet'"):
         named("--metrics", "frech")
-    done = doors.run("compare", "--metric=fid", "--workdirs=a,b")
+    done = commands.run("compare", "--metric=fid", "--workdirs=a,b")
     assert (done.returncode, "write --metrics=frechet" in done.stderr) == (2, True)
     assert "makes one" not in done.stderr
 
 
 def test_sample_speaks_of_the_workdir_first(tmp_path: Path) -> None:
-    done = doors.run("sample", f"--workdir={tmp_path / 'NOTHING'}")
+    done = commands.run("sample", f"--workdir={tmp_path / 'NOTHING'}")
     assert done.returncode == 2
     assert f"workdir='{tmp_path / 'NOTHING'}' holds no run" in done.stderr
     assert "there is no such folder" in done.stderr

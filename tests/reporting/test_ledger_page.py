@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-import doors
+import commands
 import made_up
 import pytest
 from markup import EVIL, Reader
@@ -14,7 +14,7 @@ from latentgen.core.errors import BadInput
 from latentgen.reporting import ledger
 from latentgen.training import pictures
 
-FOLDER = doors.ROOT / store.FOLDER
+FOLDER = commands.ROOT / store.FOLDER
 LEDGER = ledger.Ledger(store.every(FOLDER), store.results(FOLDER), store.entries(FOLDER))
 NOWHERE = Path("nowhere")
 
@@ -127,7 +127,7 @@ def test_only_a_sound_ledger_of_this_checkout_is_read(
     shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("__pycache__"))
     assert ledger.is_ledger(here)
     assert not ledger.is_ledger(here / store.RESULTS)
-    monkeypatch.chdir(doors.ROOT)
+    monkeypatch.chdir(commands.ROOT)
     with pytest.raises(BadInput, match="from the root of the checkout"):
         ledger.read(here)
     monkeypatch.chdir(tmp_path)
@@ -149,7 +149,7 @@ def test_signs_are_set(text: str, found: str) -> None:
 
 def test_the_command_writes_the_page(tmp_path: Path) -> None:
     out = tmp_path / "new" / "ledger.html"
-    done = doors.run("report", str(FOLDER), f"--out={out}", f"--runs={tmp_path}")
+    done = commands.run("report", str(FOLDER), f"--out={out}", f"--runs={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "python -m latentgen.report" in out.read_text()
     assert done.stdout.startswith(str(out))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from doors import run, tiny
+from commands import run, tiny
 
 from latentgen.reporting import opened
 

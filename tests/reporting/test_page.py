@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import doors
+import commands
 import made_up
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def of_baselines(runs: Path) -> str:
     """The page of three baselines: computed, trained, not yet run but with a picture."""
-    source = doors.ROOT / store.FOLDER
+    source = commands.ROOT / store.FOLDER
     some = {name: store.baseline(name, source) for name in ("dirac_gan", "pacgan_ring", "wu_order")}
     results = {k: v for k, v in store.results(source).items() if k in some}
     member = next(iter(running.members(some["wu_order"].recipe, "paper", 1).values()))

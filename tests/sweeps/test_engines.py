@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import cluster
-import doors
+import commands
 import pytest
 
 from latentgen.storage import status
@@ -49,8 +49,8 @@ def test_three_engines_leave_the_same(
     tables, there = {}, {}
     for engine, own in ENGINES.items():
         place = tmp_path / engine
-        flags = [*doors.tiny("gan"), *SHORT, *GRID, f"--workdir={place}", f"--engine={engine}"]
-        done = doors.run("sweep", *flags, *own)
+        flags = [*commands.tiny("gan"), *SHORT, *GRID, f"--workdir={place}", f"--engine={engine}"]
+        done = commands.run("sweep", *flags, *own)
         assert done.returncode == 0, done.stderr
         if engine == "slurm":
             assert "12 runs submitted" in done.stderr

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import doors
+import commands
 import pytest
 from small import same
 
@@ -22,7 +22,7 @@ TWO = ["--seeds=0:2", "--engine=local", "--jobs=1"]
 
 
 def sweep(place: Path, *flags: str) -> subprocess.CompletedProcess:
-    return doors.run("sweep", *doors.tiny("gan"), f"--workdir={place}", *flags)
+    return commands.run("sweep", *commands.tiny("gan"), f"--workdir={place}", *flags)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_killed_and_started_again_members_are_bitwise_undisturbed(
     undisturbed: Path, tmp_path: Path, both: bool
 ) -> None:
     place = tmp_path / "sweep"
-    flags = [*doors.tiny("gan"), f"--workdir={place}", *TWO]
-    with doors.start("sweep", *flags) as launcher:
+    flags = [*commands.tiny("gan"), f"--workdir={place}", *TWO]
+    with commands.start("sweep", *flags) as launcher:
         wait_for(lambda: saved(place))
         launcher.kill()
         if both:
@@ -92,8 +92,8 @@ def test_a_killed_population_goes_on_bitwise(tmp_path: Path) -> None:
     whole, place = tmp_path / "whole", tmp_path / "sweep"
     flags = ["--seeds=0:2", "--engine=vmap"]
     assert sweep(whole, *flags).returncode == 0
-    again = [*doors.tiny("gan"), f"--workdir={place}", *flags]
-    with doors.start("sweep", *again) as launcher:
+    again = [*commands.tiny("gan"), f"--workdir={place}", *flags]
+    with commands.start("sweep", *again) as launcher:
         wait_for(lambda: any(place.glob("runs/*/checkpoints/100")))
         launcher.kill()
     done = sweep(place, *flags)
@@ -106,8 +106,8 @@ def test_a_killed_population_goes_on_bitwise(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_signal_to_the_launcher_saves_every_run(tmp_path: Path) -> None:
     place = tmp_path / "sweep"
-    flags = [*doors.tiny("gan"), "--config.steps=1000000", f"--workdir={place}", "--seeds=0:2"]
-    with doors.start("sweep", *flags, "--engine=local", "--jobs=2") as launcher:
+    flags = [*commands.tiny("gan"), "--config.steps=1000000", f"--workdir={place}", "--seeds=0:2"]
+    with commands.start("sweep", *flags, "--engine=local", "--jobs=2") as launcher:
         wait_for(lambda: len(saved(place)) == 2)
         launcher.send_signal(signal.SIGTERM)
         _, err = launcher.communicate(timeout=60)
@@ -151,7 +151,7 @@ def test_one_fails_and_one_diverges_and_the_others_finish(
     done = sweep(place, grid, "--seeds=0:2", "--engine=local", "--retry=failed")
     assert "4 runs, 1 to train" in done.stderr
     assert "2 diverged, 2 done" in done.stdout
-    told = doors.run("sweep", f"--workdir={place}", "--status")
+    told = commands.run("sweep", f"--workdir={place}", "--status")
     assert (told.returncode, told.stdout) == (0, done.stdout)
 
 
@@ -159,10 +159,10 @@ def test_one_fails_and_one_diverges_and_the_others_finish(
 def test_source_and_config_edited_later_touch_no_member(tmp_path: Path) -> None:
     source, place = tmp_path / "source", tmp_path / "sweep"
     kept = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(doors.ROOT / "latentgen", source / "latentgen", ignore=kept)
-    shutil.copytree(doors.ROOT / "experiments", source / "experiments", ignore=kept)
+    shutil.copytree(commands.ROOT / "latentgen", source / "latentgen", ignore=kept)
+    shutil.copytree(commands.ROOT / "experiments", source / "experiments", ignore=kept)
     config = source / "experiments" / "gan.py"
-    flags = [f"--config={config}", *doors.tiny("gan")[1:], f"--workdir={place}", *TWO]
+    flags = [f"--config={config}", *commands.tiny("gan")[1:], f"--workdir={place}", *TWO]
     with subprocess.Popen(
         [sys.executable, "-m", "latentgen.sweep", *flags],
         cwd=source,

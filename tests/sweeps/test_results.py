@@ -4,7 +4,7 @@ import csv
 import json
 from pathlib import Path
 
-import doors
+import commands
 import pytest
 from small import LR, opened, trained
 
@@ -81,7 +81,7 @@ def test_a_value_that_is_not_finite_is_in_no_mean(sweep) -> None:
 def test_all_runs_of_a_sweep_are_measured_by_one_command(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "sweep", [{"config.seed": seed} for seed in range(2)])
     trained(sweep)
-    done = doors.run("evaluate", f"--workdir={sweep.folder}", "--metrics=terms")
+    done = commands.run("evaluate", f"--workdir={sweep.folder}", "--metrics=terms")
     assert done.returncode == 0, done.stderr
     assert "2 of 2 runs measured" in done.stdout
     table = list(csv.DictReader((sweep.folder / "results.csv").read_text().splitlines()))

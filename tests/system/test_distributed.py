@@ -11,7 +11,7 @@ from pathlib import Path
 import listening
 import numpy as np
 import pytest
-from doors import run, start, tiny
+from commands import run, start, tiny
 
 from latentgen.core.errors import BadInput
 from latentgen.storage import log

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from doors import ROOT
+from commands import ROOT
 from ml_collections import ConfigDict
 from small import config, one_program, same
 
@@ -40,7 +40,7 @@ DRIVER = """if True:
         time.sleep(600)
 
     {patch}
-    runpy.run_module("latentgen.{door}", run_name="__main__", alter_sys=True)
+    runpy.run_module("latentgen.{command}", run_name="__main__", alter_sys=True)
 """
 
 
@@ -61,8 +61,8 @@ def start(code: list[str], **env: str) -> subprocess.Popen:
     raise AssertionError(process.communicate()[1])
 
 
-def driven(door: str, patch: str, *flags: str) -> subprocess.Popen:
-    return start(["-c", DRIVER.format(door=door, patch=patch), *flags])
+def driven(command: str, patch: str, *flags: str) -> subprocess.Popen:
+    return start(["-c", DRIVER.format(command=command, patch=patch), *flags])
 
 
 def stderr(process: subprocess.Popen, within: float) -> str:

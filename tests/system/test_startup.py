@@ -5,7 +5,7 @@ import subprocess
 import sys
 import warnings
 
-import doors
+import commands
 import jax
 import pytest
 
@@ -46,7 +46,7 @@ def test_too_small_an_address_space_is_told() -> None:
     limited = 'ulimit -v 1048576 && exec "$0" -m latentgen.run --help'
     done = subprocess.run(
         ["sh", "-c", limited, sys.executable],
-        **dict(cwd=doors.ROOT, capture_output=True, text=True, timeout=60, check=False),
+        **dict(cwd=commands.ROOT, capture_output=True, text=True, timeout=60, check=False),
     )
     assert done.returncode == 2
     assert done.stderr == (
@@ -113,7 +113,7 @@ LATE = """if True:
 def test_a_signal_while_the_process_leaves_does_not_kill_it_raw(when: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LATE.format(when=when)],
-        **dict(cwd=doors.ROOT, capture_output=True, text=True, timeout=60, check=False),
+        **dict(cwd=commands.ROOT, capture_output=True, text=True, timeout=60, check=False),
     )
     expected = (143, "stopped by SIGTERM; the same command continues.\n")
     assert (done.returncode, done.stderr) == (expected if "atexit" in when else (0, ""))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import doors
+import commands
 import forks
 import pytest
 
@@ -19,8 +19,8 @@ DEAD = os.devnull.replace("null", "full")
 COMMAND = 'latentgen() { "$PYTHON" -m "latentgen.$1" "${@:2}"; }'
 
 
-def shell(command: str, cwd: Path = doors.ROOT, **env: str) -> subprocess.CompletedProcess:
-    """What bash makes of it; `latentgen DOOR` is `python -m latentgen.DOOR`."""
+def shell(command: str, cwd: Path = commands.ROOT, **env: str) -> subprocess.CompletedProcess:
+    """What bash makes of it; `latentgen COMMAND` is `python -m latentgen.COMMAND`."""
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {COMMAND}; {command}"],
         cwd=cwd,
@@ -32,14 +32,14 @@ def shell(command: str, cwd: Path = doors.ROOT, **env: str) -> subprocess.Comple
 
 
 def flags(place: Path) -> list[str]:
-    return [*doors.tiny("gan"), "--config.steps=50", f"--workdir={place}"]
+    return [*commands.tiny("gan"), "--config.steps=50", f"--workdir={place}"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run."""
     place = tmp_path_factory.mktemp("streams") / "run"
-    assert doors.run("run", *flags(place)).returncode == 0
+    assert commands.run("run", *flags(place)).returncode == 0
     return place
 
 
@@ -99,7 +99,7 @@ def test_a_mistake_has_its_exit_code_though_it_cannot_be_told() -> None:
 
 
 def test_a_file_of_flags_that_is_not_there_is_told() -> None:
-    done = doors.run("run", "--config=experiments/vae.py", "--flagfile=nowhere.flags")
+    done = commands.run("run", "--config=experiments/vae.py", "--flagfile=nowhere.flags")
     assert done.returncode == 2
     assert done.stderr.startswith("error: Unable to open flagfile")
     assert done.stderr.count("\n") == 1
@@ -113,7 +113,7 @@ def test_a_current_folder_that_is_gone_is_told(trained: Path, tmp_path: Path) ->
     done = shell(
         f"{away}; latentgen evaluate {at} --images=10",
         cwd=gone,
-        PYTHONPATH=str(doors.ROOT),
+        PYTHONPATH=str(commands.ROOT),
     )
     assert done.returncode == 2
     assert done.stderr == "error: the current folder has been removed; change to another one.\n"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from doors import run as door
-from doors import tiny
+from commands import run as command
+from commands import tiny
 from small import config, figures, one_program, state
 
 from latentgen.core.errors import BadInput
@@ -210,18 +210,18 @@ def test_the_command_extends_a_run_and_names_weights_that_do_not_fit(
 ) -> None:
     flags = [*tiny("gan"), f"--workdir={tmp_path}/run"]
     flags += [f"--config.every.{name}=10" for name in ("validate", "sample", "checkpoint")]
-    refused = door("run", *flags, "--config.steps=10", f"--init_from={short}")
+    refused = command("run", *flags, "--config.steps=10", f"--init_from={short}")
     assert refused.returncode == 2
     assert "there and float32(16,) here; name the --players that fit" in refused.stderr
     assert not (tmp_path / "run").exists()
-    done = door("run", *flags, "--config.steps=10")
+    done = command("run", *flags, "--config.steps=10")
     assert done.returncode == 0, done.stderr
-    refused = door("run", *flags, "--config.steps=20")
+    refused = command("run", *flags, "--config.steps=20")
     assert refused.returncode == 2
     assert "steps: 10 in the workdir, 20 now. Name another workdir, or see --extend" in (
         refused.stderr
     )
-    done = door("run", *flags, "--config.steps=20", "--extend")
+    done = command("run", *flags, "--config.steps=20", "--extend")
     assert done.returncode == 0, done.stderr
     assert "from step 10 on: steps: 10 -> 20" in done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 20

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import doors
+import commands
 
 SCRIPT = """
 import runpy, sys, traceback
@@ -25,13 +25,13 @@ runpy.run_module("latentgen.run", run_name="__main__", alter_sys=True)
 
 
 def test_at_most_eight_frames_in_five_files(tmp_path: Path) -> None:
-    argv = ["run", f"{doors.ROOT}/experiments/gan.py", f"--workdir={tmp_path / 'run'}"]
+    argv = ["run", f"{commands.ROOT}/experiments/gan.py", f"--workdir={tmp_path / 'run'}"]
     argv += ["--config.steps=1", *(f"--config.every.{h}=1" for h in ("log", "validate", "sample"))]
     code = SCRIPT.format(
-        package=f"{doors.ROOT}/latentgen/", argv=[*argv, "--config.every.checkpoint=1"]
+        package=f"{commands.ROOT}/latentgen/", argv=[*argv, "--config.every.checkpoint=1"]
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=doors.ROOT, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=commands.ROOT, check=True
     )
     frames = [line for line in done.stdout.splitlines() if ".py:" in line]
     print("\n".join(frames))

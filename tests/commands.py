@@ -40,20 +40,20 @@ def tiny(name: str) -> list[str]:
 COLD = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # compile anew, whatever other tests compiled
 
 
-def start(door: str, *flags: str, cwd: Path = ROOT, **env: str) -> subprocess.Popen:
-    """Start `python -m latentgen.DOOR`; compiled programs are kept with those of all tests."""
+def start(command: str, *flags: str, cwd: Path = ROOT, **env: str) -> subprocess.Popen:
+    """Start `python -m latentgen.COMMAND`; compiled programs are kept with those of all tests."""
     return subprocess.Popen(
-        [sys.executable, "-m", f"latentgen.{door}", *flags],
+        [sys.executable, "-m", f"latentgen.{command}", *flags],
         **dict(cwd=cwd, env=forks.environment() | env, text=True),
         **dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE),
     )
 
 
-def run(door: str, *flags: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess:
+def run(command: str, *flags: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess:
     """The same to the end, in a fork where that can be: an interpreter takes a second to start."""
     if forks.can(every := forks.environment() | env):
-        ended = forks.server().run(forks.Job(door, flags, str(cwd)), every, 240)
+        ended = forks.server().run(forks.Job(command, flags, str(cwd)), every, 240)
         return subprocess.CompletedProcess(flags, ended.code, ended.out, ended.err)
-    with start(door, *flags, cwd=cwd, **env) as process:
+    with start(command, *flags, cwd=cwd, **env) as process:
         out, err = process.communicate(timeout=240)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
