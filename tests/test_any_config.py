@@ -182,7 +182,15 @@ def test_what_is_traced_to_be_checked_is_not_traced_again(tmp_path: Path) -> Non
     before = len(traces)
     assert before > 0
     steps = loop.train(
-        *(chunk, feed, run.eval_fns.init(run.key), 0, 10, 10, run.key, lambda step, said: None, ())
+        chunk,
+        feed,
+        run.eval_fns.init(run.key),
+        first=0,
+        last=10,
+        chunk=10,
+        key=run.key,
+        log=lambda step, metrics: None,
+        hooks=(),
     )
     assert jax.tree.leaves(steps)
     assert len(traces) == before

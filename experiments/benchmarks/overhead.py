@@ -68,13 +68,10 @@ def watched(watch: Stopwatch, after: int) -> Callable[..., Any]:
             jax.block_until_ready(state)
             watch.began, watch.first = time.perf_counter(), step
 
-    def call(steps, feed, state, first, last, chunk, key, log, hooks, stopped):
+    def call(steps, feed, state, *, log, hooks, **more):
         hooks = [h._replace(call=watch.timed(kind_of(h), h.call)) for h in hooks]
         hooks.append(loop.Hook(after, start))
-        return train(
-            *(steps, feed, state, first, last, chunk, key, watch.timed("log", log)),
-            *(hooks, stopped),
-        )
+        return train(steps, feed, state, log=watch.timed("log", log), hooks=hooks, **more)
 
     return call
 

@@ -168,6 +168,7 @@ def train(
     run: Program,
     feed: Feed,
     state: PyTree,
+    *,
     first: int,
     last: int,
     chunk: int,

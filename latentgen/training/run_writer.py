@@ -60,7 +60,11 @@ class RunWriter:
             stack.enter_context(workdir.lock(run.folder))
             began = {} if run.origin is None else {workdir.ORIGIN: run.origin}
             workdir.sign(
-                *(run.folder, run.config, identity(run) | began, run.may_change, description(run))
+                run.folder,
+                run.config,
+                identity(run) | began,
+                may_change=run.may_change,
+                description=description(run),
             )
             self._status = status.StatusWriter(run.folder)
             if (before := self._status.before) and before.status == status.RUNNING:

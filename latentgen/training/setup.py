@@ -112,14 +112,15 @@ def make_eval_fns(
     def terms(hypers, state, step, batch, key):
         return make(hypers).terms(state, step, batch, key)
 
-    there = (
-        *(init, None if like.sample is None else sample),
-        *(reconstruct if images and "encode" in like.probes else None, terms),
+    jitted = EvalFns(
+        init=jax.jit(init),
+        sample=None if like.sample is None else jax.jit(sample),
+        reconstruct=jax.jit(reconstruct) if images and "encode" in like.probes else None,
+        terms=jax.jit(terms),
     )
-    compiled = [look and jax.jit(look) for look in there]
 
     def at(hypers: Mapping[str, Any]) -> EvalFns:
-        found: list[Any] = [look and partial(look, hypers) for look in compiled]
+        found: list[Any] = [fn and partial(fn, hypers) for fn in jitted]
         return EvalFns(*found)
 
     return at

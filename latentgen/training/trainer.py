@@ -125,7 +125,16 @@ def _train(
         else:
             progress.say(f"continuing after step {first}")
         loop.train(
-            *(steps, feed, state, first, last, every.log, run.key, tell, record.hooks, stopped)
+            steps,
+            feed,
+            state,
+            first=first,
+            last=last,
+            chunk=every.log,
+            key=run.key,
+            log=tell,
+            hooks=record.hooks,
+            stopped=stopped,
         )
     finally:
         progress.close()
@@ -157,13 +166,32 @@ def search(
     try:
         again = lambda step, metrics: begin("a chunk done again")  # noqa: E731
         steps = loop.skip_steps(loop.program(run.method, feed, donate=True), skipped)
-        state = loop.train(*(steps, feed, state, at, bad.first, every, run.key, again, (), stopped))
+        state = loop.train(
+            steps,
+            feed,
+            state,
+            first=at,
+            last=bad.first,
+            chunk=every,
+            key=run.key,
+            log=again,
+            hooks=(),
+            stopped=stopped,
+        )
         if bad.first == bad.last:
             tensors = divergence.count({"samples": sampler(run)(state)})
             found = divergence.Found(bad.first, bad.last, tensors, state) if tensors else None
         else:
             found = divergence.find(
-                *(run.method, feed, state, bad.first, bad.last, run.key, stopped, begin, skipped)
+                run.method,
+                feed,
+                state,
+                first=bad.first,
+                last=bad.last,
+                key=run.key,
+                stopped=stopped,
+                begin=begin,
+                skipped=skipped,
             )
     except Diverged:  # earlier than before
         found = None

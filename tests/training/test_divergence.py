@@ -38,8 +38,9 @@ def summed(donate: bool):
     return program(SUMMING, Feed((), lambda *_: None, batches), donate)
 
 
-def trained(method: Method, feed: Feed, *more):
-    return train(summed(True), feed, *more)
+def trained(method: Method, feed: Feed, state, *more):
+    names = ("first", "last", "chunk", "key", "log", "hooks", "stopped")
+    return train(summed(True), feed, state, **dict(zip(names, more, strict=False)))
 
 
 TENSORS = (None, "metrics.zeta", "metrics.alpha", "heavy", "light")

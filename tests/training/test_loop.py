@@ -60,8 +60,16 @@ def run(first: int, last: int, chunk: int, hooks=(), stopped=lambda: None) -> tu
 
     try:
         state = train(
-            *(counted(), feed, state, first, last, chunk),
-            *(jax.random.key(0), log, named, stopped),
+            counted(),
+            feed,
+            state,
+            first=first,
+            last=last,
+            chunk=chunk,
+            key=jax.random.key(0),
+            log=log,
+            hooks=named,
+            stopped=stopped,
         )
     except Stopped as stop:
         said.append(("stopped", stop.step, stop.signum))
@@ -120,12 +128,15 @@ def test_steps_that_are_left_out_change_nothing_and_the_others_do_what_they_did(
     method, feed = counting()
     logged: dict[int, dict] = {}
     state = train(
-        *(
-            skip_steps(counted(), [range(n, n + 1) for n in skipped]),
-            feed,
-            method.init(None),
-        ),
-        *(0, 10, chunk, jax.random.key(0), logged.__setitem__, []),
+        skip_steps(counted(), [range(n, n + 1) for n in skipped]),
+        feed,
+        method.init(None),
+        first=0,
+        last=10,
+        chunk=chunk,
+        key=jax.random.key(0),
+        log=logged.__setitem__,
+        hooks=[],
     )
     done = set(range(10)) - set(skipped)
     assert (int(state["n"]), float(state["sum"])) == (len(done), sum(done))
@@ -167,8 +178,15 @@ def test_the_device_does_not_wait_for_the_host_between_short_chunks(
     monkeypatch.setattr(loop, "MAX_ASYNC_CHUNK_SECONDS", longest)
     state = {"n": jnp.int32(0), "sum": jnp.float32(0)}
     train(
-        *(watched, feed, state, 0, 4, 1, jax.random.key(0)),
-        *(lambda step, metrics: None, []),
-        lambda: found.append(all(fine.is_ready() for fine in last)),
+        watched,
+        feed,
+        state,
+        first=0,
+        last=4,
+        chunk=1,
+        key=jax.random.key(0),
+        log=lambda step, metrics: None,
+        hooks=[],
+        stopped=lambda: found.append(all(fine.is_ready() for fine in last)),
     )
     assert found == idle

@@ -66,7 +66,7 @@ def test_stopped_while_it_goes_on_it_is_not_finished_and_continues(
     place = copied(short, tmp_path / "run")
     longer = changed(config(steps=60), {})
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train", lambda *_: exec("raise KeyboardInterrupt"))
+        patch.setattr(loop, "train", lambda *_, **__: exec("raise KeyboardInterrupt"))
         with pytest.raises(KeyboardInterrupt):
             trained(place, extend=True, steps=60)
     assert not setup.finished(place, longer)

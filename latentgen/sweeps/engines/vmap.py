@@ -344,8 +344,17 @@ class Population:
             if first == 0:
                 self._each(state, lambda record, mine: record.look(mine))
             loop.train(
-                *(steps, rows, state, first, experiment.steps, experiment.every.log),
-                *(jax.random.key(0), tell, self._hooks(), stopped, self._judge),
+                steps,
+                rows,
+                state,
+                first=first,
+                last=experiment.steps,
+                chunk=experiment.every.log,
+                key=jax.random.key(0),
+                log=tell,
+                hooks=self._hooks(),
+                stopped=stopped,
+                check=self._check,
             )
         finally:
             progress.close()
@@ -380,7 +389,7 @@ class Population:
             self._records[slot].end(status.FAILED, f"{type(error).__name__}: {error}"[:500])
             self._lose(slot, None)
 
-    def _judge(self, start: int, step: int, is_finite: np.ndarray) -> None:
+    def _check(self, start: int, step: int, is_finite: np.ndarray) -> None:
         for slot in list(self._live):
             if not is_finite[slot]:
                 self._lose(slot, Diverged(start, step))
