@@ -149,7 +149,7 @@ def write(name: str, subject: Subject, weights: str, result: Result, seconds: fl
         "seed": FLAGS.seed,
         "seconds": round(seconds, 3),
         **({"warning": result.warning} if result.warning else {}),
-        **provenance.stamp(run.config, setup.identity(run), "latentgen.evaluate"),
+        **provenance.stamp(run.config, run.identity(), "latentgen.evaluate"),
     }
     workdir.append_json(run.folder / EVALUATIONS, line)
     show(name, subject, weights, result)

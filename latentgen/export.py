@@ -47,7 +47,7 @@ def main() -> None:
         "step": step,
         "test_accuracy": accuracy(run, kept, method),
         "sha256": sha256,
-        **provenance.stamp(run.config, setup.identity(run), "latentgen.export"),
+        **provenance.stamp(run.config, run.identity(), "latentgen.export"),
     }
     workdir.write_json(out / features.CARD, card)
     print(f"{out}: test accuracy {card['test_accuracy']:.4f}, sha256 {sha256}")

@@ -30,7 +30,6 @@ from latentgen.training.setup import (
     Run,
     collapsed,
     description,
-    identity,
     sampled_weights,
     sampler,
 )
@@ -62,7 +61,7 @@ class RunWriter:
             workdir.sign(
                 run.folder,
                 run.config,
-                identity(run) | began,
+                run.identity() | began,
                 may_change=run.may_change,
                 description=description(run),
             )
@@ -333,5 +332,5 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
         "state_values": sum(leaf.size for leaf in jax.tree.leaves(state)),
         workdir.HISTORY: workdir.history(run.folder),
         workdir.ORIGIN: workdir.origin(run.folder),
-        **provenance.stamp(run.config, identity(run), "latentgen.run"),
+        **provenance.stamp(run.config, run.identity(), "latentgen.run"),
     }

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,7 @@ class Run(NamedTuple):
     origin: of these weights: whose they are
     places: folders that the user named for the data
     show: called with each picture of training, its kind and its PNG
+    identity: () -> the identity of its data, see `sources.identity`, computed once
     """
 
     folder: Path
@@ -78,6 +79,7 @@ class Run(NamedTuple):
     origin: Mapping[str, Any] | None = None
     places: Mapping[str, str] = {}
     show: Callable[[str, bytes], None] = lambda name, png: None
+    identity: Callable[[], dict[str, Any]] = dict
 
     @property
     def key(self) -> Key[Array, ""]:
@@ -184,7 +186,9 @@ def _described(
     preprocess_for(experiment.data.preprocess.name, dataset.dtype)
     method = method or experiment.plan.wire(dataset.shape)
     eval_fns = make_eval_fns(lambda _: method, method, dataset.shape)({})
-    return Run(folder, config, experiment, dataset, method, eval_fns)
+    name = experiment.data.preprocess.name
+    run = Run(folder, config, experiment, dataset, method, eval_fns)
+    return run._replace(identity=cache(lambda: sources.identity(dataset, name)))
 
 
 def description(run: Run) -> dict[str, Any]:
@@ -414,7 +418,7 @@ def reopen(
         for given, name in ((data_dir, "data_dir"), (manual_dir, "manual_dir"))
     )
     run = load(folder, config(folder), data_dir, manual_dir, dataset, method)
-    workdir.same_data(folder, identity(run))
+    workdir.same_data(folder, run.identity())
     return run
 
 
@@ -436,14 +440,13 @@ def reopen_lazily(
     found = config(folder)
     experiment = configs.experiment(found)
 
-    def splits() -> Mapping[str, sources.Examples]:
-        return reopen(folder, data_dir, manual_dir, dataset, method).dataset.splits
-
-    lazy = sources.LazySplits(tuple(known["shape"]), np.dtype(known["dtype"]), splits)
-    name = experiment.data.name
-    return _described(
-        folder, found, experiment, sources.DataSet(name, "", "not yet read", lazy), method
+    whole = cache(lambda: reopen(folder, data_dir, manual_dir, dataset, method))
+    lazy = sources.LazySplits(
+        tuple(known["shape"]), np.dtype(known["dtype"]), lambda: whole().dataset.splits
     )
+    unread = sources.DataSet(experiment.data.name, "", "not yet read", lazy)
+    run = _described(folder, found, experiment, unread, method)
+    return run._replace(identity=lambda: whole().identity())
 
 
 def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tuple[int, PyTree]:
@@ -506,8 +509,3 @@ def sampler(run: Run) -> Callable[[PyTree], Array]:
     if draw is None:
         raise BadInput("this method generates nothing.")
     return lambda state: draw(state, key)
-
-
-def identity(run: Run) -> dict[str, Any]:
-    """Return the identity of the run's data, see `sources.identity`."""
-    return sources.identity(run.dataset, run.experiment.data.preprocess.name)

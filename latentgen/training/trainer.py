@@ -19,7 +19,7 @@ from latentgen.training import divergence, loop, setup
 from latentgen.training.mesh import local, shard_method
 from latentgen.training.run_writer import RunWriter
 from latentgen.training.run_writer_distributed import DistributedRunWriter
-from latentgen.training.setup import Run, identity, sampler
+from latentgen.training.setup import Run, sampler
 
 
 def train(
@@ -245,5 +245,5 @@ def _evidence(run: Run, found: divergence.Found) -> dict[str, Any]:
         "last": found.last,
         "tensors": {name: counts._asdict() for name, counts in found.bad.items()},
         "seed": run.experiment.seed,
-        **provenance.stamp(run.config, identity(run), "latentgen.run"),
+        **provenance.stamp(run.config, run.identity(), "latentgen.run"),
     }

@@ -277,7 +277,7 @@ def main() -> None:
             "verdicts": {name: verdict._asdict() for name, verdict in verdicts.items()},
             "seconds": seconds,
             "samples": [sample._asdict() for sample in samples],
-            **provenance.stamp(plain, setup.identity(run), "tests.studies.flatness"),
+            **provenance.stamp(plain, run.identity(), "tests.studies.flatness"),
         }
         options.json.write_text(json.dumps(result) + "\n")
     if not all(verdict.flat for verdict in verdicts.values()):

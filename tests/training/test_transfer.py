@@ -199,7 +199,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_asks_for_the_weights_
 ) -> None:
     run = begun(tmp_path / "run", str(short))
     workdir.prepare(run.folder)
-    workdir.sign(run.folder, run.config, setup.identity(run) | {"init_from": run.origin})
+    workdir.sign(run.folder, run.config, run.identity() | {"init_from": run.origin})
     again = setup.load(run.folder, run.config, None, None)
     with pytest.raises(BadInput, match=f"--init_from={short}:40 again"):
         trainer.train(again)
