@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 from absl import flags
 from commands import ROOT
@@ -165,6 +166,16 @@ def test_an_array_of_a_step_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(machine, "memory", lambda: Memory(state + data + 1_000, 0))
     with pytest.raises(BadInput, match=r"an array float32 \d+x\d+"):
         setup.check_memory(run, feed)
+
+
+def test_an_array_of_a_reconstruction_counts(tmp_path: Path, monkeypatch) -> None:
+    run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
+    large = lambda state, batch: jnp.zeros((2**20, 2**12)) + batch.x.sum()  # noqa: E731
+    larger = run._replace(eval_fns=run.eval_fns._replace(reconstruct=large))
+    monkeypatch.setattr(machine, "memory", lambda: Memory(2**33, 0))
+    setup.check_memory(run, setup.feed_of(run))
+    with pytest.raises(BadInput, match="an array float32 1048576x4096"):
+        setup.check_memory(larger, setup.feed_of(run))
 
 
 def test_what_is_traced_to_be_checked_is_not_traced_again(tmp_path: Path) -> None:

@@ -284,14 +284,19 @@ def _rows(run: Run, feed: pipeline.Feed, steps: int) -> PyTree:
 
 
 def _trace_eval_fns(run: Run, state: PyTree) -> list[Any]:
-    """Trace the terms of a batch and, where the method samples, its samples."""
-    look, number = run.eval_fns, min(AT_ONCE, len(run.dataset.splits["train"].label))
-    x = jax.ShapeDtypeStruct((number, *run.dataset.shape), np.float32)
-    batch = Batch(x, jax.ShapeDtypeStruct((number,), np.int32))  # type: ignore[arg-type]
-    found = [_traced(look.terms, state, 0, batch, run.key)]
-    if look.sample is not None:
-        found.append(_traced(look.sample, state, run.key))
+    """Trace the terms of a batch and, where the method has them, samples and reconstructions."""
+    fns, number = run.eval_fns, min(AT_ONCE, len(run.dataset.splits["train"].label))
+    found = [_traced(fns.terms, state, 0, _batch_shape(run, number), run.key)]
+    if fns.sample is not None:
+        found.append(_traced(fns.sample, state, run.key))
+    if fns.reconstruct is not None:
+        found.append(_traced(fns.reconstruct, state, _batch_shape(run, PAIRS)))
     return found
+
+
+def _batch_shape(run: Run, number: int) -> Batch:
+    x = jax.ShapeDtypeStruct((number, *run.dataset.shape), np.float32)
+    return Batch(x, jax.ShapeDtypeStruct((number,), np.int32))  # type: ignore[arg-type]
 
 
 def _traced(look: Any, *inputs: PyTree) -> Any:
