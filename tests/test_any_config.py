@@ -170,11 +170,11 @@ def test_an_array_of_a_step_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_an_array_of_a_reconstruction_counts(tmp_path: Path, monkeypatch) -> None:
     run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
-    large = lambda state, batch: jnp.zeros((2**20, 2**12)) + batch.x.sum()  # noqa: E731
+    large = lambda state, batch: batch.x.reshape(-1, 1) @ jnp.ones((1, 2**21))  # noqa: E731
     larger = run._replace(eval_fns=run.eval_fns._replace(reconstruct=large))
     monkeypatch.setattr(machine, "memory", lambda: Memory(2**33, 0))
     setup.check_memory(run, setup.feed_of(run))
-    with pytest.raises(BadInput, match="an array float32 1048576x4096"):
+    with pytest.raises(BadInput, match="an array float32 2048x2097152"):
         setup.check_memory(larger, setup.feed_of(run))
 
 
