@@ -14,7 +14,8 @@ def job() -> slurm.Options:
     for text in FLAGS.sbatch:
         key, _, value = text.lstrip("-").partition("=")
         extra[key] = value or True
-    return slurm.Options(**{name: getattr(FLAGS, name) for name in names}, extra=extra)
+    values = {name: FLAGS[name].value if name in FLAGS else None for name in names}
+    return slurm.Options(**values, extra=extra)
 
 
 def define_job_flags() -> None:

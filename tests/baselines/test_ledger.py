@@ -340,7 +340,7 @@ def test_a_trained_row_is_trained_and_measured_once_and_says_no_verdict(
 
 
 @pytest.mark.long
-def test_a_trained_row_runs_through_the_door_and_says_no_verdict(tmp_path: Path) -> None:
+def test_a_trained_row_runs_through_the_command_and_says_no_verdict(tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in (FOLDER / store.RESULTS).iterdir()}
     flags = ["pacgan_ring", "--budget=smoke", f"--workdir={tmp_path}", "--engine=vmap"]
     done = commands.run("reproduce", *flags)
