@@ -1,5 +1,7 @@
 """Flags of commands that may hand runs to Slurm."""
 
+from typing import Any
+
 from absl import flags
 
 from latentgen.sweeps.engines import slurm
@@ -14,7 +16,7 @@ def job() -> slurm.Options:
     for text in FLAGS.sbatch:
         key, _, value = text.lstrip("-").partition("=")
         extra[key] = value or True
-    values = {name: FLAGS[name].value if name in FLAGS else None for name in names}
+    values: dict[str, Any] = {n: FLAGS[n].value if n in FLAGS else None for n in names}
     return slurm.Options(**values, extra=extra)
 
 
