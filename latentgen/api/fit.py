@@ -64,7 +64,7 @@ def train(
         The model after the last step.
 
     Raises:
-        BadInput: the config or the data do not fit, or the workdir is another run's.
+        BadInput: the config or the data do not fit, or the workdir's run has others.
         Diverged: something is not finite; says at which step, and what.
 
     Example:
@@ -76,11 +76,15 @@ def train(
     folder = Path(workdir)
     pin_numbers()
     keep_programs()
-    if not setup.finished(folder, config):
+    done = setup.finished(folder, config)
+    if not done:
         run = setup.load(folder, config, data_dir, manual_dir, dataset, method)
         with _interrupts() as stopped, contextlib.suppress(Stopped):
             trainer.train(run._replace(show=_shown()), stuck=math.inf, stopped=stopped)
-    return load(folder, method=method, data=dataset, data_dir=data_dir, manual_dir=manual_dir)
+    model = load(folder, method=method, data=dataset, data_dir=data_dir, manual_dir=manual_dir)
+    if done and dataset is not None:
+        model.run.identity()  # its config does not tell arrays apart
+    return model
 
 
 def _config_of(
@@ -104,13 +108,9 @@ def _config_of(
     config = applied(base, changes)
     dataset = as_dataset(data, config["data"]["validation"])
     if dataset is not None:
-        config = applied(config, {"data.name": dataset.name} | _preprocess(config, dataset))
+        points = {} if dataset.dtype == "uint8" else {"data.preprocess": "none"}
+        config = applied(config, {"data.name": dataset.name} | points)
     return dataset, config
-
-
-def _preprocess(config: Mapping[str, Any], dataset: sources.DataSet) -> dict[str, Any]:
-    """Points take no preprocessing of images."""
-    return {"data.preprocess": "none"} if dataset.dtype != "uint8" else {}
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def _interrupts() -> Iterator[Callable[[], int | None]]:
     try:
         yield lambda: noted[0] if noted else None
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def _shown() -> Callable[[str, bytes], None]:

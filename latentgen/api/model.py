@@ -2,6 +2,7 @@
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from latentgen.core.errors import BadInput
+from latentgen.configs import experiment
+from latentgen.core.errors import BadInput, choose
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Method, PyTree
 from latentgen.data import sources
 from latentgen.evaluation import views
 from latentgen.evaluation.measures import measure, named
 from latentgen.evaluation.measures.subject import Options, Result, Subject
+from latentgen.networks.labels import cycle_labels
 from latentgen.training import hooks, setup
 from latentgen.training.pictures import png
 from latentgen.training.setup import Run
 
-SHOWN = 64  # samples of a picture
 Pixels = Shaped[np.ndarray, "n *shape"]
 
 
@@ -103,7 +105,7 @@ class Model:
             raise BadInput(f"codes of shape {z.shape} must be (n, {dim}).")
         labels = self._labels(label, len(z))
         if labels is None and self.classes:
-            labels = jnp.arange(len(z)) % self.classes
+            labels = cycle_labels(len(z), self.classes)
         x = views.decoded(self.method, self.state, z, labels)
         return self._pixels(x)
 
@@ -117,16 +119,18 @@ class Model:
 
         Args:
             x: (n, *shape), a single channel may be left out; images as uint8 or floats in [0, 1].
-            label: their classes, where the model is conditioned on them.
+            label: their classes; a model that is conditioned on them needs them.
             seed: of the noise of a preprocessing that draws any.
 
         Returns:
             Codes (n, d).
 
         Raises:
-            BadInput: the examples do not fit, or the method has no encoder.
+            BadInput: the examples do not fit, a label is missing, or the method has no encoder.
         """
         encode = views.probe(self.method, "encode")
+        if self.classes and label is None:
+            raise BadInput("label is missing: this model is conditioned on classes.")
         raw = self._raw(x)
         labels = self._labels(label, len(raw))
         labels = jnp.zeros(len(raw), jnp.int32) if labels is None else labels
@@ -147,20 +151,24 @@ class Model:
         return self.decode(self.encode(x, label, seed), label)
 
     def evaluate(
-        self, metrics: str | Sequence[str] = ("terms",), split: str = "test", **options: Any
+        self,
+        metrics: str | Sequence[str] = ("terms",),
+        split: str | None = None,
+        **options: Any,
     ) -> dict[str, dict[str, Any]]:
         """Measure the model on a split of its data; nothing is written.
 
         Args:
             metrics: names of `python -m latentgen.evaluate --metrics`.
-            split: train, validation or test.
+            split: train, validation or test; None: test, or validation where there is no test.
             options: flags of that command: seed, images, k, chains, samples, features, ...
 
         Returns:
-            Metric -> its values; a mean over images has its standard error beside it.
+            Metric -> its values; a mean over images has its standard error beside it. One that
+            cannot be had is left out with a warning.
 
         Raises:
-            BadInput: a metric or option is unknown, or cannot be had of this model.
+            BadInput: a metric or option is unknown, or no metric can be had of this model.
         """
         unknown = options.keys() - set(Options._fields)
         if unknown:
@@ -169,15 +177,21 @@ class Model:
             )
         wanted = [metrics] if isinstance(metrics, str) else list(metrics)
         chosen = {name: named("metrics", name) for name in wanted}
-        if split not in self.run.dataset.splits:
-            valid = ", ".join(self.run.dataset.splits)
-            raise BadInput(f"split={split!r} is none of the data's. Valid: {valid}.")
+        splits = dict(self.run.dataset.splits)
+        split = split or ("test" if "test" in splits else "validation")
+        choose("split", split, splits)
         subject = Subject(self.run, self.step, self.state, split, {})
         found: dict[str, dict[str, Any]] = {}
+        reasons = []
         for name, result, _ in measure(chosen, subject, Options(**options)):
-            if not isinstance(result, Result):
-                raise BadInput(f"{name}: {result}")
-            found[name] = dict(result.values)
+            if isinstance(result, Result):
+                found[name] = dict(result.values)
+            else:
+                reasons.append(f"{name}: {result}")
+        if not found:
+            raise BadInput(" ".join(reasons))
+        for reason in reasons:
+            warnings.warn(reason, stacklevel=2)
         return found
 
     def _raw(self, x: Shaped[Array | np.ndarray, "n *raw"]) -> np.ndarray:
@@ -228,8 +242,10 @@ def load(
         Damaged: the checkpoint is not what was saved.
     """
     folder = Path(workdir)
-    dataset = as_dataset(data, setup.config(folder)["data"].get("validation"))
-    run = setup.reopen_lazily(folder, data_dir, manual_dir, dataset, method)
+    dataset = None
+    if data is not None:
+        dataset = as_dataset(data, experiment(setup.config(folder)).data.validation)
+    run = setup.reopen(folder, data_dir, manual_dir, dataset, method, lazily=True)
     return Model(run, *setup.restore(run, step))
 
 

@@ -398,8 +398,8 @@ def restore_trained(place: Path | None = None, data: bool = True) -> tuple[Run, 
     """
     if place is None:
         check_trained()
-    reopen = setup.reopen if data else setup.reopen_lazily
-    run = reopen(place or Path(FLAGS.workdir), FLAGS.data_dir, FLAGS.manual_dir)
+    folder = place or Path(FLAGS.workdir)
+    run = setup.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir, lazily=not data)
     return run, *setup.restore(run, FLAGS.step)
 
 

@@ -178,8 +178,8 @@ def from_arrays(
     """The data set of these arrays, in 'train' and 'validation'.
 
     Args:
-        x: images (n, h, w, c), (n, h, w) or (n, pixels...) as uint8 or as floats in [0, 1], which
-            are rounded to 256 levels; or points (n, d) as floats.
+        x: images (n, h, w, c) or (n, h, w) as uint8 or as floats in [0, 1], which are rounded to
+            256 levels; or points (n, d).
         label: (n,) whole numbers from 0; None: no classes.
         validation: how many of the last examples are held out; None: a tenth.
 

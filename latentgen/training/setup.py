@@ -407,48 +407,38 @@ def reopen(
     manual_dir: str | None,
     dataset: sources.DataSet | None = None,
     method: Method | None = None,
+    lazily: bool = False,
 ) -> Run:
     """The run that a folder holds, finished or not, with the data that it began with.
 
     Args:
         data_dir, manual_dir: see `sources.load`; None: the folders of the last training.
         dataset, method: see `load`.
+        lazily: read the data when the first split is asked for; a run of 0.1.0 reads them at once.
 
     Raises:
-        BadInput: it holds none, or as for `load`.
+        BadInput: it holds none, or as for `load`; lazily, of the data when they are read.
     """
-    known = workdir.described(folder)
-    data_dir, manual_dir = (
-        given or known.get(name)
-        for given, name in ((data_dir, "data_dir"), (manual_dir, "manual_dir"))
-    )
-    run = load(folder, config(folder), data_dir, manual_dir, dataset, method)
-    workdir.same_data(folder, run.identity())
-    return run
+    known, found = workdir.described(folder), config(folder)
 
+    @cache
+    def whole() -> Run:
+        run = load(
+            folder,
+            found,
+            data_dir or known.get("data_dir"),
+            manual_dir or known.get("manual_dir"),
+            dataset,
+            method,
+        )
+        workdir.same_data(folder, run.identity())
+        return run
 
-def reopen_lazily(
-    folder: Path,
-    data_dir: str | None,
-    manual_dir: str | None,
-    dataset: sources.DataSet | None = None,
-    method: Method | None = None,
-) -> Run:
-    """`reopen`, which reads the data when the first split is asked for, if it ever is.
-
-    Raises:
-        BadInput: as for `reopen`; of the data when they are read.
-    """
-    known = workdir.described(folder)
-    if not known:  # a run of an earlier release
-        return reopen(folder, data_dir, manual_dir, dataset, method)
-    found = config(folder)
+    if not lazily or not known:
+        return whole()
     experiment = configs.experiment(found)
-
-    whole = cache(lambda: reopen(folder, data_dir, manual_dir, dataset, method))
-    lazy = sources.LazySplits(
-        tuple(known["shape"]), np.dtype(known["dtype"]), lambda: whole().dataset.splits
-    )
+    shape, dtype = tuple(known["shape"]), np.dtype(known["dtype"])
+    lazy = sources.LazySplits(shape, dtype, lambda: whole().dataset.splits)
     unread = sources.DataSet(experiment.data.name, "", "not yet read", lazy)
     run = _described(folder, found, experiment, unread, method)
     return run._replace(identity=lambda: whole().identity())

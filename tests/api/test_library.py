@@ -84,8 +84,31 @@ def test_measures_are_those_of_the_command(model: latentgen.Model) -> None:
         model.evaluate("fid")
     with pytest.raises(BadInput, match=r"'images_' is no option. Valid: chains, features, images"):
         model.evaluate(images_=3)
-    with pytest.raises(BadInput, match=r"split='test' is none of the data's. Valid: train, valid"):
-        model.evaluate("terms")
+    assert model.evaluate("terms") == {"terms": found["terms"]}  # there is no test split
+    with pytest.raises(BadInput, match="split='tests' is unknown"):
+        model.evaluate("terms", "tests")
+
+
+def test_a_measure_that_cannot_be_had_does_not_take_the_others_along(model) -> None:
+    with pytest.warns(UserWarning, match="score: "):
+        found = model.evaluate(["score", "terms"])
+    assert set(found) == {"terms"}
+    with pytest.raises(BadInput, match="score: "):
+        model.evaluate("score")
+
+
+def test_a_finished_run_of_other_data_is_not_handed_out(model: latentgen.Model) -> None:
+    x, label = images()
+    again = {"workdir": model.run.folder, "changes": TINY}
+    assert latentgen.train("latentgen:vae", (x, label), **again).step == 40
+    with pytest.raises(BadInput, match="was trained on other data"):
+        latentgen.train("latentgen:vae", (1 - x, label), **again)
+
+
+def test_an_encoder_that_needs_labels_asks_for_them(model, monkeypatch) -> None:
+    monkeypatch.setattr(model, "classes", 3)
+    with pytest.raises(BadInput, match="label is missing: this model is conditioned on classes"):
+        model.encode(images(2)[0])
 
 
 def test_data_are_read_only_if_asked_for(model: latentgen.Model) -> None:

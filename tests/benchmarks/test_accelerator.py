@@ -30,7 +30,7 @@ from experiments.benchmarks.accelerator import (
     works,
 )
 from experiments.benchmarks.accelerator.configs import StandIn
-from experiments.benchmarks.accelerator.parts import PARTS, TOTAL, Part
+from experiments.benchmarks.accelerator.parts import PARTS, TOTAL, Context, Part
 from latentgen.core.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -353,6 +353,19 @@ def test_a_leaf_that_differs_is_named() -> None:
     bad = {"a": np.float32([np.nan, 0, 0]), "b": np.int32(2)}
     row = correct.judged("c", 1, apart(begin, bad, end))
     assert (row["ok"], row["largest"]) == (False, "infinite")
+
+
+def test_a_second_attempt_begins_no_check_that_is_done_or_broke_the_first(monkeypatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(correct, "twice", lambda *_: called.append("twice"))
+    monkeypatch.setattr(correct, "killed", lambda *_: called.append("killed"))
+    monkeypatch.setattr(correct, "two", lambda name, _: called.append(name))
+    monkeypatch.setattr(correct, "members", lambda *_: called.append("members"))
+    skip = {"CPU and device: vae", "killed and resumed"}
+    for item in correct.items(Context(True, empty(dry=True), Path(), 1.0, skip))[2:]:
+        if item.name not in skip:
+            item.call()
+    assert sorted(called) == ["gan", "members", "twice"]
 
 
 def test_random_numbers_are_those_of_the_table() -> None:

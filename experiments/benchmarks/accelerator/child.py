@@ -47,7 +47,8 @@ def main() -> None:
     options = parser.parse_args()
     end_with_parent(os.getppid())
     results = json.loads(options.json.read_text())
-    context = Context(options.dry, results, options.json.parent, options.seconds)
+    skip = done_already(results, options.part) | set(options.skip)
+    context = Context(options.dry, results, options.json.parent, options.seconds, skip)
     with options.rows.open("a", buffering=1) as file:
 
         def say(**line: Any) -> None:
@@ -55,7 +56,6 @@ def main() -> None:
 
         items = PARTS[options.part].items(context)
         say(items=[{"name": item.name, "checks": item.checks} for item in items])
-        skip = done_already(results, options.part) | set(options.skip)
         for item in items:
             if item.name in skip:
                 continue

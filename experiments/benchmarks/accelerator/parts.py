@@ -1,7 +1,7 @@
 """The parts of the command in the order of their worth, each with its time limit."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +27,14 @@ class Context(NamedTuple):
     results: found so far, by this part and by others.
     folder: for pictures and the like, beside the JSON.
     seconds: until this part is ended.
+    skip: items that are done, or that broke the process of an earlier attempt.
     """
 
     dry: bool
     results: dict[str, Any]
     folder: Path
     seconds: float
+    skip: Set[str] = frozenset()
 
 
 class Part(NamedTuple):
