@@ -180,8 +180,8 @@ def pack(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *shap
     An incomplete last group is filled with the first examples.
     """
     n, groups = x.shape[0], -(-x.shape[0] // packing)
-    whole = packing == 1 or (isinstance(n, int) and n % packing == 0)
-    if not whole:  # gathers across devices, so only where it must
+    is_divisible = packing == 1 or (isinstance(n, int) and n % packing == 0)
+    if not is_divisible:  # gathers across devices, so only where it must
         x = x[jnp.arange(groups * packing) % n]
     return x.reshape(groups, packing, *x.shape[1:])
 

@@ -124,18 +124,18 @@ class RunWriter:
         """
         run = self.run
         like = jax.eval_shape(run.method.init, run.key)
-        found = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
+        newest = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
         changed = workdir.changed(run.folder, run.config)
-        if changed and found is not None:
-            found = self.checkpoints.restore(self._step_to_continue(found[0]), like)
-            self.checkpoints.forget_after(found[0])
-        step = 0 if found is None else found[0]
+        if changed and newest is not None:
+            newest = self.checkpoints.restore(self._step_to_continue(newest[0]), like)
+            self.checkpoints.forget_after(newest[0])
+        step = 0 if newest is None else newest[0]
         if changed:
             workdir.amend(run.folder, run.config, step)
             _print_changes(run, step, changed)
-        if found is None:
+        if newest is None:
             return 0, transfer.begun(run, run.eval_fns.init(run.key))
-        return self._restored(*found)
+        return self._restored(*newest)
 
     def _step_to_continue(self, newest: int) -> int:
         """Return the step of the checkpoint to continue from with a changed config.
@@ -166,9 +166,9 @@ class RunWriter:
             Damaged: the checkpoint is damaged.
         """
         like = jax.eval_shape(self.run.method.init, self.run.key)
-        found = self.checkpoints.restore(step, like)
+        checkpoint = self.checkpoints.restore(step, like)
         self.checkpoints.forget_after(step)
-        return self._restored(*found)
+        return self._restored(*checkpoint)
 
     def _restored(self, step: int, state: PyTree, meta: Mapping[str, Any]) -> tuple[int, PyTree]:
         seconds = meta.get("seconds")

@@ -121,12 +121,12 @@ class DistributedRunWriter:
         self.begin("restore")
         if self._mesh is None:
             return self._process_zero_writer.resume()
-        found = on_process_zero(lambda: self._process_zero_writer.resume())
-        newest = distributed.broadcast_from_zero(None if found is None else found[0])
-        if newest == 0:
+        resumed = on_process_zero(lambda: self._process_zero_writer.resume())
+        step = distributed.broadcast_from_zero(None if resumed is None else resumed[0])
+        if step == 0:
             return 0, transfer.begun(self.run, jax.jit(self.run.method.init)(self.run.key))
-        state = distributed.on_all_processes(lambda: found[1] if found else self._read(newest))
-        return newest, put_state(state, self._mesh)
+        state = distributed.on_all_processes(lambda: resumed[1] if resumed else self._read(step))
+        return step, put_state(state, self._mesh)
 
     def _read(self, step: int) -> PyTree:
         """Restore the checkpoint of `step` from the shared folder."""
@@ -148,8 +148,8 @@ class DistributedRunWriter:
     def _hook_call(self, i: int, name: str) -> Callable[[int, PyTree], None]:
         def call(step: int, state: PyTree) -> None:
             with self._watchdog.within(name):
-                whole = state if self._mesh is None else local(state)
-                on_process_zero(lambda: self._process_zero_writer.hooks[i].call(step, whole))
+                full_state = state if self._mesh is None else local(state)
+                on_process_zero(lambda: self._process_zero_writer.hooks[i].call(step, full_state))
 
         return call
 
@@ -159,8 +159,8 @@ class DistributedRunWriter:
 
     def first_pictures(self, state: PyTree) -> None:
         """See `RunWriter.first_pictures`."""
-        whole = local(state)
-        on_process_zero(lambda: self._process_zero_writer.first_pictures(whole))
+        full_state = local(state)
+        on_process_zero(lambda: self._process_zero_writer.first_pictures(full_state))
 
     def log_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
         """See `RunWriter.log_metrics`."""

@@ -373,19 +373,19 @@ def finished(
 def summary(folder: Path) -> dict[str, Any] | None:
     """Read the summary of the folder's run; None if there is none, or it is not valid."""
     try:
-        found = workdir.read_json(folder / SUMMARY)
+        data = workdir.read_json(folder / SUMMARY)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and type(found.get("steps")) is int else None
+    return data if isinstance(data, dict) and type(data.get("steps")) is int else None
 
 
 def collapsed(folder: Path) -> int | None:
     """Read the step at which the generator had collapsed; None if it has not."""
     try:
-        found = workdir.read_json(folder / COLLAPSED)
+        data = workdir.read_json(folder / COLLAPSED)
     except (OSError, ValueError):
         return None
-    step = found.get("step") if isinstance(found, dict) else None
+    step = data.get("step") if isinstance(data, dict) else None
     return step if type(step) is int else None
 
 
@@ -396,17 +396,17 @@ def config(folder: Path) -> dict[str, Any]:
         BadInput: the folder has none.
     """
     try:
-        found = workdir.read_json(folder / workdir.CONFIG)
+        data = workdir.read_json(folder / workdir.CONFIG)
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        why = "" if folder.is_dir() else " (there is no such folder)"
+        data = None
+    if not isinstance(data, dict):
+        reason = "" if folder.is_dir() else " (there is no such folder)"
         raise BadInput(
-            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it{why}."
+            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it{reason}."
         )
-    found = workdir.without_history(found)
-    plugins.check_outside(found, folder)
-    return found
+    data = workdir.without_history(data)
+    plugins.check_outside(data, folder)
+    return data
 
 
 def reopen(
@@ -425,10 +425,10 @@ def reopen(
     Raises:
         BadInput: the folder has no run, or other data than before; or as for `load`.
     """
-    known = workdir.described(folder)
+    saved = workdir.described(folder)
     data_dir, manual_dir = (
-        given or known.get(name)
-        for given, name in ((data_dir, "data_dir"), (manual_dir, "manual_dir"))
+        value or saved.get(flag)
+        for value, flag in ((data_dir, "data_dir"), (manual_dir, "manual_dir"))
     )
     run = load(folder, config(folder), data_dir, manual_dir, dataset, method)
     workdir.same_data(folder, run.identity())
@@ -447,18 +447,18 @@ def reopen_lazily(
     Raises:
         BadInput: as for `reopen`; about the data at the first access.
     """
-    known = workdir.described(folder)
-    if not known:  # a run of an earlier release
+    saved = workdir.described(folder)
+    if not saved:  # a run of an earlier release
         return reopen(folder, data_dir, manual_dir, dataset, method)
-    found = config(folder)
-    experiment = configs.experiment(found)
+    folder_config = config(folder)
+    experiment = configs.experiment(folder_config)
 
     reopened = cache(lambda: reopen(folder, data_dir, manual_dir, dataset, method))
     lazy = sources.LazySplits(
-        tuple(known["shape"]), np.dtype(known["dtype"]), lambda: reopened().dataset.splits
+        tuple(saved["shape"]), np.dtype(saved["dtype"]), lambda: reopened().dataset.splits
     )
     unread = sources.DataSet(experiment.data.name, "", "not yet read", lazy)
-    run = _make_run(folder, found, experiment, unread, method)
+    run = _make_run(folder, folder_config, experiment, unread, method)
     return run._replace(identity=lambda: reopened().identity())
 
 
@@ -482,10 +482,10 @@ def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tup
     with Checkpoints(run.folder / among, read_only=True) as checkpoints:
         if step is not None:
             return checkpoints.restore(step, like)[:2]
-        found = checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
-    if found is None:
+        newest = checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
+    if newest is None:
         raise BadInput(f"workdir={str(run.folder)!r} has no checkpoint yet.")
-    return found[:2]
+    return newest[:2]
 
 
 def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:

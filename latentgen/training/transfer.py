@@ -92,10 +92,10 @@ def begun(run: Run, state: PyTree) -> PyTree:
     """
     if run.weights is None:
         if (origin := workdir.origin(run.folder)) is not None:
-            there = f"{origin.get('workdir')}:{origin.get('step')}"
+            source = f"{origin.get('workdir')}:{origin.get('step')}"
             raise BadInput(
                 f"workdir={str(run.folder)!r} has no checkpoint yet and began with the weights of "
-                f"{there}; say --init_from={there} again."
+                f"{source}; say --init_from={source} again."
             )
         return state
     leaves = [
