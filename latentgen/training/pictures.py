@@ -73,7 +73,7 @@ def scatter(
     corner = (low + high) / 2 - side / 2
     image = np.full((size, size, 3), 255, np.uint8)
     if reference is not None:
-        _dots(image, (framing - corner) / side, REAL)
+        _dots(image, (framed - corner) / side, REAL)
     _dots(image, (points - corner) / side, SYNTHETIC)
     return image
 
