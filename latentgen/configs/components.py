@@ -1,4 +1,4 @@
-"""What the configs of all methods share: networks, optimizers, averages."""
+"""Parts of a config that several methods share: networks, optimizers, priors, averages."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,14 +29,14 @@ DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16
 
 
 class Plan(NamedTuple):
-    """A method to be made.
+    """A checked config, from which a method is made once the shape of the data is known.
 
-    wire: (shape of one example) -> the method
-    classes: how many labels it tells apart; 0: it looks at none
-    levels: as many values of x as its likelihood gives probabilities to; None where it has none
-    compute: the dtype that its networks compute in
-    layers: coordinates of the code, of each stochastic layer; the decoder sees the first
-    score: whether p(x|z) is no probability of x but a score, as a Bernoulli's of grey values is
+    wire: (shape of one example) -> method
+    compute: name of the dtype that networks compute in
+    layers: code dimension of each stochastic layer; the decoder takes that of the first
+    classes: number of classes of a conditional method; 0: unconditional
+    levels: number of values of a pixel, for a discrete likelihood; else None
+    score: True if p(x|z) is not normalized over x, such as a Bernoulli likelihood of grey values
     """
 
     wire: Callable[[Shape], Method]
@@ -48,43 +48,50 @@ class Plan(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A network's part of the config, to be made an encoder of x or a decoder into x."""
+    """A network's section of the config, from which an encoder or a decoder is made.
+
+    kind: name in ENCODERS or DECODERS
+    options: keyword arguments of its constructor
+    """
 
     section: Section
     kind: str
     options: dict[str, Any]
 
     def encoder(self, shape: Shape, outputs: int) -> Net:
-        """A network from x of this shape to (n, outputs)."""
+        """Make a network from x, (n, *shape), to (n, outputs)."""
         if self.kind == "twin" and outputs % 2:
             raise BadInput(
                 f"{self.section.key('network')}='twin' halves its outputs, of which there are "
                 f"{outputs} here. Valid: {', '.join(sorted(set(ENCODERS) - {'twin'}))}."
             )
-        return self._made(ENCODERS, shape)(outputs=outputs, **self.options)
+        return self._constructor(ENCODERS, shape)(outputs=outputs, **self.options)
 
     def decoder(self, shape: Shape) -> Net:
-        """A network from codes to x of this shape, or to what makes it."""
-        return self._made(DECODERS, shape)(shape, **self.options)
+        """Make a network from codes, (n, d), to (n, *shape)."""
+        return self._constructor(DECODERS, shape)(shape, **self.options)
 
     def generator(
         self, shape: Shape, within: tuple[float, float] | None, output: str = "sigmoid"
     ) -> Net:
-        """A network from codes to x itself, in the range of x where it has one.
+        """Make a network from codes, (n, d), to x, (n, *shape), in the range of the data.
 
         Args:
-            output: what holds it there, of `OUTPUTS`.
+            within: (least, largest) value of x; None if x is unbounded.
+            output: name in `OUTPUTS` of the function that maps into the range.
         """
         net = self.decoder(shape)
         return net if within is None else bound_output(net, *within, output)
 
-    def _made(self, makers: Mapping[str, Callable[..., Net]], shape: Shape) -> Callable[..., Net]:
+    def _constructor(
+        self, constructors: Mapping[str, Callable[..., Net]], shape: Shape
+    ) -> Callable[..., Net]:
         try:
             if self.kind in CONVOLUTIONAL:
                 halvings(shape, self.options["channels"])
         except BadInput as error:
             raise BadInput(f"{self.section.key('channels')}: {error}") from None
-        return self.section.choose("network", makers)
+        return self.section.choose("network", constructors)
 
 
 def network(
@@ -94,11 +101,12 @@ def network(
     kinds: Mapping[str, Callable[..., Net]],
     packing: int = 1,
 ) -> Network:
-    """The network that the section `name` describes.
+    """Read and check the section `name` of a network.
 
     Args:
-        kinds: the networks that may stand there: ENCODERS or DECODERS.
-        packing: examples that it sees as one.
+        dtype: dtype that the network computes in.
+        kinds: valid networks: ENCODERS or DECODERS.
+        packing: examples that are stacked into one input.
     """
     section = root.section(name)
     section.choose("network", kinds)
@@ -147,40 +155,40 @@ def _rmsprop(section: Section, lr: Any) -> optax.GradientTransformation:
 
 
 def _rmsprop_torch(section: Section, lr: Any) -> optax.GradientTransformation:
-    """lr g / (eps + sqrt(G)), G the running mean of g^2, from 0: as PyTorch has it.
+    """RMSProp as in PyTorch: lr g / (eps + sqrt(G)), G the running mean of g^2, from 0.
 
-    With eps = 1 / batch size and g a batch's mean it is g / (1 + sqrt(G)) of the batch's sum. The
-    net that a twin encoder finds the std with learns at the share `std_rate` of lr, where the
-    config has that key.
+    With eps = 1 / batch size and g the mean over a batch, this is lr s / (1 + sqrt(S)) for the sum
+    s over the batch. If the config has `std_rate`, the network of a twin encoder that gives the
+    std has the learning rate std_rate lr.
 
     Reference: the code of Titsias & Ruiz 2019 (arXiv:1808.02078).
     """
     decay = section.number("b2", low=0.0, high=0.99999)
-    made = optax.rmsprop(lr, decay=decay, eps=section.positive("eps"), eps_in_sqrt=False)
+    tx = optax.rmsprop(lr, decay=decay, eps=section.positive("eps"), eps_in_sqrt=False)
     if not section.has("std_rate"):
-        return made
-    share = section.positive("std_rate")
-    return optax.chain(made, optax.masked(optax.scale(share), _finds_std))
+        return tx
+    std_rate = section.positive("std_rate")
+    return optax.chain(tx, optax.masked(optax.scale(std_rate), _std_network_mask))
 
 
 def _adam_norm_grad(section: Section, lr: Any) -> optax.GradientTransformation:
-    """Adam of g / (|g| + 1e-7), each array of the gradient by itself.
+    """Adam of g / (|g| + 1e-7), each leaf of the gradient normalized on its own.
 
     Reference: the code of Tomczak & Welling 2018 (arXiv:1705.07120), AdamNormGrad.
     """
-    unit = lambda g: g / (jnp.linalg.norm(g) + 1e-7)  # noqa: E731
-    of_one_length = optax.stateless(lambda updates, params: jax.tree.map(unit, updates))
-    return optax.chain(of_one_length, _adam(section, lr))
+    normalized = lambda g: g / (jnp.linalg.norm(g) + 1e-7)  # noqa: E731
+    normalize = optax.stateless(lambda updates, params: jax.tree.map(normalized, updates))
+    return optax.chain(normalize, _adam(section, lr))
 
 
-def _finds_std(params: Any) -> Any:
+def _std_network_mask(params: Any) -> Any:
     """Return a mask of the leaves of a twin encoder's second network, which gives the std."""
 
-    def inside(path: tuple[Any, ...], leaf: Any) -> bool:
-        words = [getattr(key, "key", None) for key in path]
-        return "encoder" in words and "MLP_1" in words
+    def in_std_network(path: tuple[Any, ...], leaf: Any) -> bool:
+        names = [getattr(key, "key", None) for key in path]
+        return "encoder" in names and "MLP_1" in names
 
-    return jax.tree_util.tree_map_with_path(inside, params)
+    return jax.tree_util.tree_map_with_path(in_std_network, params)
 
 
 OPTIMIZERS: dict[str, Callable[[Section, Any], optax.GradientTransformation]] = {
@@ -205,7 +213,7 @@ def _linear(lr: Any, steps: int) -> optax.Schedule:
 
 
 def _burda(lr: Any, steps: int) -> optax.Schedule:
-    """lr 10^(-i/7) during stage i = 0, ..., 7, which lasts 3^i / 3280 of the run.
+    """lr 10^(-i/7) in stage i = 0, ..., 7, which lasts 3^i / 3280 of the run.
 
     Reference: Burda et al. 2015, section 5 (arXiv:1509.00519).
     """
@@ -214,7 +222,7 @@ def _burda(lr: Any, steps: int) -> optax.Schedule:
 
 
 def _staircase(lr: Any, steps: int) -> optax.Schedule:
-    """lr 0.9^i during stage i, which lasts 15,000 / 400,000 of the run.
+    """lr 0.9^i in stage i = 0, 1, ..., each of which lasts 15,000 / 400,000 of the run.
 
     Reference: the code of Titsias & Ruiz 2019 (arXiv:1808.02078).
     """
@@ -229,35 +237,36 @@ SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
     "burda": _burda,
     "staircase": _staircase,
 }
-"""(learning rate, steps of the run) -> the rate, or step -> the rate.
-
-cosine and linear end at 0."""
+"""Name -> (learning rate, steps of the run) -> the rate, or a function step -> rate. cosine and
+linear end at 0."""
 
 
 def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
-    """Build the section's optimizer; gradients are clipped to global norm `clip_norm` (0: never).
+    """Make the section's optimizer, after clipping to the global norm `clip_norm` (0: no clipping).
 
     Args:
-        steps: number of updates in the run, over which a schedule is spread.
+        steps: number of updates in the run, the length of the learning rate's schedule.
     """
-    # Each reads what it needs, so that a config may switch between optimizers by name alone.
+    # All are checked and an optimizer uses some: a config may change the optimizer by name alone.
     for name in ("b1", "b2", "momentum", "eps"):
         section.number(name)
     lr = section.choose("schedule", SCHEDULES)(section.positive("lr"), steps)
-    made = section.choose("name", OPTIMIZERS)(section, lr)
+    tx = section.choose("name", OPTIMIZERS)(section, lr)
     limit = section.number("clip_norm", low=0.0)
     if isinstance(limit, int | float) and limit == 0:
-        return made
-    return optax.chain(optax.clip_by_global_norm(limit), made)
+        return tx
+    return optax.chain(optax.clip_by_global_norm(limit), tx)
 
 
 def prior_of(
     method: Section, learned: Mapping[str, Callable[..., LearnedPrior]]
 ) -> Callable[..., LearnedPrior]:
-    """The maker of the prior that a config names: fixed ones take the code's dimension alone.
+    """Return the constructor of the config's prior: (code dimension, ...) -> `LearnedPrior`.
+
+    Fixed priors ignore all arguments but the dimension.
 
     Args:
-        learned: name -> maker, beside `priors.PRIORS`.
+        learned: name -> constructor, in addition to the fixed `priors.PRIORS`.
     """
     if (name := method.word("prior")) in learned:
         return learned[name]
@@ -266,9 +275,9 @@ def prior_of(
 
 
 def average(method: Section, players: tuple[str, ...]) -> Callable[[Method], Method]:
-    """The moving average of these players, as a wrapper."""
+    """Return the wrapper method -> method that averages these players' parameters."""
     decay = method.number("ema_decay", low=0.0, high=1.0)
     start = method.integer("ema_start", low=0)
     if isinstance(decay, int | float) and decay == 0:
-        return lambda made: made
+        return lambda unwrapped: unwrapped
     return partial(with_ema, names=players, decay=decay, start=start)

@@ -1,4 +1,4 @@
-"""The config of a GAN: which parts it has, and whether they fit together."""
+"""Config of a GAN -> method; checks the values and their combinations."""
 
 from typing import Any
 
@@ -28,9 +28,9 @@ from latentgen.probability.priors import LearnedPrior
 
 
 def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
-    """The GAN that a config describes."""
+    """Make the plan of the GAN that a config describes."""
     dtype = root.choose("compute", DTYPES)
-    prior, code_dim = _code(method)
+    prior, code_dim = _prior(method)
     classes = method.size("classes", low=0)
     condition, packing = method.word("condition"), method.size("packing")
     method.choose("condition", dict.fromkeys(CONDITIONS))
@@ -41,7 +41,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     objective = _objective(method, discriminator)
     output = method.word("output")
     method.choose("output", OUTPUTS)
-    averaged = average(method, ("generator", "prior"))
+    wrap_ema = average(method, ("generator", "prior"))
     if condition == "projection" and (packing > 1 or not classes):
         raise BadInput(
             f"{method.key('condition')}='projection' needs {method.key('classes')} above 0 and "
@@ -66,13 +66,13 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             condition,
             packing,
         )
-        return averaged(gan(model, objective, generator_tx, discriminator_tx, shape, repeats))
+        return wrap_ema(gan(model, objective, generator_tx, discriminator_tx, shape, repeats))
 
     return Plan(wire, root.word("compute"), (code_dim,), classes)
 
 
-def _code(method: Section) -> tuple[LearnedPrior, int]:
-    """Return the prior of the codes and their dimension."""
+def _prior(method: Section) -> tuple[LearnedPrior, int]:
+    """Return the prior and the dimension of the codes."""
     dim, components = method.size("code_dim"), method.size("components")
     return prior_of(method, {"mixture": priors.mixture})(dim, components), dim
 
@@ -80,10 +80,10 @@ def _code(method: Section) -> tuple[LearnedPrior, int]:
 def _optimizers(
     root: Section, method: Section, repeats: int
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """The generator's and the discriminator's, who may hold its weights in a box.
+    """Make the optimizers of generator and discriminator; `weight_clip` clips the latter's weights.
 
     Args:
-        repeats: turns of the discriminator in a step.
+        repeats: updates of the discriminator in a step.
     """
     steps = root.integer("steps", low=1)
     if steps * repeats > LARGEST:
@@ -100,7 +100,7 @@ def _optimizers(
 
 
 def _objective(method: Section, discriminator: Network) -> Objective:
-    values = method.choose("loss", LOSSES)
+    loss = method.choose("loss", LOSSES)
     weight: Any = method.number("penalty_weight", low=0.0)
     penalty = method.choose("penalty", {"none": None, **PENALTIES})
     if penalty is not None and discriminator.options["norm"] == "batch":
@@ -109,4 +109,4 @@ def _objective(method: Section, discriminator: Network) -> Objective:
             "config.discriminator.norm='batch', under which examples see each other: its gradient "
             "in one x is no longer one example's. Valid: layer, none, spectral."
         )
-    return Objective(values, penalty, weight)
+    return Objective(loss, penalty, weight)

@@ -1,1 +1,1 @@
-"""Games of pure functions: the types, how turns become a method, and what wraps a method."""
+"""Games as pure functions: types, the training step of a game, and wrappers of methods."""

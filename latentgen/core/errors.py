@@ -1,4 +1,4 @@
-"""What a user can get wrong, said in one line."""
+"""Errors with one-line messages for the user, and checks that raise them."""
 
 import difflib
 import errno
@@ -7,18 +7,23 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_TRANSIENT_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class BadInput(ValueError):
-    """The user's mistake: one line naming the key, the value and what would be valid.
+    """Invalid input; the message is one line: the key, its value and the valid values.
 
-    Commands print it and exit with code 2; no traceback, nothing written.
+    Commands print the message without a traceback, write nothing and exit with code 2.
     """
 
 
 class Stopped(Exception):
-    """A signal ended the run at a chunk's end, after a checkpoint; or many, at no one step."""
+    """Raised where a signal ends a command between chunks of steps; the same command continues.
+
+    Args:
+        signum: number of the signal.
+        step: updates done; None where the signal stopped several runs.
+    """
 
     def __init__(self, signum: int, step: int | None):
         after = "" if step is None else f" after step {step}"
@@ -27,51 +32,59 @@ class Stopped(Exception):
 
 
 class Diverged(Exception):
-    """A metric of the steps first+1 .. last, or the state after them, is not finite.
+    """Raised where a value is not finite.
 
-    With first == last it is what the finite state after that step generates. `said` is what to
-    tell the user, once more is known.
+    With first < last: a metric of one of the steps first+1 .. last, or the state after them.
+    With first == last: a sample of the state after that step, which is itself finite.
+
+    Args:
+        first: updates done before the interval.
+        last: updates done after it.
+        message: replaces the default message, once the cause is known.
     """
 
-    def __init__(self, first: int, last: int, said: str | None = None):
-        super().__init__(said or f"diverged between step {first} and step {last}")
+    def __init__(self, first: int, last: int, message: str | None = None):
+        super().__init__(message or f"diverged between step {first} and step {last}")
         self.first, self.last = first, last
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a full, failing or read-only disk raised the error, rather than the run."""
-    return isinstance(error, OSError) and error.errno in _PASSING
+    """Return whether a full, failing or read-only disk raised the error; a retry may succeed."""
+    return isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """`text`, its middle left out where it is longer than `most`."""
+    """Replace the middle of `text` by " ... " if it has more than `most` characters."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
 
 
 def printable(text: str) -> str:
-    """`text` as one line that a terminal shows and does not obey."""
+    """Join `text` into one line and escape its control characters."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
 
 
 def written(value: Any) -> str:
-    """`value` as a line shows it."""
+    """Return repr(value), shortened to fit a line."""
     try:
         return shortened(repr(value))
-    except ValueError:  # Python writes no whole number of more than 4,300 digits
+    except ValueError:  # repr refuses integers of more than 4,300 digits
         return f"a {type(value).__name__} too long to be written"
 
 
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """`; did you mean ...?` where a valid word is close, else "."."""
-    close = difflib.get_close_matches(word, list(valid), n=1)
+def nearest(value: str, valid: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the closest valid value, or "." if none is close."""
+    close = difflib.get_close_matches(value, list(valid), n=1)
     return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def choose(key: str, value: str, options: Mapping[str, T]) -> T:
-    """`options[value]`.
+    """Return `options[value]`.
+
+    Args:
+        key: name of the config key or flag, for the message.
 
     Raises:
-        BadInput: the value is unknown; names the nearest and lists the valid ones.
+        BadInput: the value is unknown; the message lists the valid ones.
     """
     if value in options:
         return options[value]
@@ -81,10 +94,10 @@ def choose(key: str, value: str, options: Mapping[str, T]) -> T:
 
 
 def positive(key: str, value: int) -> int:
-    """`value`, if it is at least 1.
+    """Return `value` if it is at least 1.
 
     Raises:
-        BadInput: it is not.
+        BadInput: it is less.
     """
     if value < 1:
         raise BadInput(f"{key}={value} must be at least 1.")

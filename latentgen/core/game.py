@@ -1,7 +1,7 @@
-"""A game: players take turns, and a turn is a loss with an optax transformation.
+"""A game: players take turns; each turn (`Phase`) is a loss with an optax transformation.
 
-A variational autoencoder is the one-player game. A generative adversarial network is the
-two-player game on one cost C(D, G), which D ascends and G descends, in turn.
+A variational autoencoder is a game of one player. A generative adversarial network is a game of
+two players on one cost C(D, G): in each step D ascends C, then G descends it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,27 +29,30 @@ from latentgen.core.types import (
 
 
 def ascend(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`tx` climbing instead of descending: it is handed the gradient of -C."""
+    """Turn a descent into an ascent: `tx` receives the gradient of -C in place of that of C."""
     return optax.chain(optax.scale(-1.0), tx)
 
 
 def players(
     nets: Mapping[str, tuple[Net, tuple[int, ...]]],
 ) -> Callable[[Key[Array, ""]], tuple[Params, Params]]:
-    """key -> (params, stats) of every player, each network with a key of its own.
+    """Make the function that initializes every player's network, each with its own key.
 
     Args:
-        nets: player -> its network, and the shape of one example that it takes.
+        nets: player -> (network, shape of one example of its input).
+
+    Returns:
+        key -> (params, stats), each with one subtree per player.
     """
 
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         keys = jax.random.split(key, len(nets))
-        made = {
+        variables = {
             name: net.init(k, jnp.zeros((1, *shape)))
             for k, (name, (net, shape)) in zip(keys, nets.items(), strict=True)
         }
-        return {n: params for n, (params, _) in made.items()}, {
-            n: stats for n, (_, stats) in made.items()
+        return {name: params for name, (params, _) in variables.items()}, {
+            name: stats for name, (_, stats) in variables.items()
         }
 
     return init
@@ -58,24 +61,32 @@ def players(
 def update_players(
     phase: Phase, state: State, opt: PyTree, batch: Batch, key: Key[Array, ""], step: Int[Array, ""]
 ) -> tuple[State, PyTree, dict[str, Array]]:
-    """One player's update: the gradient of its mean loss, its own parameters and stats only.
+    """Update the players that a phase trains, once.
 
     theta <- theta + tx(grad_theta mean_n loss_n(theta, others))
 
-    Other players' parameters stay bitwise as they were, and so do their stats: a discriminator's
-    turn runs the generator without moving the generator's batch-norm averages.
+    The parameters and stats of all other players stay bitwise equal: the discriminator's turn
+    runs the generator in training mode, but the generator's batch-norm averages do not change.
+
+    Args:
+        opt: the phase's optimizer state.
+        batch: one minibatch, leading axis n.
+        step: updates done before this step.
+
+    Returns:
+        The new state, the new optimizer state, and the mean of each term.
     """
     params, stats, _ = state
-    mine = {name: params[name] for name in phase.trains}
+    trained = {name: params[name] for name in phase.trains}
 
-    def mean_loss(mine: Params) -> tuple[Array, tuple[Params, Terms]]:
-        loss, aux = phase.loss(gather_params(params | mine), stats, batch, key, step, True)
+    def mean_loss(trained: Params) -> tuple[Array, tuple[Params, Terms]]:
+        loss, aux = phase.loss(gather_params(params | trained), stats, batch, key, step, True)
         return shard_examples(loss).mean(), aux
 
-    gradient, (new_stats, terms) = jax.grad(mean_loss, has_aux=True)(mine)
+    gradient, (new_stats, terms) = jax.grad(mean_loss, has_aux=True)(trained)
     with jax.named_scope(OPTIMIZER):
-        updates, opt = phase.tx.update(gradient, opt, mine)
-        params = params | optax.apply_updates(mine, updates)
+        updates, opt = phase.tx.update(gradient, opt, trained)
+        params = params | optax.apply_updates(trained, updates)
     stats = stats | {name: new_stats[name] for name in phase.trains if name in stats}
     return state._replace(params=params, stats=stats), opt, jax.tree.map(jnp.mean, terms)
 
@@ -88,14 +99,19 @@ def update_repeatedly(
     keys: Key[Array, " k"],
     step: Int[Array, ""],
 ) -> tuple[State, PyTree, dict[str, Array]]:
-    """`phase.repeats` updates in a row, each on a minibatch of its own; metrics are their mean."""
+    """Update `phase.repeats` times, each time on the next minibatch; average the metrics.
 
-    def one(carry: PyTree, inputs: PyTree) -> tuple[PyTree, dict[str, Array]]:
+    Args:
+        batches: leading axes (k, n), k = `phase.repeats`.
+        keys: one for each update.
+    """
+
+    def body(carry: PyTree, inputs: PyTree) -> tuple[PyTree, dict[str, Array]]:
         (state, opt), (batch, key) = carry, inputs
         state, opt, metrics = update_players(phase, state, opt, batch, key, step)
         return (state, opt), metrics
 
-    (state, opt), metrics = jax.lax.scan(one, (state, opt), (batches, keys))
+    (state, opt), metrics = jax.lax.scan(body, (state, opt), (batches, keys))
     return state, opt, jax.tree.map(jnp.mean, metrics)
 
 
@@ -105,16 +121,16 @@ def game(
     sample: Callable[[State, Key[Array, ""], int], Array] | None,
     probes: Mapping[str, Callable[..., Any]],
 ) -> Method:
-    """Make a method of phases: in each step every player is updated, in order.
+    """Make the method whose training step plays the phases in order.
 
-    A player with repeats > 1 takes that many turns in a row, each on a minibatch of its own. A
-    player with fewer repeats than `draws` sees the last minibatches, so that an epoch is counted
-    in the discriminator's data, as papers count it.
+    A step takes `draws` minibatches, the largest `repeats` of any phase. A phase is played
+    `repeats` times in a row, on the last `repeats` of them. So an epoch counts the examples that
+    the discriminator sees, as in the papers.
 
     Args:
         init: (key) -> (params, stats), one subtree per player.
         phases: the turns of one step.
-        sample: (state, key, n) -> synthetic x.
+        sample: (state, key, n) -> synthetic x of shape (n, *shape); None if there are none.
         probes: see `Method`.
     """
     draws = max(phase.repeats for phase in phases)
@@ -133,35 +149,36 @@ def game(
         opts = list(state.opt)
         metrics: dict[str, Array] = {}
         for i, phase in enumerate(phases):
-            mine = jax.tree.map(lambda b, k=phase.repeats: b[-k:], batches)
+            minibatches = jax.tree.map(lambda b, k=phase.repeats: b[-k:], batches)
             keys = jax.random.split(jax.random.fold_in(key, i), phase.repeats)
             update: Callable[..., tuple[State, PyTree, dict[str, Array]]] = update_repeatedly
-            if phase.repeats == 1:  # no loop of one
-                update, mine, keys = update_players, jax.tree.map(lambda b: b[0], mine), keys[0]
-            with jax.named_scope(TURN + _said(phase, state)):
-                state, opts[i], found = update(phase, state, opts[i], mine, keys, step)
-            metrics = _join(metrics, found)
+            if phase.repeats == 1:  # a scan of length 1 would only add a loop
+                update, keys = update_players, keys[0]
+                minibatches = jax.tree.map(lambda b: b[0], minibatches)
+            with jax.named_scope(TURN + _trained_players(phase, state)):
+                state, opts[i], terms = update(phase, state, opts[i], minibatches, keys, step)
+            metrics = _merge_terms(metrics, terms)
         return state._replace(opt=tuple(opts)), metrics
 
     def terms(state: State, step: Int[Array, ""], batch: Batch, key: Key[Array, ""]) -> Terms:
-        found: Terms = {}
+        merged: Terms = {}
         for i, phase in enumerate(phases):
             phase_key = jax.random.fold_in(key, i)
             _, (_, terms) = phase.loss(state.params, state.stats, batch, phase_key, step, False)
-            found = _join(found, terms)
-        return found
+            merged = _merge_terms(merged, terms)
+        return merged
 
     return Method(init_state, step, terms, sample, probes, draws)
 
 
-def _said(phase: Phase, state: State) -> str:
-    """The players that have something to train; a fixed prior has not."""
+def _trained_players(phase: Phase, state: State) -> str:
+    """Join the names of the phase's players that have parameters; a fixed prior has none."""
     return " and ".join(name for name in phase.trains if jax.tree.leaves(state.params[name]))
 
 
-def _join(terms: Terms, more: Terms) -> Terms:
-    if twice := terms.keys() & more.keys():
-        raise ValueError(f"two players report the same terms: {', '.join(sorted(twice))}")
+def _merge_terms(terms: Terms, more: Terms) -> Terms:
+    if duplicates := terms.keys() & more.keys():
+        raise ValueError(f"two players report the same terms: {', '.join(sorted(duplicates))}")
     return terms | more
 
 
@@ -171,7 +188,11 @@ def scan_body(
     resident: PyTree,
     key: Key[Array, ""],
 ) -> Callable[[PyTree, PyTree], tuple[PyTree, dict[str, Array]]]:
-    """(state, (step, row)) -> (state, metrics), to be scanned; arguments as for `run_chunk`."""
+    """Make the body of a scan over steps: (state, (step, row)) -> (state, metrics).
+
+    Args:
+        batches, resident, key: see `run_chunk`.
+    """
 
     def body(state: PyTree, inputs: PyTree) -> tuple[PyTree, dict[str, Array]]:
         step, row = inputs
@@ -189,16 +210,17 @@ def run_chunk(
     resident: PyTree,
     key: Key[Array, ""],
 ) -> tuple[PyTree, dict[str, Array]]:
-    """A run: `lax.scan` of `method.step` over the numbered steps.
+    """Run a chunk of s training steps: `lax.scan` of `method.step`.
 
     Args:
         batches: (resident, rows of one step, key, step) -> minibatches with leading axes
             (draws, n).
-        rows: what each step eats, leading axis s.
-        resident: arrays that all steps read from.
+        steps: number of updates done before each step.
+        rows: input of `batches` for each step, leading axis s.
+        resident: input of `batches` that is the same in all steps.
         key: the run's key.
 
     Returns:
-        The state after the steps, and the metrics with leading axis s.
+        The state after the last step, and the metrics with leading axis s.
     """
     return jax.lax.scan(scan_body(method, batches, resident, key), state, (steps, rows))

@@ -1,6 +1,6 @@
-"""What devices share in a step: each has some of the examples, all have the parameters.
+"""Sharding constraints within a step: examples are split over the mesh, parameters replicated.
 
-Said where it shows, for a mesh of devices; without one, nothing is done.
+Without a mesh, `shard_examples` and `gather_params` return their argument.
 """
 
 import jax
@@ -10,44 +10,46 @@ from jaxtyping import Array, Shaped
 from latentgen.core.types import PyTree
 
 
-def _meshed() -> bool:
+def _in_mesh() -> bool:
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and AxisType.Manual not in mesh.axis_types
 
 
 def shard_examples(x: Shaped[Array, "n *shape"]) -> Shaped[Array, "n *shape"]:
-    """x as it is; on a mesh, each device has its share of the examples.
+    """Constrain x to be split over all devices of the mesh, along its axis of examples.
 
-    The compiler reads from it how to split what x is made of. A generator's turn, in which no
-    real example takes part, would otherwise be done whole by each device.
+    The compiler propagates the split to the computation of x. Without the constraint each device
+    would do the whole turn of a generator whose loss depends on no real example.
     """
-    if not _meshed():
+    if not _in_mesh():
         return x
     axes = jax.sharding.get_abstract_mesh().axis_names
     return jax.lax.with_sharding_constraint(x, PartitionSpec(axes))
 
 
 def gather_params(params: PyTree) -> PyTree:
-    """params as they are; on a mesh, each device gathers them, also where it keeps a part only.
+    """Constrain params to be replicated; leaves that are stored split are gathered.
 
-    Or the compiler might split the examples' features instead.
+    Without the constraint the compiler may split the features of the examples instead.
     """
-    if not _meshed():
+    if not _in_mesh():
         return params
     return jax.lax.with_sharding_constraint(params, jax.tree.map(lambda _: PartitionSpec(), params))
 
 
 def flatten_samples(x: Shaped[Array, "k n *shape"]) -> Shaped[Array, "kn *shape"]:
-    """k values of each of n examples in a row, one example after the other on a mesh: so a device
-    keeps the values of its own examples.
+    """Merge the first two axes, k samples of each of n examples.
+
+    On a mesh the result is ordered by example, else by sample: so each device keeps the samples
+    of its own examples.
     """
-    if _meshed():
+    if _in_mesh():
         x = x.swapaxes(0, 1)
     return x.reshape(-1, *x.shape[2:])
 
 
 def unflatten_samples(x: Shaped[Array, "kn *shape"], k: int) -> Shaped[Array, "k n *shape"]:
-    """The inverse of `flatten_samples`."""
-    if _meshed():
+    """Invert `flatten_samples`."""
+    if _in_mesh():
         return x.reshape(-1, k, *x.shape[1:]).swapaxes(0, 1)
     return x.reshape(k, -1, *x.shape[1:])

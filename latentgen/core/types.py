@@ -1,7 +1,7 @@
-"""The words of the project: a network, a player's turn, a method, its state.
+"""Types of the project: a network, a player's turn, a method, its state.
 
-Every component is a NamedTuple of pure functions, as in `optax.GradientTransformation`. Nothing
-here holds state, does I/O or reads a config.
+Each component is a NamedTuple of pure functions, like `optax.GradientTransformation`. None holds
+state, does I/O or reads a config.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,16 +11,16 @@ import optax
 from jaxtyping import Array, Int, Shaped
 
 PyTree = Any
-"""Any nest of dicts, tuples and arrays that jax.tree understands."""
+"""Any pytree of arrays."""
 
 Size = Any
-"""A number of examples: an int, or a dimension that `jax.export` leaves open."""
+"""Number of examples: an int, or a symbolic dimension of `jax.export`."""
 
 Params = dict[str, PyTree]
 """One subtree per player: 'encoder', 'decoder', 'generator', 'discriminator', ..."""
 
 Terms = dict[str, Array]
-"""Named per-example quantities of an objective, each of shape (n,), in nats unless said."""
+"""Per-example quantities of an objective by name, each of shape (n,), by default in nats."""
 
 
 class Batch(NamedTuple):
@@ -36,9 +36,8 @@ class Net(NamedTuple):
     init: (key, *inputs) -> (params, stats)
     apply: (params, stats, *inputs, train, key=None) -> (output, stats)
 
-    `stats` is what a network remembers without gradients (batch-norm averages); with
-    `train=False` it comes back as it went in. `key` feeds dropout and may be left out where the
-    network has none.
+    `stats` are variables without gradients, such as batch-norm averages; with `train=False` they
+    are returned unchanged. `key` is for dropout; a network without dropout needs none.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -46,21 +45,21 @@ class Net(NamedTuple):
 
 
 TURN = "turn of "
-"""What a turn computes is in a scope of this name and the players that it trains: for whoever
-reads a program, as profilers do."""
+"""Prefix of the named scope of a turn; the names of the players that it trains follow. Profilers
+and `training/divergence.py` read it."""
 
 OPTIMIZER = "optimizer"
-"""The scope of what an optimizer computes within a turn."""
+"""Named scope of the optimizer's update within a turn."""
 
 
 class Phase(NamedTuple):
-    """One player's turn: a loss, what it trains, and how.
+    """One player's turn: a loss, the players that it trains, and their optimizer.
 
-    loss: (params, stats, batch, key, step, train) -> (loss_n, (stats, terms)). `loss_n` holds one
-        value per example; the game averages it, once, and takes the gradient.
-    trains: the parameter subtrees that this turn updates, and the only ones whose stats it keeps.
+    loss: (params, stats, batch, key, step, train) -> (loss_n, (stats, terms)). `loss_n` has shape
+        (n,), one value per example; `game.update_players` descends its mean.
+    trains: players whose parameters and stats this turn updates.
     tx: the optax transformation; `game.ascend` turns a descent into an ascent.
-    repeats: how many times in a row, each on a minibatch of its own (k discriminator steps).
+    repeats: updates in a row, each on its own minibatch (k discriminator steps).
     """
 
     loss: Callable[..., tuple[Array, tuple[Params, Terms]]]
@@ -70,7 +69,11 @@ class Phase(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that training changes; with the step number, all that a checkpoint holds."""
+    """State of training; a checkpoint is this state and the number of updates done.
+
+    params, stats: one subtree per player
+    opt: one optimizer state per phase
+    """
 
     params: Params
     stats: Params
@@ -78,27 +81,27 @@ class State(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A way to train a generator: a few pure functions over one explicit state.
+    """A trainable model as pure functions of one explicit state.
 
-    `state` is a `State`, or what a wrapper makes of it: only the method looks inside. `step` is
-    the number of updates done before this one and `key` is the run's key, so that everything a
-    step does is a function of (state, step, batches, key).
+    `state` is opaque to callers: a `State`, or the state of a wrapper such as `with_ema`. `step`
+    is the number of updates done before this one and `key` is the run's key: a step is a function
+    of (state, step, batches, key) alone.
 
     init: (key) -> state
-    step: (state, step, batches, key) -> (state, metrics); every leaf of `batches` leads with
-        (draws, n); metrics are scalars.
-    terms: (state, step, batch, key) -> Terms, the objective's terms as training sees them, per
-        example, with networks in evaluation mode.
-    sample: (state, key, n) -> synthetic x of shape (n, *shape); None for what generates nothing
-    probes: further functions by name, each taking the state first; a method has those that it can
-        answer. Codes of k samples for each of n examples have the shape (k, n, d).
+    step: (state, step, batches, key) -> (state, metrics); the leaves of `batches` have leading
+        axes (draws, n); metrics are scalars.
+    terms: (state, step, batch, key) -> Terms, the per-example terms of the training objective,
+        with networks in evaluation mode.
+    sample: (state, key, n) -> synthetic x of shape (n, *shape); None if the method cannot sample
+    probes: further functions by name, state first; a method has those that its model defines.
+        k codes of each of n examples have shape (k, n, d).
         codes (state, key, n) -> z ~ p(z); decode (state, z, label=None) -> E[x|z];
-        encode (state, x, label=None) -> the code at the centre of q(z|x);
+        encode (state, x, label=None) -> the code at the centre of q(z|x), of shape (n, d);
         draw (state, batch, key, k) -> z ~ q(z|x), log q(z|x); log_posterior (state, batch, z);
         log_prior (state, z); log_likelihood (state, batch, z);
         observe (state, key, z, label=None) -> x ~ p(x|z); noise (state) -> the std of a normal
         p(x|z); discriminate (state, x) -> logits.
-    draws: minibatches that one step eats, the largest `repeats`; a turn with fewer sees the last.
+    draws: minibatches of one step: the largest `repeats` of its phases
     """
 
     init: Callable[..., PyTree]

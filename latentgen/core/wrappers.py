@@ -1,4 +1,4 @@
-"""What wraps a method returns a method: an average of its parameters, a population of its runs."""
+"""Wrappers, method -> method: moving average of parameters, population of runs."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from latentgen.core.types import Batch, Method, Params, PyTree, State
 
 
 class Averaged(NamedTuple):
-    """A method's state and the moving average of some players' parameters and stats."""
+    """A method's state and the moving averages of some players' parameters and stats."""
 
     state: State
     params: Params
@@ -19,7 +19,7 @@ class Averaged(NamedTuple):
 
 
 def with_averaged_params(state: State | Averaged) -> State:
-    """The state that samples and probes look at: the averages in place of what they average."""
+    """Return the state with the averages in place of the parameters and stats; for evaluation."""
     if isinstance(state, State):
         return state
     params, stats = state.state.params | state.params, state.state.stats | state.stats
@@ -27,7 +27,7 @@ def with_averaged_params(state: State | Averaged) -> State:
 
 
 def with_raw_params(state: State | Averaged) -> State | Averaged:
-    """The state whose averages are what they average: what looks sees the last step's weights."""
+    """Reset the averages to the last step's parameters and stats; for evaluation without EMA."""
     if isinstance(state, State):
         return state
     params, stats = (
@@ -41,42 +41,45 @@ def with_raw_params(state: State | Averaged) -> State | Averaged:
 
 
 def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 0) -> Method:
-    """`method` that looks through an exponential moving average of `names`: all but its steps do.
+    """Evaluate `method` with an exponential moving average of some players' parameters.
 
     avg <- decay avg + (1 - decay) theta after each step s >= start; before that avg = theta.
 
-    Batch-norm averages belong to the parameters they were measured with, so they are averaged
-    alike. Samples, probes and the objective's terms are those of the average; the losses of a step
-    are those of the parameters themselves. See `with_raw_params` for what they are without it.
+    Batch-norm averages were measured with the parameters, so they are averaged alike. Training
+    steps and their metrics use theta; samples, probes and `terms` use avg. `with_raw_params`
+    makes these use theta too.
+
+    Args:
+        names: players to average.
+        decay: in [0, 1].
+        start: updates done before the first step that is averaged.
     """
 
-    def pick(tree: Params) -> Params:
+    def select(tree: Params) -> Params:
         return {name: tree[name] for name in names if name in tree}
 
     def init(key: Key[Array, ""]) -> Averaged:
         state = method.init(key)
-        # Copies: a donated state must not hold one buffer twice.
-        return Averaged(state, *jax.tree.map(jnp.copy, (pick(state.params), pick(state.stats))))
+        # Copied: the state is donated, and a donated pytree must not contain a buffer twice.
+        return Averaged(state, *jax.tree.map(jnp.copy, (select(state.params), select(state.stats))))
 
     def step(
         averaged: Averaged, step: Int[Array, ""], batches: Batch, key: Key[Array, ""]
     ) -> tuple[Averaged, dict[str, Array]]:
         state, metrics = method.step(averaged.state, step, batches, key)
-        keep = jnp.where(step >= start, decay, 0.0)
-        new = (pick(state.params), pick(state.stats))
+        rate = jnp.where(step >= start, decay, 0.0)
+        new = (select(state.params), select(state.stats))
         old = (averaged.params, averaged.stats)
-        # new + keep (old - new): exactly `new` where keep is 0, and exactly still at a fixed point.
-        mean = jax.tree.map(lambda a, b: (b + keep * (a - b)).astype(b.dtype), old, new)
+        # new + rate (old - new) is exactly `new` for rate = 0, and exactly `old` for old == new.
+        mean = jax.tree.map(lambda a, b: (b + rate * (a - b)).astype(b.dtype), old, new)
         return Averaged(state, *mean), metrics
 
-    def through(probe: Callable) -> Callable:
-        return lambda averaged, *args, **named: probe(
-            with_averaged_params(averaged), *args, **named
-        )
+    def with_average(fn: Callable) -> Callable:
+        return lambda averaged, *args, **kwargs: fn(with_averaged_params(averaged), *args, **kwargs)
 
-    sample = None if method.sample is None else through(method.sample)
-    probes = {name: through(probe) for name, probe in method.probes.items()}
-    return Method(init, step, through(method.terms), sample, probes, method.draws)
+    sample = None if method.sample is None else with_average(method.sample)
+    probes = {name: with_average(probe) for name, probe in method.probes.items()}
+    return Method(init, step, with_average(method.terms), sample, probes, method.draws)
 
 
 def population(
@@ -84,76 +87,83 @@ def population(
     hypers: Mapping[str, Float[Array, " m"]],
     seeds: Integer[Array, " m"],
 ) -> Method:
-    """m runs as one method: `vmap` over seeds and numeric hyperparameters.
+    """Train m runs as one method: `vmap` over seeds and numeric hyperparameters.
 
-    Every leaf of the state, the batches, the metrics, the samples, and a probe's arguments and
-    results leads with the axis m; a key is handed to each member with its seed folded in.
-    Handed key K, member i is the run `make(hypers_i)` with key fold_in(K, seeds_i), which is
-    `keys.run_key(seeds_i)` where K is key(0).
+    State, batches, metrics, samples, and the arguments and results of probes have the leading
+    axis m. Given the key K, member i is the run of `make(hypers_i)` with the key
+    fold_in(K, seeds_i); for K = key(0) that is `keys.run_key(seeds_i)`.
 
     Args:
-        make: hyperparameters -> method; called under vmap, so that they may be traced.
+        make: hyperparameters -> method; called under vmap, with traced hyperparameters.
         hypers: name -> m values; may be empty.
         seeds: m seeds.
     """
-    plain = make({name: values[0] for name, values in hypers.items()})
+    template = make({name: values[0] for name, values in hypers.items()})
 
-    def keys(key: Key[Array, ""]) -> Key[Array, " m"]:
+    def member_keys(key: Key[Array, ""]) -> Key[Array, " m"]:
         return jax.vmap(jax.random.fold_in, (None, 0))(key, seeds)
 
     def init(key: Key[Array, ""]) -> PyTree:
-        return jax.vmap(lambda h, k: make(h).init(k))(hypers, keys(key))
+        return jax.vmap(lambda h, k: make(h).init(k))(hypers, member_keys(key))
 
     def step(
         state: PyTree, step: Int[Array, ""], batches: PyTree, key: Key[Array, ""]
     ) -> tuple[PyTree, dict[str, Array]]:
         return jax.vmap(lambda h, s, b, k: make(h).step(s, step, b, k))(
-            hypers, state, batches, keys(key)
+            hypers, state, batches, member_keys(key)
         )
 
     def terms(
         state: PyTree, step: Int[Array, ""], batch: PyTree, key: Key[Array, ""]
     ) -> dict[str, Array]:
-        return jax.vmap(lambda h, s, k: make(h).terms(s, step, batch, k))(hypers, state, keys(key))
+        return jax.vmap(lambda h, s, k: make(h).terms(s, step, batch, k))(
+            hypers, state, member_keys(key)
+        )
 
     def sample(state: PyTree, key: Key[Array, ""], n: int) -> Array:
-        return jax.vmap(lambda h, s, k: make(h).sample(s, k, n))(hypers, state, keys(key))  # type: ignore[misc]
+        return jax.vmap(lambda h, s, k: make(h).sample(s, k, n))(  # type: ignore[misc]
+            hypers, state, member_keys(key)
+        )
 
-    def across(name: str) -> Callable:
-        def probe(state: PyTree, *args: PyTree, **named: PyTree) -> PyTree:
-            every = dict(enumerate(args)) | named
-            mapped = {k: _spread(a) for k, a in every.items() if not isinstance(a, int)}
+    def vmapped_probe(name: str) -> Callable:
+        def probe(state: PyTree, *args: PyTree, **kwargs: PyTree) -> PyTree:
+            inputs = dict(enumerate(args)) | kwargs  # int: the same for all members
+            mapped = {k: _per_member(a) for k, a in inputs.items() if not isinstance(a, int)}
 
-            def one(h: PyTree, s: PyTree, *mine: PyTree) -> PyTree:
-                found = every | dict(zip(mapped, mine, strict=True))
-                words = {k: found[k] for k in named}
-                return make(h).probes[name](s, *(found[i] for i in range(len(args))), **words)
+            def of_member(h: PyTree, s: PyTree, *mapped_values: PyTree) -> PyTree:
+                own = inputs | dict(zip(mapped, mapped_values, strict=True))
+                own_kwargs = {k: own[k] for k in kwargs}
+                return make(h).probes[name](s, *(own[i] for i in range(len(args))), **own_kwargs)
 
-            return jax.vmap(one)(hypers, state, *mapped.values())
+            return jax.vmap(of_member)(hypers, state, *mapped.values())
 
         return probe
 
-    def _spread(arg: PyTree) -> PyTree:
+    def _per_member(arg: PyTree) -> PyTree:
         is_key = hasattr(arg, "dtype") and jnp.issubdtype(arg.dtype, jax.dtypes.prng_key)
-        return keys(arg) if is_key else arg
+        return member_keys(arg) if is_key else arg
 
-    return Method(init, step, terms, sample, {n: across(n) for n in plain.probes}, plain.draws)
+    probes = {name: vmapped_probe(name) for name in template.probes}
+    return Method(init, step, terms, sample, probes, template.draws)
 
 
 def population_batches(
     batches: Callable[..., Batch], seeds: Integer[Array, " m"]
 ) -> Callable[..., Batch]:
-    """The minibatches of a population: those of each member's solo run, stacked.
+    """Make the `batches` function of a population: each member gets those of its solo run.
 
     Args:
         batches: of one run, see `game.run_chunk`.
-        seeds: as for `population`; rows then lead with (m,) in each step.
+        seeds: m seeds, as for `population`.
+
+    Returns:
+        The same function of rows with leading axis m, giving batches with leading axis m.
     """
 
-    def every(resident: PyTree, rows: PyTree, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
-        def one(row: PyTree, seed: Integer[Array, ""]) -> Batch:
+    def stacked(resident: PyTree, rows: PyTree, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
+        def of_member(row: PyTree, seed: Integer[Array, ""]) -> Batch:
             return batches(resident, row, jax.random.fold_in(key, seed), step)
 
-        return jax.vmap(one)(rows, seeds)
+        return jax.vmap(of_member)(rows, seeds)
 
-    return every
+    return stacked

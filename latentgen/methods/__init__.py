@@ -1,1 +1,1 @@
-"""One file a method; each only wires networks, distributions and objectives into phases."""
+"""Methods, one per file: each combines networks, distributions and objectives into phases."""

@@ -1,7 +1,7 @@
-"""The adversarial autoencoder: an autoencoder whose codes play a GAN's game against the prior.
+"""Adversarial autoencoder: an autoencoder whose encoder is the generator of a GAN on codes.
 
-In each step encoder and decoder descend the distortion; a discriminator of codes tells those of
-the prior (real) from encoded ones (synthetic); and the encoder, as its generator, fools it.
+In each step encoder and decoder descend the distortion -log p(x|z); a discriminator of codes
+tells samples of the prior (real) from encoded images (synthetic); the encoder fools it.
 
 Reference: Makhzani et al. 2015 (arXiv:1511.05644); its deterministic encoder.
 """
@@ -25,8 +25,9 @@ from latentgen.probability.priors import Prior
 class Model(NamedTuple):
     """Components of an adversarial autoencoder.
 
-    encoder: x -> its code; decoder: code -> the likelihood's outputs
-    discriminator: code -> (n, 1), the logit of its being drawn from the prior
+    encoder: x -> code
+    decoder: code -> outputs that parametrize p(x|z)
+    discriminator: code -> (n, 1), the logit that it is a sample of the prior
     """
 
     encoder: Net
@@ -44,24 +45,28 @@ def aae(
     encoder_tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
 ) -> Method:
-    """Three turns: distortion, discriminator, and the encoder against it.
+    """Make an adversarial autoencoder, a game of three turns.
+
+    1. encoder and decoder descend the distortion,
+    2. the discriminator ascends its value,
+    3. the encoder descends the generator's loss.
 
     Args:
-        values: what the discriminator ascends and the encoder descends.
-        encoder_tx: of the encoder's turn against the discriminator.
+        values: the discriminator's value and the generator's loss.
+        encoder_tx: optimizer of the third turn.
         x_shape: the shape of one example.
     """
     phases = [
-        Phase(_distortion(model), ("encoder", "decoder", "likelihood"), autoencoder_tx),
+        Phase(_distortion_loss(model), ("encoder", "decoder", "likelihood"), autoencoder_tx),
         Phase(_discriminator_loss(model, values), ("discriminator",), ascend(discriminator_tx)),
         Phase(_encoder_loss(model, values), ("encoder",), encoder_tx),
     ]
-    code = (model.prior.dim,)
+    code_shape = (model.prior.dim,)
     networks = players(
         {
             "encoder": (model.encoder, x_shape),
-            "decoder": (model.decoder, code),
-            "discriminator": (model.discriminator, code),
+            "decoder": (model.decoder, code_shape),
+            "discriminator": (model.discriminator, code_shape),
         }
     )
 
@@ -85,7 +90,7 @@ def encoded(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n d"], PyTree]:
-    """The code of each image, and the encoder's stats after that."""
+    """Return the code of each image and the encoder's new stats."""
     return model.encoder.apply(params["encoder"], stats["encoder"], x, train=train, key=key)
 
 
@@ -98,7 +103,7 @@ def log_likelihood(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "k n"], PyTree]:
-    """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
+    """Return log p(x_j|z_ij) in nats, (k, n), and the decoder's new stats."""
     flat, new_stats = model.decoder.apply(
         params["decoder"], stats["decoder"], flatten_samples(z), train=train, key=key
     )
@@ -108,7 +113,7 @@ def log_likelihood(
 
 
 class Scores(NamedTuple):
-    """Discriminator logits of prior codes (real) and encoded images (synthetic); updated stats."""
+    """Discriminator logits of prior codes (real) and encoded images (synthetic); new stats."""
 
     real: Logits
     synthetic: Logits
@@ -118,24 +123,24 @@ class Scores(NamedTuple):
 def score_both(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
 ) -> Scores:
-    """Two passes of the discriminator, so that its batch norm never mixes real with synthetic."""
+    """Score both in separate passes, so that batch norm never mixes real with synthetic codes."""
     code_key, encoder_key, real_key, synthetic_key = jax.random.split(key, 4)
-    drawn = model.prior.sample(code_key, batch.label.shape[0])
+    prior_z = model.prior.sample(code_key, batch.label.shape[0])
     z, encoder_stats = encoded(model, params, stats, batch.x, train, encoder_key)
 
     def score(z: Array, stats: PyTree, key: Key[Array, ""]) -> tuple[Logits, PyTree]:
-        found, stats = model.discriminator.apply(
+        logits, stats = model.discriminator.apply(
             params["discriminator"], stats, z, train=train, key=key
         )
-        return found[:, 0], stats
+        return logits[:, 0], stats
 
-    real, between = score(drawn, stats["discriminator"], real_key)
-    synthetic, new_stats = score(z, between, synthetic_key)
-    return Scores(real, synthetic, {"encoder": encoder_stats, "discriminator": new_stats})
+    real, stats_after_real = score(prior_z, stats["discriminator"], real_key)
+    synthetic, d_stats = score(z, stats_after_real, synthetic_key)
+    return Scores(real, synthetic, {"encoder": encoder_stats, "discriminator": d_stats})
 
 
-def _distortion(model: Model) -> Callable[..., tuple]:
-    """-log p(x|z) at the code of x, which encoder and decoder descend."""
+def _distortion_loss(model: Model) -> Callable[..., tuple]:
+    """Make the loss -log p(x|z), z the code of x, that encoder and decoder descend."""
 
     def loss(
         params: Params,
@@ -157,7 +162,7 @@ def _distortion(model: Model) -> Callable[..., tuple]:
 
 
 def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
-    """The discriminator's value, which it ascends."""
+    """Make the value that the discriminator ascends."""
 
     def loss(
         params: Params,
@@ -176,7 +181,7 @@ def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., 
 
 
 def _encoder_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
-    """The encoder's value as the generator of codes, which it descends."""
+    """Make the loss that the encoder, the generator of codes, descends."""
 
     def loss(
         params: Params,
@@ -194,13 +199,14 @@ def _encoder_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """Return functions by name for metrics and pictures: state first, `label` ignored.
+    """Return the probes by name; each takes the state first and ignores `label`.
 
     codes (key, n) -> z ~ p(z), (n, d)
-    decode (z, label=None) -> E[x|z]; encode (x, label=None) -> its code, (n, d)
-    log_prior (z), log_likelihood (batch, z) -> (k, n); there is no density q(z|x)
+    decode (z, label=None) -> E[x|z], (n, *shape); encode (x, label=None) -> code, (n, d)
+    log_prior (z), log_likelihood (batch, z) -> (k, n); z is (k, n, d). The encoder is
+        deterministic: there is no density q(z|x).
     observe (key, z, label=None) -> x ~ p(x|z)
-    noise () -> the std of p(x|z), for one that is normal
+    noise () -> the std of p(x|z), only if p(x|z) is normal
     """
 
     def outputs(state: State, z: Float[Array, "n d"]) -> Array:

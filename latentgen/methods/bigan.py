@@ -1,7 +1,7 @@
-"""BiGAN and ALI: a GAN on pairs of an image and a code, in which an encoder learns to invert.
+"""BiGAN and ALI: a GAN on pairs of an image and a code, whose encoder learns to invert G.
 
-A discriminator tells real images with their codes, (x, E(x)), from codes with their synthetic
-images, (G(z), z); generator and encoder fool it together. Where it cannot tell, E inverts G.
+The discriminator tells real pairs (x, E(x)) from synthetic pairs (G(z), z), z ~ p(z); generator
+and encoder fool it together. At the optimum E inverts G.
 
 Reference: Donahue et al. 2017 (BiGAN, arXiv:1605.09782); Dumoulin et al. 2017 (ALI,
 arXiv:1606.00704), whose encoder is stochastic.
@@ -28,9 +28,10 @@ class Model(NamedTuple):
     """Components of a BiGAN; D(x, z) = head([features(x), z]).
 
     generator: code -> x
-    encoder: x -> the code, or the posterior's outputs
-    features: x -> (n, width); head: (n, width + code's) -> (n, 1) logits
-    posterior: q(z|x); None: the encoder gives the code itself
+    encoder: x -> code, or outputs that parametrize the posterior
+    features: x -> (n, width)
+    head: (n, width + code_dim) -> (n, 1) logits
+    posterior: q(z|x); None for a deterministic encoder
     """
 
     generator: Net
@@ -49,12 +50,12 @@ def bigan(
     discriminator_tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
 ) -> Method:
-    """D's turn, then that of generator and encoder together.
+    """Make a BiGAN: in each step D is updated, then generator and encoder together.
 
     Args:
-        values: what the discriminator ascends and the other two, by `symmetric`, descend. Not
-            least_squares, whose labels 0 and 1 are not each other's opposite.
-        generator_tx: of generator and encoder.
+        values: the discriminator's value, and the loss that generator and encoder descend through
+            `symmetric`. Not least_squares: its labels 0 and 1 are not symmetric about 0.
+        generator_tx: optimizer of generator and encoder.
         x_shape: the shape of one example.
     """
     phases = [
@@ -78,17 +79,17 @@ def bigan(
 
 
 def symmetric(value: Value, real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """1/2 [f(r, s) + f(-s, -r)]: f, and f where real and synthetic have changed places.
+    """Return [f(r, s) + f(-s, -r)] / 2: f averaged with f of swapped real and synthetic pairs.
 
-    A generator's value may look at synthetic logits alone; the encoder has made the real pairs.
-    Of minimax, wasserstein and relativistic it is f(r, s) itself; of nonsaturating it is
-    1/2 [-log D(G(z), z) - log(1 - D(x, E(x)))].
+    A generator loss f(r, s) may depend on s alone and would not train the encoder, which makes
+    the real pairs. For minimax, wasserstein and relativistic the result is f(r, s); for
+    nonsaturating it is [-log D(G(z), z) - log(1 - D(x, E(x)))] / 2.
     """
     return (value(real, synthetic) + value(-synthetic, -real)) / 2
 
 
 class Scores(NamedTuple):
-    """Discriminator logits of (x, E(x)), real, and of (G(z), z), synthetic; updated stats."""
+    """Discriminator logits of (x, E(x)), real, and of (G(z), z), synthetic; new stats."""
 
     real: Logits
     synthetic: Logits
@@ -98,17 +99,17 @@ class Scores(NamedTuple):
 def score_both(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
 ) -> Scores:
-    """Two passes of the discriminator, so that its batch norm never mixes real with synthetic."""
+    """Score both in separate passes, so that batch norm never mixes real with synthetic pairs."""
     code_key, noise_key, encoder_key, generator_key, *score_keys = jax.random.split(key, 6)
     z = model.prior.sample(code_key, batch.label.shape[0])
-    outputs, of_encoder = model.encoder.apply(
+    outputs, encoder_stats = model.encoder.apply(
         params["encoder"], stats["encoder"], batch.x, train=train, key=encoder_key
     )
     code = outputs
     if model.posterior is not None:
         code = model.posterior.at({}, outputs).draw(noise_key, 1)[0][0]
-    x, of_generator = generate(model, params, stats, z, train, generator_key)
-    new_stats = stats | {"encoder": of_encoder, "generator": of_generator}
+    x, generator_stats = generate(model, params, stats, z, train, generator_key)
+    new_stats = stats | {"encoder": encoder_stats, "generator": generator_stats}
     real, new_stats = logits_of(model, params, new_stats, batch.x, code, train, score_keys[0])
     synthetic, new_stats = logits_of(model, params, new_stats, x, z, train, score_keys[1])
     return Scores(real, synthetic, new_stats)
@@ -122,7 +123,7 @@ def generate(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n *shape"], PyTree]:
-    """The synthetic images of these codes; the generator's stats."""
+    """Return the synthetic images of these codes and the generator's new stats."""
     return model.generator.apply(params["generator"], stats["generator"], z, train=train, key=key)
 
 
@@ -135,20 +136,20 @@ def logits_of(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Logits, Params]:
-    """The discriminator's logit of each pair; all stats after that."""
-    first, second = (None, None) if key is None else jax.random.split(key)
-    features, seen = model.features.apply(
-        params["features"], stats["features"], x, train=train, key=first
+    """Return the discriminator's logit of each pair, (n,), and all players' new stats."""
+    features_key, head_key = (None, None) if key is None else jax.random.split(key)
+    features, features_stats = model.features.apply(
+        params["features"], stats["features"], x, train=train, key=features_key
     )
     pair = jnp.concatenate([features, z], axis=1)
-    found, head_stats = model.head.apply(
-        params["head"], stats["head"], pair, train=train, key=second
+    logits, head_stats = model.head.apply(
+        params["head"], stats["head"], pair, train=train, key=head_key
     )
-    return found[:, 0], stats | {"features": seen, "head": head_stats}
+    return logits[:, 0], stats | {"features": features_stats, "head": head_stats}
 
 
 def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
-    """The discriminator's value, which it ascends."""
+    """Make the value that the discriminator ascends."""
 
     def loss(
         params: Params,
@@ -167,7 +168,7 @@ def _discriminator_loss(model: Model, values: AdversarialLoss) -> Callable[..., 
 
 
 def _generator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tuple]:
-    """The value that generator and encoder descend."""
+    """Make the loss that generator and encoder descend."""
 
     def loss(
         params: Params,
@@ -185,14 +186,15 @@ def _generator_loss(model: Model, values: AdversarialLoss) -> Callable[..., tupl
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """Return functions by name for metrics and pictures: state first, `label` ignored.
+    """Return the probes by name; each takes the state first and ignores `label`.
 
     codes (key, n) -> z ~ p(z), (n, d)
-    decode (z, label=None) -> x; encode (x, label=None) -> its code, or the mean of q(z|x)
-    log_prior (z) -> (k, n)
+    decode (z, label=None) -> x, (n, *shape)
+    encode (x, label=None) -> code, or the mean of q(z|x), (n, d)
+    log_prior (z of shape (k, n, d)) -> (k, n)
     discriminate (x, label=None) -> logits of (x, encode(x)), (n,)
 
-    Where the encoder is stochastic:
+    With a stochastic encoder also:
 
     draw (batch, key, k) -> z ~ q(z|x), (k, n, d), and log q(z|x), (k, n)
     log_posterior (batch, z) -> (k, n)
@@ -210,15 +212,15 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     def encode(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
     ) -> Float[Array, "n d"]:
-        found = outputs(state, x)
-        return found if model.posterior is None else model.posterior.at({}, found).centre
+        out = outputs(state, x)
+        return out if model.posterior is None else model.posterior.at({}, out).centre
 
     def discriminate(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
     ) -> Logits:
         return logits_of(model, state.params, state.stats, x, encode(state, x))[0]
 
-    return _densities(model.posterior, outputs) | {
+    return _posterior_probes(model.posterior, outputs) | {
         "codes": lambda state, key, n: model.prior.sample(key, n),
         "decode": decode,
         "encode": encode,
@@ -227,17 +229,17 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     }
 
 
-def _densities(
+def _posterior_probes(
     family: PosteriorFamily | None, outputs: Callable[[State, Array], Array]
 ) -> dict[str, Callable[..., Any]]:
-    """The probes of q(z|x), where there is one."""
+    """Return the probes of q(z|x); none for a deterministic encoder."""
     if family is None:
         return {}
 
-    def of(state: State, batch: Batch) -> Posterior:
+    def posterior_of(state: State, batch: Batch) -> Posterior:
         return family.at({}, outputs(state, batch.x))
 
     return {
-        "draw": lambda state, batch, key, k: of(state, batch).draw(key, k),
-        "log_posterior": lambda state, batch, z: of(state, batch).log_prob(z),
+        "draw": lambda state, batch, key, k: posterior_of(state, batch).draw(key, k),
+        "log_posterior": lambda state, batch, z: posterior_of(state, batch).log_prob(z),
     }

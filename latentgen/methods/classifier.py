@@ -1,6 +1,6 @@
-"""A classifier of images: not a generator, but what generators are judged by.
+"""Classifier of images, for the evaluation of generators.
 
-Its last hidden layer gives the features of Frechet and kernel distances, its logits count modes.
+Its last hidden layer gives the features of Frechet and kernel distances; its logits count modes.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,11 @@ from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
 
 
 class Model(NamedTuple):
-    """Images -> features of `width` before their relu; features -> (n, classes) logits."""
+    """Components of a classifier.
+
+    features: x -> (n, width), before the relu
+    head: features -> (n, classes) logits
+    """
 
     features: Net
     head: Net
@@ -24,24 +28,26 @@ class Model(NamedTuple):
 
 
 def classifier(model: Model, tx: optax.GradientTransformation, x_shape: tuple[int, ...]) -> Method:
-    """A game of one player, who descends the cross-entropy -log p(label | x) in nats.
+    """Make a classifier: a game of one player on the cross-entropy -log p(label | x) in nats.
 
-    It has no codes and cannot sample; its probes are features (state, x) -> (n, width), at least 0,
-    and classify (state, x) -> logits (n, classes).
+    It cannot sample. Probes:
+
+    features (state, x) -> features after the relu, (n, width)
+    classify (state, x) -> logits, (n, classes)
     """
 
     def run(
         params: Params, stats: Params, x: Array, train: bool, key: Key[Array, ""] | None
     ) -> tuple[Float[Array, "n f"], Float[Array, "n c"], Params]:
-        first, second = (None, None) if key is None else jax.random.split(key)
-        before, seen = model.features.apply(
-            params["features"], stats["features"], x, train=train, key=first
+        features_key, head_key = (None, None) if key is None else jax.random.split(key)
+        pre_activation, features_stats = model.features.apply(
+            params["features"], stats["features"], x, train=train, key=features_key
         )
-        features = jax.nn.relu(before)
+        features = jax.nn.relu(pre_activation)
         logits, head_stats = model.head.apply(
-            params["head"], stats["head"], features, train=train, key=second
+            params["head"], stats["head"], features, train=train, key=head_key
         )
-        return features, logits, {"features": seen, "head": head_stats}
+        return features, logits, {"features": features_stats, "head": head_stats}
 
     def loss(
         params: Params,

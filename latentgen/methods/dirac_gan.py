@@ -1,6 +1,6 @@
-"""The Dirac-GAN: the project's own game, whose dynamics are known in closed form.
+"""Dirac-GAN: a GAN of one parameter per player, whose dynamics are known in closed form.
 
-G puts all synthetic examples at theta, all real ones are 0, D(x) has the logit psi x.
+All real examples are 0, all synthetic ones are theta, and the discriminator's logit is psi x.
 
 Reference: Mescheder et al. 2018 (arXiv:1801.04406), sections 2 and 4.
 """
@@ -23,7 +23,7 @@ from latentgen.probability import priors
 Flow = Callable[[Float[Array, "2"]], Float[Array, "2"]]
 
 SLOPES = {"minimax": 0.5, "nonsaturating": 0.5, "relativistic": 0.5, "wasserstein": 1.0, "hinge": 1}
-"""f'(0) of each game: how fast D's cost changes with its logit at the equilibrium."""
+"""Game -> f'(0), the derivative of D's value in its logit at the equilibrium."""
 
 
 def _net(apply: Callable[[Array, Array], Array]) -> Net:
@@ -43,7 +43,12 @@ def _model() -> Model:
 
 
 def stepped(game: str, penalty: str, gamma: float, rates: tuple[float, float]) -> Flow:
-    """(theta, psi) -> the same after one step with these rates of D and of G."""
+    """Make the map (theta, psi) -> (theta, psi) after one step of D and G.
+
+    Args:
+        gamma: weight of the penalty.
+        rates: SGD learning rates of D and of G.
+    """
     objective = Objective(LOSSES[game], PENALTIES.get(penalty), gamma)
     d_tx, g_tx = (optax.sgd(rate) for rate in rates)
     method = gan(_model(), objective, g_tx, d_tx, (1,))
@@ -52,14 +57,14 @@ def stepped(game: str, penalty: str, gamma: float, rates: tuple[float, float]) -
 
     def step(point: Float[Array, "2"]) -> Float[Array, "2"]:
         params = {"generator": point[0], "discriminator": point[1], "prior": {}}
-        moved, _ = method.step(state._replace(params=params), jnp.int32(0), batch, key)
-        return jnp.stack([moved.params["generator"], moved.params["discriminator"]])
+        new_state, _ = method.step(state._replace(params=params), jnp.int32(0), batch, key)
+        return jnp.stack([new_state.params["generator"], new_state.params["discriminator"]])
 
     return step
 
 
 def field(game: str, penalty: str = "none", gamma: float = 0.0) -> Flow:
-    """(theta, psi) -> the directions in which G and D move, each with the other held still."""
+    """Make the gradient vector field (theta, psi) -> (update of theta, update of psi)."""
     d_step = stepped(game, penalty, gamma, (1.0, 0.0))
     g_step = stepped(game, penalty, gamma, (0.0, 1.0))
 
@@ -70,16 +75,16 @@ def field(game: str, penalty: str = "none", gamma: float = 0.0) -> Flow:
 
 
 def eigenvalues(function: Flow) -> Complex[np.ndarray, "2"]:
-    """Return the sorted eigenvalues of the function's Jacobian at the equilibrium (0, 0)."""
+    """Return the sorted eigenvalues of the Jacobian at the equilibrium (0, 0)."""
     jacobian = jax.jacfwd(function)(jnp.zeros(2))
     return np.sort_complex(np.linalg.eigvals(np.asarray(jacobian)))
 
 
 def expected(game: str, gamma: float = 0.0) -> Complex[np.ndarray, "2"]:
-    """The eigenvalues of `field` at the equilibrium: -gamma/2 +- sqrt(gamma^2/4 - f'(0)^2).
+    """Return the eigenvalues of `field` in theory: -gamma/2 +- sqrt(gamma^2/4 - f'(0)^2).
 
     Args:
-        gamma: the weight of R1 or of R2; 0: no penalty.
+        gamma: weight of R1 or of R2; 0 for no penalty.
 
     Reference: Mescheder et al. 2018, section 4.
     """

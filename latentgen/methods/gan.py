@@ -1,7 +1,7 @@
-"""The generative adversarial network: discriminator and generator play on one cost, in turn.
+"""Generative adversarial network: discriminator D and generator G play on one cost, in turn.
 
-The generator turns random codes into synthetic images; the discriminator says real (1) or
-synthetic (0). One ascends C(D, G), the other descends it.
+G maps random codes to synthetic examples; D(x) is the probability that x is real. D ascends
+C(D, G), G descends it.
 
 Reference: Goodfellow et al. 2014, algorithm 1 (arXiv:1406.2661).
 """
@@ -29,13 +29,15 @@ CONDITIONS = ("concat", "projection")
 class Model(NamedTuple):
     """Components of a GAN.
 
-    generator: code, with the one-hot class beside it -> x
-    discriminator: a group of `packing` x -> (groups, `outputs` of it)
-    prior: of codes with `code_dim` coordinates; trained with the generator
+    generator: (n, code_dim + classes), codes with the one-hot class appended, -> x
+    discriminator: (g, *shape of a group) -> (g, `outputs(classes, condition)`); a group is
+        `packing` examples, stacked along the last axis
+    prior: p(z) over codes of `code_dim` coordinates; trained with the generator
     classes: number of classes that both players are conditioned on; 0: unconditional
-    condition: how the discriminator receives the class: one-hot 'concat' each pixel, or by
-        'projection' (Miyato & Koyama 2018, arXiv:1802.05637): l(x, y) = l(x) + <v_y, features of x>
-    packing: number of x that it judges at once (PacGAN, Lin et al. 2018, arXiv:1712.04086)
+    condition: how the discriminator receives the class. 'concat': one-hot, appended to every
+        pixel. 'projection': l(x, y) = l(x) + <v_y, features of x> (Miyato & Koyama 2018,
+        arXiv:1802.05637)
+    packing: examples per logit (PacGAN, Lin et al. 2018, arXiv:1712.04086)
     """
 
     generator: Net
@@ -48,7 +50,10 @@ class Model(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """Training objective: a game, and an optional weighted penalty on the discriminator."""
+    """Training objective: losses of both players, and an optional penalty on the discriminator.
+
+    weight: of the penalty
+    """
 
     loss: AdversarialLoss
     penalty: Penalty | None = None
@@ -58,8 +63,8 @@ class Objective(NamedTuple):
 def outputs(classes: int, condition: str) -> int:
     """Return the number of discriminator outputs for a group.
 
-    The projection's <v_y, features> is one more linear function of the last layer's features for
-    each class, hence `classes` further outputs of that layer.
+    The projection's <v_y, features> is one linear function of the features for each class: the
+    last layer has `classes` outputs more.
     """
     return 1 + classes if condition == "projection" else 1
 
@@ -72,14 +77,17 @@ def gan(
     x_shape: tuple[int, ...],
     discriminator_steps: int = 1,
 ) -> Method:
-    """D's turn, `discriminator_steps` times, then G's: each on codes and reals of its own.
+    """Make a GAN: in each step D is updated `discriminator_steps` times, then G once.
+
+    Each update draws new codes; each update of D is on its own minibatch.
 
     Args:
         x_shape: the shape of one example.
         discriminator_steps: k in the paper's algorithm 1.
 
     Raises:
-        BadInput: the condition is unknown, or a projection meets no classes or a pack.
+        BadInput: the condition is unknown, or it is 'projection' without classes or with
+            packing > 1.
     """
     choose("condition", model.condition, dict.fromkeys(CONDITIONS))
     if model.condition == "projection" and (model.packing > 1 or not model.classes):
@@ -122,9 +130,11 @@ def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params,
 
 
 class Scores(NamedTuple):
-    """A turn's synthetic examples and the logits that it rests on.
+    """Real and synthetic examples in groups, and the discriminator's logit of each group.
 
-    score: groups of x, of the batch's classes -> logits; leaves the discriminator's stats alone
+    score: groups of x -> logits, given the classes of the batch; for penalties. It discards the
+        discriminator's new stats.
+    stats: new stats of generator and discriminator
     """
 
     real: Float[Array, "g m *shape"]
@@ -138,35 +148,40 @@ class Scores(NamedTuple):
 def score_both(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
 ) -> Scores:
-    """As many synthetic examples as real ones, and what the discriminator says of all of them.
+    """Generate as many synthetic examples as there are real ones, and score both.
 
-    Two passes of the discriminator, so that its batch norm never mixes real with synthetic.
-    Synthetic examples are of the real ones' classes.
+    The discriminator is applied twice, so that its batch norm never mixes real with synthetic
+    examples. Synthetic examples have the classes of the real ones.
     """
-    code_key, generator_key, real_key, synthetic_key, lone_key = jax.random.split(key, 5)
+    code_key, generator_key, real_key, synthetic_key, score_key = jax.random.split(key, 5)
     z = prior(model, params).sample(code_key, batch.x.shape[0])
     x, generator_stats = generate(model, params, stats, z, batch.label, train, generator_key)
     real, synthetic, label = (pack(a, model.packing) for a in (batch.x, x, batch.label))
-    mine, before = params["discriminator"], stats["discriminator"]
-    real_logits, between = logits_of(model, mine, before, real, label, train, real_key)
-    synthetic_logits, new_stats = logits_of(
-        model, mine, between, synthetic, label, train, synthetic_key
+    d_params, d_stats = params["discriminator"], stats["discriminator"]
+    real_logits, stats_after_real = logits_of(
+        model, d_params, d_stats, real, label, train, real_key
+    )
+    synthetic_logits, new_d_stats = logits_of(
+        model, d_params, stats_after_real, synthetic, label, train, synthetic_key
     )
     return Scores(
         real,
         synthetic,
         real_logits,
         synthetic_logits,
-        lambda x: logits_of(model, mine, before, x, label, train, lone_key)[0],
-        {"generator": generator_stats, "discriminator": new_stats},
+        lambda x: logits_of(model, d_params, d_stats, x, label, train, score_key)[0],
+        {"generator": generator_stats, "discriminator": new_d_stats},
     )
 
 
 def pack(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *shape"]:
-    """Neighbours in groups of `packing`; the last group is filled up from the first examples."""
+    """Group neighbours by `packing`: (n, *shape) -> (g, packing, *shape), g = ceil(n / packing).
+
+    An incomplete last group is filled with the first examples.
+    """
     n, groups = x.shape[0], -(-x.shape[0] // packing)
-    whole = packing == 1 or (isinstance(n, int) and n % packing == 0)
-    if not whole:  # else devices need not see each other's examples
+    is_divisible = packing == 1 or (isinstance(n, int) and n % packing == 0)
+    if not is_divisible:  # gathers across devices, so only where it must
         x = x[jnp.arange(groups * packing) % n]
     return x.reshape(groups, packing, *x.shape[1:])
 
@@ -180,17 +195,20 @@ def logits_of(
     train: bool,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Logits, PyTree]:
-    """The discriminator's logit of each group, its members stacked along the last axis; stats."""
+    """Return the discriminator's logit of each group, (g,), and its new stats.
+
+    The m members of a group are stacked along the last axis.
+    """
     if model.condition == "concat":
         flat = concat_label(x.reshape(-1, *x.shape[2:]), label.reshape(-1), model.classes)
         x = flat.reshape(*x.shape[:2], *flat.shape[1:])
     stacked = jnp.moveaxis(x, 1, -2)
     stacked = stacked.reshape(*stacked.shape[:-2], -1)
-    found, stats = model.discriminator.apply(params, stats, stacked, train=train, key=key)
+    out, stats = model.discriminator.apply(params, stats, stacked, train=train, key=key)
     if model.condition == "projection":
-        of_class = jnp.take_along_axis(found[:, 1:], label, axis=1)
-        return found[:, 0] + of_class[:, 0], stats
-    return found[:, 0], stats
+        class_logits = jnp.take_along_axis(out[:, 1:], label, axis=1)
+        return out[:, 0] + class_logits[:, 0], stats
+    return out[:, 0], stats
 
 
 def generate(
@@ -202,15 +220,15 @@ def generate(
     train: bool,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n *shape"], PyTree]:
-    """The synthetic examples of these codes; the generator's stats."""
-    seen = concat_label(z, label, model.classes)
+    """Return the synthetic examples of these codes and the generator's new stats."""
+    inputs = concat_label(z, label, model.classes)
     return model.generator.apply(
-        params["generator"], stats["generator"], seen, train=train, key=key
+        params["generator"], stats["generator"], inputs, train=train, key=key
     )
 
 
 def prior(model: Model, params: Params) -> Prior:
-    """p(z) with its parameters in place."""
+    """Return p(z) with the current parameters."""
     return model.prior.at(params["prior"], _no_encoder)
 
 
@@ -219,7 +237,7 @@ def _no_encoder(x: Array) -> Any:
 
 
 def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
-    """The discriminator's value, which it ascends."""
+    """Make the discriminator's loss: the value that it ascends, minus the weighted penalty."""
 
     def loss(
         params: Params,
@@ -230,8 +248,8 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         turn_key, penalty_key = jax.random.split(key)
-        found = score_both(model, params, stats, batch, turn_key, train)
-        real, synthetic = found.real_logits, found.synthetic_logits
+        scores = score_both(model, params, stats, batch, turn_key, train)
+        real, synthetic = scores.real_logits, scores.synthetic_logits
         value = objective.loss.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
         if objective.loss.discriminator_value is minimax_value:
@@ -239,17 +257,17 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
             terms["d_synthetic"] = jax.nn.sigmoid(synthetic)
         if objective.penalty is not None:
             terms["penalty"] = objective.penalty(
-                found.score, found.real, found.synthetic, penalty_key
+                scores.score, scores.real, scores.synthetic, penalty_key
             )
             value = value - objective.weight * terms["penalty"]
-        each = lambda of_group: _unpack(of_group, model.packing, batch.label.shape[0])  # noqa: E731
-        return each(value), (found.stats, jax.tree.map(each, terms))
+        unpack = lambda per_group: _unpack(per_group, model.packing, batch.label.shape[0])  # noqa: E731
+        return unpack(value), (scores.stats, jax.tree.map(unpack, terms))
 
     return loss
 
 
 def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
-    """The generator's value, which it descends."""
+    """Make the loss that the generator descends."""
 
     def loss(
         params: Params,
@@ -259,26 +277,26 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        found = score_both(model, params, stats, batch, key, train)
-        value = objective.loss.generator_loss(found.real_logits, found.synthetic_logits)
+        scores = score_both(model, params, stats, batch, key, train)
+        value = objective.loss.generator_loss(scores.real_logits, scores.synthetic_logits)
         value = _unpack(value, model.packing, batch.label.shape[0])
-        return value, (found.stats, {"generator_loss": value})
+        return value, (scores.stats, {"generator_loss": value})
 
     return loss
 
 
-def _unpack(of_group: Float[Array, " g"], packing: int, n: Size) -> Float[Array, " n"]:
-    """Repeat each group's value for each of its members."""
-    return jnp.repeat(of_group, packing)[:n]
+def _unpack(per_group: Float[Array, " g"], packing: int, n: Size) -> Float[Array, " n"]:
+    """Repeat each group's value for each of its members; drop those that filled the last group."""
+    return jnp.repeat(per_group, packing)[:n]
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """Return functions by name for metrics and pictures of a trained GAN: state first.
+    """Return the probes of a trained GAN by name; each takes the state first.
 
     codes (key, n) -> z ~ p(z), (n, d)
-    decode (z, label=None) -> x; without labels, one class after the other
+    decode (z, label=None) -> x, (n, *shape); by default labels cycle through the classes
     discriminate (x, label=None) -> logits, (n,); a conditional method requires the label
-    log_prior (z) -> (k, n)
+    log_prior (z of shape (k, n, d)) -> log p(z) in nats, (k, n)
     """
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
@@ -298,8 +316,8 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
         label = jnp.zeros(x.shape[0], jnp.int32) if label is None else label
         params, stats = state.params["discriminator"], state.stats["discriminator"]
         grouped_x, grouped_label = (pack(a, model.packing) for a in (x, label))
-        of_group, _ = logits_of(model, params, stats, grouped_x, grouped_label, train=False)
-        return _unpack(of_group, model.packing, x.shape[0])
+        per_group, _ = logits_of(model, params, stats, grouped_x, grouped_label, train=False)
+        return _unpack(per_group, model.packing, x.shape[0])
 
     def log_prior(state: State, z: Float[Array, "k n d"]) -> Float[Array, "k n"]:
         flat = z.reshape(-1, model.code_dim)

@@ -1,7 +1,7 @@
-"""The VAE whose best parameters are known: affine encoder and decoder, one learned std.
+"""Linear VAE: affine encoder and decoder, one learned std; its optimum is known in closed form.
 
-Its maximum is probabilistic PCA, where the bound is log p(x) itself: what every estimator of a
-likelihood can be held against, on real images.
+At the optimum it is probabilistic PCA and the ELBO equals log p(x): a reference on real images
+for estimators of the likelihood.
 
 Reference: Lucas et al. 2019, theorem 1 (arXiv:1911.02469); Tipping & Bishop 1999.
 """
@@ -16,25 +16,25 @@ from latentgen.probability.linear import posterior, probabilistic_pca
 
 
 def solution(x: Float[Array, "n *shape"], q: int, std_floor: float = 0.0) -> Params:
-    """The parameters that maximize the mean log p(x), with the exact posterior as the encoder.
+    """Return the parameters that maximize the mean log p(x), with the exact posterior as encoder.
 
-    For a VAE whose encoder and decoder are MLPs without hidden layers, with a diagonal normal
-    posterior, the prior N(0, I) and a normal likelihood of one learned std. Principal axes make
-    the exact posterior diagonal, so that the ELBO is log p(x).
+    They fit a VAE whose encoder and decoder are MLPs without hidden layers, with a diagonal normal
+    posterior, the prior N(0, I) and a normal likelihood with one learned std. Along the principal
+    axes the exact posterior is diagonal, so that the encoder gives it and the ELBO is log p(x).
 
     Args:
         x: the training set.
         q: coordinates of the code.
-        std_floor: of the likelihood.
+        std_floor: lower bound of the likelihood's std.
 
     Raises:
         BadInput: q is not between 0 and the number of pixels.
     """
     flat = x.reshape(len(x), -1)
     w, mu, std = probabilistic_pca(flat, q)
-    # The posterior mean is V x + b: b is its value at 0, V its values at the unit vectors less b.
-    at = jnp.concatenate([jnp.zeros((1, len(mu)), mu.dtype), jnp.eye(len(mu), dtype=mu.dtype)])
-    means, covariance = posterior(w, mu, std, at)
+    # The posterior mean is V x + b: its value at 0 is b, at the unit vector e_i it is V e_i + b.
+    inputs = jnp.concatenate([jnp.zeros((1, len(mu)), mu.dtype), jnp.eye(len(mu), dtype=mu.dtype)])
+    means, covariance = posterior(w, mu, std, inputs)
     offset, kernel = means[0], means[1:] - means[:1]
     log_std = 0.5 * jnp.log(jnp.diag(covariance))
     return {

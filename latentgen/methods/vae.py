@@ -1,8 +1,8 @@
-"""The variational autoencoder: a game of one player, encoder and decoder together.
+"""Variational autoencoder: a game of one player, encoder and decoder together.
 
-The encoder gives each image a distribution over codes; the decoder turns a sample of it into an
-image. Loss: the distance between output and input, plus the KL divergence between the code's
-distribution and the prior; or another bound of log p(x) from several codes of each image.
+The encoder maps each image to a distribution q(z|x) over codes, the decoder maps a code to a
+distribution p(x|z) over images. Loss: the negative ELBO, -E_q[log p(x|z)] + KL(q(z|x) || p(z)),
+or another bound on log p(x) from several codes per image.
 
 Reference: Kingma & Welling 2014 (arXiv:1312.6114).
 """
@@ -30,14 +30,14 @@ from latentgen.probability.priors import LearnedPrior, Prior
 
 
 class Model(NamedTuple):
-    """p(z) p(x|z) and q(z|x), as what they are made of.
+    """Components of p(z) p(x|z) and q(z|x).
 
-    encoder: x -> the posterior's outputs
-    decoder: code -> the likelihood's outputs
-    code_dim: coordinates of a code
-    decoder_sees: how many of them, from the first, the decoder takes: a second stochastic layer
-        lies behind the others
-    classes: of labels that both networks are told; 0: none
+    encoder: x -> outputs that parametrize q(z|x)
+    decoder: code -> outputs that parametrize p(x|z)
+    code_dim: coordinates of a code, of all stochastic layers
+    decoder_sees: coordinates that the decoder takes, from the first on; fewer than `code_dim` if
+        there is a second stochastic layer
+    classes: number of classes that both networks are conditioned on; 0: unconditional
     """
 
     encoder: Net
@@ -54,11 +54,11 @@ class Objective(NamedTuple):
     """Training objective: a bound on log p(x), its codes per image and gradient estimator.
 
     samples: number of codes per image
-    bound: of log p(x)
+    bound: on log p(x)
     estimator: of the encoder's gradient
-    closed_kl: the KL of the ELBO in closed form instead of sampled
-    free_nats: of the ELBO, a group of coordinates may carry this many nats at no cost; with a
-        sampled KL all coordinates are one group
+    closed_kl: True for the ELBO with its KL in closed form instead of sampled
+    free_nats: nats below which the KL of a group of coordinates is not penalized, for the ELBO;
+        a sampled KL has a single group of all coordinates
     """
 
     samples: int
@@ -69,14 +69,14 @@ class Objective(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Log-densities of k codes of each of n images, in nats."""
+    """Log-densities in nats that make the importance weights of k codes of each of n images."""
 
     log_px: Float[Array, "k n"]
     log_pz: Float[Array, "k n"]
     log_qz: Float[Array, "k n"]
 
     def log_w(self, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "k n"]:
-        """log p(x|z) + beta (log p(z) - log q(z|x))."""
+        """Return log w = log p(x|z) + beta (log p(z) - log q(z|x))."""
         return self.log_px + beta * (self.log_pz - self.log_qz)
 
 
@@ -87,14 +87,16 @@ def vae(
     tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
 ) -> Method:
-    """Ascend a lower bound of log p(x), by default E_q[log p(x|z)] - beta(step) KL(q || p(z)).
+    """Make a VAE, which ascends a lower bound on log p(x).
+
+    The ELBO is E_q[log p(x|z)] - beta(step) KL(q(z|x) || p(z)).
 
     Args:
-        beta: step -> weight of the KL, or of log p(z) - log q(z|x) in each weight.
+        beta: step -> weight of the KL, or of log p(z) - log q(z|x) in log w.
         x_shape: the shape of one example, e.g. (28, 28, 1).
     """
-    learned = ("encoder", "decoder", "prior", "posterior", "likelihood")
-    phase = Phase(_loss(model, objective, beta), learned, tx)
+    trains = ("encoder", "decoder", "prior", "posterior", "likelihood")
+    phase = Phase(_loss(model, objective, beta), trains, tx)
     probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
@@ -105,11 +107,10 @@ def vae(
 
 def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
     *rest, last = x_shape
-    seen = (model.decoder_sees + model.classes,)
     networks = players(
         {
             "encoder": (model.encoder, (*rest, last + model.classes)),
-            "decoder": (model.decoder, seen),
+            "decoder": (model.decoder, (model.decoder_sees + model.classes,)),
         }
     )
 
@@ -135,59 +136,59 @@ def _loss(model: Model, objective: Objective, beta: Schedule) -> Callable[..., t
         outputs, encoder_stats = encoded(model, params, stats, batch, train, encoder_key)
         q = model.posterior.at(params["posterior"], outputs)
         z, log_qz = q.draw(code_key, objective.samples)
-        weight, hold = beta(step), jax.lax.stop_gradient
+        weight, stop_gradient = beta(step), jax.lax.stop_gradient
 
         def densities(params: Params, z: Array, log_qz: Array) -> tuple[Weights, Params]:
-            log_px, stats_after = log_likelihood(model, params, stats, batch, z, train, decoder_key)
-            return Weights(log_px, log_prior(model, params, stats, z), log_qz), stats_after
+            log_px, new_stats = log_likelihood(model, params, stats, batch, z, train, decoder_key)
+            return Weights(log_px, log_prior(model, params, stats, z), log_qz), new_stats
 
         if objective.closed_kl:
             log_px, decoder_stats = log_likelihood(
                 model, params, stats, batch, z, train, decoder_key
             )
-            terms, descended = _closed(objective, log_px.mean(axis=0), q, weight)
+            terms, loss_n = _closed_kl_loss(objective, log_px.mean(axis=0), q, weight)
         else:
             if objective.estimator.stops:
-                still = model.posterior.at(*hold((params["posterior"], outputs)))
-                log_qz = still.log_prob(z)
-            found, decoder_stats = densities(params, z, log_qz)
+                stopped_q = model.posterior.at(*stop_gradient((params["posterior"], outputs)))
+                log_qz = stopped_q.log_prob(z)
+            weights, decoder_stats = densities(params, z, log_qz)
             if not (isinstance(objective.free_nats, int | float) and objective.free_nats == 0):
-                rate = (found.log_qz - found.log_pz).mean(axis=0)
-                free = free_nats(jnp.expand_dims(rate, 1), objective.free_nats)
-                descended = weight * free - found.log_px.mean(axis=0)
+                rate = (weights.log_qz - weights.log_pz).mean(axis=0)
+                kl = free_nats(jnp.expand_dims(rate, 1), objective.free_nats)
+                loss_n = weight * kl - weights.log_px.mean(axis=0)
             elif one_view(objective.bound, objective.estimator):
-                descended = -value(objective.bound.decoder, found.log_w(weight))
-            else:  # the compiler merges what the two have in common
-                of_model, decoder_stats = densities(params, *hold((z, log_qz)))
-                of_path, _ = densities(hold(params), z, log_qz)
-                descended = negative_bound(
+                loss_n = -value(objective.bound.decoder, weights.log_w(weight))
+            else:  # the compiler merges the common part of the two
+                model_weights, decoder_stats = densities(params, *stop_gradient((z, log_qz)))
+                path_weights, _ = densities(stop_gradient(params), z, log_qz)
+                loss_n = negative_bound(
                     objective.bound,
                     objective.estimator,
-                    of_model.log_w(weight),
-                    of_path.log_w(weight),
+                    model_weights.log_w(weight),
+                    path_weights.log_w(weight),
                     weight,
                 )
-            terms = _sampled(objective, found) | {"loss": descended}
-        return descended, ({"encoder": encoder_stats, "decoder": decoder_stats}, terms)
+            terms = _sampled_terms(objective, weights) | {"loss": loss_n}
+        return loss_n, ({"encoder": encoder_stats, "decoder": decoder_stats}, terms)
 
     return loss
 
 
-def _closed(
+def _closed_kl_loss(
     objective: Objective, log_px: Float[Array, " n"], q: Posterior, weight: Float[Array, ""]
 ) -> tuple[Terms, Float[Array, " n"]]:
-    """The ELBO's terms, and its negative with the KL weighted and some of it free."""
-    assert q.kl is not None  # configs/vae.py has refused what has none
-    descended = weight * free_nats(q.kl, objective.free_nats) - log_px
-    terms = elbo(log_px, q.kl.sum(axis=1))._replace(loss=descended)
-    return terms._asdict(), descended
+    """Return the ELBO's terms, and the loss weight free_nats(KL) - log p(x|z)."""
+    assert q.kl is not None  # configs/vae.py refuses posteriors without a closed form
+    loss_n = weight * free_nats(q.kl, objective.free_nats) - log_px
+    terms = elbo(log_px, q.kl.sum(axis=1))._replace(loss=loss_n)
+    return terms._asdict(), loss_n
 
 
-def _sampled(objective: Objective, found: Weights) -> Terms:
-    """The terms of ELBO and bound, unweighted, whatever training weighs them with."""
-    rate = (found.log_qz - found.log_pz).mean(axis=0)
-    terms = elbo(found.log_px.mean(axis=0), rate)._asdict()
-    return terms | {"negative_bound": -value(objective.bound.decoder, found.log_w())}
+def _sampled_terms(objective: Objective, weights: Weights) -> Terms:
+    """Return the terms of the ELBO and of the bound, with beta = 1 whatever training uses."""
+    rate = (weights.log_qz - weights.log_pz).mean(axis=0)
+    terms = elbo(weights.log_px.mean(axis=0), rate)._asdict()
+    return terms | {"negative_bound": -value(objective.bound.decoder, weights.log_w())}
 
 
 def encoded(
@@ -198,18 +199,18 @@ def encoded(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n o"], Params]:
-    """Return the encoder's outputs for each image and its updated stats."""
+    """Return the encoder's outputs for each image, (n, o), and its new stats."""
     x = concat_label(batch.x, batch.label, model.classes)
     return model.encoder.apply(params["encoder"], stats["encoder"], x, train=train, key=key)
 
 
 def posterior(model: Model, params: Params, stats: Params, batch: Batch) -> Posterior:
-    """q(z|x) of each image, networks in evaluation mode."""
+    """Return q(z|x) of each image, with the encoder in evaluation mode."""
     return model.posterior.at(params["posterior"], encoded(model, params, stats, batch)[0])
 
 
 def prior(model: Model, params: Params, stats: Params) -> Prior:
-    """p(z); pseudo-inputs, where it has some, meet the encoder in evaluation mode."""
+    """Return p(z); a VampPrior encodes its pseudo-inputs in evaluation mode."""
 
     def encode(x: Float[Array, "m *shape"]) -> Posterior:
         return posterior(model, params, stats, Batch(x, jnp.zeros(x.shape[0], jnp.int32)))
@@ -220,7 +221,7 @@ def prior(model: Model, params: Params, stats: Params) -> Prior:
 def log_prior(
     model: Model, params: Params, stats: Params, z: Float[Array, "k n d"]
 ) -> Float[Array, "k n"]:
-    """log p(z) in nats."""
+    """Return log p(z) in nats, (k, n)."""
     return unflatten_samples(prior(model, params, stats).log_prob(flatten_samples(z)), z.shape[0])
 
 
@@ -233,9 +234,9 @@ def decoded(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "m *outputs"], Params]:
-    """Return the decoder's outputs for each code and its updated stats."""
-    seen = concat_label(z[:, : model.decoder_sees], label, model.classes)
-    return model.decoder.apply(params["decoder"], stats["decoder"], seen, train=train, key=key)
+    """Return the decoder's outputs for each code, (m, *outputs), and its new stats."""
+    inputs = concat_label(z[:, : model.decoder_sees], label, model.classes)
+    return model.decoder.apply(params["decoder"], stats["decoder"], inputs, train=train, key=key)
 
 
 def log_likelihood(
@@ -247,7 +248,7 @@ def log_likelihood(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "k n"], Params]:
-    """log p(x|z) in nats, image j under its codes z[:, j], and the decoder's stats after that."""
+    """Return log p(x_j|z_ij) in nats, (k, n), and the decoder's new stats."""
     label = flatten_samples(jnp.broadcast_to(batch.label, z.shape[:2]))
     flat, new_stats = decoded(model, params, stats, flatten_samples(z), label, train, key)
     outputs = unflatten_samples(flat, z.shape[0])
@@ -258,16 +259,16 @@ def log_likelihood(
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """Return functions by name for metrics and pictures of a trained VAE: state first.
+    """Return the probes of a trained VAE by name; each takes the state first.
 
     codes (key, n) -> z ~ p(z), (n, d)
-    decode (z, label=None) -> E[x|z]; without labels, one class after the other
+    decode (z, label=None) -> E[x|z], (n, *shape); by default labels cycle through the classes
     encode (x, label=None) -> the posterior's centre, (n, d); a conditional method requires the
         label
     draw (batch, key, k) -> z ~ q(z|x), (k, n, d), and log q(z|x), (k, n)
-    log_prior (z) -> (k, n); log_posterior, log_likelihood (batch, z) -> (k, n)
+    log_prior (z) -> (k, n); log_posterior, log_likelihood (batch, z) -> (k, n); z is (k, n, d)
     observe (key, z, label=None) -> x ~ p(x|z)
-    noise () -> the std of p(x|z), for one that is normal
+    noise () -> the std of p(x|z), only if p(x|z) is normal
     """
 
     def outputs(state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None) -> Array:
@@ -290,7 +291,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     ) -> Float[Array, "n *shape"]:
         return model.likelihood.sample(state.params["likelihood"], key, outputs(state, z, label))
 
-    def of(state: State, batch: Batch) -> Posterior:
+    def posterior_of(state: State, batch: Batch) -> Posterior:
         return posterior(model, state.params, state.stats, batch)
 
     def encode(
@@ -299,7 +300,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
         if label is None and model.classes:
             raise BadInput("label is missing: this method asks what class each image is of.")
         label = jnp.zeros(x.shape[0], jnp.int32) if label is None else label
-        return of(state, Batch(x, label)).centre
+        return posterior_of(state, Batch(x, label)).centre
 
     std = model.likelihood.std
     noise = {} if std is None else {"noise": lambda state: std(state.params["likelihood"])}
@@ -307,9 +308,9 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
         "codes": codes,
         "decode": decode,
         "encode": encode,
-        "draw": lambda state, batch, key, k: of(state, batch).draw(key, k),
+        "draw": lambda state, batch, key, k: posterior_of(state, batch).draw(key, k),
         "log_prior": lambda state, z: log_prior(model, state.params, state.stats, z),
-        "log_posterior": lambda state, batch, z: of(state, batch).log_prob(z),
+        "log_posterior": lambda state, batch, z: posterior_of(state, batch).log_prob(z),
         "log_likelihood": lambda state, batch, z: log_likelihood(
             model, state.params, state.stats, batch, z
         )[0],

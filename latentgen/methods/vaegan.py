@@ -1,8 +1,8 @@
-"""VAE-GAN: an autoencoder that measures its error by what a discriminator sees in the images.
+"""VAE-GAN: a VAE whose reconstruction error is measured in features of a discriminator.
 
-The discriminator is features(x) -> head. In each step the encoder descends the KL of its codes
-plus the error in the features; the decoder descends that error, weighted, and fools the
-discriminator; the discriminator tells real images from decoded ones.
+The discriminator is head(features(x)). In each step the encoder descends the KL plus the error in
+the features; the decoder descends the weighted error and fools the discriminator; the
+discriminator tells real images from decoded ones.
 
 Reference: Larsen et al. 2016, algorithm 1 (arXiv:1512.09300).
 """
@@ -27,9 +27,10 @@ DISCRIMINATOR = ("features", "head")
 class Model(NamedTuple):
     """Components of a VAE-GAN; p(z) = N(0, I).
 
-    encoder: x -> the posterior's outputs
-    decoder: code of `code_dim` coordinates -> x
-    features: x -> f(x) of `width`, before their leaky relu; head: features -> (n, 1) logits
+    encoder: x -> outputs that parametrize q(z|x)
+    decoder: code, (n, code_dim) -> x
+    features: x -> f(x), (n, width), before the leaky relu
+    head: features after the leaky relu -> (n, 1) logits
     posterior: q(z|x), with a KL in closed form
     """
 
@@ -51,37 +52,36 @@ def vaegan(
     discriminator_tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
 ) -> Method:
-    """Three turns: encoder, decoder, discriminator.
+    """Make a VAE-GAN, a game of three turns: encoder, decoder, discriminator.
 
     Args:
-        values: what the discriminator ascends and the decoder descends.
-        gamma: weight of the error in the decoder's turn.
+        values: the discriminator's value and the decoder's (generator's) loss.
+        gamma: weight of the feature error in the decoder's turn.
         x_shape: the shape of one example.
     """
 
-    def encoder_value(found: Played) -> tuple[Float[Array, " n"], Terms]:
-        loss = found.rate + found.feature_error
-        terms = {"rate": found.rate, "feature_error": found.feature_error, "encoder_loss": loss}
-        return loss, terms
+    def encoder_loss(p: Played) -> tuple[Float[Array, " n"], Terms]:
+        loss = p.rate + p.feature_error
+        return loss, {"rate": p.rate, "feature_error": p.feature_error, "encoder_loss": loss}
 
-    def decoder_value(found: Played) -> tuple[Float[Array, " n"], Terms]:
-        fools = found.against_both(values.generator_loss)
-        loss = gamma * found.feature_error + fools
-        return loss, {"fooling": fools, "decoder_loss": loss}
+    def decoder_loss(p: Played) -> tuple[Float[Array, " n"], Terms]:
+        adversarial_loss = p.against_both(values.generator_loss)
+        loss = gamma * p.feature_error + adversarial_loss
+        return loss, {"fooling": adversarial_loss, "decoder_loss": loss}
 
-    def discriminator_value(found: Played) -> tuple[Float[Array, " n"], Terms]:
-        value = found.against_both(values.discriminator_value)
+    def discriminator_value(p: Played) -> tuple[Float[Array, " n"], Terms]:
+        value = p.against_both(values.discriminator_value)
         logits = {
-            "real_logit": found.real,
-            "prior_logit": found.of_prior,
-            "encoding_logit": found.of_encoding,
+            "real_logit": p.real,
+            "prior_logit": p.of_prior,
+            "encoding_logit": p.of_encoding,
         }
         return value, logits | {"discriminator_value": value}
 
     phases = [
-        Phase(_turn(model, encoder_value), ("encoder",), encoder_tx),
-        Phase(_turn(model, decoder_value), ("decoder",), decoder_tx),
-        Phase(_turn(model, discriminator_value), DISCRIMINATOR, ascend(discriminator_tx)),
+        Phase(_loss(model, encoder_loss), ("encoder",), encoder_tx),
+        Phase(_loss(model, decoder_loss), ("decoder",), decoder_tx),
+        Phase(_loss(model, discriminator_value), DISCRIMINATOR, ascend(discriminator_tx)),
     ]
     init = players(
         {
@@ -100,12 +100,13 @@ def vaegan(
 
 
 class Played(NamedTuple):
-    """Quantities that all players' losses share; the compiler drops what a loss does not use.
+    """Forward pass of all networks, shared by all losses; the compiler drops the unused parts.
 
     rate: KL(q(z|x) || p(z)) in nats
-    feature_error: 1/2 |f(x) - f(decoded z)|^2, z ~ q(z|x): the -log N(f(x); f(decoded z), I) of
-        the paper's equation 7, but for a constant
-    real, of_prior, of_encoding: the logits of x, of decoded z ~ p(z) and of decoded z ~ q(z|x)
+    feature_error: |f(x) - f(decoded z)|^2 / 2, z ~ q(z|x): -log N(f(x); f(decoded z), I) of the
+        paper's equation 7, up to a constant
+    real, of_prior, of_encoding: logits of x, of decoded z ~ p(z) and of decoded z ~ q(z|x)
+    stats: new stats of all players
     """
 
     rate: Float[Array, " n"]
@@ -116,39 +117,40 @@ class Played(NamedTuple):
     stats: Params
 
     def against_both(self, value: Callable[[Logits, Logits], Array]) -> Float[Array, " n"]:
-        """The mean of a game's value on the two kinds of synthetic images."""
+        """Average `value` over the two kinds of synthetic images, of_prior and of_encoding."""
         return (value(self.real, self.of_prior) + value(self.real, self.of_encoding)) / 2
 
 
 def played(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
 ) -> Played:
-    """x, what becomes of it, and as many images of the prior, before the discriminator.
+    """Encode and decode x, decode as many samples of the prior, and score all three.
 
-    Real and synthetic images pass decoder and discriminator apart, so that batch norm never mixes
-    them; x and decoded z under the same dropout, which is no error of the decoder's.
+    Each kind of code and image has its own pass through decoder and discriminator, so that batch
+    norm never mixes them. x and its reconstruction share the dropout mask of the discriminator,
+    so that it adds nothing to the feature error.
     """
-    *keys, judge_key, lone_key = jax.random.split(key, 7)
-    outputs, of_encoder = model.encoder.apply(
+    *keys, pair_key, prior_key = jax.random.split(key, 7)
+    outputs, encoder_stats = model.encoder.apply(
         params["encoder"], stats["encoder"], batch.x, train=train, key=keys[0]
     )
     q = posterior(model, outputs)
-    z, drawn = q.draw(keys[1], 1)[0][0], normal(model.code_dim).sample(keys[2], len(outputs))
-    new_stats = stats | {"encoder": of_encoder}
+    z, prior_z = q.draw(keys[1], 1)[0][0], normal(model.code_dim).sample(keys[2], len(outputs))
+    new_stats = stats | {"encoder": encoder_stats}
     x_encoding, new_stats["decoder"] = decoded(model, params, new_stats, z, train, keys[3])
-    x_prior, new_stats["decoder"] = decoded(model, params, new_stats, drawn, train, keys[4])
-    (features, real), new_stats = logits_of(model, params, new_stats, batch.x, train, judge_key)
-    (again, of_encoding), new_stats = logits_of(
-        model, params, new_stats, x_encoding, train, judge_key
+    x_prior, new_stats["decoder"] = decoded(model, params, new_stats, prior_z, train, keys[4])
+    (features, real), new_stats = logits_of(model, params, new_stats, batch.x, train, pair_key)
+    (reconstructed_features, of_encoding), new_stats = logits_of(
+        model, params, new_stats, x_encoding, train, pair_key
     )
-    (_, of_prior), new_stats = logits_of(model, params, new_stats, x_prior, train, lone_key)
+    (_, of_prior), new_stats = logits_of(model, params, new_stats, x_prior, train, prior_key)
     assert q.kl is not None
-    error = sum_event((features - again) ** 2) / 2
+    error = sum_event((features - reconstructed_features) ** 2) / 2
     return Played(q.kl.sum(axis=1), error, real, of_prior, of_encoding, new_stats)
 
 
 def posterior(model: Model, outputs: Float[Array, "n o"]) -> Posterior:
-    """q(z|x) from the encoder's outputs."""
+    """Return q(z|x) from the encoder's outputs."""
     return model.posterior.at({}, outputs)
 
 
@@ -160,7 +162,7 @@ def decoded(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n *shape"], PyTree]:
-    """The images of these codes; the decoder's stats."""
+    """Return the images of these codes and the decoder's new stats."""
     return model.decoder.apply(params["decoder"], stats["decoder"], z, train=train, key=key)
 
 
@@ -172,19 +174,23 @@ def logits_of(
     train: bool = False,
     key: Key[Array, ""] | None = None,
 ) -> tuple[tuple[Float[Array, "n f"], Logits], Params]:
-    """The discriminator's features of each image and its logit; all stats after that."""
-    first, second = (None, None) if key is None else jax.random.split(key)
-    features, seen = model.features.apply(
-        params["features"], stats["features"], x, train=train, key=first
+    """Return features and logit of each image, (n, f) and (n,), and all players' new stats."""
+    features_key, head_key = (None, None) if key is None else jax.random.split(key)
+    features, features_stats = model.features.apply(
+        params["features"], stats["features"], x, train=train, key=features_key
     )
     logits, head_stats = model.head.apply(
-        params["head"], stats["head"], jax.nn.leaky_relu(features, 0.2), train=train, key=second
+        params["head"], stats["head"], jax.nn.leaky_relu(features, 0.2), train=train, key=head_key
     )
-    return (features, logits[:, 0]), stats | {"features": seen, "head": head_stats}
+    return (features, logits[:, 0]), stats | {"features": features_stats, "head": head_stats}
 
 
-def _turn(model: Model, value: Callable[[Played], tuple[Array, Terms]]) -> Callable[..., tuple]:
-    """A player's loss, from what all turns rest on."""
+def _loss(model: Model, value: Callable[[Played], tuple[Array, Terms]]) -> Callable[..., tuple]:
+    """Make a phase's loss from a function of the forward pass.
+
+    Args:
+        value: `Played` -> (value per example, terms).
+    """
 
     def loss(
         params: Params,
@@ -194,25 +200,26 @@ def _turn(model: Model, value: Callable[[Played], tuple[Array, Terms]]) -> Calla
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        found = played(model, params, stats, batch, key, train)
-        descended, terms = value(found)
-        return descended, (found.stats, terms)
+        forward = played(model, params, stats, batch, key, train)
+        loss_n, terms = value(forward)
+        return loss_n, (forward.stats, terms)
 
     return loss
 
 
 def probes(model: Model) -> dict[str, Callable[..., Any]]:
-    """Return functions by name for metrics and pictures: state first, `label` ignored.
+    """Return the probes by name; each takes the state first and ignores `label`.
 
     codes (key, n) -> z ~ p(z), (n, d)
-    decode (z, label=None) -> x; encode (x, label=None) -> the mean of q(z|x), (n, d)
+    decode (z, label=None) -> x, (n, *shape)
+    encode (x, label=None) -> the mean of q(z|x), (n, d)
     draw (batch, key, k) -> z ~ q(z|x), (k, n, d), and log q(z|x), (k, n)
-    log_prior (z), log_posterior (batch, z) -> (k, n); of images there is no density
+    log_prior (z), log_posterior (batch, z) -> (k, n), z is (k, n, d); there is no p(x|z)
     discriminate (x, label=None) -> logits, (n,)
     """
     prior = normal(model.code_dim)
 
-    def of(state: State, x: Float[Array, "n *shape"]) -> Posterior:
+    def posterior_of(state: State, x: Float[Array, "n *shape"]) -> Posterior:
         params, stats = state.params["encoder"], state.stats["encoder"]
         return posterior(model, model.encoder.apply(params, stats, x, train=False)[0])
 
@@ -224,7 +231,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     def encode(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
     ) -> Float[Array, "n d"]:
-        return of(state, x).centre
+        return posterior_of(state, x).centre
 
     def discriminate(
         state: State, x: Float[Array, "n *shape"], label: Int[Array, " n"] | None = None
@@ -235,8 +242,8 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
         "codes": lambda state, key, n: prior.sample(key, n),
         "decode": decode,
         "encode": encode,
-        "draw": lambda state, batch, key, k: of(state, batch.x).draw(key, k),
+        "draw": lambda state, batch, key, k: posterior_of(state, batch.x).draw(key, k),
         "log_prior": lambda state, z: jax.vmap(prior.log_prob)(z),
-        "log_posterior": lambda state, batch, z: of(state, batch.x).log_prob(z),
+        "log_posterior": lambda state, batch, z: posterior_of(state, batch.x).log_prob(z),
         "discriminate": discriminate,
     }

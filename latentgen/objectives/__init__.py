@@ -1,1 +1,1 @@
-"""What players optimize: per-example values in nats, from log-densities or from logits."""
+"""Objectives of players: per-example values, from log-densities or from logits."""

@@ -1,8 +1,8 @@
-"""What discriminator and generator optimize, from logits l where D(x) = sigmoid(l).
+"""Objectives of discriminator and generator, as functions of logits.
 
-D is the probability that x is real. Both functions of an `AdversarialLoss` take the logits of real
-and of synthetic examples, paired as they come: the discriminator ascends its value, the generator
-descends its loss. Where D is a critic (wasserstein, hinge, least_squares), l is its score.
+D(x) = sigmoid(l) is the probability that x is real. Both functions of an `AdversarialLoss` take
+the logits r of n real and s of n synthetic examples: the discriminator ascends its value, the
+generator descends its loss. For critics (wasserstein, hinge, least_squares), l is the score.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Value = Callable[[Logits, Logits], Float[Array, " n"]]
 
 
 class AdversarialLoss(NamedTuple):
-    """The objectives of the two players, each (real logits, synthetic logits) -> (n,) nats.
+    """Objectives of the two players, each (real logits, synthetic logits) -> (n,).
 
     discriminator_value: ascended by the discriminator
     generator_loss: descended by the generator
@@ -28,10 +28,10 @@ class AdversarialLoss(NamedTuple):
 
 
 def minimax_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """C(D, G) = log D(x) + log(1 - D(G(z))), per pair of a real and a synthetic example.
+    """C(D, G) = log D(x) + log(1 - D(G(z))), in nats.
 
-    From logits, log sigmoid(r) + log sigmoid(-s): finite for every finite logit, where the
-    formula with sigmoids is -inf as soon as D rounds to 0 or 1. At D = 1/2 it is -log 4.
+    Computed as log sigmoid(r) + log sigmoid(-s), which is finite for all finite logits. At
+    D = 1/2 the value is -log 4.
 
     Reference: Goodfellow et al. 2014, equation 1 (arXiv:1406.2661).
     """
@@ -39,7 +39,7 @@ def minimax_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def nonsaturating_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """-log D(G(z)): the non-saturating generator's value; `real` is not looked at.
+    """-log D(G(z)), in nats: the non-saturating generator loss.
 
     Reference: Goodfellow et al. 2014, section 3 (arXiv:1406.2661).
     """
@@ -48,7 +48,7 @@ def nonsaturating_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def lsgan_d_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """-(r - 1)^2 / 2 - s^2 / 2: scores of real examples near 1, of synthetic ones near 0.
+    """-(r - 1)^2 / 2 - s^2 / 2: draws scores of real examples to 1, of synthetic ones to 0.
 
     Reference: Mao et al. 2017, equation 9 (arXiv:1611.04076).
     """
@@ -56,7 +56,7 @@ def lsgan_d_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def lsgan_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """(s - 1)^2 / 2; `real` is not looked at.
+    """(s - 1)^2 / 2: draws scores of synthetic examples to 1.
 
     Reference: Mao et al. 2017, equation 9 (arXiv:1611.04076).
     """
@@ -65,7 +65,7 @@ def lsgan_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def hinge_d_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """min(0, r - 1) + min(0, -s - 1): nothing more to gain beyond a margin of 1.
+    """min(0, r - 1) + min(0, -s - 1): constant beyond a margin of 1.
 
     Reference: Lim & Ye 2017 (arXiv:1705.02894); Miyato et al. 2018, equation 16 (arXiv:1802.05957).
     """
@@ -73,7 +73,7 @@ def hinge_d_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def hinge_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """-s; `real` is not looked at.
+    """-s: the hinge game's generator loss.
 
     Reference: Miyato et al. 2018, equation 17 (arXiv:1802.05957).
     """
@@ -82,7 +82,7 @@ def hinge_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def wasserstein_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """r - s. Over critics with Lipschitz constant 1 its greatest mean is the distance W_1.
+    """r - s; its mean, maximized over critics with Lipschitz constant 1, is the distance W_1.
 
     Reference: Arjovsky et al. 2017, equation 2 (arXiv:1701.07875).
     """
@@ -90,7 +90,7 @@ def wasserstein_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def relativistic_d_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """log sigmoid(r - s): each real example is judged beside a synthetic one.
+    """log sigmoid(r - s), in nats: real and synthetic examples are compared in pairs.
 
     Reference: Jolicoeur-Martineau 2018, section 4 (arXiv:1807.00734), RpGAN.
     """
@@ -98,7 +98,7 @@ def relativistic_d_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def relativistic_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """-log sigmoid(s - r): the same, the other way round.
+    """-log sigmoid(s - r), in nats: the generator's side of `relativistic_d_value`.
 
     Reference: Jolicoeur-Martineau 2018, section 4 (arXiv:1807.00734), RpGAN; Huang et al. 2024
     (R3GAN, arXiv:2501.05441).

@@ -1,7 +1,7 @@
-"""Lower bounds of log p(x) from importance weights w = p(x, z) / q(z|x), z ~ q(z|x).
+"""Lower bounds on log p(x) from k importance weights w_i = p(x, z_i) / q(z_i|x), z_i ~ q(z|x).
 
-All of them average the logarithm of the mean weight over groups of codes. Groups of one are the
-ELBO, one group of all is IWAE; the others lie between or mix the two.
+Each bound is the mean over groups of codes of log mean_{i in group} w_i, or a convex mixture of
+such means. Groups of one code give the ELBO, one group of k codes gives IWAE.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,18 @@ from latentgen.core.errors import BadInput
 
 
 class Part(NamedTuple):
-    """`share` of a bound: groups of `size` codes each."""
+    """Summand of a mixture: weight `share`, for groups of `size` codes each."""
 
     share: Any
     size: int
 
 
 class Bound(NamedTuple):
-    """Bounds that decoder, prior and likelihood, and the encoder, maximize: convex mixtures."""
+    """Bounds as convex mixtures of parts.
+
+    decoder: the bound that decoder, prior and likelihood maximize
+    encoder: the bound that the encoder maximizes
+    """
 
     decoder: tuple[Part, ...]
     encoder: tuple[Part, ...]
@@ -48,17 +52,20 @@ def value(parts: tuple[Part, ...], log_w: Float[Array, "k n"]) -> Float[Array, "
 def slope(
     parts: tuple[Part, ...], log_w: Float[Array, "k n"], curved: float | Float[Array, ""] = 0.0
 ) -> Float[Array, "k n"]:
-    """b_i - curved c_i, with b_i = d value / d log w_i and c_i = d^2 value / d (log w_i)^2.
+    """Return b_i - curved c_i, b_i = d value / d log w_i, c_i = d^2 value / d (log w_i)^2.
 
-    With v_i = w_i / sum_group w, a part adds share / groups times v_i to b_i and
-    share / groups times v_i (1 - v_i) to c_i. For IWAE, curved = 1 gives v_i^2.
+    With v_i = w_i / sum_{j in group} w_j and g groups, a part adds (share / g) v_i to b_i
+    and (share / g) v_i (1 - v_i) to c_i. For IWAE, curved = 1 gives v_i^2.
+
+    Args:
+        curved: weight of the second derivatives.
     """
-    found = jnp.zeros_like(log_w)
+    result = jnp.zeros_like(log_w)
     for share, size in parts:
         v = jax.nn.softmax(_groups(log_w, size), axis=1)
         weight = share * size / log_w.shape[0]
-        found += (weight * (v - curved * v * (1 - v))).reshape(log_w.shape)
-    return found
+        result += (weight * (v - curved * v * (1 - v))).reshape(log_w.shape)
+    return result
 
 
 def _groups(log_w: Float[Array, "k n"], size: int) -> Float[Array, "groups {size} n"]:
@@ -66,32 +73,32 @@ def _groups(log_w: Float[Array, "k n"], size: int) -> Float[Array, "groups {size
 
 
 def elbo(samples: int, group: int, share: Any) -> Bound:
-    """mean_i log w_i: the evidence lower bound, averaged over the samples."""
-    return _same(Part(1.0, 1))
+    """Evidence lower bound: mean_i log w_i."""
+    return _shared(Part(1.0, 1))
 
 
 def iwae(samples: int, group: int, share: Any) -> Bound:
-    """log mean_i w_i.
+    """Importance-weighted bound: log mean_i w_i.
 
     Reference: Burda et al. 2015, equation 8 (arXiv:1509.00519).
     """
-    return _same(Part(1.0, samples))
+    return _shared(Part(1.0, samples))
 
 
 def miwae(samples: int, group: int, share: Any) -> Bound:
-    """The mean over samples / group groups of log mean_{i in group} w_i.
+    """Mean of log mean_{i in group} w_i over samples / group groups.
 
     Reference: Rainforth et al. 2018, equation 8 (arXiv:1802.04537), K = group.
     """
-    return _same(Part(1.0, group))
+    return _shared(Part(1.0, group))
 
 
 def ciwae(samples: int, group: int, share: Any) -> Bound:
-    """share times the ELBO and (1 - share) times IWAE.
+    """share ELBO + (1 - share) IWAE.
 
     Reference: Rainforth et al. 2018, equation 9 (arXiv:1802.04537), beta = share.
     """
-    return _same(Part(share, 1), Part(1.0 - share, samples))
+    return _shared(Part(share, 1), Part(1.0 - share, samples))
 
 
 def piwae(samples: int, group: int, share: Any) -> Bound:
@@ -102,7 +109,8 @@ def piwae(samples: int, group: int, share: Any) -> Bound:
     return Bound((Part(1.0, samples),), (Part(1.0, group),))
 
 
-def _same(*parts: Part) -> Bound:
+def _shared(*parts: Part) -> Bound:
+    """Make a bound that all networks maximize."""
     return Bound(parts, parts)
 
 
@@ -113,14 +121,14 @@ BOUNDS: dict[str, Callable[[int, int, Any], Bound]] = {
     "ciwae": ciwae,
     "piwae": piwae,
 }
-"""(samples, group, share) -> bound; each takes what it needs of the three."""
+"""Name -> (samples, group, share) -> bound; a bound ignores the arguments that it does not need."""
 
 
 def check_groups(samples: int, group: int) -> None:
-    """Check that the samples fall into whole groups.
+    """Check that `group` divides `samples`.
 
     Raises:
-        BadInput: they do not.
+        BadInput: it does not.
     """
     if group < 1 or samples % group:
         raise BadInput(f"group={group} must divide samples={samples}.")

@@ -1,4 +1,4 @@
-"""The evidence lower bound of a variational autoencoder, and weights of its KL."""
+"""Evidence lower bound of a variational autoencoder, free nats, and schedules of beta."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,11 +8,11 @@ from jaxtyping import Array, Float, Int
 
 
 class Elbo(NamedTuple):
-    """The two terms of the bound, per example in nats, and the loss that training descends.
+    """Terms of the bound, per example in nats, and the training loss.
 
-    distortion: -log p(x|z), z ~ q(z|x): the distance between output and input
+    distortion: -log p(x|z), z ~ q(z|x)
     rate: KL(q(z|x) || p(z))
-    negative_elbo: distortion + rate, an upper bound of -log p(x) in expectation
+    negative_elbo: distortion + rate; its expectation is an upper bound on -log p(x)
     loss: distortion + beta rate
     """
 
@@ -25,7 +25,12 @@ class Elbo(NamedTuple):
 def elbo(
     log_px: Float[Array, " n"], kl: Float[Array, " n"], beta: float | Float[Array, ""] = 1.0
 ) -> Elbo:
-    """-ELBO(x) = -E_q[log p(x|z)] + KL(q(z|x) || p(z)), the KL known or sampled.
+    """-ELBO(x) = -E_q[log p(x|z)] + KL(q(z|x) || p(z)), and the loss with a weighted KL.
+
+    Args:
+        log_px: log p(x|z) in nats.
+        kl: in closed form, or sampled: log q(z|x) - log p(z).
+        beta: weight of the KL in the loss.
 
     Reference: Kingma & Welling 2014, equation 7 (arXiv:1312.6114); beta: Higgins et al. 2017.
     """
@@ -33,10 +38,14 @@ def elbo(
 
 
 def free_nats(kl: Float[Array, "n g"], least: float | Float[Array, ""]) -> Float[Array, " n"]:
-    """sum_g max(least, mean_n KL_g), as one value per example whose mean over n is that.
+    """Return values per example whose mean over n is sum_g max(least, mean_n KL_g).
 
-    A group whose mean KL over the minibatch is below `least` nats gives no gradient. With least = 0
-    nothing is free, not even a sampled KL that is negative by chance.
+    A group whose mean KL over the minibatch is below `least` nats gives no gradient. least = 0
+    returns the plain KL, even where a sampled one is negative.
+
+    Args:
+        kl: KL of each group of coordinates, in nats.
+        least: nats.
 
     Reference: Kingma et al. 2016, "free bits" (arXiv:1606.04934).
     """
@@ -45,10 +54,11 @@ def free_nats(kl: Float[Array, "n g"], least: float | Float[Array, ""]) -> Float
 
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
+"""Updates done before this step -> weight."""
 
 
 def kl_warmup(beta: float | Float[Array, ""], steps: int) -> Schedule:
-    """The weight of the KL: beta min(1, (step + 1) / steps), rising linearly; steps = 0: beta.
+    """Linear warmup of the KL's weight: beta min(1, (step + 1) / steps); beta if steps = 0.
 
     Reference: Sonderby et al. 2016, section 2.3 (arXiv:1602.02282).
     """

@@ -1,9 +1,10 @@
-"""Gradients of a bound with respect to the encoder: three estimators of one expectation.
+"""Three estimators of the gradient of a bound B(log w_1, ..., log w_k) in the encoder.
 
-The gradient of a bound B(log w_1, ..., log w_k) reaches the encoder through the codes, along the
-path z_i = z(noise_i, x), and through the density q in each weight. The second part has a known
-expectation, so that it can be left out (STL), or put back along the path with its variance gone
-(DReG): E[dB/dlog w_i  grad log q(z_i)] = E[d^2B/d(log w_i)^2  dlog w_i/dz_i  dz_i/d encoder].
+The encoder enters in two ways: through the codes z_i = z(noise_i, x), the path, and through the
+density log q(z_i|x) in log w_i, the score term. STL drops the score term. DReG replaces it by its
+reparametrization, which has less variance:
+
+E[dB/dlog w_i  grad log q(z_i|x)] = E[d^2B/d(log w_i)^2  dlog w_i/dz_i  dz_i/d encoder].
 """
 
 from typing import NamedTuple
@@ -17,8 +18,8 @@ from latentgen.objectives.bounds import Bound, slope, value
 class Estimator(NamedTuple):
     """Estimator of the encoder's gradient.
 
-    stops: True if no gradient flows through the density q in the weights, only through the codes.
-    doubles: True if the part that this leaves out is put back along the path, as in DReG.
+    stops: True if the score term is dropped: no gradient flows through the density log q.
+    doubles: True if the score term is reparametrized a second time, as in DReG.
     """
 
     stops: bool
@@ -36,7 +37,7 @@ dreg: doubly reparametrized (Tucker et al. 2018, equation 8, arXiv:1810.04152)."
 
 
 def one_view(bound: Bound, estimator: Estimator) -> bool:
-    """Return whether all players share the importance weights, so that one backward pass does."""
+    """Return whether one backward pass through log w gives the gradients of all networks."""
     return bound.decoder == bound.encoder and not estimator.doubles
 
 
@@ -47,22 +48,23 @@ def negative_bound(
     path: Float[Array, "k n"],
     beta: float | Float[Array, ""] = 1.0,
 ) -> Float[Array, " n"]:
-    """The loss of training: minus the decoder's bound, with a gradient for every player.
+    """Return minus the decoder's bound, with separate gradients for model and encoder.
 
     Decoder, prior and likelihood get the gradient of their bound from `model`. The encoder gets
-    sum_i b_i dlog w_i from `path`, where b_i is the slope of its own bound in log w_i; with
-    `doubles`, b_i less beta times the bound's curvature, which for IWAE is the squared
+    sum_i b_i grad log w_i from `path`, b_i = `slope` of its own bound. With `doubles`, b_i is
+    reduced by beta times the second derivative; for IWAE, beta = 1, b_i is then the squared
     normalized weight.
 
     Args:
-        model: log w with the gradient of the model only: codes and q hold still.
-        path: log w with the gradient of the encoder only.
+        model: log w with gradients in decoder, prior and likelihood only.
+        path: log w with gradients in the encoder only.
         beta: the weight of log p(z) - log q(z|x) in log w.
 
     Reference: Rainforth et al. 2018, section 4.3 (arXiv:1802.04537); Tucker et al. 2018, equation
     8 (arXiv:1810.04152), here for any bound that is a mean over groups.
     """
-    hold = jax.lax.stop_gradient
-    weights = hold(slope(bound.encoder, path, beta if estimator.doubles else 0.0))
-    climbed = (weights * path).sum(axis=0)
-    return -value(bound.decoder, model) - (climbed - hold(climbed))
+    stop_gradient = jax.lax.stop_gradient
+    weights = stop_gradient(slope(bound.encoder, path, beta if estimator.doubles else 0.0))
+    surrogate = (weights * path).sum(axis=0)
+    # The surrogate adds its gradient and the value 0.
+    return -value(bound.decoder, model) - (surrogate - stop_gradient(surrogate))

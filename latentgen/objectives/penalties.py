@@ -1,13 +1,13 @@
-"""What keeps a discriminator smooth: penalties on its gradient in x, and weights held in a box.
+"""Regularization of a discriminator: penalties on its gradient in x, and weight clipping.
 
-A penalty is a function (discriminator, real, synthetic, key) -> (n,), where the discriminator
-takes x (n, ...) to logits (n,) and looks at each example alone. D ascends its value minus a
-weight times the penalty; the generator's turn has none.
+A penalty is a function (discriminator, real, synthetic, key) -> (n,). The discriminator maps x of
+shape (n, ...) to logits (n,), and logit i depends on x_i only. D ascends its value minus a weight
+times the penalty; the generator's loss has no penalty.
 
-Units: gradients are in logits per unit of x as the discriminator sees it. On images in [0, 1]
-(`data.preprocess=unit`) a slope is twice what it is on the same images in [-1, 1] (`signed`), which
-most papers have, and its square four times: `rescale_gamma` converts a weight of R1 and R2. The
-slope of 1 that WGAN-GP and DRAGAN ask for is another demand in other units: no weight converts it.
+Units: gradients are in logits per unit of x. On images in [0, 1] (`data.preprocess=unit`) they are
+twice those on the same images in [-1, 1] (`signed`), which most papers use. `rescale_gamma`
+converts the weight of R1 and R2. WGAN-GP and DRAGAN ask for a gradient norm of 1: in other units
+that is another condition, which no weight converts.
 """
 
 from collections.abc import Callable
@@ -27,24 +27,32 @@ Penalty = Callable[
 
 
 def grad_norm_sq(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
-    """|grad_x l(x_i)|^2 of each example: one gradient of the sum, as no example sees another."""
+    """|grad_x l(x_i)|^2 of each example.
+
+    One gradient of sum_i l(x_i) is enough, since l(x_i) depends on x_i only.
+    """
     gradient = jax.grad(lambda x: discriminator(x).sum())(x)
     return (gradient**2).sum(axis=tuple(range(1, x.ndim)))
 
 
 def grad_norm(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
-    """|grad_x l(x_i)|, with gradient 0 where it is 0."""
+    """|grad_x l(x_i)| of each example; where it is 0, its own gradient is 0 instead of nan."""
     squared = grad_norm_sq(discriminator, x)
-    positive = squared > 0  # sqrt has no slope at 0, and nan where both branches are followed
+    positive = squared > 0  # two `where`: the gradient of sqrt at 0 is inf, and 0 * inf is nan
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
 def rescale_gamma(
     interval: tuple[float, float], gamma: float, of: tuple[float, float] = (-1.0, 1.0)
 ) -> float:
-    """The weight of R1 or R2 on x in `interval` that is `gamma` on the same x in `of`.
+    """Convert a weight of R1 or R2 from x in the interval `of` to x in `interval`.
 
-    gamma |grad_x l|^2 stays the same: rescale_gamma(interval) = gamma ((b - a) / (of_b - of_a))^2.
+    gamma ((b - a) / (of_b - of_a))^2, so that gamma |grad_x l|^2 stays the same.
+
+    Args:
+        interval: (a, b), range of x in training.
+        gamma: weight for x in `of`.
+        of: (of_a, of_b), range of x in the paper.
     """
     (low, high), (of_low, of_high) = interval, of
     return gamma * ((high - low) / (of_high - of_low)) ** 2
@@ -58,7 +66,7 @@ def r1(
 ) -> Float[Array, " n"]:
     """|grad l(x)|^2 / 2 at real examples. The weight is the paper's gamma, for x in [-1, 1].
 
-    Their code leaves out the half: its `reg_param` is half the weight here.
+    The authors' code has no factor 1/2: its `reg_param` is half the weight here.
 
     Reference: Mescheder et al. 2018, equation 9 (arXiv:1801.04406).
     """
@@ -86,7 +94,7 @@ def r1_and_r2(
     synthetic: Float[Array, "n *shape"],
     key: Key[Array, ""],
 ) -> Float[Array, " n"]:
-    """R1 + R2. With the relativistic game it makes R3GAN, whose gamma is for x in [-1, 1].
+    """R1 + R2; with the relativistic loss, R3GAN. The paper's gamma is for x in [-1, 1].
 
     Reference: Huang et al. 2024, section 2 (arXiv:2501.05441).
     """
@@ -101,8 +109,8 @@ def gradient_penalty(
 ) -> Float[Array, " n"]:
     """(|grad l(u x + (1 - u) G(z))| - 1)^2, u ~ U[0, 1]: on lines from real to synthetic.
 
-    The slope of 1 is per unit of x: on [0, 1] as in the authors' gan_mnist.py and in Lucic et al.
-    2018, half as steep as on [-1, 1].
+    The gradient norm of 1 is per unit of x, for x in [0, 1] as in the authors' gan_mnist.py and in
+    Lucic et al. 2018. For the same images in [-1, 1] it would be a norm of 1/2.
 
     Reference: Gulrajani et al. 2017, equation 3 (WGAN-GP, arXiv:1704.00028).
     """
@@ -118,8 +126,8 @@ def dragan_penalty(
 ) -> Float[Array, " n"]:
     """(|grad l(x + std(x) (u - 1/2))| - 1)^2, u ~ U[0, 1]: around real examples.
 
-    std(x) is one number, over the whole minibatch, and the slope of 1 is per unit of x. The noise
-    is that of Lucic et al.'s later code (compare_gan, v2), without its clipping to pixels.
+    std(x) is one number, over the whole minibatch; the gradient norm of 1 is per unit of x. The
+    noise is that of compare_gan v2, the later code of Lucic et al., without clipping to pixels.
 
     Reference: Kodali et al. 2017, section 2.5 (DRAGAN, arXiv:1705.07215).
     """
@@ -134,10 +142,10 @@ def dragan_one_sided_penalty(
     synthetic: Float[Array, "n *shape"],
     key: Key[Array, ""],
 ) -> Float[Array, " n"]:
-    """(|grad l(x + a std(x) u / 2)| - 1)^2, u ~ U[0, 1] of each pixel, a ~ U[0, 1] of each example.
+    """(|grad l(x + a std(x) u / 2)| - 1)^2, u ~ U[0, 1] per pixel, a ~ U[0, 1] per example.
 
-    DRAGAN as its authors' code has it, and Lucic et al.'s of their paper (compare_gan, v1).
-    std(x) is one number, over the whole minibatch, and the slope of 1 is per unit of x.
+    DRAGAN as in its authors' code, and in that of Lucic et al.'s paper (compare_gan v1). std(x)
+    is one number, over the whole minibatch; the gradient norm of 1 is per unit of x.
 
     Reference: the code of Kodali et al. 2017 (arXiv:1705.07215).
     """
@@ -159,7 +167,7 @@ PENALTIES: dict[str, Penalty] = {
 
 
 def clip_weights(limit: float | Float[Array, ""]) -> optax.GradientTransformation:
-    """Every parameter is clipped to [-limit, limit] after its update; goes last in a chain.
+    """Clip every parameter to [-limit, limit] after its update; must be last in an optax.chain.
 
     Reference: Arjovsky et al. 2017, algorithm 1 (WGAN, arXiv:1701.07875).
     """

@@ -1,7 +1,7 @@
-"""Processes that train one run together: how they find each other, agree, and miss a dead one.
+"""Several processes that train one run: start, agreement, and detection of a lost peer.
 
-The first process is the one that writes and prints. What it does alone, such as opening a folder,
-all learn the outcome of: none may wait for a peer that has given up.
+Process 0 writes and prints. The outcome of what it does alone, such as opening a folder, is sent
+to all, so that none waits for a process that has failed.
 """
 
 import contextlib
@@ -23,26 +23,31 @@ from latentgen.system import watchdog
 from latentgen.system.signals import note_signals
 
 HEARTBEAT, STUCK = 30, 300.0  # seconds
-LONGEST = 2_000  # bytes of what processes tell each other at a time
+LONGEST = 2_000  # bytes of a message between processes
 
 
 class RemoteProcessError(Exception):
-    """Another process has failed, and says why; this one ends with it.
+    """Raised where another process has failed.
 
-    kind: the name of the error's class.
+    Args:
+        kind: name of the error's class there.
+        message: the error's message.
     """
 
-    def __init__(self, kind: str, said: str):
-        super().__init__(said)
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
         self.kind = kind
 
 
 class PeerLost(Exception):
-    """A peer does not answer any more; a start of all of them continues."""
+    """Raised where a peer does not answer; the run continues once all processes start again."""
 
 
 class ProcessGroup(NamedTuple):
-    """The processes of a run, as set by the user; None: detected by JAX, or a single process."""
+    """Processes of a run, as set by the user; None: detected by JAX, or a single process.
+
+    heartbeat: seconds without an answer after which a peer is lost
+    """
 
     coordinator: str | None = None
     num_processes: int | None = None
@@ -51,13 +56,13 @@ class ProcessGroup(NamedTuple):
 
 
 def join(group: ProcessGroup) -> None:
-    """Meet the other processes, where there are any; before anything asks JAX for its devices.
+    """Initialize jax.distributed if there are several processes.
 
-    Under `srun` with more than one task, and on several hosts of a TPU pod, JAX knows where the
-    others are. From here on SIGTERM is JAX's, see `signals`.
+    Call this before JAX initializes its devices. Under `srun` with more than one task, and on
+    several hosts of a TPU pod, JAX detects the processes. JAX then handles SIGTERM, see `signals`.
 
     Raises:
-        BadInput: some of the flags are missing, or do not fit each other.
+        BadInput: some of the flags are missing or invalid.
     """
     given_flags = {
         "--coordinator": group.coordinator,
@@ -79,23 +84,23 @@ def join(group: ProcessGroup) -> None:
         group.coordinator,
         group.num_processes,
         group.process_id,
-        coordinator_bind_address=_listens(group.coordinator),
+        coordinator_bind_address=_bind_address(group.coordinator),
         heartbeat_timeout_seconds=group.heartbeat,
         shutdown_timeout_seconds=group.heartbeat,
     )
 
 
-def _listens(coordinator: str | None) -> str | None:
-    """Return the address to bind where only this machine need reach it; None for JAX's default.
+def _bind_address(coordinator: str | None) -> str | None:
+    """Return the coordinator's address if it is a loopback one; None for JAX's default.
 
-    JAX's default is every interface, also for processes that are all on this machine.
+    JAX would bind all interfaces, even if all processes are on this machine.
     """
     host = str(coordinator).rpartition(":")[0].strip("[]")
     try:
-        near = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        near = False
-    return coordinator if near else None
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a host name
+        is_loopback = False
+    return coordinator if is_loopback else None
 
 
 def _check(group: ProcessGroup) -> None:
@@ -114,14 +119,14 @@ def _check(group: ProcessGroup) -> None:
 
 
 def _launched() -> bool:
-    """Return whether a launcher has started several processes: srun, or a TPU pod's."""
-    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")  # srun sets it, a batch script has none
+    """Return whether srun or the launcher of a TPU pod has started several processes."""
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")  # set by srun, not by sbatch
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
     return (tasks.isdecimal() and int(tasks) > 1) or len(hosts) > 1
 
 
 def is_multi_process() -> bool:
-    """Return whether more than one process trains; with a single one, touch no device."""
+    """Return whether more than one process trains; does not initialize JAX's devices."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
@@ -130,23 +135,24 @@ def is_process_zero() -> bool:
     return not is_multi_process() or jax.process_index() == 0
 
 
-def _all_gather_json(word: Any) -> list[Any]:
-    """Gather `word` from every process, in their order; all must call this."""
-    said = json.dumps(word).encode()
+def _all_gather_json(value: Any) -> list[Any]:
+    """Gather `value`, at most LONGEST bytes of JSON, from every process; all must call this."""
+    encoded = json.dumps(value).encode()
     padded = np.zeros(LONGEST, np.uint8)
-    padded[: len(said)] = np.frombuffer(said, np.uint8)
-    every = np.asarray(multihost_utils.process_allgather(padded)).reshape(-1, LONGEST)
-    return [json.loads(row.tobytes().rstrip(b"\0")) for row in every]
+    padded[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+    gathered = np.asarray(multihost_utils.process_allgather(padded)).reshape(-1, LONGEST)
+    return [json.loads(row.tobytes().rstrip(b"\0")) for row in gathered]
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None, dict[str, Any]]:
+    """Return (result, error, failure), where failure describes the error as JSON data."""
     try:
         return call(), None, {}
     except Exception as error:
         if is_peer_lost(error):
             raise
         kind = "OSError" if isinstance(error, OSError) else type(error).__name__
-        failure: dict[str, Any] = {"kind": kind, "said": str(error)[: LONGEST // 8]}
+        failure: dict[str, Any] = {"kind": kind, "message": str(error)[: LONGEST // 8]}
         if isinstance(error, Diverged):
             failure |= {"first": error.first, "last": error.last}
         return None, error, failure
@@ -154,18 +160,18 @@ def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None, dict[str, 
 
 def _raise(failure: dict[str, Any]) -> None:
     if "first" in failure:
-        raise Diverged(failure["first"], failure["last"], failure["said"])
-    raise RemoteProcessError(failure["kind"], failure["said"])
+        raise Diverged(failure["first"], failure["last"], failure["message"])
+    raise RemoteProcessError(failure["kind"], failure["message"])
 
 
 def on_process_zero(call: Callable[[], Any]) -> Any:
-    """call() by the first process; all wait for it. Its error is everyone's.
+    """Call `call` in process 0; all processes wait for it.
 
     Returns:
-        What it returned, None in the other processes.
+        Its result in process 0, None in the others.
 
     Raises:
-        Elsewhere: it failed, and this is another process; a Diverged stays one.
+        RemoteProcessError: in the other processes, if it failed; a Diverged is raised as such.
     """
     if not is_multi_process():
         return call()
@@ -179,34 +185,35 @@ def on_process_zero(call: Callable[[], Any]) -> Any:
 
 
 def on_all_processes(call: Callable[[], Any]) -> Any:
-    """call() by each process, which returns where it succeeds in all of them.
+    """Call `call` in each process; return its result if it succeeds in all of them.
 
     Raises:
-        Elsewhere: it failed in another process only.
+        RemoteProcessError: it failed in another process only; a Diverged is raised as such.
     """
     if not is_multi_process():
         return call()
     value, error, failure = _outcome(call)
-    every = _all_gather_json(failure)
+    failures = _all_gather_json(failure)
     if error is not None:
         raise error
-    for failure in every:
+    for failure in failures:
         if failure:
             _raise(failure)
     return value
 
 
-def broadcast_from_zero(word: Any) -> Any:
-    """Return the first process's `word`, passed as JSON, in all processes."""
-    return _all_gather_json(word)[0] if is_multi_process() else word
+def broadcast_from_zero(value: Any) -> Any:
+    """Return the `value` of process 0, passed as JSON, in all processes."""
+    return _all_gather_json(value)[0] if is_multi_process() else value
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[Callable[[], int | None]]:
-    """`signals.note_signals`; for several processes, SIGTERM to one stops all at the same step.
+    """Yield a function to poll between chunks: it returns a signal's number, or None.
 
-    JAX then catches SIGTERM, and agrees with the others on a call to come, counted from the
-    first: so all must call what this yields equally often.
+    For one process this is `signals.note_signals`. For several, SIGTERM to one process stops all
+    at the same step: JAX agrees on the number of a later call of the function. So all processes
+    must call it equally often.
     """
     if not is_multi_process():
         with note_signals() as stopped:
@@ -214,11 +221,11 @@ def signals() -> Iterator[Callable[[], int | None]]:
         return
     calls = itertools.count(1)
 
-    def reached() -> int | None:
-        stop = multihost_utils.reached_preemption_sync_point(next(calls))
-        return int(signal.SIGTERM) if stop else None
+    def preempted() -> int | None:
+        reached = multihost_utils.reached_preemption_sync_point(next(calls))
+        return int(signal.SIGTERM) if reached else None
 
-    yield reached
+    yield preempted
 
 
 LOST = (
@@ -228,31 +235,34 @@ LOST = (
 
 
 def is_peer_lost(error: BaseException) -> bool:
-    """Return whether the error means a lost peer; JAX's errors show it only in their text."""
+    """Return whether the error means a lost peer; JAX's errors have no class for it, only text."""
     text = str(error).lower()
-    ours = isinstance(error, OSError | BadInput | Diverged | RemoteProcessError)
-    return isinstance(error, PeerLost) or (not ours and any(word in text for word in LOST))
+    is_other = isinstance(error, OSError | BadInput | Diverged | RemoteProcessError)
+    return isinstance(error, PeerLost) or (not is_other and any(part in text for part in LOST))
 
 
 def reason(error: BaseException) -> str:
-    """Return the error of a lost peer in one line."""
+    """Return the error's message as one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]
 
 
-_handlers: list[Any] = []  # ctypes keeps no reference to a handler that C holds
+_handlers: list[Any] = []  # a reference to the handler, which ctypes does not keep
 
 
 def exit_75_instead_of_abort(line: Callable[[], str]) -> None:
-    """Print a line and exit with 75 where JAX aborts because a peer or the coordinator is gone.
+    """Print a line and exit with 75 when JAX aborts because it has lost a peer or the coordinator.
 
-    JAX knows no other way than abort() (its callback for the purpose fails in jaxlib 0.10), and a
-    Python handler of SIGABRT would run when it is too late; one called from C runs in time.
+    JAX calls abort() (its callback for this case fails in jaxlib 0.10). A Python handler of
+    SIGABRT would not run before the process ends; a C handler does.
+
+    Args:
+        line: () -> the line, called at the time of the abort.
     """
 
-    def end(signum: int) -> None:
+    def on_abort(signum: int) -> None:
         watchdog.leave(line())
 
-    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(on_abort)
     _handlers[:] = [handler]
     c = ctypes.CDLL(None)
     c.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]

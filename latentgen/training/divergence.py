@@ -1,7 +1,7 @@
-"""Where a run diverged: its steps are done again, one at a time, up to the first bad tensor.
+"""Search for a divergence: repeat the steps one at a time, up to the first non-finite tensor.
 
-A step is a function of (state, step number, the run's key), so that the state before the bad one
-and its number are all that it takes to see it happen again.
+A step is a function of (state, step number, the run's key): the state before it and its number
+are enough to repeat it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,22 +21,24 @@ from latentgen.training.loop import program, skip_steps
 from latentgen.training.mesh import local
 
 Tensors = dict[str, Array]
-"""What a step gives, by name: metrics.NAME, then the new state's leaves by key path.
-
-What it takes comes before: before.PATH, the old state's leaves, and batch.x.
+"""Inputs and outputs of a step by name, in this order: before.PATH, the leaves of the old state by
+key path; batch.x; metrics.NAME; and PATH, the leaves of the new state.
 """
 
 
 class Bad(NamedTuple):
-    """Number of non-finite values in a tensor, and of all its values."""
+    """Number of non-finite values of a tensor, and of all its values."""
 
     not_finite: int
     values: int
 
 
 class Done(NamedTuple):
-    """Steps done again: the state after them, their metrics (leading axis: steps), and whether
-    all of it is finite.
+    """Result of repeated steps.
+
+    after: the state after them
+    metrics: leading axis steps
+    is_finite: True if `after` and `metrics` are finite
     """
 
     after: PyTree
@@ -45,9 +47,10 @@ class Done(NamedTuple):
 
 
 class Blame(NamedTuple):
-    """The tensors that are not finite, the first of them first, and whose turn computed that one.
+    """Non-finite tensors, and the turn that computed the first of them.
 
-    turn: the players that it trains; None for what is there before any turn.
+    bad: in the order of `blamed`
+    turn: names of the players that it trains; None if the first tensor is no result of a turn
     """
 
     bad: dict[str, Bad]
@@ -55,13 +58,13 @@ class Blame(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The steps first+1 .. last give something that is not finite.
+    """A divergence in the steps first+1 .. last.
 
-    That is one step; the chunk in which it happens, where only all of that shows it again; or
-    none (first == last), where the state is finite and its samples are not.
+    last == first + 1 is a single step. last > first + 1 is a whole chunk, where its single steps
+    do not reproduce the divergence. last == first: the state is finite, but its samples are not.
 
-    bad, turn: see `Blame`.
-    state_before: after `first` updates; finite, unless the run began otherwise.
+    bad, turn: see `Blame`
+    state_before: the state after `first` updates; finite, unless the run began otherwise
     """
 
     first: int
@@ -72,14 +75,14 @@ class Found(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Tensors that a step's tensor is computed from, and the turn that computes it."""
+    """Names of the tensors that a tensor is computed from, and the turn that computes it."""
 
     names: set[str]
     turn: str | None
 
 
 class Statistics(NamedTuple):
-    """Statistics of a tensor's finite values (nan if none), and the share of the others."""
+    """Statistics of a tensor's finite values (nan if none), and the share of non-finite values."""
 
     min: float
     max: float
@@ -88,51 +91,53 @@ class Statistics(NamedTuple):
 
 
 def statistics(x: Array | np.ndarray) -> Statistics:
-    """min, max, mean |x| over the finite values, and the share of values that are not."""
+    """Compute min, max and mean |x| over the finite values, and the share of non-finite values."""
     values = np.asarray(x).astype(np.float64).ravel()
-    good = values[np.isfinite(values)]
-    share = 1 - len(good) / max(len(values), 1)
-    if not len(good):
+    finite = values[np.isfinite(values)]
+    share = 1 - len(finite) / max(len(values), 1)
+    if not len(finite):
         return Statistics(np.nan, np.nan, np.nan, share)
     return Statistics(
-        float(good.min()), float(good.max()), float(np.abs(good).mean()), float(share)
+        float(finite.min()), float(finite.max()), float(np.abs(finite).mean()), float(share)
     )
 
 
 def count(tensors: Mapping[str, Any]) -> dict[str, Bad]:
-    """The floating tensors that are not finite everywhere, in the order given."""
-    found, here = {}, local(dict(tensors))
+    """Count non-finite values by tensor; omit tensors without any, and those of integers."""
+    counts, local_tensors = {}, local(dict(tensors))
     for name, x in tensors.items():
         if jnp.issubdtype(x.dtype, jnp.inexact):
-            finite = np.isfinite(np.asarray(here[name]).astype(np.float64))
-            if not finite.all():
-                found[name] = Bad(int((~finite).sum()), finite.size)
-    return found
+            is_finite = np.isfinite(np.asarray(local_tensors[name]).astype(np.float64))
+            if not is_finite.all():
+                counts[name] = Bad(int((~is_finite).sum()), is_finite.size)
+    return counts
 
 
 def named(metrics: Mapping[str, Array], state: PyTree) -> Tensors:
-    """Return a step's metrics and new state as tensors by name."""
+    """Return a step's metrics and new state as `Tensors`."""
     return {f"metrics.{name}": x for name, x in metrics.items()} | by_path(state)
 
 
 def again(
     method: Method, feed: Feed, key: Key[Array, ""], skipped: Sequence[range] = ()
 ) -> Callable[[PyTree, int, int], Done]:
-    """(state, first, last) -> the steps first+1 .. last done in one chunk; the state stays.
+    """Make the function (state, first, last) -> result of the steps first+1 .. last, as one chunk.
+
+    It does not donate the state.
 
     Args:
-        skipped: the steps that the run has left out, see `loop.skip_steps`.
+        skipped: the steps that the run leaves out, see `loop.skip_steps`.
     """
     run = skip_steps(program(method, feed, donate=False), skipped)
 
-    def do(state: PyTree, first: int, last: int) -> Done:
+    def repeat(state: PyTree, first: int, last: int) -> Done:
         rows = feed.rows(first, last - first)
         after, metrics, is_finite = run(
             state, np.arange(first, last, dtype=np.int32), rows, feed.resident, key
         )
         return Done(after, metrics, bool(is_finite))
 
-    return do
+    return repeat
 
 
 def find(
@@ -146,38 +151,39 @@ def find(
     begin: Callable[[str], None] = lambda what: None,
     skipped: Sequence[range] = (),
 ) -> Found | None:
-    """The first of the steps first+1 .. last that gives something not finite, and what.
+    """Find the first of the steps first+1 .. last with a non-finite result.
 
-    One step at a time. Compiled so, a step may round otherwise than within the run's chunk; where
-    that hides what happened, the chunk is done again as the run did it.
+    The steps are repeated one at a time. A step that is compiled alone may round differently than
+    within a chunk; if no single step diverges, the chunk is repeated as a whole.
 
     Args:
-        state: after `first` updates; it is kept.
+        state: the state after `first` updates; not donated.
         first, last: the chunk that diverged.
         key: the run's key.
-        stopped: polled before each step.
-        begin: told what is done next, see `Watchdog.begin`.
+        stopped: polled before each step; returns a signal's number, or None.
+        begin: called with a description of each action, see `Watchdog.begin`.
         skipped: see `again`.
 
     Returns:
-        None where neither diverges this time: the device does not repeat itself.
+        The divergence; None if nothing diverges this time, so that the device is not
+        deterministic.
 
     Raises:
         Stopped: a signal came.
     """
-    do, at = again(method, feed, key, skipped), state
+    repeat, current = again(method, feed, key, skipped), state
     for step in range(first, last):
         if signum := stopped():
             raise Stopped(signum, first)
         begin("a step done again")
-        done = do(at, step, step + 1)
+        done = repeat(current, step, step + 1)
         if not done.is_finite:
             begin("the search for the first tensor")
-            blame = blamed(method, feed, at, step, key, done)
-            return Found(step, step + 1, blame.bad, at, blame.turn)
-        at = done.after
+            blame = blamed(method, feed, current, step, key, done)
+            return Found(step, step + 1, blame.bad, current, blame.turn)
+        current = done.after
     begin("the chunk done again")
-    done = do(state, first, last)
+    done = repeat(state, first, last)
     if done.is_finite:
         return None
     begin("the search for the first tensor")
@@ -188,75 +194,81 @@ def find(
 def blamed(
     method: Method, feed: Feed, state: PyTree, first: int, key: Key[Array, ""], done: Done
 ) -> Blame:
-    """Return the non-finite tensors of the step after `first` updates, the first of them first.
+    """Order the non-finite tensors of the step after `first` updates by cause.
 
-    A tensor is first if the step computes it from no other that is not finite: a discriminator's
-    weights come before the loss of the generator that met them. Among those that are, the old
-    state comes before the batch, that before metrics, in the order in which the players report
-    them, and those before the new state.
+    First come the tensors that are computed from no other non-finite tensor: the discriminator's
+    weights come before a generator loss that is computed from them. Otherwise the order is that
+    of `Tensors`, with metrics in the order in which the players report them.
+
+    Args:
+        state: the state before the step.
+        done: result of the step, or of a chunk that begins with it.
     """
     row = jax.tree.map(lambda rows: rows[0], feed.rows(first, 1))
     origins = _origins(method, feed, state, row, first, key)
     batch = jax.jit(feed.batches)(feed.resident, row, key, jnp.int32(first))
-    given = _taken(state, batch) | named(done.metrics, done.after)
-    found = count({name: given[name] for name in origins})
-    begins = [name for name in found if not origins[name].names & found.keys()]
-    order = list(dict.fromkeys([*begins, *found]))
-    return Blame({name: found[name] for name in order}, origins[order[0]].turn if order else None)
+    tensors = _inputs(state, batch) | named(done.metrics, done.after)
+    bad = count({name: tensors[name] for name in origins})
+    causes = [name for name in bad if not origins[name].names & bad.keys()]
+    order = list(dict.fromkeys([*causes, *bad]))
+    return Blame({name: bad[name] for name in order}, origins[order[0]].turn if order else None)
 
 
-def _taken(state: PyTree, batch: Batch) -> Tensors:
+def _inputs(state: PyTree, batch: Batch) -> Tensors:
     return {f"before.{path}": x for path, x in by_path(state).items()} | {"batch.x": batch.x}
 
 
 def _origins(
     method: Method, feed: Feed, state: PyTree, row: PyTree, first: int, key: Key[Array, ""]
 ) -> dict[str, Origin]:
-    """Each tensor that a step takes or gives, as reported -> where it comes from.
+    """Trace a step and find the origin of each of its tensors in the jaxpr.
 
-    Read from the step's jaxpr; what one equation computes, as a loop does, has no order in itself.
+    Outputs of one equation, such as a scan, count as computed at once, not from each other.
     """
     names: list[str] = []
 
     def step(state, number, row, resident, key):
         batch = feed.batches(resident, row, key, number)
         after, metrics = method.step(state, number, batch, key)
-        tensors = _taken(state, batch) | named(metrics, after)
-        names[:] = tensors  # here, since what JAX returns is sorted by name
+        tensors = _inputs(state, batch) | named(metrics, after)
+        names[:] = tensors  # a returned dict would be sorted by name
         return list(tensors.values())
 
     jaxpr = jax.make_jaxpr(step)(state, jnp.int32(first), row, feed.resident, key).jaxpr
-    makers = {out: eqn for eqn in jaxpr.eqns for out in eqn.outvars}
+    equations = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
     outs = [None if isinstance(out, Literal) else out for out in jaxpr.outvars]
 
-    def ancestors(out: Any) -> set[Any]:
-        seen: set[Any] = set()
-        ahead = [out]
-        while ahead:
-            eqn = makers.get(ahead.pop())
-            new = {v for v in eqn.invars if not isinstance(v, Literal)} - seen if eqn else set()
-            seen |= new
-            ahead += new
-        return seen
+    def ancestors(var: Any) -> set[Any]:
+        visited: set[Any] = set()
+        queue = [var]
+        while queue:
+            eqn = equations.get(queue.pop())
+            new = {v for v in eqn.invars if not isinstance(v, Literal)} - visited if eqn else set()
+            visited |= new
+            queue += new
+        return visited
 
-    found = {}
+    origins = {}
     for name, out in zip(names, outs, strict=True):
-        above = ancestors(out)
-        above_it = {n for n, other in zip(names, outs, strict=True) if other in above}
-        found[name] = Origin(above_it, _turn(out, makers))
-    return found
+        variables = ancestors(out)
+        sources = {n for n, other in zip(names, outs, strict=True) if other in variables}
+        origins[name] = Origin(sources, _turn(out, equations))
+    return origins
 
 
-def _turn(out: Any, makers: Mapping[Any, Any]) -> str | None:
-    """In whose turn a variable is computed, by the scope of the equation that makes it.
+def _turn(var: Any, equations: Mapping[Any, Any]) -> str | None:
+    """Return the players whose turn computes a variable, from the named scope of its equation.
 
-    One outside all turns that takes a single computed variable, as what says where a device keeps
-    it does, hands on whose turn that was.
+    An equation outside all turns with a single computed input, such as a sharding constraint,
+    belongs to the turn of that input.
+
+    Args:
+        equations: variable -> the equation that computes it.
     """
-    while (maker := makers.get(out)) is not None:
-        scopes = [str(scope.name) for scope in maker.source_info.name_stack.stack]
+    while (eqn := equations.get(var)) is not None:
+        scopes = [str(scope.name) for scope in eqn.source_info.name_stack.stack]
         if turns := [s.removeprefix(TURN) for s in scopes if s.startswith(TURN)]:
             return turns[0]
-        taken = [v for v in maker.invars if not isinstance(v, Literal) and v in makers]
-        out = taken[0] if len(taken) == 1 else None
+        computed = [v for v in eqn.invars if not isinstance(v, Literal) and v in equations]
+        var = computed[0] if len(computed) == 1 else None
     return None

@@ -1,4 +1,4 @@
-"""What happens between chunks: pictures, validation, checkpoints."""
+"""Hooks between chunks of steps: pictures, validation, checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +20,10 @@ from latentgen.storage.log import Log
 from latentgen.training.pictures import Image, grid, png, scatter
 from latentgen.training.validation import Estimate, evaluate
 
-PAIRED = 8  # columns of a picture of inputs beside outputs
-GAP = 4  # pixels between images: an 8x8 digit fills its cell to the edge
-AT_ONCE = 500  # examples in a batch of an evaluation
-ALIKE = 1e-3  # of the real examples' spread: samples below it are all alike
+PAIRED = 8  # columns of a picture of inputs and reconstructions
+GAP = 4  # pixels between images; without a gap 8x8 digits would touch
+AT_ONCE = 500  # batch size of an evaluation
+ALIKE = 1e-3  # of the real examples' std: a generator with less has collapsed
 
 Call = Callable[[int, PyTree], None]
 Watch = Callable[[int, Array | np.ndarray], None]
@@ -35,7 +35,12 @@ def draw(
     real: Examples | None,
     columns: int | None = None,
 ) -> Image:
-    """A picture of x: a grid of images, or points above some of the real ones."""
+    """Draw x: images as a grid, points in the plane as a scatter plot over real ones.
+
+    Args:
+        real: needed for points only.
+        columns: images per row; None for a square grid.
+    """
     if x.ndim == 4:
         return grid(np.asarray(preprocess.pixels(jnp.asarray(x))), columns, GAP)
     assert real is not None, "points are drawn above real ones"
@@ -44,35 +49,34 @@ def draw(
 
 def write_pictures(
     name: str,
-    see: Callable[[PyTree], Array | np.ndarray],
+    draw_from: Callable[[PyTree], Array | np.ndarray],
     columns: int | None,
     preprocess: Preprocess,
     real: Examples,
     folder: Path,
     log: Log,
-    look: Watch = lambda step, x: None,
+    watch: Watch = lambda step, x: None,
     show: Callable[[str, bytes], None] = lambda name, png: None,
 ) -> Call:
-    """Write NAME/step_XXXXXXXX.png and show it in TensorBoard.
+    """Make a hook that writes NAME/step_XXXXXXXX.png and adds it to TensorBoard.
 
     Args:
-        see: state -> what to draw, always from the same codes or inputs, so that one sees them
-            change.
-        columns: how many make a row; None: as many as make a square.
-        real: what points are drawn above.
+        draw_from: state -> x to draw, of shape (n, *shape), from fixed codes or inputs.
+        columns: images per row; None for a square grid.
+        real: real examples, the background of points in the plane.
         folder: the workdir.
-        look: sees what is drawn, before it is.
-        show: called with the name and the PNG.
+        log: writes the picture for TensorBoard.
+        watch: called with (step, x) before x is drawn.
+        show: called with the name and the PNG's bytes.
     """
 
     def call(step: int, state: PyTree) -> None:
-        x = see(state)
-        look(step, x)
+        x = draw_from(state)
+        watch(step, x)
         image = draw(x, preprocess, real, columns)
-        place = folder / name
-        place.mkdir(exist_ok=True)
+        (folder / name).mkdir(exist_ok=True)
         encoded = png(image)
-        workdir.write_bytes(place / f"step_{step:08d}.png", encoded)
+        workdir.write_bytes(folder / name / f"step_{step:08d}.png", encoded)
         log.image(step, name, encoded, image.shape)
         show(name, encoded)
 
@@ -80,47 +84,54 @@ def write_pictures(
 
 
 def largest_std(x: Shaped[Array | np.ndarray, "n *shape"]) -> float:
-    """The largest standard deviation, over the examples, of any value of x."""
+    """Return the largest standard deviation over the examples of any coordinate of x."""
     flat = np.asarray(x).reshape(len(x), -1).astype(np.float64)
     return float(flat.std(axis=0).max())
 
 
 def watch_for_collapse(real: float, mark: Path, say: Callable[[str], None]) -> Watch:
-    """Watch samples: say once that the generator has collapsed, largest_std(x) < ALIKE real.
+    """Report once that the generator has collapsed: largest_std(x) < ALIKE real.
 
-    Before the first step nothing has been learned and nothing is said. What a generator makes of
-    a label, whatever the code, still differs from class to class and is not noticed.
+    Samples before the first step are ignored. A conditional generator that ignores its code but
+    not the label still differs between classes and is not reported.
 
     Args:
-        real: the spread of real examples.
-        mark: the file that remembers the first such step.
+        real: `largest_std` of real examples.
+        mark: JSON file to write when the collapse is found; if it exists, nothing is reported.
         say: prints a line.
+
+    Returns:
+        (step, samples) -> None.
 
     Raises:
         Diverged: samples of a finite state are not finite.
     """
 
-    def look(step: int, x: Array | np.ndarray) -> None:
+    def watch(step: int, x: Array | np.ndarray) -> None:
         if not np.isfinite(np.asarray(x).astype(np.float64)).all():
             raise Diverged(step, step)
-        found = largest_std(x)
-        if step > 0 and found < ALIKE * real and not mark.exists():
-            workdir.write_json(mark, {"step": step, "spread": found, "real": real})
+        std = largest_std(x)
+        if step > 0 and std < ALIKE * real and not mark.exists():
+            workdir.write_json(mark, {"step": step, "spread": std, "real": real})
             say(
                 f"collapsed at step {step}: all samples are alike (standard deviation of any "
-                f"value at most {found:.3g}, of real examples' {real:.3g})"
+                f"value at most {std:.3g}, of real examples' {real:.3g})"
             )
 
-    return look
+    return watch
 
 
 def split_terms(
     terms: Callable[..., Terms], preprocess: Preprocess, examples: Examples, key: Key[Array, ""]
 ) -> Callable[[int, PyTree], dict[str, Estimate]]:
-    """(step, state) -> the objective's terms over a whole split, always with the same noise.
+    """Make the function (step, state) -> mean of each term of the objective over a whole split.
+
+    Its random keys are the same in every call.
 
     Args:
         terms: `Method.terms`, jitted.
+        examples: the split.
+        key: the run's key.
     """
     key = named_key(key, "evaluation")
     size = min(AT_ONCE, len(examples.label))
@@ -134,20 +145,25 @@ def split_terms(
 def validation(
     terms: Callable[[int, PyTree], dict[str, Estimate]], log: Log, seconds: Callable[[], float]
 ) -> Call:
-    """Log the mean of each term over the validation split."""
+    """Make a hook that logs the mean of each term over the validation split.
+
+    Args:
+        terms: see `split_terms`.
+        seconds: () -> seconds that the run has taken.
+    """
 
     def call(step: int, state: PyTree) -> None:
-        means = {name: found.mean for name, found in terms(step, state).items()}
+        means = {name: estimate.mean for name, estimate in terms(step, state).items()}
         log.write(step, seconds(), "validation", means)
 
     return call
 
 
 def checkpoint(checkpoints: Checkpoints, log: Log, meta: Callable[[], dict[str, Any]]) -> Call:
-    """Save (step, state), after the log of that step has reached the disk.
+    """Make a hook that flushes the log to the disk, then saves (step, state).
 
     Args:
-        meta: what else the checkpoint tells.
+        meta: () -> further entries of the checkpoint's metadata.
     """
 
     def call(step: int, state: PyTree) -> None:

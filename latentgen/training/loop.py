@@ -1,7 +1,7 @@
-"""The loop: jitted chunks of steps with a donated state, and hooks between chunks.
+"""Training loop of all methods: jitted chunks of steps with a donated state, hooks between them.
 
-It never asks which method it trains. Chunks end at multiples of their length, whatever step a
-run resumes from, so that a resumed run does bitwise what an undisturbed one does.
+Chunks end at multiples of their length, whatever step a run resumes from, so that a resumed run
+is bitwise equal to an uninterrupted one.
 """
 
 import contextlib
@@ -22,31 +22,33 @@ from latentgen.data.pipeline import Feed
 from latentgen.system import signals
 
 Metrics = Mapping[str, Any]
-"""Means by name: numbers, or for a population arrays of one number a member."""
+"""Means over a chunk by name: scalars, or arrays of shape (members,) for a population."""
 
 Program = Callable[..., tuple[PyTree, dict[str, Array], Array]]
-"""(state, steps, rows, resident, key) -> (state, metrics, whether all is finite)."""
+"""(state, steps, rows, resident, key) -> (state, metrics, is_finite); see `checked_chunk`."""
 
 Check = Callable[[int, int, np.ndarray], None]
-"""(start, step, finite) after the steps start+1 .. step."""
+"""(start, step, is_finite) -> None, called after the steps start+1 .. step; raises Diverged."""
 
 MAX_ASYNC_CHUNK_SECONDS = 1.0
-"""Shorter chunks are dispatched asynchronously; longer ones are awaited, so that signals are
-handled promptly."""
+"""The next chunk is dispatched while one of fewer seconds runs; a longer one is awaited, so that a
+signal takes effect after it."""
 
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
-    # XLA:CPU else copies a player's weights and moments each step where an update reads them late.
+    # Otherwise XLA:CPU copies weights and moments in each step where an update reads them late.
     "cpu": {"xla_cpu_copy_insertion_use_region_analysis": True},
 }
-"""Platform -> what its compiler is told of a chunk."""
+"""Platform -> compiler options of a chunk."""
 
 
 class Hook(NamedTuple):
-    """A callback, called every `every` steps and after the last one: call(step, state).
+    """Callback between chunks.
 
-    name: its action, in a word.
-    on_signal: also called when a signal ends the run between two of its steps: only for one that
-        leaves no trace in the record, or a resumed run would differ from an undisturbed one.
+    every: interval in steps; also called after the last step
+    call: (step, state) -> None
+    on_signal: True if also called when a signal stops the run at another step. Such a hook must
+        write nothing to the log or pictures: a resumed run would differ from an uninterrupted one.
+    name: of its action, for the watchdog's messages
     """
 
     every: int
@@ -56,7 +58,11 @@ class Hook(NamedTuple):
 
 
 class DispatchedChunk(NamedTuple):
-    """The steps start+1 .. step, on their way: metrics of each, and whether all is finite."""
+    """Results of the steps start+1 .. step, not yet awaited.
+
+    metrics: leading axis steps
+    is_finite: scalar, or one per member of a population
+    """
 
     start: int
     step: int
@@ -79,17 +85,17 @@ def checked_chunk(
     resident: PyTree,
     key: Key[Array, ""],
 ) -> tuple[PyTree, dict[str, Array], Bool[Array, ""]]:
-    """`game.run_chunk`, and whether its metrics and the state after it are finite."""
+    """Run `game.run_chunk` and check that its metrics and the state after it are finite."""
     body = scan_body(method, batches, resident, key)
     state, metrics = jax.lax.scan(body, state, (steps, rows))
     return state, metrics, finite((state, metrics))
 
 
 def compiled(chunk: Callable[..., Any], donate: int | None) -> Callable[..., Any]:
-    """`chunk` to be compiled as a chunk of steps.
+    """Jit a chunk of steps with `COMPILER_OPTIONS`.
 
     Args:
-        donate: the place of an argument whose memory a result takes; it is gone then.
+        donate: index of the argument to donate; None for no donation.
     """
     return jax.jit(
         chunk,
@@ -99,69 +105,72 @@ def compiled(chunk: Callable[..., Any], donate: int | None) -> Callable[..., Any
 
 
 def program(method: Method, feed: Feed, donate: bool) -> Program:
-    """`checked_chunk` compiled.
+    """Jit `checked_chunk` for a method and its batches.
 
     Args:
-        donate: the new state takes the old one's memory, which is gone then.
+        donate: True to donate the state.
     """
     return compiled(partial(checked_chunk, method, feed.batches), 0 if donate else None)
 
 
 def skip_steps(run: Program, skipped: Sequence[range]) -> Program:
-    """`run` without some steps: the state stays as it was, and the next step follows.
+    """Leave some steps out of `run`: they do not change the state and have no metrics.
 
     Args:
-        skipped: the numbers of these steps, that is of the updates before each.
+        skipped: ranges of the numbers of updates done before these steps.
     """
 
-    def others(
+    def run_others(
         state: PyTree, steps: Int[np.ndarray, " s"], rows: PyTree, *more: PyTree
     ) -> tuple[PyTree, dict[str, Array], Any]:
         if not skipped:
             return run(state, steps, rows, *more)
-        left_out = [any(int(step) in some for some in skipped) for step in steps]
-        kept = np.flatnonzero(~np.array(left_out))
+        is_skipped = [any(int(step) in interval for interval in skipped) for step in steps]
+        kept = np.flatnonzero(~np.array(is_skipped))
         if len(kept) == len(steps):
             return run(state, steps, rows, *more)
         if not len(kept):
             return state, {}, np.True_
-        return run(state, steps[kept], _chosen(rows, kept), *more)
+        return run(state, steps[kept], _take(rows, kept), *more)
 
-    return others
+    return run_others
 
 
 @jax.jit
-def _chosen(rows: PyTree, places: Int[Array, " n"]) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[places], rows)
+def _take(rows: PyTree, indices: Int[Array, " n"]) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[indices], rows)
 
 
 def check_finite(start: int, step: int, is_finite: np.ndarray) -> None:
-    """Judge the steps start+1 .. step of one run.
+    """Check the steps start+1 .. step of one run.
 
     Raises:
-        Diverged: they are not finite.
+        Diverged: their metrics or the state after them are not finite.
     """
     if not is_finite:
         raise Diverged(start, step)
 
 
 class _PendingLog:
-    """The chunks that were sent and not yet told of; `took`: seconds of the last one told of."""
+    """Queue of the chunks that were dispatched and are not logged yet.
+
+    seconds: between the logs of the last two chunks
+    """
 
     def __init__(self, log: Callable[[int, Metrics], None], check: Check):
         self._log, self._check = log, check
-        self.sent: list[DispatchedChunk] = []
-        self._since, self.took = time.monotonic(), 0.0
+        self.dispatched: list[DispatchedChunk] = []
+        self._last_time, self.seconds = time.monotonic(), 0.0
 
-    def tell(self, keep: int = 0) -> None:
-        """Wait for all but the last `keep` chunks, judge and log them."""
-        while len(self.sent) > keep:
-            start, step, metrics, is_finite = self.sent.pop(0)
+    def flush(self, keep: int = 0) -> None:
+        """Wait for all but the last `keep` chunks, check and log them."""
+        while len(self.dispatched) > keep:
+            start, step, metrics, is_finite = self.dispatched.pop(0)
             self._check(start, step, np.asarray(is_finite))  # waits for the chunk
             means = {k: np.asarray(v, np.float64).mean(axis=0) for k, v in metrics.items()}
             self._log(step, means)
             now = time.monotonic()
-            self._since, self.took = now, now - self._since
+            self._last_time, self.seconds = now, now - self._last_time
 
 
 def train(
@@ -178,50 +187,53 @@ def train(
     stopped: Callable[[], int | None] = lambda: None,
     check: Check = check_finite,
 ) -> PyTree:
-    """Steps first+1 .. last, in chunks.
+    """Run the steps first+1 .. last in chunks.
 
     Args:
-        run: what does a chunk, see `program`; the state is donated to it.
+        run: runs a chunk, see `program`; the state is donated.
+        feed: batches of the run.
+        state: after `first` updates.
         first: updates already done; a multiple of `chunk`, or `last`.
         chunk: steps in one `lax.scan`.
         key: the run's key.
-        log: (step, metrics averaged over the chunk), called once a chunk, always before a hook
-            of the same step and after the next chunk was sent to the device otherwise; never
-            for a chunk that `check` stopped at.
-        hooks: called in order at the steps that are due.
-        stopped: polled before each chunk is sent. A signal is heeded when what was sent is done:
-            after one chunk, or two of less than AHEAD seconds.
-        check: (start, step, whether the chunk is finite), before its log.
+        log: called with (step, metrics averaged over the chunk) once per chunk that passes
+            `check`: before a hook of the same step, otherwise after the next chunk was dispatched.
+        hooks: called in order at the steps at which they are due.
+        stopped: polled before each chunk is dispatched; returns a signal's number, or None. The
+            run then stops when the dispatched chunks are done: one, or two of less than
+            `MAX_ASYNC_CHUNK_SECONDS`.
+        check: called with (start, step, is_finite) before the log of a chunk.
 
     Returns:
         The state after the last step.
 
     Raises:
-        Stopped: a signal came; the hooks that answer to one have been called.
-        Diverged: a chunk's metrics or the state after it are not finite; no hook has seen it.
+        Stopped: a signal came; the hooks with `on_signal` have been called.
+        Diverged: a chunk's metrics or the state after it are not finite; no hook has been called
+            with that state.
     """
     pending = _PendingLog(log, check)
     for start in range(first, last, chunk):
         steps = min(chunk, last - start)
-        rows = feed.rows(start, steps)  # while the device works on the chunk before
-        if pending.sent and pending.took > MAX_ASYNC_CHUNK_SECONDS:
-            jax.block_until_ready(pending.sent[-1].is_finite)
+        rows = feed.rows(start, steps)  # while the device runs the previous chunk
+        if pending.dispatched and pending.seconds > MAX_ASYNC_CHUNK_SECONDS:
+            jax.block_until_ready(pending.dispatched[-1].is_finite)
         if signum := stopped():
-            pending.tell()
+            pending.flush()
             for hook in hooks:
                 if hook.on_signal and start > first and start % hook.every:
                     hook.call(start, state)
             raise Stopped(signum, start)
         numbers = np.arange(start, start + steps, dtype=np.int32)
-        with signals.with_grace() if start == first else contextlib.nullcontext():  # it is compiled
+        with signals.with_grace() if start == first else contextlib.nullcontext():  # compiles
             state, metrics, is_finite = run(state, numbers, rows, feed.resident, key)
         step = start + steps
-        pending.sent.append(DispatchedChunk(start, step, metrics, is_finite))
-        pending.tell(keep=1)  # of the chunk before, while the device works on this one
+        pending.dispatched.append(DispatchedChunk(start, step, metrics, is_finite))
+        pending.flush(keep=1)  # logs the previous chunk while the device runs this one
         due = [hook for hook in hooks if step == last or step % hook.every == 0]
         if due:
-            pending.tell()
+            pending.flush()
         for hook in due:
             hook.call(step, state)
-    pending.tell()
+    pending.flush()
     return state

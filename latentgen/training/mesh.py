@@ -1,9 +1,8 @@
-"""One run on many devices: each has its share of every batch, and the state, or its share of it.
+"""Training of one run on several devices: batches are split, the state is replicated or split.
 
-A run's program stays the one that is written for a single device. Arrays say where they live, and
-the compiler adds what the devices must tell each other: the mean over a batch is the mean over
-the global batch, in a loss as in batch norm. Results are those of one device up to the order of
-floating-point sums.
+The program is that of a single device. Arrays have shardings, and the compiler adds the
+collectives: a mean over a batch, in a loss or in batch norm, is over the global batch. Results
+equal those of one device up to the order of floating-point sums.
 """
 
 import functools
@@ -22,15 +21,15 @@ from latentgen.data.pipeline import Place
 DATA, FSDP = "data", "fsdp"
 BATCH = PartitionSpec(None, None, (DATA, FSDP))  # rows: (steps, draws, batch, ...)
 LARGE = 2**14
-"""Values: a smaller leaf is held whole by each device, also where larger ones are split."""
+"""Least number of values of a leaf that is split; smaller ones are replicated."""
 
 
 def make(devices: int | None = None, fsdp: int = 1) -> Mesh | None:
-    """All processes' devices as ('data', 'fsdp'); None for one device, which needs no mesh.
+    """Make a mesh with axes ('data', 'fsdp') of all processes' devices; None for one device.
 
     Args:
-        devices: how many of each process's own; None for all.
-        fsdp: neighbours over which each large leaf of a state is split.
+        devices: number of devices of each process; None for all.
+        fsdp: size of the axis 'fsdp', over which each large leaf of a state is split.
 
     Raises:
         BadInput: a process has fewer devices, or fsdp does not divide their number.
@@ -50,7 +49,11 @@ def make(devices: int | None = None, fsdp: int = 1) -> Mesh | None:
 
 
 def check_batch(mesh: Mesh | AbstractMesh | None, batch_size: int) -> None:
-    """Raise BadInput where the devices cannot have equal shares of a batch."""
+    """Check that the number of devices divides the batch size.
+
+    Raises:
+        BadInput: it does not.
+    """
     if mesh is not None and batch_size % mesh.size:
         raise BadInput(
             f"config.batch_size={batch_size} must be a multiple of {mesh.size}, the number of "
@@ -59,9 +62,9 @@ def check_batch(mesh: Mesh | AbstractMesh | None, batch_size: int) -> None:
 
 
 def spec(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> PartitionSpec:
-    """Return the partition of a state's leaf: a large one, along its largest divisible axis.
+    """Partition a leaf of the state: a large one is split along its largest divisible axis.
 
-    It depends on the shape alone, so that an optimizer's moments lie where their parameters do.
+    It depends on the shape alone, so that parameters and their optimizer moments are split alike.
     """
     parts = mesh.shape[FSDP]
     axes = [axis for axis, size in enumerate(shape) if size % parts == 0]
@@ -72,84 +75,84 @@ def spec(mesh: Mesh | AbstractMesh, shape: tuple[int, ...]) -> PartitionSpec:
 
 
 def shardings(mesh: Mesh, state: PyTree) -> PyTree:
-    """A sharding for each leaf of a state, or of its shapes."""
+    """Return the sharding of each leaf of a state, or of a pytree of its shapes."""
     return jax.tree.map(lambda leaf: NamedSharding(mesh, spec(mesh, leaf.shape)), state)
 
 
-def _held(mesh: Mesh, state: PyTree) -> PyTree:
+def _constrain(mesh: Mesh, state: PyTree) -> PyTree:
     return jax.lax.with_sharding_constraint(state, shardings(mesh, state))
 
 
 def shard_method(method: Method, mesh: Mesh | None) -> Method:
-    """`method` whose steps are taken by all devices of a mesh together; itself without a mesh.
+    """Shard the state and the training steps of `method` over a mesh; None changes nothing.
 
-    Its state comes from its own `init` under `jax.jit`, or from `put`. What looks at a state
-    (terms, samples, probes) stays as it is and is given that of `local`.
+    Call `init` under `jax.jit`, or move a state to the mesh by `put_state`. `terms`, `sample` and
+    `probes` are not sharded: give them the state that `local` returns.
     """
     if mesh is None:
         return method
 
     def init(key: Key[Array, ""]) -> PyTree:
-        return _held(mesh, method.init(key))
+        return _constrain(mesh, method.init(key))
 
     def step(
         state: PyTree, step: Int[Array, ""], batches: Batch, key: Key[Array, ""]
     ) -> tuple[PyTree, dict[str, Array]]:
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # by_example looks for it
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # read by core/split.py
             state, metrics = method.step(state, step, batches, key)
-        return _held(mesh, state), metrics
+        return _constrain(mesh, state), metrics
 
     return method._replace(init=init, step=step)
 
 
 def place(mesh: Mesh | None, batch_size: int) -> Place:
-    """Return a feed's placement: resident data on every device, rows split over all devices.
+    """Return the placement of a feed: resident data replicated, rows split over all devices.
 
-    Each process reads only the rows of its own devices.
+    Each process reads the rows of its own devices only.
 
     Raises:
-        BadInput: the devices cannot have equal shares of a batch.
+        BadInput: the number of devices does not divide the batch size.
     """
     if mesh is None:
         return Place()
     check_batch(mesh, batch_size)
-    each = batch_size // mesh.size
-    own = [i for i, device in enumerate(mesh.devices.flat) if _mine(device)]
-    part = slice(own[0] * each, (own[-1] + 1) * each)
-    split = NamedSharding(mesh, BATCH)
+    per_device = batch_size // mesh.size
+    own = [i for i, device in enumerate(mesh.devices.flat) if _is_local(device)]
+    part = slice(own[0] * per_device, (own[-1] + 1) * per_device)
+    sharding = NamedSharding(mesh, BATCH)
 
     def send(rows: PyTree) -> PyTree:
-        def whole(mine: np.ndarray) -> Array:
-            shape = (*mine.shape[:2], batch_size, *mine.shape[3:])
-            return jax.make_array_from_process_local_data(split, mine, shape)
+        def to_global(local_rows: np.ndarray) -> Array:
+            shape = (*local_rows.shape[:2], batch_size, *local_rows.shape[3:])
+            return jax.make_array_from_process_local_data(sharding, local_rows, shape)
 
-        return jax.tree.map(whole, rows)
+        return jax.tree.map(to_global, rows)
 
     return Place(lambda x: put(x, NamedSharding(mesh, PartitionSpec())), send, part)
 
 
-def _mine(device: jax.Device) -> bool:
+def _is_local(device: jax.Device) -> bool:
     return device.process_index == jax.process_index()
 
 
 def put(x: Any, sharding: jax.sharding.Sharding) -> Array:
-    """An array of the host, known to every process, as one of the mesh."""
+    """Move a host array, equal in all processes, to the mesh."""
     x = np.asarray(x)
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
 def put_state(state: PyTree, mesh: Mesh | None) -> PyTree:
-    """A state of the host, or of one device, where training keeps it."""
+    """Move a state of the host, or of one device, to the mesh; None changes nothing."""
     if mesh is None:
         return state
     return jax.tree.map(put, state, shardings(mesh, state))
 
 
 def local(state: PyTree) -> PyTree:
-    """The whole state, for this process to look at; all processes must call it.
+    """Gather the whole state for this process; all processes must call it.
 
-    A leaf that each device holds whole stays on the first one, uncopied, until the next chunk is
-    sent; one that is split comes to the host, so that no device has to hold all of them.
+    Of a replicated leaf, the copy of the first local device is returned, valid until the next
+    chunk is dispatched. A split leaf is gathered to the host, so that no device has to store all.
     """
 
     def leaf(x: Any) -> Any:
@@ -164,5 +167,5 @@ def local(state: PyTree) -> PyTree:
 
 
 @functools.cache
-def _gather(whole: NamedSharding) -> Callable[[Array], Array]:
-    return jax.jit(lambda x: x, out_shardings=whole)
+def _gather(replicated: NamedSharding) -> Callable[[Array], Array]:
+    return jax.jit(lambda x: x, out_shardings=replicated)

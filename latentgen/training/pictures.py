@@ -1,4 +1,4 @@
-"""Pictures of samples: arrays in, 8-bit images out, drawn with numpy alone."""
+"""Pictures of samples: arrays to 8-bit images, with NumPy."""
 
 import io
 import os
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, UInt8
 from latentgen.core.errors import BadInput
 from latentgen.storage import workdir
 
-CELL = 56  # pixels: what one image measures at least, so that 8x8 digits can be seen
+CELL = 56  # pixels, least side of an image in a grid, so that 8x8 digits are visible
 REAL = (190, 190, 190)
 SYNTHETIC = (214, 69, 37)
 
@@ -19,16 +19,15 @@ Image = UInt8[np.ndarray, "height width channels"]
 def grid(
     pixels: Float[Array | np.ndarray, "n h w c"], columns: int | None = None, gap: int = 1
 ) -> Image:
-    """Images side by side, row after row, each enlarged by a whole factor to at least `CELL`.
+    """Arrange images row by row, each enlarged by an integer factor to at least `CELL` pixels.
 
     Args:
-        pixels: in [0, 1], what lies outside is clipped, a non-finite pixel is black; 1 or 3
-            channels.
-        columns: images a row; the smallest square that holds them where not given.
+        pixels: in [0, 1], 1 or 3 channels; other values are clipped, non-finite ones are black.
+        columns: images per row; None for the smallest square grid.
         gap: width of the black lines between images, in pixels of the result.
 
     Raises:
-        BadInput: neither 1 nor 3 channels.
+        BadInput: the number of channels is neither 1 nor 3.
     """
     x = np.asarray(pixels, np.float32)
     n, h, w, c = x.shape
@@ -38,8 +37,8 @@ def grid(
     rows = -(-n // columns)
     factor = -(-CELL // min(h, w))
     cells = np.zeros((rows * columns, h * factor + gap, w * factor + gap, c), np.uint8)
-    whole = np.rint(255 * np.clip(np.nan_to_num(x, posinf=0, neginf=0), 0, 1)).astype(np.uint8)
-    cells[:n, gap:, gap:] = whole.repeat(factor, 1).repeat(factor, 2)
+    images = np.rint(255 * np.clip(np.nan_to_num(x, posinf=0, neginf=0), 0, 1)).astype(np.uint8)
+    cells[:n, gap:, gap:] = images.repeat(factor, 1).repeat(factor, 2)
     cells = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
     return cells.reshape(rows * cells.shape[1], columns * cells.shape[3], c)[gap:, gap:]
 
@@ -47,7 +46,7 @@ def grid(
 def pairs(
     inputs: Float[Array | np.ndarray, "n h w c"], outputs: Float[Array | np.ndarray, "n h w c"]
 ) -> Float[np.ndarray, "two_n h w c"]:
-    """Input beside output: in_0, out_0, in_1, out_1, ... (for a grid with even columns)."""
+    """Interleave inputs and outputs: in_0, out_0, in_1, out_1, ...; for a grid of even columns."""
     both = np.stack([np.asarray(inputs), np.asarray(outputs)], axis=1)
     return both.reshape(-1, *both.shape[2:])
 
@@ -57,21 +56,24 @@ def scatter(
     reference: Float[Array | np.ndarray, "m 2"] | None = None,
     size: int = 400,
 ) -> Image:
-    """Points in the plane on white: the reference (real) in grey, `points` in colour above it.
+    """Draw points in the plane on white: the reference (real) in grey, `points` in red above it.
 
-    The frame is the bounding box of the reference, made square and widened by a tenth on each
-    side, so that pictures of one run compare; points outside it are not drawn. Without a
-    reference the points themselves set it.
+    The frame is the bounding box of the reference, made square and widened by 10 % on each side,
+    so that all pictures of a run have the same frame; points outside it are not drawn.
+
+    Args:
+        reference: None for the frame of the points themselves.
+        size: side of the picture in pixels.
     """
     points = np.asarray(points, np.float64)
-    framing = points if reference is None else np.asarray(reference, np.float64)
-    framing = framing[np.isfinite(framing).all(axis=1)]
-    low, high = (framing.min(0), framing.max(0)) if len(framing) else (np.zeros(2), np.ones(2))
+    framed = points if reference is None else np.asarray(reference, np.float64)
+    framed = framed[np.isfinite(framed).all(axis=1)]
+    low, high = (framed.min(0), framed.max(0)) if len(framed) else (np.zeros(2), np.ones(2))
     side = 1.2 * max((high - low).max(), 1e-6)
     corner = (low + high) / 2 - side / 2
     image = np.full((size, size, 3), 255, np.uint8)
     if reference is not None:
-        _dots(image, (framing - corner) / side, REAL)
+        _dots(image, (framed - corner) / side, REAL)
     _dots(image, (points - corner) / side, SYNTHETIC)
     return image
 
@@ -89,7 +91,7 @@ def _dots(image: Image, points: np.ndarray, colour: tuple[int, int, int]) -> Non
 
 
 def png(image: Image) -> bytes:
-    """The picture as a PNG file's bytes: the same image, the same bytes."""
+    """Encode a picture as PNG; equal images give equal bytes."""
     import PIL.Image
 
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a run writes into its folder while it trains: status, log, pictures, checkpoints."""
+"""Writer of a run's folder during training: status, log, pictures, checkpoints."""
 
 import contextlib
 import math
@@ -36,20 +36,22 @@ from latentgen.training.setup import (
 
 
 class RunWriter:
-    """A run's folder, held by this process; use as a context manager, then `resume` and `open`.
+    """Writer of a run's folder, as a context manager that locks the folder.
+
+    Call `resume`, then `open`; then `hooks` are those of the run.
 
     Raises:
-        BadInput: another process holds the folder, or another config owns it.
+        BadInput: another process has locked the folder, or it belongs to another config.
     """
 
     def __init__(self, run: Run):
         self.run = run
         self.hooks: list[loop.Hook] = []
         self._pictures: list[hooks.Call] = []
-        self._before, self._began = 0.0, time.perf_counter()
+        self._seconds_before, self._start_time = 0.0, time.perf_counter()
         self._log: Log | None = None
         self._settings = _settings(0, None)
-        self._said: Any = None  # what the checkpoint that the run goes on from knows of its log
+        self._saved_log: Any = None  # of the checkpoint to resume from: length and hash of the log
         self._ended = False
 
     def __enter__(self) -> "RunWriter":
@@ -57,25 +59,25 @@ class RunWriter:
         workdir.own(workdir.prepare(run.folder))
         with contextlib.ExitStack() as stack:
             stack.enter_context(workdir.lock(run.folder))
-            began = {} if run.origin is None else {workdir.ORIGIN: run.origin}
+            origin = {} if run.origin is None else {workdir.ORIGIN: run.origin}
             workdir.sign(
                 run.folder,
                 run.config,
-                run.identity() | began,
+                run.identity() | origin,
                 may_change=run.may_change,
                 description=description(run),
             )
             self._status = status.StatusWriter(run.folder)
             if (before := self._status.before) and before.status == status.RUNNING:
-                print(_lost(run.folder, before), file=sys.stderr)
+                print(_lost_attempt(run.folder, before), file=sys.stderr)
             try:
-                saved = Checkpoints(run.folder / workdir.CHECKPOINTS)
+                checkpoints = Checkpoints(run.folder / workdir.CHECKPOINTS)
             except Exception as error:
                 with contextlib.suppress(OSError):
-                    self._status.end(*_verdict(error))
+                    self._status.end(*_final_status(error))
                 raise
-            self.checkpoints = stack.enter_context(saved)
-            self._held = stack.pop_all()
+            self.checkpoints = stack.enter_context(checkpoints)
+            self._exit_stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -84,103 +86,115 @@ class RunWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._held:
+        with self._exit_stack:
             if self._ended:
                 return
-            # What has ended the run is told, not that the same disk takes no last words either.
-            calm = contextlib.suppress(OSError) if error else contextlib.nullcontext()
+            # If writing fails as well, `error` is the one to raise.
+            suppressed = contextlib.suppress(OSError) if error else contextlib.nullcontext()
             if error and self._log is not None:
-                with calm:
+                with suppressed:
                     self._log.close()
-            with calm:
-                self.end(*_verdict(error))
+            with suppressed:
+                self.end(*_final_status(error))
 
-    def end(self, verdict: str, reason: str | None = None) -> None:
-        """Close the log and tell how the run ended; the folder stays held."""
+    def end(self, final_status: str, reason: str | None = None) -> None:
+        """Close the log and write the final status; the folder stays locked."""
         if self._log is not None:
             self._log.close()
-        self._status.end(verdict, reason)
+        self._status.end(final_status, reason)
         self._ended = True
 
     def mark_preempted(self, reason: str) -> None:
-        """Tell only why, where the process is about to end whatever it is doing."""
+        """Write the status alone; for a process that is about to be ended."""
         self._status.end(status.PREEMPTED, reason)
 
     @property
     def seconds(self) -> float:
-        """Seconds that the run has taken over all attempts."""
-        return self._before + time.perf_counter() - self._began
+        """Seconds that the run has taken in all attempts."""
+        return self._seconds_before + time.perf_counter() - self._start_time
 
     def resume(self) -> tuple[int, PyTree]:
-        """(updates done, state): of the newest checkpoint that is sound, or those of a new run.
+        """Restore the newest undamaged checkpoint, or initialize a new run.
+
+        Returns:
+            Updates done, and the state.
 
         Raises:
-            Damaged: there are checkpoints, and none is what was saved.
+            Damaged: there are checkpoints, and all are damaged.
         """
         run = self.run
         like = jax.eval_shape(run.method.init, run.key)
-        found = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
+        newest = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
         changed = workdir.changed(run.folder, run.config)
-        if changed and found is not None:
-            found = self.checkpoints.restore(self._goes_on_from(found[0]), like)
-            self.checkpoints.forget_after(found[0])
-        step = 0 if found is None else found[0]
+        if changed and newest is not None:
+            newest = self.checkpoints.restore(self._step_to_continue(newest[0]), like)
+            self.checkpoints.forget_after(newest[0])
+        step = 0 if newest is None else newest[0]
         if changed:
             workdir.amend(run.folder, run.config, step)
-            _tell_change(run, step, changed)
-        if found is None:
+            _print_changes(run, step, changed)
+        if newest is None:
             return 0, transfer.begun(run, run.eval_fns.init(run.key))
-        return self._from(*found)
+        return self._restored(*newest)
 
-    def _goes_on_from(self, newest: int) -> int:
-        """The checkpoint from which the run goes on with the config that it has now.
+    def _step_to_continue(self, newest: int) -> int:
+        """Return the step of the checkpoint to continue from with a changed config.
 
         Raises:
-            BadInput: the run is as long already, or no checkpoint is at a line of its log.
+            BadInput: the run has that many steps already, or no checkpoint is at a step of its log.
         """
         steps, log = self.run.experiment.steps, self.run.experiment.every.log
         if newest >= steps:
             raise BadInput(
                 f"config.steps={steps} must be more than {newest}, the steps that are done."
             )
-        there = self.checkpoints.steps()
-        if not (fit := [step for step in there if step % log == 0]):
+        saved = self.checkpoints.steps()
+        if not (at_log := [step for step in saved if step % log == 0]):
             raise BadInput(
                 f"config.every.log={log} must divide a checkpoint from which the run can go on: "
-                f"{', '.join(map(str, there))}."
+                f"{', '.join(map(str, saved))}."
             )
-        return max(fit)
+        return max(at_log)
 
     def restore(self, step: int) -> tuple[int, PyTree]:
-        """(updates done, state) of checkpoint `step`; later ones go.
+        """Restore the checkpoint of `step` and delete later ones.
+
+        Returns:
+            Updates done, and the state.
 
         Raises:
-            Damaged: it is not what was saved.
+            Damaged: the checkpoint is damaged.
         """
         like = jax.eval_shape(self.run.method.init, self.run.key)
-        found = self.checkpoints.restore(step, like)
+        checkpoint = self.checkpoints.restore(step, like)
         self.checkpoints.forget_after(step)
-        return self._from(*found)
+        return self._restored(*checkpoint)
 
-    def _from(self, step: int, state: PyTree, meta: Mapping[str, Any]) -> tuple[int, PyTree]:
+    def _restored(self, step: int, state: PyTree, meta: Mapping[str, Any]) -> tuple[int, PyTree]:
         seconds = meta.get("seconds")
         if not isinstance(seconds, int | float):
             raise Damaged(f"checkpoint {step} is damaged: it does not say how long it took")
-        self._before, self._began = seconds, time.perf_counter()
-        self._said = meta.get("log")
+        self._seconds_before, self._start_time = seconds, time.perf_counter()
+        self._saved_log = meta.get("log")
         self._settings = _settings(step, meta.get("settings"))
         return step, state
 
     def open(self, first: int, say: Callable[[str], None]) -> None:
-        """Make the hooks of a run that goes on after `first` updates; what it said later goes."""
+        """Open the log and make the hooks of a run that continues after `first` updates.
+
+        Later lines of the log are deleted.
+
+        Args:
+            say: prints a line.
+        """
         run, every = self.run, self.run.experiment.every
-        if self._log is not None:  # of the steps that diverged, and that are left out now
+        if self._log is not None:  # of the steps before a divergence that is skipped now
             self._log.close()
-        self._log = log = Log(run.folder, first, self._said if first else None)
-        for each in log.lost:
-            say(f"warning: {each}")
-        _forget_collapse(run, first)
-        self._pictures = _pictures(run, log, say)
+        self._log = log = Log(run.folder, first, self._saved_log if first else None)
+        for warning in log.lost:
+            say(f"warning: {warning}")
+        _delete_later_collapse(run, first)
+        self._pictures = _picture_hooks(run, log, say)
         seconds = lambda: self.seconds  # noqa: E731
         self.hooks = [loop.Hook(every.sample, call, name="pictures") for call in self._pictures]
         if (split := run.dataset.splits.get("validation")) is not None:
@@ -193,45 +207,45 @@ class RunWriter:
         save = hooks.checkpoint(self.checkpoints, log, meta)
         self.hooks.append(loop.Hook(every.checkpoint, save, on_signal=True, name="checkpoint"))
 
-    def look(self, state: PyTree) -> None:
-        """Pictures of a run that has not begun."""
-        for picture in self._pictures:
-            picture(0, state)
+    def first_pictures(self, state: PyTree) -> None:
+        """Write the pictures of step 0."""
+        for write_picture in self._pictures:
+            write_picture(0, state)
 
-    def tell(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Log what training says of a chunk that ends at `step`."""
+    def log_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Log the mean training metrics of the chunk that ends at `step`."""
         assert self._log is not None, "open() comes first"
         self._log.write(step, self.seconds, "train", metrics)
         self._status.beat()
 
     def finish(self, **more: Any) -> None:
-        """Write the final figures, with which the run is done.
+        """End the run as done and write its summary.
 
         Args:
-            more: what else the summary should say.
+            more: further entries of the summary.
         """
         self.end(status.DONE)
-        self._ended = False  # until it has its figures it may still fail
+        self._ended = False  # writing the summary may still fail
         lost = {"log_lost": self._log.lost} if self._log is not None and self._log.lost else {}
         more = more | ({"settings": self._settings} if len(self._settings) > 1 else {})
-        found = summary(self.run, self.seconds) | lost | more
-        workdir.write_json(self.run.folder / SUMMARY, found)
+        workdir.write_json(self.run.folder / SUMMARY, summary(self.run, self.seconds) | lost | more)
         self._ended = True
 
 
-def _tell_change(run: Run, step: int, changed: Mapping[str, tuple[Any, Any]]) -> None:
-    said = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in changed.items())
-    print(f"from step {step} on: {said}", file=sys.stderr)
-    if "steps" in changed and (spread := transfer.scheduled(run.config)):
+def _print_changes(run: Run, step: int, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    """Print the changes of the config, and the schedules that they stretch."""
+    changes = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in changed.items())
+    print(f"from step {step} on: {changes}", file=sys.stderr)
+    if "steps" in changed and (schedules := transfer.scheduled(run.config)):
         print(
-            f"{', '.join(spread)} is spread over config.steps: from step {step} on it is that of a "
-            f"run of {run.experiment.steps} steps.",
+            f"{', '.join(schedules)} is spread over config.steps: from step {step} on it is that "
+            f"of a run of {run.experiment.steps} steps.",
             file=sys.stderr,
         )
 
 
-def _lost(folder: Path, before: status.Status) -> str:
-    """Return a message about an attempt that did not end by itself."""
+def _lost_attempt(folder: Path, before: status.Status) -> str:
+    """Return the message about an earlier attempt that was killed."""
     since = time.time() - before.beat
     ago = f"{since:.0f} s before now" if 0 <= since < math.inf else "unknown"
     return printable(
@@ -241,85 +255,92 @@ def _lost(folder: Path, before: status.Status) -> str:
 
 
 def _settings(step: int, before: Any) -> list[list[Any]]:
-    """[step, JAX's settings from there on], ...: told where they are no longer the same.
+    """Append JAX's current settings to a history of settings, with a warning if they differ.
 
     Args:
-        before: the same, as a checkpoint has it; a release before has none.
+        step: updates done.
+        before: the history of the checkpoint; None in one of an earlier release.
+
+    Returns:
+        The history: [[step, settings from this step on], ...].
     """
     now: list[Any] = [step, settings()]
     try:
-        known: list[list[Any]] = [[int(at), dict(found)] for at, found in before or []]
+        history: list[list[Any]] = [[int(since), dict(values)] for since, values in before or []]
     except (TypeError, ValueError):
-        known = []
-    if not known:
+        history = []
+    if not history:
         return [now]
-    if known[-1][1] == now[1]:
-        return known
-    changed = "; ".join(workdir.differences(known[-1][1], now[1]))
+    if history[-1][1] == now[1]:
+        return history
+    changed = "; ".join(workdir.differences(history[-1][1], now[1]))
     print(
         f"warning: from step {step} on other settings of JAX or XLA may give other numbers than "
         f"this run had until then: {printable(changed)}",
         file=sys.stderr,
     )
-    return [*known, now]
+    return [*history, now]
 
 
-def _verdict(error: BaseException | None) -> tuple[str, str | None]:
-    """(status, reason) of a run that this ended."""
+def _final_status(error: BaseException | None) -> tuple[str, str | None]:
+    """Return (status, reason) of a run that ended with `error`, None for a normal end."""
     if error is None:
         return status.DONE, None
     if isinstance(error, Diverged):
         return status.DIVERGED, str(error)
     if isinstance(error, Stopped | PeerLost | KeyboardInterrupt):
         return status.PREEMPTED, str(error) or "interrupted"
-    if is_transient(error):  # the same command continues, with room again
+    if is_transient(error):  # the same command continues when the disk works again
         return status.PREEMPTED, " ".join(str(error).split())[:500]
-    said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
-    return status.FAILED, " ".join(said.split())[:500]
+    reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+    return status.FAILED, " ".join(reason.split())[:500]
 
 
-def _forget_collapse(run: Run, first: int) -> None:
-    """A collapse after step `first` is still to come: a run that was killed saw it."""
+def _delete_later_collapse(run: Run, first: int) -> None:
+    """Delete the mark of a collapse after step `first`, left by an attempt that went further."""
     step = collapsed(run.folder)
     if step is None or step > first:
         (run.folder / COLLAPSED).unlink(missing_ok=True)
 
 
-def _pictures(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks.Call]:
-    """Samples of fixed codes; for a method that encodes images, inputs beside outputs too."""
+def _picture_hooks(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks.Call]:
+    """Make hooks for samples of fixed codes and, if images are encoded, for reconstructions."""
     preprocess, real = run.experiment.data.preprocess, run.dataset.splits["train"]
     key, reconstruct = named_key(run.key, "pictures"), run.eval_fns.reconstruct
-    draws = (preprocess, real, run.folder, log)
+    shared = (preprocess, real, run.folder, log)
     calls = []
     if run.eval_fns.sample is not None:
-        draw = sampler(run)
-        number = jax.eval_shape(draw, jax.eval_shape(run.eval_fns.init, run.key)).shape[0]
-        first = np.arange(min(number, len(real.label)))
-        spread = hooks.largest_std(
-            pipeline.chosen(real, first, preprocess, named_key(key, "real")).x
+        sample = sampler(run)
+        n = jax.eval_shape(sample, jax.eval_shape(run.eval_fns.init, run.key)).shape[0]
+        indices = np.arange(min(n, len(real.label)))
+        real_std = hooks.largest_std(
+            pipeline.chosen(real, indices, preprocess, named_key(key, "real")).x
         )
-        look = hooks.watch_for_collapse(spread, run.folder / COLLAPSED, say)
-        calls.append(hooks.write_pictures("samples", draw, None, *draws, look, run.show))
+        watch = hooks.watch_for_collapse(real_std, run.folder / COLLAPSED, say)
+        calls.append(hooks.write_pictures("samples", sample, None, *shared, watch, run.show))
     if reconstruct is not None:
         split = run.dataset.splits.get("validation", real)
-        inputs = np.arange(PAIRS) % len(split.label)
-        shown = pipeline.chosen(split, inputs, preprocess, named_key(key, "preprocess"))
-        beside = lambda state: pairs(shown.x, reconstruct(state, shown))  # noqa: E731
+        indices = np.arange(PAIRS) % len(split.label)
+        batch = pipeline.chosen(split, indices, preprocess, named_key(key, "preprocess"))
+        reconstructions = lambda state: pairs(batch.x, reconstruct(state, batch))  # noqa: E731
         columns = hooks.PAIRED
         calls.append(
-            hooks.write_pictures("reconstructions", beside, columns, *draws, show=run.show)
+            hooks.write_pictures(
+                "reconstructions", reconstructions, columns, *shared, show=run.show
+            )
         )
     return calls
 
 
 def summary(run: Run, seconds: float) -> dict[str, Any]:
-    """The final figures and all that they depend on."""
+    """Collect the final metrics, and the config, data and versions that they depend on."""
     last = {line["split"]: line for line in figures(run.folder / METRICS)}
-    drop = ("step", "seconds", "split")
+    no_metrics = ("step", "seconds", "split")
     state = jax.eval_shape(run.method.init, run.key)
     return {
         "final": {
-            split: {k: v for k, v in line.items() if k not in drop} for split, line in last.items()
+            split: {k: v for k, v in line.items() if k not in no_metrics}
+            for split, line in last.items()
         },
         "validation_weights": sampled_weights(run.config),
         "steps": run.experiment.steps,

@@ -1,4 +1,4 @@
-"""A run's record, kept by the first process for all devices and processes that train the run."""
+"""Writer of a run's folder for a run on several devices or processes."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -22,35 +22,34 @@ from latentgen.training.setup import Run
 
 
 class DistributedRunWriter:
-    """A `RunWriter` of a run that all processes train; every process must call every method.
+    """`RunWriter` of a run that several processes train; all must call every method.
 
-    The first process alone reads and writes the folder, but for restoring, and shows the run; a
-    mistake it meets there is everyone's. Its hooks see the whole state, as on a single device.
-    A watchdog ends a process that hears of no finished chunk for too long: something is stuck, in
-    it or in a peer.
+    Only process 0 writes the folder; all read checkpoints. An error of process 0 is raised in all
+    processes. Hooks get the whole state, as on a single device. A watchdog ends a process in which
+    no chunk has finished for too long: it or a peer is stuck.
 
     Raises:
-        PeerLost: at the end, in place of the error by which JAX told.
+        PeerLost: on exit, in place of JAX's error about a lost peer.
     """
 
     def __init__(self, run: Run, mesh: Mesh | None, stuck: float = distributed.STUCK):
-        """See the class.
+        """Make the writer; the folder is not touched before the context is entered.
 
         Args:
-            run: its method is spread over the mesh.
+            run: its method is that of `shard_method`.
             mesh: of the devices that train; None for one device.
-            stuck: seconds, the least that is too long.
+            stuck: lower bound of the watchdog's time limits, in seconds.
         """
         self.run, self._mesh = run, mesh
         self.hooks: list[loop.Hook] = []
         self._writer: RunWriter | None = None
-        self._watchdog = Watchdog(stuck, self._stuck, self._give_up)
+        self._watchdog = Watchdog(stuck, self._stuck_message, self._give_up)
 
     def __enter__(self) -> "DistributedRunWriter":
         self._writer = on_process_zero(lambda: RunWriter(self.run).__enter__())
         if distributed.is_multi_process():
             distributed.exit_75_instead_of_abort(
-                lambda: self._continues("JAX has lost a peer or the coordinator")
+                lambda: self._peer_lost_message("JAX has lost a peer or the coordinator")
             )
         self._watchdog.__enter__()
         return self
@@ -61,37 +60,37 @@ class DistributedRunWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        gone = (
+        peer_lost = (
             error is not None and distributed.is_multi_process() and distributed.is_peer_lost(error)
         )
-        if gone:
-            said = f"a collective failed ({distributed.reason(error)})"  # type: ignore[arg-type]
-            error = PeerLost(self._continues(said))
+        if peer_lost:
+            cause = f"a collective failed ({distributed.reason(error)})"  # type: ignore[arg-type]
+            error = PeerLost(self._peer_lost_message(cause))
         with contextlib.ExitStack() as stack:
             stack.push(self._watchdog)
             if self._writer is not None:
                 self._writer.__exit__(type(error) if error else None, error, trace)
-        if gone:
+        if peer_lost:
             assert error is not None
             raise error
 
-    def _stuck(self, what: str, waited: float) -> str:
+    def _stuck_message(self, what: str, waited: float) -> str:
         if distributed.is_multi_process():
-            return self._continues(f"no step for {waited:.0f} s ({what})")
-        return f"stuck: {what} has not ended for {waited:.0f} s; {self._from()}"
+            return self._peer_lost_message(f"no step for {waited:.0f} s ({what})")
+        return f"stuck: {what} has not ended for {waited:.0f} s; {self._where_it_continues()}"
 
     def _give_up(self, line: str) -> None:
         if self._writer is not None:
             soon(partial(self._writer.mark_preempted, line))
         leave(line)
 
-    def _continues(self, what: str) -> str:
+    def _peer_lost_message(self, cause: str) -> str:
         return (
-            f"process {jax.process_index()} of {jax.process_count()}: {what}; a peer may have "
-            f"died; {self._from()}"
+            f"process {jax.process_index()} of {jax.process_count()}: {cause}; a peer may have "
+            f"died; {self._where_it_continues()}"
         )
 
-    def _from(self) -> str:
+    def _where_it_continues(self) -> str:
         steps = [
             int(entry.name)
             for entry in (self.run.folder / workdir.CHECKPOINTS).glob("*")
@@ -100,73 +99,76 @@ class DistributedRunWriter:
         return f"the same command continues from step {max(steps, default=0)}."
 
     @property
-    def _kept(self) -> RunWriter:
-        """The record, in the first process."""
+    def _process_zero_writer(self) -> RunWriter:
+        """The writer; exists in process 0 only."""
         assert self._writer is not None
         return self._writer
 
     @property
     def seconds(self) -> float:
-        """Seconds that the run has taken over all attempts; 0 where another process counts them."""
+        """Seconds that the run has taken in all attempts; 0 in processes other than 0."""
         return 0.0 if self._writer is None else self._writer.seconds
 
     def resume(self) -> tuple[int, PyTree]:
-        """(updates done, state): the newest checkpoint's, or those of a new run.
+        """Restore the newest undamaged checkpoint, or initialize a new run.
+
+        Returns:
+            Updates done, and the state on the mesh.
 
         Raises:
-            Damaged: the newest checkpoint is not what was saved.
+            Damaged: there are checkpoints, and all are damaged.
         """
         self.begin("restore")
         if self._mesh is None:
-            return self._kept.resume()
-        found = on_process_zero(lambda: self._kept.resume())
-        newest = distributed.broadcast_from_zero(None if found is None else found[0])
-        if newest == 0:
+            return self._process_zero_writer.resume()
+        resumed = on_process_zero(lambda: self._process_zero_writer.resume())
+        step = distributed.broadcast_from_zero(None if resumed is None else resumed[0])
+        if step == 0:
             return 0, transfer.begun(self.run, jax.jit(self.run.method.init)(self.run.key))
-        state = distributed.on_all_processes(lambda: found[1] if found else self._read(newest))
-        return newest, put_state(state, self._mesh)
+        state = distributed.on_all_processes(lambda: resumed[1] if resumed else self._read(step))
+        return step, put_state(state, self._mesh)
 
     def _read(self, step: int) -> PyTree:
-        """Each process reads the folder that all share."""
+        """Restore the checkpoint of `step` from the shared folder."""
         like = jax.eval_shape(self.run.method.init, self.run.key)
         with Checkpoints(self.run.folder / workdir.CHECKPOINTS, read_only=True) as checkpoints:
             return checkpoints.restore(step, like)[1]
 
     def open(self, first: int, say: Callable[[str], None]) -> None:
-        """See `Record.open`."""
-        on_process_zero(lambda: self._kept.open(first, say))
-        own = self._writer.hooks if self._writer is not None else []
-        plan = [(hook.every, hook.on_signal, hook.name) for hook in own]
+        """See `RunWriter.open`."""
+        on_process_zero(lambda: self._process_zero_writer.open(first, say))
+        hooks = self._writer.hooks if self._writer is not None else []
+        schedule = [(hook.every, hook.on_signal, hook.name) for hook in hooks]
         self.hooks = [
-            loop.Hook(every, self._hook(i, name), on_signal, name)
-            for i, (every, on_signal, name) in enumerate(distributed.broadcast_from_zero(plan))
+            loop.Hook(every, self._hook_call(i, name), on_signal, name)
+            for i, (every, on_signal, name) in enumerate(distributed.broadcast_from_zero(schedule))
         ]
         self.begin("start")
 
-    def _hook(self, i: int, name: str) -> Callable[[int, PyTree], None]:
+    def _hook_call(self, i: int, name: str) -> Callable[[int, PyTree], None]:
         def call(step: int, state: PyTree) -> None:
             with self._watchdog.within(name):
-                whole = state if self._mesh is None else local(state)
-                on_process_zero(lambda: self._kept.hooks[i].call(step, whole))
+                full_state = state if self._mesh is None else local(state)
+                on_process_zero(lambda: self._process_zero_writer.hooks[i].call(step, full_state))
 
         return call
 
     def begin(self, what: str) -> None:
-        """From here on it is `what` that takes time; see `Watchdog`."""
+        """Tell the watchdog that the action `what` begins; see `Watchdog.begin`."""
         self._watchdog.begin(what)
 
-    def look(self, state: PyTree) -> None:
-        """Pictures of a run that has not begun."""
-        whole = local(state)
-        on_process_zero(lambda: self._kept.look(whole))
+    def first_pictures(self, state: PyTree) -> None:
+        """See `RunWriter.first_pictures`."""
+        full_state = local(state)
+        on_process_zero(lambda: self._process_zero_writer.first_pictures(full_state))
 
-    def tell(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Log what training says of a chunk that ends at `step`."""
+    def log_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """See `RunWriter.log_metrics`."""
         if self._writer is not None:
-            self._writer.tell(step, metrics)
+            self._writer.log_metrics(step, metrics)
         self.begin("chunk")
 
     def finish(self, **more: Any) -> None:
-        """See `Record.finish`."""
+        """See `RunWriter.finish`."""
         self.begin("finish")
-        on_process_zero(lambda: self._kept.finish(**more))
+        on_process_zero(lambda: self._process_zero_writer.finish(**more))

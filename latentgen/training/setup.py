@@ -1,4 +1,4 @@
-"""One run in its folder: made from a config, read back."""
+"""Setup of a run: from a config, or from the folder of an earlier run."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -38,16 +38,19 @@ COUNTS = {
     ),
     *("every.validate", "every.sample", "every.checkpoint"),
 }
-"""Whole numbers in a config that shape no array."""
-IMAGES, POINTS, PAIRS = 64, 2_000, 32  # what a picture shows
+"""Integers of a config that are no sizes of arrays."""
+IMAGES, POINTS, PAIRS = 64, 2_000, 32  # shown in a picture
 
 
 class EvalFns(NamedTuple):
-    """Jitted functions that start and inspect a run, compiled once for all runs of one structure.
+    """Jitted functions that initialize and evaluate a run.
 
-    init: key -> state
-    sample: (state, key) -> as many samples as a picture shows; None if the method has none
-    reconstruct: (state, batch) -> reconstructions; None where images are not encoded
+    Runs that differ in hyperparameters only share the compiled functions.
+
+    init: (key) -> state
+    sample: (state, key) -> samples for a picture: `IMAGES` images or `POINTS` points; None if the
+        method cannot sample
+    reconstruct: (state, batch) -> reconstructed images; None if images are not encoded
     terms: see `Method.terms`
     """
 
@@ -58,14 +61,17 @@ class EvalFns(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run: its folder, its config as plain data, and what that describes.
+    """A run: its folder, its config, and the data and method that the config describes.
 
-    may_change: key -> whether the config of the folder may differ in it, see `transfer`
-    weights: key path -> the array that a new run begins with in that place of its state
-    origin: of these weights: whose they are
-    places: folders that the user named for the data
-    show: called with each picture of training, its kind and its PNG
-    identity: () -> the identity of its data, see `sources.identity`, computed once
+    folder: the workdir
+    config: as plain JSON data
+    eval_fns: jitted functions of the method
+    may_change: (config key) -> True if the folder's config may differ in it, see `transfer`
+    weights: key path -> initial value of this leaf of the state; None for the method's own `init`
+    origin: provenance of `weights`: folder, step, players, hashes
+    places: flag -> folder of the data, for the flags that the user set
+    show: called with (name, PNG bytes) of each picture in training
+    identity: () -> the identity of the data, see `sources.identity`, computed once
     """
 
     folder: Path
@@ -83,28 +89,28 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> Key[Array, ""]:
-        """Everything random in the run comes from it."""
+        """The run's key, from which all others are derived."""
         return run_key(self.experiment.seed)
 
 
 def make_eval_fns(
     make: Callable[[Mapping[str, Any]], Method], like: Method, shape: tuple[int, ...]
 ) -> Callable[[Mapping[str, Any]], EvalFns]:
-    """Map hyperparameters to the jitted functions of the run that has them.
+    """Make the function hyperparameters -> `EvalFns`; all results share the compiled code.
 
     Args:
-        make: hyperparameters -> method; called within the compiled functions, traced.
-        like: a method of this structure.
+        make: hyperparameters -> method; called within jit, with traced hyperparameters.
+        like: a method with the same probes.
         shape: of one example.
     """
-    images = len(shape) == 3
-    shown = IMAGES if images else POINTS
+    is_image = len(shape) == 3
+    n = IMAGES if is_image else POINTS
 
     def init(hypers, key):
         return make(hypers).init(key)
 
     def sample(hypers, state, key):
-        return make(hypers).sample(state, key, shown)  # type: ignore[misc]
+        return make(hypers).sample(state, key, n)  # type: ignore[misc]
 
     def reconstruct(hypers, state, batch):
         method = make(hypers)
@@ -117,13 +123,13 @@ def make_eval_fns(
     jitted = EvalFns(
         init=jax.jit(init),
         sample=None if like.sample is None else jax.jit(sample),
-        reconstruct=jax.jit(reconstruct) if images and "encode" in like.probes else None,
+        reconstruct=jax.jit(reconstruct) if is_image and "encode" in like.probes else None,
         terms=jax.jit(terms),
     )
 
     def at(hypers: Mapping[str, Any]) -> EvalFns:
-        found: list[Any] = [fn and partial(fn, hypers) for fn in jitted]
-        return EvalFns(*found)
+        bound: list[Any] = [fn and partial(fn, hypers) for fn in jitted]
+        return EvalFns(*bound)
 
     return at
 
@@ -136,19 +142,19 @@ def load(
     dataset: sources.DataSet | None = None,
     method: Method | None = None,
 ) -> Run:
-    """Return the run that a config describes, with its data, checked; write nothing to its folder.
+    """Load the data of a config, check both, and return the run; write nothing to its folder.
 
     Args:
         data_dir, manual_dir: see `sources.load`.
-        dataset: in place of the config's, as `sources.from_arrays` makes it.
-        method: in place of the config's, made in Python.
+        dataset: replaces the config's data, see `sources.from_arrays`.
+        method: replaces the config's method.
 
     Raises:
-        BadInput: the config does not fit, or its data are unknown, missing or damaged.
+        BadInput: the config is invalid, or its data are unknown, missing or damaged.
     """
     experiment = configs.experiment(config)
-    found = dataset or _dataset(experiment.data, data_dir, manual_dir)
-    padded = sources.padded(found, _checked_side(found, experiment.data.pad_to))
+    raw = dataset or _dataset(experiment.data, data_dir, manual_dir)
+    padded = sources.padded(raw, _checked_side(raw, experiment.data.pad_to))
     sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in padded.splits.items())
     print(f"data: {padded.name} ({padded.origin}): {sizes}", file=sys.stderr)
     if len(padded.shape) == 3 and padded.shape[-1] not in (1, 3):
@@ -159,9 +165,9 @@ def load(
     _check_classes(experiment.plan.classes, padded)
     if sampled_weights(config) == "ema":
         print("weights: samples, validation and measures see the moving average", file=sys.stderr)
-    places = {"data_dir": data_dir, "manual_dir": manual_dir}
-    run = _described(folder, config, experiment, padded, method)
-    return run._replace(places={key: value for key, value in places.items() if value})
+    folders = {"data_dir": data_dir, "manual_dir": manual_dir}
+    run = _make_run(folder, config, experiment, padded, method)
+    return run._replace(places={key: value for key, value in folders.items() if value})
 
 
 def _dataset(data: configs.Data, data_dir: str | None, manual_dir: str | None) -> sources.DataSet:
@@ -175,14 +181,14 @@ def _dataset(data: configs.Data, data_dir: str | None, manual_dir: str | None) -
     )
 
 
-def _described(
+def _make_run(
     folder: Path,
     config: Mapping[str, Any],
     experiment: Experiment,
     dataset: sources.DataSet,
     method: Method | None,
 ) -> Run:
-    """The run on these data, of which the splits are not looked at."""
+    """Make the run without reading the splits of its data."""
     preprocess_for(experiment.data.preprocess.name, dataset.dtype)
     method = method or experiment.plan.wire(dataset.shape)
     eval_fns = make_eval_fns(lambda _: method, method, dataset.shape)({})
@@ -192,70 +198,71 @@ def _described(
 
 
 def description(run: Run) -> dict[str, Any]:
-    """Shape and dtype of a raw example, and the folders that the data were read from."""
+    """Return shape and dtype of a raw example, and the folders of the data, for the workdir."""
     shape, dtype = run.dataset.shape, run.dataset.dtype
     return {"shape": list(shape), "dtype": dtype.name, **run.places}
 
 
 def sampled_weights(config: Mapping[str, Any]) -> str:
-    """'ema' where the run samples with a moving average of its weights, else 'raw'."""
+    """Return 'ema' if the run samples with a moving average of its weights, else 'raw'."""
     return "ema" if config["method"].get("ema_decay") else "raw"
 
 
 def with_config(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:
-    """Another run on the same data, whose config differs in its seed and in numbers."""
+    """Return the run with another config, which differs in its seed and in numbers only."""
     experiment = configs.experiment(config)
     method = experiment.plan.wire(run.dataset.shape)
     return run._replace(folder=folder, config=config, experiment=experiment, method=method)
 
 
 def _checked_side(dataset: sources.DataSet, side: int) -> int:
-    number = sum(len(examples.label) for examples in dataset.splits.values())
-    bytes_ = number * side**2 * dataset.shape[-1]
-    if bytes_ > (has := machine.memory().total):
+    n = sum(len(examples.label) for examples in dataset.splits.values())
+    bytes_ = n * side**2 * dataset.shape[-1]
+    if bytes_ > (total := machine.memory().total):
         raise BadInput(
             f"config.data.pad_to={side} would make {memory.shown(bytes_)} of {dataset.name}; this "
-            f"machine has {memory.shown(has)} of memory."
+            f"machine has {memory.shown(total)} of memory."
         )
     return side
 
 
 def chunk_shapes(run: Run, feed: pipeline.Feed) -> tuple[Any, ...]:
-    """Shapes of the arguments of a chunk of steps, see `loop.Program`.
+    """Return the shapes of the arguments of a chunk of steps, see `loop.Program`.
 
     Args:
         feed: the run's batches.
 
     Raises:
-        BadInput: they alone do not fit into memory.
+        BadInput: these arrays do not fit into memory.
     """
     state = jax.eval_shape(run.method.init, run.key)
     steps = min(run.experiment.every.log, run.experiment.steps)
     numbers, rows = jax.ShapeDtypeStruct((steps,), np.int32), _rows(run, feed, steps)
     shapes = state, numbers, rows, feed.resident, run.key
-    _check_fits(run, _parts(shapes))
+    _check_fits(run, _sizes(shapes))
     return shapes
 
 
 def check_memory(run: Run, feed: pipeline.Feed, traced: Any = None) -> None:
-    """Refuse a run that cannot fit into memory, before anything is compiled or written.
+    """Check that a run fits into memory, before anything is compiled or written.
 
     Args:
-        feed: its batches.
-        traced: its chunk of steps, traced with `chunk_shapes`; None: it is traced here.
+        feed: the run's batches.
+        traced: the chunk of steps, traced with `chunk_shapes`; None to trace it here.
 
     Raises:
-        BadInput: it holds more at once than there is; names the largest size in the config. Or
-            what is traced raises it.
+        BadInput: it does not fit; the message names the largest size in the config. Tracing may
+            raise BadInput as well.
     """
     shapes = chunk_shapes(run, feed)
     program: Any = loop.program(run.method, feed, donate=True)
-    every = [traced or program.trace(*shapes), *_trace_eval_fns(run, shapes[0])]
-    found = max(map(memory.largest, every), key=lambda array: array.bytes)
-    _check_fits(run, _parts(shapes) | {f"an array {found.words}": found.bytes})
+    traces = [traced or program.trace(*shapes), *_trace_eval_fns(run, shapes[0])]
+    largest = max(map(memory.largest, traces), key=lambda array: array.bytes)
+    _check_fits(run, _sizes(shapes) | {f"an array {largest.words}": largest.bytes})
 
 
-def _parts(shapes: tuple[Any, ...]) -> dict[str, int]:
+def _sizes(shapes: tuple[Any, ...]) -> dict[str, int]:
+    """Return the bytes of a chunk's arguments, by description."""
     state, numbers, rows, resident, _ = shapes
     return {
         "its state": memory.total(state),
@@ -264,72 +271,73 @@ def _parts(shapes: tuple[Any, ...]) -> dict[str, int]:
     }
 
 
-def _check_fits(run: Run, parts: Mapping[str, int]) -> None:
-    if (needs := sum(parts.values())) > (has := memory.there()):
-        words = ", ".join(f"{word} {memory.shown(size)}" for word, size in parts.items())
+def _check_fits(run: Run, sizes: Mapping[str, int]) -> None:
+    if (needed := sum(sizes.values())) > (available := memory.there()):
+        items = ", ".join(f"{name} {memory.shown(size)}" for name, size in sizes.items())
         raise BadInput(
             f"{_largest_size(run.config)} is the largest size in a config whose run needs "
-            f"{memory.shown(needs)} of memory at once ({words}); there are {memory.shown(has)}."
+            f"{memory.shown(needed)} of memory at once ({items}); there are "
+            f"{memory.shown(available)}."
         )
 
 
 def _rows(run: Run, feed: pipeline.Feed, steps: int) -> PyTree:
-    """The shapes of what these steps eat, see `Feed.rows`."""
+    """Return the shapes of the rows of a chunk, see `Feed.rows`."""
     shape = (steps, run.method.draws, run.experiment.batch_size)
     index, x = jax.ShapeDtypeStruct(shape, np.int32), run.dataset.splits["train"].x
     if feed.resident != ():
         return index
-    images: Any = jax.ShapeDtypeStruct((*shape, *x.shape[1:]), x.dtype)
-    return sources.Examples(images, index)  # type: ignore[arg-type]
+    examples: Any = jax.ShapeDtypeStruct((*shape, *x.shape[1:]), x.dtype)
+    return sources.Examples(examples, index)  # type: ignore[arg-type]
 
 
 def _trace_eval_fns(run: Run, state: PyTree) -> list[Any]:
-    """Trace the terms of a batch and, where the method has them, samples and reconstructions."""
-    fns, number = run.eval_fns, min(AT_ONCE, len(run.dataset.splits["train"].label))
-    found = [_traced(fns.terms, state, 0, _batch_shape(run, number), run.key)]
+    """Trace `EvalFns` but for `init`: terms and, if there are any, samples and reconstructions."""
+    fns, n = run.eval_fns, min(AT_ONCE, len(run.dataset.splits["train"].label))
+    traces = [_trace(fns.terms, state, 0, _batch_shape(run, n), run.key)]
     if fns.sample is not None:
-        found.append(_traced(fns.sample, state, run.key))
+        traces.append(_trace(fns.sample, state, run.key))
     if fns.reconstruct is not None:
-        found.append(_traced(fns.reconstruct, state, _batch_shape(run, PAIRS)))
-    return found
+        traces.append(_trace(fns.reconstruct, state, _batch_shape(run, PAIRS)))
+    return traces
 
 
-def _batch_shape(run: Run, number: int) -> Batch:
-    x = jax.ShapeDtypeStruct((number, *run.dataset.shape), np.float32)
-    return Batch(x, jax.ShapeDtypeStruct((number,), np.int32))  # type: ignore[arg-type]
+def _batch_shape(run: Run, n: int) -> Batch:
+    x = jax.ShapeDtypeStruct((n, *run.dataset.shape), np.float32)
+    return Batch(x, jax.ShapeDtypeStruct((n,), np.int32))  # type: ignore[arg-type]
 
 
-def _traced(look: Any, *inputs: PyTree) -> Any:
-    """Trace a function; a partial of a jitted one keeps the trace for its later call."""
-    jitted: Any = look.func if isinstance(look, partial) else jax.jit(look)
-    return jitted.trace(*getattr(look, "args", ()), *inputs)
+def _trace(fn: Any, *inputs: PyTree) -> Any:
+    """Trace a function; the later call of a partial of a jitted one reuses the trace."""
+    jitted: Any = fn.func if isinstance(fn, partial) else jax.jit(fn)
+    return jitted.trace(*getattr(fn, "args", ()), *inputs)
 
 
 def _largest_size(config: Mapping[str, Any]) -> str:
-    found = {}
+    largest = {}
     for key, value in workdir.flatten(config).items():
         sizes = value if isinstance(value, list | tuple) else [value]
         if key not in COUNTS and sizes and all(type(size) is int for size in sizes):
-            found[key] = max(sizes)
-    key = max(found, key=lambda name: found[name])
+            largest[key] = max(sizes)
+    key = max(largest, key=lambda name: largest[name])
     return f"config.{key}={workdir.flatten(config)[key]}"
 
 
 def _check_classes(classes: int, dataset: sources.DataSet) -> None:
     if not classes:
         return
-    every = [examples.label for examples in dataset.splits.values()]
-    found = max(int(label.max()) for label in every) + 1
-    unknown = sum(int((label < 0).sum()) for label in every)
-    if found <= 1 or unknown:
-        has = "none" if found <= 1 else f"{unknown:,} without one"
+    labels = [examples.label for examples in dataset.splits.values()]
+    present = max(int(label.max()) for label in labels) + 1
+    unlabelled = sum(int((label < 0).sum()) for label in labels)
+    if present <= 1 or unlabelled:
+        problem = "none" if present <= 1 else f"{unlabelled:,} without one"
         raise BadInput(
             f"config.method.classes={classes} needs a label with each example; {dataset.name} has "
-            f"{has}; config.method.classes=0 looks at no labels."
+            f"{problem}; config.method.classes=0 looks at no labels."
         )
-    if found > classes:
+    if present > classes:
         raise BadInput(
-            f"config.method.classes={classes} must be at least {found}, the classes of "
+            f"config.method.classes={classes} must be at least {present}, the classes of "
             f"{dataset.name}, or 0 for none."
         )
 
@@ -337,7 +345,7 @@ def _check_classes(classes: int, dataset: sources.DataSet) -> None:
 def finished(
     folder: Path, config: Mapping[str, Any], may_change: Callable[[str], bool] = lambda key: False
 ) -> bool:
-    """Return whether the folder's run has ended well, without loading its data.
+    """Return whether the folder's run is done, without loading its data.
 
     Args:
         may_change: see `Run`.
@@ -352,8 +360,8 @@ def finished(
         raise Diverged(record["first"], record["last"], evidence.said(folder, record))
     if workdir.changed(folder, config) or not (folder / SUMMARY).exists():
         return False
-    found = summary(folder)
-    if found is None or found["steps"] != config.get("steps"):
+    figures = summary(folder)
+    if figures is None or figures["steps"] != config.get("steps"):
         print(
             f"{folder / SUMMARY} is not what a run writes at its end: it is written anew.",
             file=sys.stderr,
@@ -363,42 +371,42 @@ def finished(
 
 
 def summary(folder: Path) -> dict[str, Any] | None:
-    """The final figures of the folder's run; None where it has none that a run has written."""
+    """Read the summary of the folder's run; None if there is none, or it is not valid."""
     try:
-        found = workdir.read_json(folder / SUMMARY)
+        data = workdir.read_json(folder / SUMMARY)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and type(found.get("steps")) is int else None
+    return data if isinstance(data, dict) and type(data.get("steps")) is int else None
 
 
 def collapsed(folder: Path) -> int | None:
-    """The step after which the samples were all alike; None where they were not."""
+    """Read the step at which the generator had collapsed; None if it has not."""
     try:
-        found = workdir.read_json(folder / COLLAPSED)
+        data = workdir.read_json(folder / COLLAPSED)
     except (OSError, ValueError):
         return None
-    step = found.get("step") if isinstance(found, dict) else None
+    step = data.get("step") if isinstance(data, dict) else None
     return step if type(step) is int else None
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """The config of the run that a folder holds.
+    """Read the config of the folder's run.
 
     Raises:
-        BadInput: it holds none.
+        BadInput: the folder has none.
     """
     try:
-        found = workdir.read_json(folder / workdir.CONFIG)
+        data = workdir.read_json(folder / workdir.CONFIG)
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        why = "" if folder.is_dir() else " (there is no such folder)"
+        data = None
+    if not isinstance(data, dict):
+        reason = "" if folder.is_dir() else " (there is no such folder)"
         raise BadInput(
-            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it{why}."
+            f"workdir={str(folder)!r} holds no run: no readable {workdir.CONFIG} in it{reason}."
         )
-    found = workdir.without_history(found)
-    plugins.check_outside(found, folder)
-    return found
+    data = workdir.without_history(data)
+    plugins.check_outside(data, folder)
+    return data
 
 
 def reopen(
@@ -409,50 +417,55 @@ def reopen(
     method: Method | None = None,
     lazily: bool = False,
 ) -> Run:
-    """The run that a folder holds, finished or not, with the data that it began with.
+    """Load the folder's run, finished or not, and check that its data have not changed.
 
     Args:
-        data_dir, manual_dir: see `sources.load`; None: the folders of the last training.
+        data_dir, manual_dir: see `sources.load`; None for the folders of the last training.
         dataset, method: see `load`.
         lazily: read the data when the first split is asked for; a run of 0.1.0 reads them at once.
 
     Raises:
-        BadInput: it holds none, or as for `load`; lazily, of the data when they are read.
+        BadInput: the folder has no run, or other data than before; or as for `load`. Lazily,
+            about the data at the first access of a split.
     """
-    known, found = workdir.described(folder), config(folder)
+    saved, folder_config = workdir.described(folder), config(folder)
 
     @cache
-    def whole() -> Run:
+    def reopened() -> Run:
         run = load(
             folder,
-            found,
-            data_dir or known.get("data_dir"),
-            manual_dir or known.get("manual_dir"),
+            folder_config,
+            data_dir or saved.get("data_dir"),
+            manual_dir or saved.get("manual_dir"),
             dataset,
             method,
         )
         workdir.same_data(folder, run.identity())
         return run
 
-    if not lazily or not known:
-        return whole()
-    experiment = configs.experiment(found)
-    shape, dtype = tuple(known["shape"]), np.dtype(known["dtype"])
-    lazy = sources.LazySplits(shape, dtype, lambda: whole().dataset.splits)
+    if not lazily or not saved:
+        return reopened()
+    experiment = configs.experiment(folder_config)
+    shape, dtype = tuple(saved["shape"]), np.dtype(saved["dtype"])
+    lazy = sources.LazySplits(shape, dtype, lambda: reopened().dataset.splits)
     unread = sources.DataSet(experiment.data.name, "", "not yet read", lazy)
-    run = _described(folder, found, experiment, unread, method)
-    return run._replace(identity=lambda: whole().identity())
+    run = _make_run(folder, folder_config, experiment, unread, method)
+    return run._replace(identity=lambda: reopened().identity())
 
 
 def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tuple[int, PyTree]:
-    """(updates done, state) of checkpoint `step`, or of the newest; also while the run trains.
+    """Restore a checkpoint of the run, which may be training.
 
     Args:
+        step: None for the newest undamaged checkpoint.
         among: the folder of checkpoints in the workdir.
+
+    Returns:
+        Updates done, and the state.
 
     Raises:
         BadInput: there is no such checkpoint.
-        Damaged: it is not what was saved.
+        Damaged: it is damaged.
     """
     if not (run.folder / among).is_dir():
         raise BadInput(f"workdir={str(run.folder)!r} has no checkpoint yet.")
@@ -460,21 +473,21 @@ def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tup
     with Checkpoints(run.folder / among, read_only=True) as checkpoints:
         if step is not None:
             return checkpoints.restore(step, like)[:2]
-        found = checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
-    if found is None:
+        newest = checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
+    if newest is None:
         raise BadInput(f"workdir={str(run.folder)!r} has no checkpoint yet.")
-    return found[:2]
+    return newest[:2]
 
 
 def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:
-    """The batches that the run trains on.
+    """Make the feed of the run's training batches.
 
     Args:
-        mesh: of the devices that share each batch; None for one device.
+        mesh: of the devices over which each batch is split; None for one device.
 
     Raises:
-        BadInput: there are fewer examples than a batch has, or the devices cannot have equal
-            shares of it.
+        BadInput: there are fewer examples than a batch has, or the number of devices does not
+            divide the batch size.
     """
     return pipeline.feed(
         run.dataset.splits["train"],
@@ -487,7 +500,11 @@ def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:
 
 
 def rows_of(run: Run, feed: pipeline.Feed) -> Callable[[int, int], PyTree]:
-    """`Feed.rows` of the run, for whoever has on the device what it reads from already."""
+    """Return `Feed.rows` of the run without a second copy of the resident data.
+
+    Args:
+        feed: of a run on the same data, whose `resident` the rows index.
+    """
     if feed.resident == ():
         return feed_of(run).rows
     n, size = len(run.dataset.splits["train"].label), run.experiment.batch_size
@@ -495,12 +512,12 @@ def rows_of(run: Run, feed: pipeline.Feed) -> Callable[[int, int], PyTree]:
 
 
 def sampler(run: Run) -> Callable[[PyTree], Array]:
-    """state -> the samples that pictures show, always of the same codes.
+    """Make the function state -> samples for a picture, always from the same codes.
 
     Raises:
-        BadInput: the method has none.
+        BadInput: the method cannot sample.
     """
-    draw, key = run.eval_fns.sample, named_key(run.key, "pictures")
-    if draw is None:
+    sample, key = run.eval_fns.sample, named_key(run.key, "pictures")
+    if sample is None:
         raise BadInput("this method generates nothing.")
-    return lambda state: draw(state, key)
+    return lambda state: sample(state, key)

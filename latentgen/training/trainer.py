@@ -1,4 +1,4 @@
-"""Trains one run, from where its folder stands to its end; where it diverges, finds where."""
+"""Training of one run, from its newest checkpoint to the end, and search for a divergence."""
 
 import contextlib
 import sys
@@ -28,100 +28,101 @@ def train(
     stuck: float = distributed.STUCK,
     stopped: Callable[[], int | None] | None = None,
 ) -> None:
-    """Train to the end, in a folder that no other process trains in.
+    """Train a run to its end; the folder is locked.
 
-    A run that diverges leaves what it takes to see the step again: see `replay.py`. As often as its
-    config allows, it then goes on from the newest checkpoint without that step.
+    If the run diverges, the state before that step is saved, so that `replay.py` can repeat it.
+    Up to `skip_diverged` times the run then continues from the newest checkpoint without the step.
 
     Args:
-        mesh: of the devices that train, all of all processes; None for one device.
+        mesh: of all devices of all processes that train; None for one device.
         stuck: see `DistributedRunWriter`.
-        stopped: polled between chunks; a signal's number ends the run there. None: signals do.
+        stopped: polled between chunks; returns a signal's number to stop the run, or None. By
+            default SIGTERM and SIGINT stop it.
 
     Raises:
-        BadInput: another process holds the folder, or another config owns it; or the run needs
-            more memory than there is.
+        BadInput: another process has locked the folder, it belongs to another config, or the run
+            does not fit into memory.
         Stopped: a signal came; a checkpoint has been saved.
-        Damaged: the newest checkpoint is not what was saved.
-        Diverged: something is not finite; says at which step, and what.
+        Damaged: all checkpoints are damaged.
+        Diverged: a value is not finite; the message names the step and the tensor.
     """
     feed = setup.feed_of(run, mesh)
     run = run._replace(method=shard_method(run.method, mesh))
     warn(run)
     steps: Any = loop.program(run.method, feed, donate=True)
-    # Traced once: the first call of `steps` finds it.
+    # Traced once: the first call of `steps` reuses the trace.
     setup.check_memory(run, feed, steps.trace(*setup.chunk_shapes(run, feed)))
-    signals_of = distributed.signals() if stopped is None else contextlib.nullcontext(stopped)
-    with signals_of as stop, DistributedRunWriter(run, mesh, stuck) as record:
-        while not _trained(run, feed, steps, record, stop):
+    poll = distributed.signals() if stopped is None else contextlib.nullcontext(stopped)
+    with poll as stop, DistributedRunWriter(run, mesh, stuck) as writer:
+        while not _trained_to_end(run, feed, steps, writer, stop):
             pass
-        record.finish()
-    print(f"{run.folder}: {run.experiment.steps} steps in {record.seconds:.0f} s.")
+        writer.finish()
+    print(f"{run.folder}: {run.experiment.steps} steps in {writer.seconds:.0f} s.")
     if run.method.sample is not None:
         print(f"Pictures: {run.folder / 'samples'}")
 
 
 def warn(run: Run) -> None:
-    """Say what is known to be slow here."""
+    """Warn of a compute dtype that is slow on this platform."""
     if run.experiment.plan.compute == "bfloat16" and jax.default_backend() == "cpu":
         print("warning: config.compute='bfloat16' is slower than float32 on CPUs.", file=sys.stderr)
 
 
-def _trained(
+def _trained_to_end(
     run: Run,
     feed: pipeline.Feed,
     steps: loop.Program,
-    record: DistributedRunWriter,
+    writer: DistributedRunWriter,
     stopped: Callable[[], int | None],
 ) -> bool:
-    """Train; return True at the end, False where a step that diverged is left out from now on.
+    """Train; return True at the end, False after a divergence whose steps are to be skipped.
 
     Raises:
         Stopped, Damaged, Diverged: as for `train`.
     """
     skipped = _skipped(run)
     try:
-        _train(run, feed, loop.skip_steps(steps, skipped), record, stopped)
+        _train(run, feed, loop.skip_steps(steps, skipped), writer, stopped)
         return True
-    except Diverged as bad:
-        found, at = search(run, feed, record, bad, stopped, skipped, record.begin)
+    except Diverged as error:
+        found, restored = search(run, feed, writer, error, stopped, skipped, writer.begin)
         if found is None:
-            raise Diverged(bad.first, bad.last, unrepeated(bad, at)) from None
+            raise Diverged(error.first, error.last, unrepeated(error, restored)) from None
         if not distributed.broadcast_from_zero(_may_skip(run, found)):
-            reason = distributed.on_process_zero(lambda: leave(run, found))
-            raise Diverged(bad.first, bad.last, reason) from None
+            message = distributed.on_process_zero(lambda: leave(run, found))
+            raise Diverged(error.first, error.last, message) from None
         distributed.on_process_zero(lambda: skip(run, found))
         return False
 
 
 def _skipped(run: Run) -> list[range]:
-    """See `evidence.skipped`; the first process has read it for all."""
-    found = distributed.on_process_zero(lambda: evidence.skipped(evidence.skips(run.folder)))
-    ends = [(steps.start, steps.stop) for steps in found or ()]
-    return [range(*each) for each in distributed.broadcast_from_zero(ends)]
+    """Return `evidence.skipped` of the folder, read by process 0, in all processes."""
+    ranges = distributed.on_process_zero(lambda: evidence.skipped(evidence.skips(run.folder)))
+    bounds = [(steps.start, steps.stop) for steps in ranges or ()]
+    return [range(*pair) for pair in distributed.broadcast_from_zero(bounds)]
 
 
 def _train(
     run: Run,
     feed: pipeline.Feed,
     steps: loop.Program,
-    record: DistributedRunWriter,
+    writer: DistributedRunWriter,
     stopped: Callable[[], int | None],
 ) -> None:
     with signals.with_grace():
-        first, state = record.resume()
+        first, state = writer.resume()
     last, every = run.experiment.steps, run.experiment.every
     progress = Progress(last, first)
 
-    def tell(step: int, metrics: loop.Metrics) -> None:
-        record.tell(step, metrics)
+    def log(step: int, metrics: loop.Metrics) -> None:
+        writer.log_metrics(step, metrics)
         progress.update(step, metrics)
 
-    record.open(first, progress.say)
+    writer.open(first, progress.say)
     try:
         if first == 0:
             with signals.with_grace():
-                record.look(state)
+                writer.first_pictures(state)
         else:
             progress.say(f"continuing after step {first}")
         loop.train(
@@ -132,8 +133,8 @@ def _train(
             last=last,
             chunk=every.log,
             key=run.key,
-            log=tell,
-            hooks=record.hooks,
+            log=log,
+            hooks=writer.hooks,
             stopped=stopped,
         )
     finally:
@@ -143,87 +144,93 @@ def _train(
 def search(
     run: Run,
     feed: pipeline.Feed,
-    record: RunWriter | DistributedRunWriter,
-    bad: Diverged,
+    writer: RunWriter | DistributedRunWriter,
+    error: Diverged,
     stopped: Callable[[], int | None],
     skipped: Sequence[range] = (),
     begin: Callable[[str], None] = lambda what: None,
 ) -> tuple[divergence.Found | None, int]:
-    """Find the step and the tensor, from the newest checkpoint on; return that one's step too.
+    """Repeat a run from its newest checkpoint and find the step and tensor that diverged.
 
     Args:
-        skipped: the steps that the run leaves out.
-        begin: told what is done next, see `Watchdog.begin`.
+        error: the divergence in training.
+        stopped: polled between chunks and steps; returns a signal's number, or None.
+        skipped: the steps that the run leaves out, see `loop.skip_steps`.
+        begin: called with a description of each action, see `Watchdog.begin`.
 
     Returns:
-        None for what is found where the device does not repeat itself.
+        The divergence, None if it did not recur; and the step of the checkpoint.
 
     Raises:
-        Stopped: a signal came; the same command finds them again.
+        Stopped: a signal came; the same command searches again.
     """
-    at, state = record.resume()
+    restored, state = writer.resume()
     every = run.experiment.every.log
     try:
-        again = lambda step, metrics: begin("a chunk done again")  # noqa: E731
+        log = lambda step, metrics: begin("a chunk done again")  # noqa: E731
         steps = loop.skip_steps(loop.program(run.method, feed, donate=True), skipped)
         state = loop.train(
             steps,
             feed,
             state,
-            first=at,
-            last=bad.first,
+            first=restored,
+            last=error.first,
             chunk=every,
             key=run.key,
-            log=again,
+            log=log,
             hooks=(),
             stopped=stopped,
         )
-        if bad.first == bad.last:
-            tensors = divergence.count({"samples": sampler(run)(state)})
-            found = divergence.Found(bad.first, bad.last, tensors, state) if tensors else None
+        if error.first == error.last:
+            bad = divergence.count({"samples": sampler(run)(state)})
+            found = divergence.Found(error.first, error.last, bad, state) if bad else None
         else:
             found = divergence.find(
                 run.method,
                 feed,
                 state,
-                first=bad.first,
-                last=bad.last,
+                first=error.first,
+                last=error.last,
                 key=run.key,
                 stopped=stopped,
                 begin=begin,
                 skipped=skipped,
             )
-    except Diverged:  # earlier than before
+    except Diverged:  # at an earlier step than in training
         found = None
     if found is not None:
         found = found._replace(state_before=local(found.state_before))
-    return found, at
+    return found, restored
 
 
-def unrepeated(bad: Diverged, at: int) -> str:
-    """Return the message for a divergence that did not recur when its steps were repeated."""
+def unrepeated(error: Diverged, restored: int) -> str:
+    """Return the message for a divergence that did not recur when its steps were repeated.
+
+    Args:
+        restored: step of the checkpoint to continue from.
+    """
     return (
-        f"{bad}, but not when these steps were done again: this device does not repeat itself. "
-        f"The same command goes on from step {at}."
+        f"{error}, but not when these steps were done again: this device does not repeat itself. "
+        f"The same command goes on from step {restored}."
     )
 
 
 def _may_skip(run: Run, found: divergence.Found) -> bool:
-    """Samples alone that are not finite come from no step that could be left out."""
-    so_far = len(evidence.skips(run.folder)) if distributed.is_process_zero() else 0
-    return found.first < found.last and so_far < run.experiment.skip_diverged
+    """Return whether the run may skip the steps; if only samples diverged, there are none."""
+    skips = len(evidence.skips(run.folder)) if distributed.is_process_zero() else 0
+    return found.first < found.last and skips < run.experiment.skip_diverged
 
 
 def leave(run: Run, found: divergence.Found) -> str:
-    """Write what it takes to see the divergence again: now the run has diverged; say so."""
-    record = _evidence(run, found)
-    workdir.write_json(run.folder / evidence.DIVERGED, record)  # last: with it the run has diverged
+    """Save the state before the divergence, mark the run as diverged, and return the message."""
+    record = _save_evidence(run, found)
+    workdir.write_json(run.folder / evidence.DIVERGED, record)  # last: this marks the run
     return evidence.said(run.folder, record)
 
 
 def skip(run: Run, found: divergence.Found) -> None:
-    """Write the same; now the run goes on without these steps. Says so."""
-    record = _evidence(run, found)
+    """Save the state before the divergence, mark its steps as skipped, and print a message."""
+    record = _save_evidence(run, found)
     workdir.append_json(run.folder / evidence.SKIPPED, record)
     number, most = len(evidence.skips(run.folder)), run.experiment.skip_diverged
     print(
@@ -232,11 +239,11 @@ def skip(run: Run, found: divergence.Found) -> None:
     )
 
 
-def _evidence(run: Run, found: divergence.Found) -> dict[str, Any]:
-    """Keep the state before the divergence; tells what is to be written of it."""
-    with Checkpoints(run.folder / evidence.STATE, keep=MOST_SKIPPED + 1) as before:
-        before.forget_after(found.first - 1)  # of a record taken away, or not yet written
-        before.save(found.first, found.state_before, {})
+def _save_evidence(run: Run, found: divergence.Found) -> dict[str, Any]:
+    """Save the state before the divergence and return the JSON record of the divergence."""
+    with Checkpoints(run.folder / evidence.STATE, keep=MOST_SKIPPED + 1) as checkpoints:
+        checkpoints.forget_after(found.first - 1)  # states without a record
+        checkpoints.save(found.first, found.state_before, {})
     return {
         "step": found.last,
         "turn": found.turn,

@@ -1,4 +1,4 @@
-"""A run that begins with the weights of another one, and a run that goes on with another config."""
+"""Initialization with the weights of another run, and continuation with a changed config."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
@@ -17,19 +17,19 @@ from latentgen.training import setup
 from latentgen.training.setup import Run
 
 NEVER = ("data.", "method.name")
-"""Keys that no run can change: what it would be after is a run of its own, see `init_from`."""
+"""Prefixes of config keys that cannot change within a run; see `init_from` for a new run."""
 
 
 def may_change(extend: bool, allowed: Collection[str], config: Mapping[str, Any]) -> Callable:
-    """Key -> whether a run that goes on may have another value of it than it began with.
+    """Make the predicate key -> True if a continued run may have another value of this key.
 
     Args:
-        extend: the length of the run, and the intervals of logs, pictures and checkpoints, may.
-        allowed: further keys, as `optimizer.lr`.
+        extend: allow `steps` and `every.*`: the run's length and its intervals.
+        allowed: further keys, such as `optimizer.lr`.
         config: of the run.
 
     Raises:
-        BadInput: one of `allowed` is no key of the config, or one that cannot change.
+        BadInput: one of `allowed` is no key of the config, or is in `NEVER`.
     """
     keys = workdir.flatten(config)
     for key in allowed:
@@ -44,53 +44,58 @@ def may_change(extend: bool, allowed: Collection[str], config: Mapping[str, Any]
 
 
 def init_from(run: Run, source: str, players: Collection[str]) -> Run:
-    """The run, to begin with the weights of another one; its optimizer is new.
+    """Initialize a run with the weights of another one; the optimizer state is new.
 
-    Moving averages begin as those of the other run, or as its weights where it has none.
+    Moving averages begin as those of the other run, or as its weights if it has none.
 
     Args:
         source: 'DIR' or 'DIR:STEP', the other run's folder and checkpoint.
-        players: 'NAME', or 'NAME=THEIRS' where the other run calls it otherwise; none: all.
+        players: 'NAME', or 'NAME=THEIRS' if the player has another name in the other run; empty
+            for all players.
+
+    Returns:
+        The run with `weights` and `origin`.
 
     Raises:
-        BadInput: there is no such checkpoint, or a player's weights do not fit.
-        Damaged: the checkpoint is not what was saved.
+        BadInput: there is no such checkpoint, or a player's weights have other shapes.
+        Damaged: the checkpoint is damaged.
     """
-    folder, number = _checkpoint(source)
-    theirs = setup.config(folder)
+    folder, number = _parse_source(source)
+    source_config = setup.config(folder)
     with Checkpoints(folder / workdir.CHECKPOINTS, read_only=True) as saved:
         step = saved.latest() if number is None else number
         if step is None:
             raise BadInput(f"--init_from={source!r}: the folder has no checkpoint yet.")
-        _, flat, _ = saved.restore(step, saved.shapes(step))
-    like = by_path(jax.eval_shape(run.method.init, run.key))
-    names = _players(players, like)
+        _, source_leaves, _ = saved.restore(step, saved.shapes(step))
+    leaves = by_path(jax.eval_shape(run.method.init, run.key))
+    names = _parse_players(players, leaves)
+    has_ema, source_has_ema = _has_ema(leaves), _has_ema(source_leaves)
     weights = {}
-    for path, leaf in like.items():
-        if (where := _source(path, names, _averaged(like), _averaged(flat))) is not None:
-            weights[path] = _fitting(path, leaf, flat.get(where))
+    for path, leaf in leaves.items():
+        if (source_path := _source_path(path, names, has_ema, source_has_ema)) is not None:
+            weights[path] = _checked_leaf(path, leaf, source_leaves.get(source_path))
     origin = {
         "workdir": str(folder),
         "step": step,
         "players": names,
-        "config_sha256": provenance.config_hash(theirs),
-        "weights_sha256": _digest(weights),
+        "config_sha256": provenance.config_hash(source_config),
+        "weights_sha256": _sha256(weights),
     }
     return run._replace(weights=weights, origin=origin)
 
 
 def begun(run: Run, state: PyTree) -> PyTree:
-    """A new run's state, with the weights that it begins with in their places.
+    """Replace leaves of a new run's state by the weights of `init_from`, if any.
 
     Raises:
-        BadInput: the folder's run began with weights that are not named any more.
+        BadInput: the folder's run began with such weights, but this run has none.
     """
     if run.weights is None:
         if (origin := workdir.origin(run.folder)) is not None:
-            there = f"{origin.get('workdir')}:{origin.get('step')}"
+            source = f"{origin.get('workdir')}:{origin.get('step')}"
             raise BadInput(
                 f"workdir={str(run.folder)!r} has no checkpoint yet and began with the weights of "
-                f"{there}; say --init_from={there} again."
+                f"{source}; say --init_from={source} again."
             )
         return state
     leaves = [
@@ -101,7 +106,7 @@ def begun(run: Run, state: PyTree) -> PyTree:
 
 
 def scheduled(config: Mapping[str, Any]) -> list[str]:
-    """Keys of schedules that are spread over the length of the run."""
+    """List the config's schedules that depend on the length of the run, as KEY=VALUE."""
     return [
         f"config.{key}={value!r}"
         for key, value in workdir.flatten(config).items()
@@ -109,59 +114,65 @@ def scheduled(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _checkpoint(source: str) -> tuple[Path, int | None]:
+def _parse_source(source: str) -> tuple[Path, int | None]:
+    """Split 'DIR:STEP' into folder and step; the step is None for 'DIR'."""
     name, colon, number = source.rpartition(":")
     if colon and number.isdecimal() and not Path(source).exists():
         return Path(name), int(number)
     return Path(source), None
 
 
-def _averaged(flat: Mapping[str, Any]) -> bool:
-    """Return whether the state holds an EMA of its parameters (`core.wrappers.Averaged`)."""
-    return any(path.startswith("state.") for path in flat)
+def _has_ema(leaves: Mapping[str, Any]) -> bool:
+    """Return whether the state has an EMA of its parameters (`core.wrappers.Averaged`)."""
+    return any(path.startswith("state.") for path in leaves)
 
 
-def _players(given: Collection[str], like: Mapping[str, Any]) -> dict[str, str]:
-    """Player of the new run -> the player of the other run whose weights it takes."""
-    there = dict.fromkeys(
+def _parse_players(players: Collection[str], leaves: Mapping[str, Any]) -> dict[str, str]:
+    """Map each player to initialize to the player of the other run whose weights it gets."""
+    own = dict.fromkeys(
         path.removeprefix("state.").split(".")[1]
-        for path in like
+        for path in leaves
         if path.removeprefix("state.").startswith("params.")
     )
-    names = {name: theirs or name for name, _, theirs in (word.partition("=") for word in given)}
-    if unknown := [name for name in names if name not in there]:
-        raise BadInput(f"--players={unknown[0]} is no player here; valid: {', '.join(there)}.")
-    return names or {name: name for name in there}
+    pairs = (player.partition("=") for player in players)
+    names = {name: source_name or name for name, _, source_name in pairs}
+    if unknown := [name for name in names if name not in own]:
+        raise BadInput(f"--players={unknown[0]} is no player here; valid: {', '.join(own)}.")
+    return names or {name: name for name in own}
 
 
-def _source(path: str, names: Mapping[str, str], averaged: bool, theirs: bool) -> str | None:
-    """The other state's path of the weights for `path`; None for what is not taken over.
+def _source_path(
+    path: str, names: Mapping[str, str], has_ema: bool, source_has_ema: bool
+) -> str | None:
+    """Return the key path in the other state for a leaf of this one; None for a leaf to keep.
 
     Args:
-        names: see `_players`.
-        averaged, theirs: whether this state, and the other one, have moving averages.
+        names: see `_parse_players`.
+        has_ema: True if this state has moving averages.
+        source_has_ema: True if the other state has.
     """
     part, player, *rest = path.removeprefix("state.").split(".", 2)
     if part not in ("params", "stats") or player not in names:
         return None
-    is_average = averaged and not path.startswith("state.")
-    prefix = "state." if theirs and not is_average else ""
+    is_average = has_ema and not path.startswith("state.")
+    prefix = "state." if source_has_ema and not is_average else ""
     return prefix + ".".join([part, names[player], *rest])
 
 
-def _fitting(path: str, leaf: Any, found: Any) -> np.ndarray:
-    def shown(x: Any) -> str:
+def _checked_leaf(path: str, leaf: Any, source_leaf: Any) -> np.ndarray:
+    def dtype_and_shape(x: Any) -> str:
         return "missing" if x is None else f"{np.dtype(x.dtype)}{tuple(x.shape)}"
 
-    if shown(found) != shown(leaf):
+    if dtype_and_shape(source_leaf) != dtype_and_shape(leaf):
         raise BadInput(
-            f"--init_from: {path.removeprefix('state.').partition('.')[2]} is {shown(found)} there "
-            f"and {shown(leaf)} here; name the --players that fit."
+            f"--init_from: {path.removeprefix('state.').partition('.')[2]} is "
+            f"{dtype_and_shape(source_leaf)} there and {dtype_and_shape(leaf)} here; name the "
+            "--players that fit."
         )
-    return np.asarray(found)
+    return np.asarray(source_leaf)
 
 
-def _digest(weights: Mapping[str, np.ndarray]) -> str:
+def _sha256(weights: Mapping[str, np.ndarray]) -> str:
     sha = hashlib.sha256()
     for path, x in sorted(weights.items()):
         sha.update(f"{path} {x.dtype} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())

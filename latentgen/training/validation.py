@@ -1,4 +1,4 @@
-"""A pass over a split: the objective's terms as in training, with standard errors."""
+"""Evaluation of the training objective's terms over a split, with standard errors."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from latentgen.core.types import Batch, PyTree, Terms
 
 
 class Estimate(NamedTuple):
-    """A mean over examples, its standard error s / sqrt(n), and n."""
+    """Mean over n examples and its standard error s / sqrt(n)."""
 
     mean: float
     standard_error: float
@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    """Mean and standard error in double precision; nan where one example gives no error."""
+    """Compute mean and standard error in double precision; the error is nan for n = 1."""
     x = np.asarray(values, np.float64)
     error = x.std(ddof=1) / np.sqrt(len(x)) if len(x) > 1 else np.nan
     return Estimate(float(x.mean()), float(error), len(x))
@@ -32,26 +32,26 @@ def evaluate(
     batches: Iterable[tuple[Batch, int]],
     key: Key[Array, ""],
 ) -> dict[str, Estimate]:
-    """Every term of the objective over a whole split.
+    """Estimate the mean of every term of the objective over a whole split.
 
     Args:
         terms: `Method.terms`, jitted.
-        step: updates done; the objective's weights are those of the last one.
-        batches: (batch of fixed size, how many of its examples count).
-        key: batch i draws its noise from fold_in(key, i).
+        step: updates done; schedules, such as that of beta, have their value at the last update.
+        batches: (batch of fixed size, number of its examples that count, from the first).
+        key: batch i has the key fold_in(key, i).
     """
-    found: dict[str, list[np.ndarray]] = {}
+    collected: dict[str, list[np.ndarray]] = {}
 
     def collect(values: Terms, valid: int) -> None:
         for name, value in values.items():
-            found.setdefault(name, []).append(np.asarray(value)[:valid])
+            collected.setdefault(name, []).append(np.asarray(value)[:valid])
 
-    sent: tuple[Terms, int] | None = None
+    pending: tuple[Terms, int] | None = None
     for i, (batch, valid) in enumerate(batches):
         values = terms(state, max(step - 1, 0), batch, jax.random.fold_in(key, i))
-        if sent:  # one batch is on the device while the next is made
-            collect(*sent)
-        sent = values, valid
-    if sent:
-        collect(*sent)
-    return {name: estimate(np.concatenate(parts)) for name, parts in found.items()}
+        if pending:  # the device works on one batch while the host makes the next
+            collect(*pending)
+        pending = values, valid
+    if pending:
+        collect(*pending)
+    return {name: estimate(np.concatenate(parts)) for name, parts in collected.items()}

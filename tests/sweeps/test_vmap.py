@@ -105,15 +105,15 @@ def test_a_full_disk_is_no_members_fault(
     undisturbed: folder.Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = opened(tmp_path / "sweep", ROWS)
-    tell = RunWriter.tell
+    log_metrics = RunWriter.log_metrics
 
     def full(self: RunWriter, step: int, metrics: loop.Metrics) -> None:
         if step == 30:
             raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
-        tell(self, step, metrics)
+        log_metrics(self, step, metrics)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunWriter, "tell", full)
+        patch.setattr(RunWriter, "log_metrics", full)
         with pytest.raises(OSError, match="No space left"):
             trained(sweep)
     now = [standing(sweep.place(member.run)) for member in sweep.members]

@@ -17,7 +17,7 @@ from latentgen.core.errors import BadInput
 from latentgen.storage import log
 from latentgen.system.distributed import (
     ProcessGroup,
-    _listens,
+    _bind_address,
     broadcast_from_zero,
     is_multi_process,
     is_process_zero,
@@ -289,4 +289,4 @@ def test_a_divergence_is_found_by_all_and_told_by_the_first(tmp_path: Path) -> N
 def test_a_coordinator_that_only_this_machine_reaches_listens_on_loopback(
     coordinator: str | None, near: bool
 ) -> None:
-    assert _listens(coordinator) == (coordinator if near else None)
+    assert _bind_address(coordinator) == (coordinator if near else None)

@@ -333,7 +333,7 @@ class Population:
         def tell(step: int, metrics: loop.Metrics) -> None:
             for slot in self._live:
                 mine = {name: values[slot] for name, values in metrics.items()}
-                self._guarded(slot, partial(self._records[slot].tell, step, mine))
+                self._guarded(slot, partial(self._records[slot].log_metrics, step, mine))
             self._watchdog.begin("chunk")
             progress.update(step, {k: np.median(v[self._live]) for k, v in metrics.items()})
 
@@ -342,7 +342,7 @@ class Population:
         self._watchdog.begin("start")
         try:
             if first == 0:
-                self._each(state, lambda record, mine: record.look(mine))
+                self._each(state, lambda record, mine: record.first_pictures(mine))
             loop.train(
                 steps,
                 rows,
