@@ -69,7 +69,7 @@ def actions(place: Path) -> dict[str, Callable[[], object]]:
         "blame": lambda: status.blame(place, -9, place / "log.txt"),
         "work": lambda: Work(["true"], place / "log.txt")(),
         "submissions": lambda: slurm._submissions(place),
-        "turn": lambda: slurm._turn(place).__enter__(),
+        "turn": lambda: slurm._submit_lock(place).__enter__(),
         "report": lambda: folders.run(place),
         "results": lambda: folders._results(place / "results.csv", []),
         "weights": lambda: weights.load(place / "weights.npz"),
