@@ -171,7 +171,7 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def standing(place: Path) -> Standing:
+def standing(run_folder: Path) -> Standing:
     """Return the status of the run in this folder, and the reason for it."""
     found = status.read(run_folder)
     if setup.summary(run_folder) is not None:
