@@ -17,8 +17,8 @@
 | modes | modes of the data that the samples cover |
 
 Each result is printed and appended to DIR/evaluations.jsonl with its protocol. If a measure fails,
-the others are kept and the exit code is 2. If DIR is a sweep, its finished runs are measured and its
-tables are updated.
+the others are kept and the exit code is 2. If DIR is a sweep, its finished runs are measured and
+its tables are updated.
 """
 
 import sys
