@@ -55,7 +55,7 @@ def compared(entry: Mapping[str, Any]) -> bool:
 
 
 def found(entry: Mapping[str, Any]) -> str:
-    """Format the mean over seeds, its interval, their number, and a quantity other than the metric."""
+    """Format the mean over seeds, its interval, their number, and the quantity."""
     summary = entry["spread"]
     if summary is None:
         return "-"
