@@ -97,7 +97,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return at most six powers of ten from low to high; with fewer than two, 2 and 5 times them."""
+    """Return at most six powers of ten from low to high; if fewer than two, 2 and 5 times them."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     every = max(1, math.ceil((last - first + 1) / 6))
     powers = [10.0**i for i in range(first, last + 1, every)]
