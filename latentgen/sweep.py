@@ -57,7 +57,7 @@ def main() -> None:
         preview(sweep_folder, members, name, engine.describe(members, options))
         return
     workdir.check(sweep_folder)
-    with folder.held(sweep_folder), signals.note_signals() as stopped:
+    with folder.locked(sweep_folder), signals.note_signals() as stopped:
         sweep = folder.open_(sweep_folder, app.config(), members, _command())
         todo = folder.unfinished(sweep, FLAGS.retry)
         for member in todo:

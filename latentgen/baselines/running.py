@@ -72,7 +72,7 @@ def trained(recipe: Recipe, budget: str, seeds: int, sweep_folder: Path, how: Ho
     base = recipe.config(budget)
     base.seed = 0
     command = provenance.command("latentgen.reproduce")
-    with folder.held(sweep_folder), signals.note_signals() as stopped:
+    with folder.locked(sweep_folder), signals.note_signals() as stopped:
         sweep = folder.open_(sweep_folder, plan.changed(base, {}), list(runs.values()), command)
         todo = folder.unfinished(sweep, ())
         try:

@@ -310,15 +310,15 @@ def _runs(settings: Sequence[Setting], metric: str | None) -> dict[str, Any]:
         ]
         for m in members[:MAX_LISTED]
     ]
-    said = []
+    notes = []
     if len(members) > MAX_LISTED:
-        said.append(f"{MAX_LISTED} of {len(members)} runs are listed, the best first.")
+        notes.append(f"{MAX_LISTED} of {len(members)} runs are listed, the best first.")
     if len(kept) < len(names):
-        said.append(f"{len(kept)} of {len(names)} metrics are listed.")
+        notes.append(f"{len(kept)} of {len(names)} metrics are listed.")
     return {
         "header": ["run", "status", "seed", "step", "seconds", *kept],
         "rows": rows,
-        "said": said,
+        "said": notes,
     }
 
 
@@ -486,15 +486,15 @@ def _pictures(folder: Folder, selection: Selection) -> dict[str, Any]:
         )
         if some:
             kinds.append({"name": kind.capitalize(), "note": note, "series": some})
-    said, missing = [], []
+    notes, missing = [], []
     if selection.pictures < selection.of:
-        said.append(
+        notes.append(
             f"{selection.pictures} of {selection.of} pictures shown, to keep the page small."
         )
     if selection.left_out:
-        said.append(f"{selection.left_out} series of pictures are left out.")
+        notes.append(f"{selection.left_out} series of pictures are left out.")
     if selection.quality is not None:
-        said.append(f"They are compressed with loss (WebP, quality {selection.quality}).")
+        notes.append(f"They are compressed with loss (WebP, quality {selection.quality}).")
     for kind in KINDS:
         if not any(member.pictures[kind] for member in folder.members):
             missing.append(f"There are no {kind} in the folder.")
@@ -511,7 +511,7 @@ def _pictures(folder: Folder, selection: Selection) -> dict[str, Any]:
         "kinds": kinds,
         "picture_steps": steps,
         "pictures": {"steps": steps, "series": data},
-        "pictures_said": said,
+        "pictures_said": notes,
         "pictures_missing": missing,
     }
 

@@ -160,7 +160,7 @@ def commit() -> str | None:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Lock the sweep's folder against other launchers.
 
     Raises:
