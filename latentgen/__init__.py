@@ -81,10 +81,10 @@ NOT_HERE = "latentgen runs on Linux and macOS; on Windows, use it inside WSL2."
 
 
 def _refuse_windows(platform: str) -> None:
-    """Refuse Windows in one line, where no module named 'fcntl' would be all that is said.
+    """Refuse Windows with a clear message, instead of a missing module 'fcntl'.
 
     Raises:
-        ImportError: this is Windows. A command ends with exit code 2 instead.
+        ImportError: the platform is Windows. A command ends with exit code 2 instead.
     """
     if platform != "win32":
         return
@@ -95,13 +95,15 @@ def _refuse_windows(platform: str) -> None:
 
 
 def _current_folder_last() -> None:
-    """`python -m` looks for modules in the current folder first, which may be anybody's workdir: a
-    jax.py in it would be run. So it comes last, unless this package itself lies there.
+    """Move the current folder to the end of sys.path under `python -m`.
+
+    It comes first by default, so that a jax.py in an untrusted workdir would be run. It stays if
+    this package lies there.
     """
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
         current = os.getcwd()
-    except FileNotFoundError:  # somebody has removed it
+    except FileNotFoundError:  # it was removed
         return
     if sys.argv[:1] == ["-m"] and sys.path[:1] == [current] and sys.path[0] != here:
         sys.path.append(sys.path.pop(0))
@@ -112,7 +114,7 @@ _current_folder_last()
 
 
 def watch_process() -> None:
-    """Have a signal end this process in a line from here on, while its command is imported too."""
+    """Handle signals from now on, also while a command is imported: end with one line."""
     from latentgen.system import signals, startup, streams
 
     streams.guard()

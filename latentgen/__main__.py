@@ -16,7 +16,7 @@ from pathlib import Path
 
 import latentgen
 
-INTERNAL = ("worker",)  # what engines start
+INTERNAL = ("worker",)  # commands that engines start
 SHELLS = {
     "bash": """_latentgen() { local IFS=$'\\n'
   COMPREPLY=($(latentgen --complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)); }
@@ -29,33 +29,33 @@ compdef _latentgen latentgen""",
 
 
 def commands() -> dict[str, str]:
-    """Command -> its first line."""
+    """Return command -> first line of its docstring."""
     found = {}
     for file in sorted(Path(__file__).parent.glob("*.py")):
         if not file.stem.startswith("_") and file.stem not in INTERNAL:
-            said = ast.get_docstring(ast.parse(file.read_text())) or ""
-            found[file.stem] = said.partition("\n")[0]
+            docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
+            found[file.stem] = docstring.partition("\n")[0]
     return found
 
 
 def listed() -> str:
-    """The help of this command."""
-    lines = [f"  {name:<10} {said}" for name, said in commands().items()]
+    """Return the help of `latentgen`."""
+    lines = [f"  {name:<10} {summary}" for name, summary in commands().items()]
     return "\n".join([(__doc__ or "").strip(), "", *lines])
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
     """Run `python -m latentgen.NAME` in this process: with the current folder last on the path."""
-    with contextlib.suppress(FileNotFoundError):  # somebody has removed the folder
+    with contextlib.suppress(FileNotFoundError):  # the folder was removed
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
     sys.argv[:] = [name, *arguments]
     runpy.run_module(f"latentgen.{name}", run_name="__main__", alter_sys=True)
 
 
-def completions(words: Sequence[str]) -> list[str]:
-    """The words that may stand in place of the last one, which may be begun."""
-    *before, last = words or [""]
+def completions(arguments: Sequence[str]) -> list[str]:
+    """Return the completions of the last argument."""
+    *before, last = arguments or [""]
     if not before:
         return [name for name in commands() if name.startswith(last)]
     if not last.startswith("-") or before[0] not in commands():
@@ -65,7 +65,11 @@ def completions(words: Sequence[str]) -> list[str]:
         run(before[0], [*before[1:], "--help"])
     flags = re.findall(r"^  --(?:\[no\])?(\w+): ", printed.getvalue(), re.MULTILINE)
     keys = re.findall(r"^  --(config\.[\w.]+)=", printed.getvalue(), re.MULTILINE)
-    return [word for word in (f"--{name}=" for name in [*flags, *keys]) if word.startswith(last)]
+    return [
+        completion
+        for completion in (f"--{name}=" for name in [*flags, *keys])
+        if completion.startswith(last)
+    ]
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """Compare runs: `python -m latentgen.compare --metric frechet --workdirs runs/a,runs/b`.
 
-Prints what `latentgen.evaluate` last found of each run by this metric, and refuses to put values
-side by side that were come by differently: other features, other numbers of examples, another
-split or data set.
+Print the newest result of `latentgen.evaluate` for this metric of each run. Results that are not
+comparable are refused: other features, other numbers of examples, another split or data set.
 """
 
 from pathlib import Path
@@ -18,7 +17,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Compare what the flags say."""
+    """Compare the runs that the flags name."""
     if not FLAGS.workdirs or FLAGS.metric is None:
         raise BadInput("--workdirs and --metric are needed: two folders or more, and a metric.")
     named("--metric", FLAGS.metric)

@@ -1,24 +1,24 @@
 """Measure a run: `python -m latentgen.evaluate --workdir DIR --metrics=terms,is,active`.
 
-| --metrics | what |
+| --metrics | measure |
 |---|---|
 | terms | the objective's terms over the split |
-| is | log p(x) by importance sampling with --k codes of each image, and how many count |
+| is | log p(x) by importance sampling with --k codes of each image; effective sample size |
 | ais | log p(x) by annealing from the prior: --chains, --temperatures, --leapfrogs |
 | bdmc | annealing on images drawn from the model: lower and upper bound of log p(x) |
-| active | units of the code that say something |
-| surgery | the rate in two parts: mutual information, KL(q(z) || p(z)) |
+| active | active units of the code |
+| surgery | the rate as mutual information plus KL(q(z) || p(z)) |
 | parzen | the kernel density estimate of the first papers on GANs |
-| exact | log p(x) itself, for a decoder that is affine |
-| frechet | the Frechet distance of --features, of real from --samples synthetic examples |
-| kernel | the kernel distance of the same |
-| prdc | precision and recall, density and coverage of the same |
-| score | the Inception score, of a classifier |
-| modes | modes of the data that samples reach |
+| exact | exact log p(x), for an affine decoder |
+| frechet | the Frechet distance between --features of real and --samples synthetic examples |
+| kernel | the kernel distance of these features |
+| prdc | precision, recall, density and coverage of these features |
+| score | the Inception score, by a classifier |
+| modes | modes of the data that the samples cover |
 
-Each result is printed and added to DIR/evaluations.jsonl with all that it depends on. If one of
-several cannot be had, the others are kept and the exit code is 2. Where DIR is a sweep's, each of
-its runs that are done is measured, and the sweep's tables are written anew.
+Each result is printed and appended to DIR/evaluations.jsonl with its protocol. If a measure fails,
+the others are kept and the exit code is 2. If DIR is a sweep, its finished runs are measured and
+its tables are updated.
 """
 
 import sys
@@ -47,14 +47,14 @@ T = TypeVar("T")
 PICTURES = "evaluations"
 WEIGHTS = ("ema", "raw")
 SHARING = {"kernel", "prdc"}
-"""Measures that need the features of all examples at once, which others then use too."""
+"""Measures that need the features of all examples at once, so that they are kept."""
 
 
 def main() -> None:
-    """Evaluate what the flags say."""
+    """Evaluate the run or the sweep that the flags name."""
     names = FLAGS.metrics or ["terms"]
-    place = Path(FLAGS.workdir or "")
-    load_plugins(place)
+    path = Path(FLAGS.workdir or "")
+    load_plugins(path)
     chosen = {name: named("--metrics", name) for name in names}
     options = Options(**{name: getattr(FLAGS, name) for name in Options._fields})
     std = options.observation_std
@@ -62,30 +62,30 @@ def main() -> None:
         raise BadInput(f"--observation_std={std} must be in 1e-06 .. 1e+06.")
     if FLAGS.weights is not None:
         choose("--weights", FLAGS.weights, dict.fromkeys(WEIGHTS))
-    if not (place / folder.SWEEP).exists():
+    if not (path / folder.SWEEP).exists():
         validate(measure(chosen, options, None))
         return
-    sweep = folder.load(place)
+    sweep = folder.load(path)
     done = [member.run for member in sweep.members if standing(sweep, member) == status.DONE]
     refused = []
     for name in done:
         print(name)
         refused += [f"{name}: {reason}" for reason in measure(chosen, options, sweep.place(name))]
     results.write(sweep)
-    print(f"{len(done)} of {len(sweep.members)} runs measured; {place / results.RESULTS}")
+    print(f"{len(done)} of {len(sweep.members)} runs measured; {path / results.RESULTS}")
     validate(refused)
 
 
-def load_plugins(place: Path) -> None:
-    """Import the modules that the run or the sweep names: a measure may be theirs."""
-    if (place / folder.SWEEP).exists():
-        plugins.load(folder.modules_of(folder.load(place)))
+def load_plugins(path: Path) -> None:
+    """Import the plugins of the run or the sweep, which may define measures."""
+    if (path / folder.SWEEP).exists():
+        plugins.load(folder.modules_of(folder.load(path)))
     elif FLAGS.workdir is not None:
-        plugins.load(plugins.names(setup.config(place)))
+        plugins.load(plugins.names(setup.config(path)))
 
 
 def validate(reasons: list[str]) -> None:
-    """Raise BadInput where a measure could not be had; what the others found is kept."""
+    """Raise BadInput if a measure failed; results of the others are kept."""
     for reason in reasons[:-1]:
         print(f"error: {reason}", file=sys.stderr)
     if reasons:
@@ -93,17 +93,17 @@ def validate(reasons: list[str]) -> None:
 
 
 def standing(sweep: folder.Sweep, member: Member) -> str:
-    """Return the status of a member of a sweep, in one word."""
+    """Return the status of a member of a sweep."""
     return folder.standing(sweep.place(member.run)).status
 
 
-def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None) -> list[str]:
-    """Take the chosen measures of one run; see `app.restore_trained` for `place`.
+def measure(chosen: Mapping[str, Measure], options: Options, path: Path | None) -> list[str]:
+    """Take the chosen measures of one run; see `app.restore_trained` for `path`.
 
     Returns:
-        why some could not be had, a line each.
+        The reasons why measures failed, a line each.
     """
-    run, step, state = app.restore_trained(place)
+    run, step, state = app.restore_trained(path)
     workdir.own(workdir.check(run.folder))  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
     weights = chosen_weights(run)
@@ -121,10 +121,10 @@ def measure(chosen: Mapping[str, Measure], options: Options, place: Path | None)
 
 
 def chosen_weights(run: setup.Run) -> str:
-    """'ema' or 'raw': what --weights says, else those that the run samples with.
+    """Return 'ema' or 'raw': the value of --weights, else the weights that the run samples with.
 
     Raises:
-        BadInput: the run keeps no average.
+        BadInput: the run keeps no moving average.
     """
     sampled = setup.sampled_weights(run.config)
     if FLAGS.weights == "ema" and sampled == "raw":
@@ -136,7 +136,7 @@ def chosen_weights(run: setup.Run) -> str:
 
 
 def write(name: str, subject: Subject, weights: str, result: Result, seconds: float) -> None:
-    """Add a result to the run's file, with all that it depends on, and print it."""
+    """Append a result with its protocol to the run's file, and print it."""
     run, step = subject.run, subject.step
     line = {
         "metric": name,
@@ -161,9 +161,9 @@ def write(name: str, subject: Subject, weights: str, result: Result, seconds: fl
 
 
 def show(name: str, subject: Subject, weights: str, result: Result) -> None:
-    """Print a result: how it was come by, then a line for each figure."""
-    how = ", ".join(f"{key}={value}" for key, value in result.protocol.items())
-    print(f"{name} on {subject.split} after step {subject.step}, {weights} weights: {how}")
+    """Print a result: its protocol, then a line for each value."""
+    protocol = ", ".join(f"{key}={value}" for key, value in result.protocol.items())
+    print(f"{name} on {subject.split} after step {subject.step}, {weights} weights: {protocol}")
     for line in lines(result.values):
         print(f"  {line}")
     if result.warning:

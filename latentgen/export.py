@@ -1,9 +1,9 @@
-"""Write weights that evaluate takes: `python -m latentgen.export --workdir DIR --out FOLDER`.
+"""Export weights for `evaluate`: `python -m latentgen.export --workdir DIR --out FOLDER`.
 
-DIR is a finished run of experiments/classifier.py; FOLDER, which --features takes, then holds its
-averaged weights and a card that says what they are. With --inception_pth FILE instead, the
-published PyTorch weights of the Inception network of 2015-12-05 become the file --out, which
---inception_weights takes; that needs torch.
+DIR is a finished run of experiments/classifier.py. FOLDER gets its averaged weights and a card that
+describes them, for use with --features. With --inception_pth FILE, convert the published PyTorch
+weights of the Inception network of 2015-12-05 to the file --out, for use with --inception_weights;
+this needs torch.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ from latentgen.training import setup
 from latentgen.training.hooks import AT_ONCE
 
 FLAGS = flags.FLAGS
-PUBLISHED = "6726825d"  # how the SHA-256 of pt_inception-2015-12-05 begins; its name ends with it
+PUBLISHED = "6726825d"  # first digits of the SHA-256 of pt_inception-2015-12-05-6726825d.pth
 
 
 def main() -> None:
-    """Export what the flags say."""
+    """Export a classifier, or convert the Inception network."""
     if FLAGS.out is None:
         raise BadInput("--out is missing: name where to write.")
     out = Path(FLAGS.out)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def accuracy(run: setup.Run, state: State, method: Method) -> float:
-    """The share of test images that these weights get right."""
+    """Return the accuracy of these weights on the test split."""
     classify = jax.jit(method.probes["classify"])
     test, preprocess = run.dataset.splits["test"], run.experiment.data.preprocess
     right = [
@@ -65,10 +65,10 @@ def accuracy(run: setup.Run, state: State, method: Method) -> float:
 
 
 def convert(file: Path, out: Path) -> None:
-    """PyTorch's weights as ours.
+    """Convert the Inception network's PyTorch weights.
 
     Raises:
-        BadInput: torch is not installed, or the file is another.
+        BadInput: torch is not installed, or the file is not the published one.
     """
     try:
         import torch

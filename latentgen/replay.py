@@ -1,9 +1,9 @@
 """Repeat the step at which a run diverged: `python -m latentgen.replay --workdir DIR`.
 
-DIR/diverged holds the state before it; --step names another than the last one, where the run has
-left out several. Prints whose turn it is, the first tensor that is not finite, and of each
-metric and parameter, before and after the step: min, max and mean |x| of the finite values, and
-the share of those that are not finite.
+DIR/diverged holds the state before that step. --step chooses one of several steps that the run has
+left out; the default is the last. Print the turn and the first tensor that is not finite. For each
+metric and parameter, before and after the step, print min, max and mean |x| of the finite values,
+and the share of values that are not finite.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Repeat what the workdir's diverged.json, or its skipped.jsonl, tells of."""
+    """Repeat a divergence recorded in the workdir's diverged.json or skipped.jsonl."""
     if FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of a run.")
     folder = Path(FLAGS.workdir)
@@ -72,7 +72,7 @@ def repeat(
 ) -> tuple[divergence.Blame, dict[str, Mapping[str, Any]]]:
     """Repeat a divergence; return what is not finite, and the tensors to show, by title."""
     before = _parameters(state)
-    if first == last:  # the state is finite; what it generates is not
+    if first == last:  # the state is finite, its samples are not
         samples = {"samples": setup.sampler(run)(state)}
         return divergence.Blame(divergence.count(samples), None), {
             "samples": samples,
@@ -90,7 +90,7 @@ def repeat(
 
 
 def _parameters(state: PyTree) -> dict[str, Any]:
-    """The parameters, and whatever else of the state is not finite."""
+    """Return the parameters, and other leaves of the state that are not finite."""
     leaves = by_path(state)
     wrong = divergence.count(leaves)
     return {name: x for name, x in leaves.items() if "params" in name.split(".") or name in wrong}

@@ -1,11 +1,11 @@
 """Show a run or a sweep: `python -m latentgen.report DIR [--out FILE]`, one self-contained page.
 
-The page makes no request, works without JavaScript and from a file. Of a sweep it ranks the
-settings by `--metric`; the `--best` runs' checkpoints are opened for traversals, nearest training
-images and, in the plane, the discriminator's field.
+The page makes no requests, and works without JavaScript and from a file. For a sweep, it ranks the
+settings by `--metric`. For the `--best` runs, it shows traversals, nearest training images and, for
+points in the plane, the discriminator's field.
 
-Where DIR is experiments/baselines, the page is the ledger's: each claim with a figure, and samples
-of the runs that are in `--runs`.
+If DIR is experiments/baselines, the page is the ledger: a chart for each claim, and samples of the
+runs in `--runs`.
 """
 
 from pathlib import Path
@@ -24,16 +24,16 @@ RUNS = Path("runs", "baselines")
 
 
 def main() -> None:
-    """Write the page that the flags say."""
+    """Write the page of a run, a sweep or the ledger."""
     if FLAGS.workdir is None:
         raise BadInput("DIR is missing: name the folder of a run or of a sweep.")
-    place = Path(FLAGS.workdir)
-    if ledger.is_ledger(place):
-        write_ledger(place)
+    folder_path = Path(FLAGS.workdir)
+    if ledger.is_ledger(folder_path):
+        write_ledger(folder_path)
         return
     if FLAGS.runs is not None:
-        raise BadInput(f"--runs is for a folder of baselines, which {str(place)!r} is not.")
-    folder = folders.open_folder(place)
+        raise BadInput(f"--runs is for a folder of baselines, which {str(folder_path)!r} is not.")
+    folder = folders.open_folder(folder_path)
     out = target(folder.path / PAGE)
     metric = scores.choose_metric(folder.members, FLAGS.metric)
     lower = FLAGS.lower_is_better
@@ -43,22 +43,22 @@ def main() -> None:
     if folder.is_sweep:
         best = scores.best(scores.ranked(members, metric, lower), metric, lower)
         members = best[: FLAGS.best]
-    looked_at = [
+    opened_runs = [
         opened.open_run(member.folder, member.name, FLAGS.data_dir, FLAGS.manual_dir)
         for member in members[: FLAGS.best]
     ]
     command = provenance.command("latentgen.report")
-    text = page(folder, looked_at, metric, lower, FLAGS.metric is not None, command)
+    text = page(folder, opened_runs, metric, lower, FLAGS.metric is not None, command)
     write(out, text)
 
 
-def write_ledger(place: Path) -> None:
+def write_ledger(folder_path: Path) -> None:
     """Write the page of a folder of baselines."""
     runs = Path(FLAGS.runs or RUNS)
     if FLAGS.runs is not None and not runs.is_dir():
         raise BadInput(f"--runs={FLAGS.runs!r} is no folder.")
     out = target(Path(LEDGER))
-    write(out, ledger.page(ledger.read(place), runs, provenance.command("latentgen.report")))
+    write(out, ledger.page(ledger.read(folder_path), runs, provenance.command("latentgen.report")))
 
 
 def target(default: Path) -> Path:
@@ -75,7 +75,7 @@ def target(default: Path) -> Path:
 
 
 def write(out: Path, text: str) -> None:
-    """Write a page and tell of it."""
+    """Write a page, and print its path and size."""
     content = text.encode(errors="backslashreplace")
     workdir.prepare(out.parent, "folder of --out")
     workdir.write_bytes(out, content)

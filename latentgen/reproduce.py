@@ -1,17 +1,17 @@
-"""Papers' numbers, run again: `python -m latentgen.reproduce NAME --budget cpu`, or `--list`.
+"""Reproduce papers' numbers: `python -m latentgen.reproduce NAME --budget cpu`, or `--list`.
 
-NAME is a module of experiments/baselines/. What is trained goes through a sweep's folder
-(--workdir), so that the same command continues; then it is measured, held against the paper's
-claims, and written to experiments/baselines/results/NAME.json.
+NAME is a module of experiments/baselines/. Train its runs in a sweep's folder (--workdir), measure
+them, compare the values with the paper's claims, and write experiments/baselines/results/NAME.json.
+The same command continues an interrupted one.
 
-| --budget | what |
+| --budget | recipe |
 |---|---|
-| smoke | seconds: shows that the recipe runs; writes no result |
-| cpu | what two cores can do; how it falls short of the paper is told |
-| paper | the recipe in full |
+| smoke | a few seconds, to test that the recipe runs; writes no result |
+| cpu | a recipe for two cores; its deviations from the paper are printed |
+| paper | the paper's recipe |
 
-`--cite` prints what to cite; `--recount` holds a kept result against claims that have changed
-since; `--ledger PAGE.md` writes the table of all results into a page.
+`--cite` prints the references. `--recount` compares an existing result with the current claims.
+`--ledger PAGE.md` writes the table of all results into a page.
 """
 
 import sys
@@ -33,9 +33,9 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Do what the flags say."""
+    """Reproduce a baseline, or list, cite, recount or tabulate baselines."""
     if FLAGS.list:
-        tell_all()
+        print_all()
         return
     if FLAGS.ledger:
         write_ledger(Path(FLAGS.ledger))
@@ -55,10 +55,10 @@ def main() -> None:
 
 
 def reproduce(name: str, found: Baseline) -> None:
-    """Run the baseline, print the verdicts, keep the result of a real budget.
+    """Run the baseline, print its verdicts, and write the result unless the budget is smoke.
 
     Raises:
-        BadInput: before anything runs, where a claim is not sound or the result has no place.
+        BadInput: before training, if a claim is not valid or the result cannot be written.
     """
     budget = FLAGS.budget
     seeds = FLAGS.seeds or found.seeds[budget]
@@ -66,17 +66,17 @@ def reproduce(name: str, found: Baseline) -> None:
     if budget in REAL:
         store.check(store.FOLDER, name, budget, seeds)
     running.check(found, budget, FLAGS.inception_weights)
-    place = Path(FLAGS.workdir or Path("runs", "baselines", f"{name}-{budget}"))
-    workdir.check(place)
+    sweep_folder = Path(FLAGS.workdir or Path("runs", "baselines", f"{name}-{budget}"))
+    workdir.check(sweep_folder)
     options = Options(FLAGS.data_dir, FLAGS.manual_dir, jobs=FLAGS.jobs, job=jobs.job())
     if FLAGS.engine == "slurm":
         ENGINES["slurm"].check([], options, False)
     how = running.How(options, FLAGS.engine, FLAGS.inception_weights)
-    result = running.result(name, found, budget, seeds, place, how)
+    result = running.result(name, found, budget, seeds, sweep_folder, how)
     if result["waiting"]:
         print(f"{result['waiting']} runs have not ended; the same command again tells of them.")
         return
-    tell(found, result)
+    print_claims(found, result)
     if budget in REAL and result["measured"]:
         print(store.keep(store.FOLDER, result))
     if result["not_done"]:
@@ -84,10 +84,10 @@ def reproduce(name: str, found: Baseline) -> None:
 
 
 def recount(name: str, found: Baseline) -> None:
-    """Hold a kept result against the claims as they are today; train and measure nothing.
+    """Compare an existing result with the current claims; train and measure nothing.
 
     Raises:
-        BadInput: there is no result, or it is of another config than today's.
+        BadInput: there is no result, or its config differs from the current one.
     """
     file = store.FOLDER / store.RESULTS / f"{name}.json"
     if not file.exists():
@@ -95,49 +95,51 @@ def recount(name: str, found: Baseline) -> None:
     result = store.read(file)
     again = {**result, "claims": checks.again(found, result)}
     checks.validate({name: found}, {name: again}, store.entries())
-    tell(found, again)
+    print_claims(found, again)
     workdir.write_json(file, again)
     print(file)
 
 
-def tell(found: Baseline, result: Mapping[str, Any]) -> None:
-    """Print each claim beside what was found; of a smoke run that was trained, that it ran."""
+def print_claims(found: Baseline, result: Mapping[str, Any]) -> None:
+    """Print each claim with its measured value and verdict; a smoke run has no verdicts."""
     print(f"{result['name']}: {found.title}")
     for line in result["not_done"]:
         print(f"  {line}")
     for deviation in found.recipe.deviations:
         print(f"  not the paper's: {deviation}")
-    for claim, held in zip(found.claims, result["claims"], strict=True):
-        what = claim.of if held["measured"] == claim.metric else f"{claim.of} ({held['measured']})"
+    for claim, entry in zip(found.claims, result["claims"], strict=True):
+        quantity = (
+            claim.of if entry["measured"] == claim.metric else f"{claim.of} ({entry['measured']})"
+        )
         paper = "an order" if claim.value is None else table.number(claim.value)
-        said = f"  {what}: {table.number(held['spread'] and held['spread']['mean'])}"
+        line = f"  {quantity}: {table.number(entry['spread'] and entry['spread']['mean'])}"
         if result["budget"] in REAL:
-            print(f"{said}, claimed {paper}: {held['verdict']} ({held['why']})")
+            print(f"{line}, claimed {paper}: {entry['verdict']} ({entry['why']})")
         elif isinstance(found.recipe, Exact):
-            print(f"{said}, the margin is {table.within(claim)}")
+            print(f"{line}, the margin is {table.within(claim)}")
         else:
-            print(f"{said}: a smoke run says nothing of it")
+            print(f"{line}: a smoke run says nothing of it")
     print(f"  {table.cost(result)}")
 
 
-def tell_all() -> None:
-    """Print the baselines, and how each stands; of a result that is not sound, why."""
+def print_all() -> None:
+    """Print the baselines with their verdicts; print why a result is not valid."""
     results, keys = store.results(), store.entries()
     for name, found in store.every().items():
         minutes = ", ".join(
             f"{budget} {'?' if m is None else f'{m:g}'} min" for budget, m in found.minutes.items()
         )
         result = results.get(name)
-        words = table.NOT_RUN
-        if wrong := checks.complaints(name, found, result, keys):
-            words = f"NOT SOUND: {checks.few(wrong)}"
+        verdicts = table.NOT_RUN
+        if complaints := checks.complaints(name, found, result, keys):
+            verdicts = f"NOT SOUND: {checks.few(complaints)}"
         elif result is not None:
-            words = ", ".join(dict.fromkeys(claim["verdict"] for claim in result["claims"]))
-        print(f"{name:20} {found.title} ({minutes}): {words}")
+            verdicts = ", ".join(dict.fromkeys(claim["verdict"] for claim in result["claims"]))
+        print(f"{name:20} {found.title} ({minutes}): {verdicts}")
 
 
 def cite(found: Baseline) -> None:
-    """Print the BibTeX entries of what the baseline claims."""
+    """Print the BibTeX entries of the baseline's claims."""
     entries = store.entries()
     for key in dict.fromkeys(claim.key for claim in found.claims):
         if key not in entries:
@@ -146,10 +148,10 @@ def cite(found: Baseline) -> None:
 
 
 def write_ledger(page: Path) -> None:
-    """Write the table into the page.
+    """Write the table of results into the page.
 
     Raises:
-        BadInput: a baseline, a citation or a result is not as it must be.
+        BadInput: a baseline, a citation or a result is not valid.
     """
     baselines, results = store.every(), store.results()
     checks.validate(baselines, results, store.entries())

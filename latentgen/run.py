@@ -1,6 +1,6 @@
 """Train: `python -m latentgen.run --config experiments/gan.py[:variant] --workdir DIR`.
 
-The same command again continues where it stopped, or says that it is finished.
+The same command continues an interrupted run, or prints that the run is finished.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Train what the flags say, from where the workdir stands."""
+    """Train the run that the flags describe, or continue it."""
     distributed.join(
         distributed.ProcessGroup(
             FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id, FLAGS.heartbeat

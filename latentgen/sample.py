@@ -1,9 +1,14 @@
-"""Look at a run: `python -m latentgen.sample --workdir DIR --out x.png --num 64 --mode prior`.
+"""Draw samples: `python -m latentgen.sample --workdir DIR --out x.png --num 64 --mode prior`.
 
-Modes: codes from the prior; from the aggregate posterior, the mixture of normals, one per
-training example; input beside output; paths between two codes; one code coordinate at a time.
-`--out x.npz` writes arrays: x as float32, of images pixels in [0, 1] and of points coordinates;
-the codes; for `reconstruct` the inputs, like x; where the method knows classes, the labels.
+Modes:
+  prior        decode codes from the prior
+  aggregate    decode codes from the aggregate posterior, a mixture over training examples
+  reconstruct  show inputs and their reconstructions
+  interpolate  decode paths between two codes
+  traverse     change one coordinate of a code at a time
+
+`--out x.npz` writes arrays: `x`, float32 pixels in [0, 1] or coordinates of points; `codes`; for
+`reconstruct` the `inputs`; for conditional methods the `label`.
 """
 
 import io
@@ -35,8 +40,10 @@ MOST_IN_A_PICTURE, MOST_BYTES = 10_000, 2**33
 
 
 class View(NamedTuple):
-    """Codes to decode, for a conditional method the classes with them, the inputs to show beside
-    them if any, and how many make a row of a picture.
+    """Codes to decode, with labels for a conditional method.
+
+    inputs: inputs to show next to the decoded codes
+    columns: number of images in a row of the picture
     """
 
     codes: Float[Array, "n d"]
@@ -48,9 +55,9 @@ class View(NamedTuple):
 Mode = Callable[[Run, PyTree, Key[Array, ""], int], View]
 
 
-def _drawn(run: Run, split: str, key: Key[Array, ""], num: int) -> Batch:
-    """Examples of a split in random order, again from its start where it has fewer than `num`."""
-    views.probe(run.method, "encode")  # or nobody needs them
+def _random_batch(run: Run, split: str, key: Key[Array, ""], num: int) -> Batch:
+    """Draw examples of a split in random order; repeat them if it has fewer than `num`."""
+    views.probe(run.method, "encode")  # examples are only used with an encoder
     examples = choose("--split", split, run.dataset.splits)
     order = jax.random.permutation(named_key(key, "examples"), len(examples.label))
     chosen, noise = np.resize(np.asarray(order), num), named_key(key, "preprocess")
@@ -62,12 +69,12 @@ def _prior(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
 
 
 def _aggregate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    batch = _drawn(run, "train", key, num)
+    batch = _random_batch(run, "train", key, num)
     return View(views.aggregate(run.method, state, key, batch), batch.label)
 
 
 def _reconstruct(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    batch = _drawn(run, FLAGS.split, key, num)
+    batch = _random_batch(run, FLAGS.split, key, num)
     z = views.centres(run.method, state, batch)
     return View(z, batch.label, batch.x, hooks.PAIRED)
 
@@ -78,18 +85,18 @@ def _interpolate(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View
 
 
 def _traverse(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
-    rows = min(num // COLUMNS, run.experiment.plan.layers[0])  # what the decoder sees
+    rows = min(num // COLUMNS, run.experiment.plan.layers[0])  # coordinates of the code
     z = views.traversals(run.method, state, key, rows, COLUMNS)
     return View(z, _in_turn(run, len(z), COLUMNS), columns=COLUMNS)
 
 
-def _in_turn(run: Run, num: int, each: int) -> Int[Array, " n"] | None:
-    """For a conditional method, one class after the other, `each` times in a row."""
+def _in_turn(run: Run, num: int, repeats: int) -> Int[Array, " n"] | None:
+    """Return the classes in turn, `repeats` times each, for a conditional method; else None."""
     classes = run.experiment.plan.classes
-    return jnp.arange(num) // each % classes if classes else None
+    return jnp.arange(num) // repeats % classes if classes else None
 
 
-# For each mode, what makes the view and the smallest --num.
+# Mode -> (function that makes the view, minimum --num).
 MODES: dict[str, tuple[Mode, int]] = {
     "prior": (_prior, 1),
     "aggregate": (_aggregate, 1),
@@ -100,7 +107,7 @@ MODES: dict[str, tuple[Mode, int]] = {
 
 
 def main() -> None:
-    """Write what the flags say."""
+    """Write the picture or the arrays that the flags describe."""
     mode, least = choose("--mode", FLAGS.mode, MODES)
     app.check_trained()
     if FLAGS.out is None:
@@ -128,7 +135,7 @@ def main() -> None:
 
 
 def write(out: Path, run: Run, view: View, x: Shaped[np.ndarray, "n *shape"]) -> None:
-    """The decoded codes as a picture or as arrays."""
+    """Write the decoded codes as a picture or as arrays."""
     preprocess = run.experiment.data.preprocess
     if out.suffix == ".png":
         shown = x if view.inputs is None else pairs(view.inputs, x)

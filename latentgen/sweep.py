@@ -1,17 +1,17 @@
-"""Train many: `python -m latentgen.sweep --config FILE --sweep FILE --workdir DIR`.
+"""Train the runs of a sweep: `python -m latentgen.sweep --config FILE --sweep FILE --workdir DIR`.
 
-A sweep is a file with `get_sweep(h)`, or flags: `--grid 'config.a.b=1,2'`, `--zip`, `--draw
-'config.a.b=loguniform(1e-5,1e-2)' --draws 20`, `--seeds 0:10`; what is given is multiplied, the
-seeds last. The same command again continues: only runs that have not ended are trained.
+Describe a sweep by a file with `get_sweep(h)`, or by flags: `--grid 'config.a.b=1,2'`, `--zip`,
+`--draw 'config.a.b=loguniform(1e-5,1e-2)' --draws 20`, `--seeds 0:10`. The sweep is their product;
+seeds vary fastest. The same command continues a sweep: it trains runs that have not ended.
 
 | --engine | |
 |---|---|
-| vmap | runs that differ in seed and numbers train as one program on one device |
-| local | a process a run, on this machine's devices |
-| slurm | an array of jobs; the launcher does not wait |
-| auto | local where there are several devices, else vmap or one by one, whichever is faster |
+| vmap | train runs that differ in seed and numbers as one program on one device |
+| local | train each run in a process on this machine's devices |
+| slurm | submit an array of jobs and return |
+| auto | local if there are several devices, else vmap, one or several runs at once by speed |
 
-Exit codes are those of `latentgen.run`, and 6 where a run failed, diverged or was killed.
+Exit codes are those of `latentgen.run`, and 6 if a run failed, diverged or was killed.
 """
 
 import sys
@@ -42,23 +42,23 @@ def main() -> None:
     """Train, continue or show the sweep that the flags describe."""
     if FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of the sweep.")
-    place = Path(FLAGS.workdir)
+    sweep_folder = Path(FLAGS.workdir)
     if FLAGS.status:
-        tell(folder.load(place))
+        write_and_print(folder.load(sweep_folder))
         return
     choose("--engine", FLAGS.engine, dict.fromkeys((AUTO, *ENGINES)))
-    for word in FLAGS.retry:
-        choose("--retry", word, dict.fromkeys(RETRY))
+    for retried in FLAGS.retry:
+        choose("--retry", retried, dict.fromkeys(RETRY))
     members = plan.members(FLAGS.config, rows())
     name, options = settled(FLAGS.engine, _options(), members)
     engine = ENGINES[name]
     engine.check(members, options, FLAGS.dry_run)
     if FLAGS.dry_run:
-        preview(place, members, name, engine.describe(members, options))
+        preview(sweep_folder, members, name, engine.describe(members, options))
         return
-    workdir.check(place)
-    with folder.held(place), signals.note_signals() as stopped:
-        sweep = folder.open_(place, app.config(), members, _command())
+    workdir.check(sweep_folder)
+    with folder.locked(sweep_folder), signals.note_signals() as stopped:
+        sweep = folder.open_(sweep_folder, app.config(), members, _command())
         todo = folder.unfinished(sweep, FLAGS.retry)
         for member in todo:
             if folder.standing(sweep.place(member.run)).status in FLAGS.retry:
@@ -69,7 +69,7 @@ def main() -> None:
                 engine.train(sweep, todo, options, stopped)
         finally:
             results.write(sweep)
-    if unended(tell(sweep), engine.waits):
+    if unended(write_and_print(sweep), engine.waits):
         sys.exit(app.EXIT_MEMBERS)
 
 
@@ -81,7 +81,7 @@ def unended(counts: Mapping[str, int], waits: bool) -> int:
         waits: see `Engine`.
     """
     lost = (*RETRY, status.PREEMPTED) if waits else RETRY
-    return sum(counts[word] for word in lost)
+    return sum(counts[name] for name in lost)
 
 
 def _command() -> str:
@@ -119,9 +119,9 @@ def _options() -> Options:
     )
 
 
-def preview(place: Path, members: Sequence[Member], engine: str, how: Sequence[str]) -> None:
+def preview(sweep_folder: Path, members: Sequence[Member], engine: str, how: Sequence[str]) -> None:
     """Print what would be trained, and how; write nothing."""
-    sweep = Sweep(place, {}, tuple(members))
+    sweep = Sweep(sweep_folder, {}, tuple(members))
     for member in members:
         now = folder.standing(sweep.place(member.run)).status
         print(f"{member.run}  {'' if now == status.PENDING else now}".rstrip())
@@ -131,10 +131,10 @@ def preview(place: Path, members: Sequence[Member], engine: str, how: Sequence[s
         print(f"  {line}")
 
 
-def tell(sweep: Sweep) -> Counter[str]:
-    """Write the tables, print where the runs stand; return how many stand where.
+def write_and_print(sweep: Sweep) -> Counter[str]:
+    """Write the tables and print the status of the runs; return the number of runs by status.
 
-    Where the tables cannot be written it says so last.
+    If the tables cannot be written, the error is raised after printing.
     """
     found, unwritten = results.gathered(sweep), None
     try:
@@ -146,7 +146,7 @@ def tell(sweep: Sweep) -> Counter[str]:
         if row["status"] != status.DONE:
             reason = f": {printable(str(row['reason']))}" if row["reason"] else ""
             print(f"{row['run']}  {row['status']} after step {row['step']}{reason}")
-    print(f"{len(found)} runs: {', '.join(f'{n} {word}' for word, n in sorted(counts.items()))}")
+    print(f"{len(found)} runs: {', '.join(f'{n} {name}' for name, n in sorted(counts.items()))}")
     if unwritten is not None:
         raise unwritten
     if line := best(results.settings(found)):
@@ -156,10 +156,10 @@ def tell(sweep: Sweep) -> Counter[str]:
 
 
 def best(settings: Sequence[Mapping[str, Any]]) -> str | None:
-    """The setting with the best mean, in a line; None where there is no choice, or no score.
+    """Describe the setting with the best mean in a line; None if there is no choice or score.
 
-    By the first of `scores.PREFERRED` that all settings have which have runs that are done, else by
-    what was validated; losses of players in a game rank no generators.
+    The metric is the first of `scores.PREFERRED` that all settings with finished runs have, else a
+    validation metric that is not a player's loss.
     """
     done = [each for each in settings if each["metrics"]]
     if len(done) < 2:
@@ -173,17 +173,17 @@ def best(settings: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     lower = scores.lower_is_better(name)
     found = (min if lower else max)(done, key=lambda s: s["metrics"][name]["mean"])
-    spread = found["metrics"][name]
-    sd = "" if spread["sd"] is None else f", SD {spread['sd']:.4g}"
+    summary = found["metrics"][name]
+    sd = "" if summary["sd"] is None else f", SD {summary['sd']:.4g}"
     return (
         f"best of {len(done)} settings by the mean of {name}, {'lower' if lower else 'higher'} "
-        f"being better: {found['setting']} with {spread['mean']:.6g} ({spread['n']} runs{sd})"
+        f"being better: {found['setting']} with {summary['mean']:.6g} ({summary['n']} runs{sd})"
     )
 
 
 def parse(argv: list[str], values: flags.FlagValues) -> None:
-    """Load --config as other commands do, where one is needed."""
-    if not any(word.lstrip("-").startswith("status") for word in argv[1:]):
+    """Load --config as other commands do, unless --status is given."""
+    if not any(argument.lstrip("-").startswith("status") for argument in argv[1:]):
         app.check_config(argv, values)
 
 

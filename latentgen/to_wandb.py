@@ -1,8 +1,8 @@
 """Show runs in Weights & Biases: `python -m latentgen.to_wandb --workdir DIR --project NAME`.
 
-DIR is a run's folder or a sweep's; each run becomes one W&B run, with its config, its figures by
-step, its pictures and its summary; the seeds of a setting are a group. Nothing leaves this machine
-unless `--online` is given: the runs are written to DIR/wandb, and `wandb sync` sends them.
+DIR is the folder of a run or a sweep. Each run becomes a W&B run with its config, metrics, pictures
+and summary; the seeds of a setting form a group. By default the runs are only written to DIR/wandb,
+from where `wandb sync` sends them; `--online` sends them directly.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ PICTURES = ("samples", "reconstructions")
 
 
 class Shown(NamedTuple):
-    """A run to be shown: its folder, its name, and the setting whose seeds belong together."""
+    """A run to export: its folder, its name, and its setting as the group."""
 
     place: Path
     name: str
@@ -32,7 +32,7 @@ class Shown(NamedTuple):
 
 
 def main() -> None:
-    """Show what the flags name."""
+    """Export the run or the sweep that the flags name."""
     if FLAGS.workdir is None or FLAGS.project is None:
         raise BadInput("--workdir and --project are needed: what to show, and where.")
     try:
@@ -48,34 +48,34 @@ def main() -> None:
         print(f"to send them: wandb sync {Path(FLAGS.workdir) / 'wandb'}/offline-run-*")
 
 
-def found(place: Path) -> Iterator[Shown]:
-    """The runs in a folder that have said something.
+def found(path: Path) -> Iterator[Shown]:
+    """Yield the runs in a folder that have metrics.
 
     Raises:
-        BadInput: it holds neither a run nor a sweep.
+        BadInput: the folder holds neither a run nor a sweep.
     """
-    if (place / folder.SWEEP).exists():
-        sweep = folder.load(place)
+    if (path / folder.SWEEP).exists():
+        sweep = folder.load(path)
         for member in sweep.members:
             if (sweep.place(member.run) / METRICS).exists():
                 yield Shown(sweep.place(member.run), member.run, member.setting)
-    elif (place / METRICS).exists():
-        yield Shown(place, place.absolute().name, None)
+    elif (path / METRICS).exists():
+        yield Shown(path, path.absolute().name, None)
     else:
-        raise BadInput(f"workdir={str(place)!r} holds neither a run nor a sweep.")
+        raise BadInput(f"workdir={str(path)!r} holds neither a run nor a sweep.")
 
 
-def show(wandb: Any, run: Shown, kept: Path, project: str, online: bool) -> None:
-    """One run of ours as one of W&B's.
+def show(wandb: Any, run: Shown, wandb_folder: Path, project: str, online: bool) -> None:
+    """Export a run to W&B.
 
     Args:
-        kept: the folder in which W&B keeps what it writes.
+        wandb_folder: the folder to which W&B writes.
     """
     started = wandb.init(
         project=project,
         name=run.name,
         group=run.group,
-        dir=str(kept),
+        dir=str(wandb_folder),
         config=setup.config(run.place),
         mode="online" if online else "offline",
         reinit="finish_previous",
@@ -87,22 +87,22 @@ def show(wandb: Any, run: Shown, kept: Path, project: str, online: bool) -> None
     started.finish()
 
 
-def by_step(wandb: Any, place: Path) -> list[tuple[int, dict[str, Any]]]:
-    """(step, figures and pictures of that step), in order: W&B takes no step back."""
+def by_step(wandb: Any, path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return (step, metrics and pictures) in increasing order of steps, as W&B requires."""
     steps: dict[int, dict[str, Any]] = {}
-    for line in figures(place / METRICS):
+    for line in figures(path / METRICS):
         values = {f"{line['split']}/{k}": v for k, v in line.items() if k not in ("step", "split")}
         steps.setdefault(int(line["step"]), {}).update(values)
     for name in PICTURES:
-        for file in sorted((place / name).glob("step_*.png")):
+        for file in sorted((path / name).glob("step_*.png")):
             step = int("".join(filter(str.isdecimal, file.stem)) or 0)
             steps.setdefault(step, {})[name] = wandb.Image(str(file))
     return sorted(steps.items())
 
 
-def _summary(place: Path) -> dict[str, Any]:
-    figures = {"done": setup.summary(place) is not None}
-    for line in evaluated(place):
+def _summary(path: Path) -> dict[str, Any]:
+    figures = {"done": setup.summary(path) is not None}
+    for line in evaluated(path):
         figures |= {f"{line['metric']}/{name}": value for name, value in line["values"].items()}
     return figures
 

@@ -1,7 +1,7 @@
 """Train one member of a sweep: `python -m latentgen.worker --workdir DIR --run NAME`.
 
-What the engines `local` and `slurm` start, with the source that the sweep keeps. It ends as
-`latentgen.run` does; whatever ended it stands in the member's status.json.
+The engines `local` and `slurm` start this command with the sweep's copy of the source. Its exit
+codes are those of `latentgen.run`; the reason for its end is in the member's status.json.
 """
 
 from pathlib import Path
@@ -18,33 +18,33 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    """Train the member that the flags name, from where it stands."""
+    """Train the member that the flags name, or continue it."""
     if FLAGS.workdir is None or FLAGS.run is None:
         raise BadInput("--workdir and --run are needed: a sweep's folder and the name of a run.")
     sweep = folder.load(Path(FLAGS.workdir))
     found = [member for member in sweep.members if member.run == FLAGS.run]
     if not found:
         raise BadInput(f"--run={FLAGS.run!r} is no run of the sweep in {FLAGS.workdir!r}.")
-    place = sweep.place(FLAGS.run)
+    run_folder = sweep.place(FLAGS.run)
     try:
-        if not setup.finished(place, found[0].config):
-            trainer.train(setup.load(place, found[0].config, FLAGS.data_dir, FLAGS.manual_dir))
+        if not setup.finished(run_folder, found[0].config):
+            trainer.train(setup.load(run_folder, found[0].config, FLAGS.data_dir, FLAGS.manual_dir))
     except (Stopped, Diverged):
         raise
     except Exception as error:
-        _tell(place, error)
+        _write_failure(run_folder, error)
         raise
 
 
-def _tell(place: Path, error: Exception) -> None:
-    """Say why a run failed that had not begun; one that had has said so itself."""
-    if folder.in_use(place):
-        return  # another process's
-    now = status.read(place)
-    if now is None or now.status != status.FAILED:
-        workdir.prepare(place)
+def _write_failure(run_folder: Path, error: Exception) -> None:
+    """Write the status of a run that failed before training, which writes its own."""
+    if folder.in_use(run_folder):
+        return  # by another process
+    current = status.read(run_folder)
+    if current is None or current.status != status.FAILED:
+        workdir.prepare(run_folder)
         reason = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
-        status.StatusWriter(place).end(status.FAILED, " ".join(reason.split())[:500])
+        status.StatusWriter(run_folder).end(status.FAILED, " ".join(reason.split())[:500])
 
 
 if __name__ == "__main__":

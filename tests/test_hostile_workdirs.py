@@ -169,7 +169,7 @@ def _unread(place: Path) -> Iterator[Callable[[], object]]:
     yield lambda: evaluated(place)
     yield lambda: folder.load(place)
     yield lambda: folder.standing(place)
-    yield lambda: vmap._recorded(folder.Sweep(place, {}, ()))
+    yield lambda: vmap._read_groups(folder.Sweep(place, {}, ()))
     yield lambda: workdir.sign(place, {}, {})
 
 

@@ -1,4 +1,4 @@
-"""Train from Python: a script or a notebook."""
+"""Training from Python, in a script or a notebook."""
 
 import contextlib
 import math
@@ -47,25 +47,25 @@ def train(
     data_dir: str | None = None,
     manual_dir: str | None = None,
 ) -> Model:
-    """Train a model into a workdir, or go on where an earlier call stopped.
+    """Train a model in a workdir, or continue an earlier call.
 
-    An interrupt (Ctrl-C, or a notebook's stop button) saves a checkpoint and returns the model as
-    it is then; the same call again continues.
+    An interrupt (Ctrl-C, or a notebook's stop button) saves a checkpoint and returns the model at
+    that step; the same call again continues.
 
     Args:
         what: a recipe, 'latentgen:gan:dcgan' or 'experiments/gan.py:dcgan'; a config; or a method.
         data: x, or (x, label), or a `sources.DataSet`; None: the data set that the config names.
             x is uint8 images (n, h, w, c), floats in [0, 1] of that shape, or points (n, d).
         workdir: the run's folder: checkpoints, pictures and figures, as `latentgen.run` writes.
-        changes: of the config, key -> value: {"steps": 1_000, "optimizer.lr": 1e-3}.
+        changes: changes of the config, key -> value: {"steps": 1_000, "optimizer.lr": 1e-3}.
         data_dir, manual_dir: see `sources.load`.
 
     Returns:
         The model after the last step.
 
     Raises:
-        BadInput: the config or the data do not fit, or the workdir's run has others.
-        Diverged: something is not finite; says at which step, and what.
+        BadInput: the config or the data are not valid, or the workdir holds a run of others.
+        Diverged: a value is not finite; the message has the step and the tensor.
 
     Example:
         model = latentgen.train("latentgen:vae", images, workdir="runs/mine")
@@ -90,7 +90,7 @@ def train(
 def _config_of(
     what: str | Mapping[str, Any] | ConfigDict | Method, data: Any, changes: Mapping[str, Any]
 ) -> tuple[sources.DataSet | None, dict[str, Any]]:
-    """The data set of `data`, and the config with these changes, as plain data."""
+    """Return the data set of `data`, and the config with these changes as plain data."""
     if isinstance(what, Method):
         base: Mapping[str, Any] = DEFAULTS
         if data is None:
@@ -115,38 +115,38 @@ def _config_of(
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Callable[[], int | None]]:
-    """Note the first interrupt inside; the second raises KeyboardInterrupt, as Python has it."""
+    """Record the first interrupt within the context; a second one raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    noted: list[int] = []
+    signals_received: list[int] = []
     before = signal.getsignal(signal.SIGINT)
 
     def note(signum: int, frame: FrameType | None) -> None:
-        noted.append(signum)
+        signals_received.append(signum)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print("interrupted: a checkpoint is saved after this chunk of steps", file=sys.stderr)
 
     signal.signal(signal.SIGINT, note)
     try:
-        yield lambda: noted[0] if noted else None
+        yield lambda: signals_received[0] if signals_received else None
     finally:
         signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def _shown() -> Callable[[str, bytes], None]:
-    """Show pictures inline, each kind in a place of its own, where this is a notebook."""
+    """Return a function that shows pictures in a notebook, each kind in one updated output."""
     if "ipykernel" not in sys.modules:
         return lambda name, png: None
     from IPython.display import Image, display  # type: ignore[import-not-found]
 
-    places: dict[str, Any] = {}
+    displays: dict[str, Any] = {}
 
     def show(name: str, png: bytes) -> None:
         picture = Image(png, width=400)
-        if name in places:
-            places[name].update(picture)
+        if name in displays:
+            displays[name].update(picture)
         else:
-            places[name] = display(picture, display_id=True)
+            displays[name] = display(picture, display_id=True)
 
     return show

@@ -34,11 +34,11 @@ class Model:
     Images go in and come out as pixels: float32 in [0, 1], or uint8 on the way in. Points are
     coordinates as in their data set.
 
-    step: updates that its weights have had.
-    shape: of one example.
-    classes: how many the model is conditioned on; 0: none.
-    config: of its run, as plain data.
-    method, state: the pure functions and what training has changed, see `latentgen.Method`.
+    step: number of updates of its weights.
+    shape: shape of one example.
+    classes: number of classes the model is conditioned on; 0: unconditional.
+    config: config of its run, as plain data.
+    method, state: the pure functions and the trained state; see `latentgen.Method`.
     """
 
     def __init__(self, run: Run, step: int, state: PyTree) -> None:
@@ -53,7 +53,7 @@ class Model:
         return f"<{name} of {self.run.folder}, step {self.step}, examples of {self.shape}>"
 
     def _repr_png_(self) -> bytes | None:
-        """Samples, as a notebook shows the model."""
+        """Draw samples, which a notebook shows for the model."""
         if self.method.sample is None or len(self.shape) != 3:
             return None
         draw = setup.sampler(self.run)
@@ -120,7 +120,7 @@ class Model:
         Args:
             x: (n, *shape), a single channel may be left out; images as uint8 or floats in [0, 1].
             label: their classes; a model that is conditioned on them needs them.
-            seed: of the noise of a preprocessing that draws any.
+            seed: seed of the noise of preprocessing.
 
         Returns:
             Codes (n, d).
@@ -135,10 +135,13 @@ class Model:
         labels = self._labels(label, len(raw))
         labels = jnp.zeros(len(raw), jnp.int32) if labels is None else labels
         key = named_key(run_key(seed), "preprocess")
-        seen = self.run.experiment.data.preprocess.forward(jnp.asarray(raw), key)
-        at = functools.partial(jax.jit(encode), self.state)
+        inputs = self.run.experiment.data.preprocess.forward(jnp.asarray(raw), key)
+        encode_batch = functools.partial(jax.jit(encode), self.state)
         size = views.AT_ONCE
-        parts = [at(seen[i : i + size], labels[i : i + size]) for i in range(0, len(raw), size)]
+        parts = [
+            encode_batch(inputs[i : i + size], labels[i : i + size])
+            for i in range(0, len(raw), size)
+        ]
         return np.concatenate([np.asarray(part) for part in parts])
 
     def reconstruct(
@@ -168,7 +171,7 @@ class Model:
             cannot be had is left out with a warning.
 
         Raises:
-            BadInput: a metric or option is unknown, or no metric can be had of this model.
+            BadInput: a metric or option is unknown, or no metric applies to this model.
         """
         unknown = options.keys() - set(Options._fields)
         if unknown:
@@ -195,7 +198,7 @@ class Model:
         return found
 
     def _raw(self, x: Shaped[Array | np.ndarray, "n *raw"]) -> np.ndarray:
-        """Examples as their data set has them: uint8 images with channels, or float32 points."""
+        """Convert examples to uint8 images with channels, or to float32 points."""
         x = np.asarray(x)
         if len(self.shape) == 3 and self.shape[-1] == 1 and x.shape[1:] == self.shape[:2]:
             x = x[..., None]
@@ -228,18 +231,18 @@ def load(
     data_dir: str | None = None,
     manual_dir: str | None = None,
 ) -> Model:
-    """Open the model that a run has trained; its training data are read only if something asks.
+    """Load the model of a run; its training data are read when they are first used.
 
     Args:
         workdir: the run's folder, finished or not.
         step: which checkpoint; None: the newest.
-        method: of a run whose method was made in Python.
-        data: of a run that was given its data in Python, for `Model.evaluate`; see `train`.
+        method: the method, for a run whose method was made in Python.
+        data: the data, for a run on data given in Python; used by `Model.evaluate`; see `train`.
         data_dir, manual_dir: folders of the data; None: those of the training.
 
     Raises:
-        BadInput: the folder holds no run or no checkpoint, or the data are others.
-        Damaged: the checkpoint is not what was saved.
+        BadInput: the folder holds no run or no checkpoint, or the data differ from the run's.
+        Damaged: the checkpoint differs from what was saved.
     """
     folder = Path(workdir)
     dataset = None
@@ -250,7 +253,7 @@ def load(
 
 
 def as_dataset(data: Any, validation: int | None) -> sources.DataSet | None:
-    """The data set of what `train` takes as data; None for None.
+    """Convert the `data` of `train` to a data set; None stays None.
 
     Args:
         validation: see `sources.from_arrays`.

@@ -1,4 +1,4 @@
-"""Results as they are written, and what is wrong with one: nothing here runs anything."""
+"""Claims checked against measured values, and validation of results."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -15,18 +15,20 @@ Measured = Mapping[str, Mapping[str, float | None]]
 def check_claims(
     claim: Claim, budget: str, measured: Measured, protocol: Mapping[str, Any], seeds: int
 ) -> dict[str, Any]:
-    """A claim beside what was found for it, and the verdict, as plain data.
+    """Return a claim with its measured values and verdict, as plain data.
 
     Args:
-        seeds: how many were to be run of each arm.
+        seeds: number of seeds planned for each arm.
     """
     values: Any = quantity(claim.of, measured)
-    against, first = None, values
+    other_arm, first_arm = None, values
     if is_difference(claim.of) and not claim.paired:
         values = arms(claim.of, measured)
-        first, against = values.values()
-    found = verdict(first, claim, claim.margin, seeds, unlike(claim, budget, protocol), against)
-    spread = None if found.spread is None else found.spread._asdict()
+        first_arm, other_arm = values.values()
+    found = verdict(
+        first_arm, claim, claim.margin, seeds, unlike(claim, budget, protocol), other_arm
+    )
+    interval = None if found.spread is None else found.spread._asdict()
     return {
         "of": claim.of,
         "key": claim.key,
@@ -40,8 +42,8 @@ def check_claims(
         "trust": claim.trust,
         "margin": list(claim.margin),
         "values": values,
-        "interval": "t" if against is None else "Welch",
-        "spread": spread,
+        "interval": "t" if other_arm is None else "Welch",
+        "spread": interval,
         "verdict": found.word,
         "why": found.why,
     }
@@ -50,18 +52,18 @@ def check_claims(
 def claims(
     found: Baseline, budget: str, measured: Measured, protocol: Mapping[str, Any], seeds: int
 ) -> list[dict[str, Any]]:
-    """All claims of a baseline, held against what was found.
+    """Check all claims of a baseline against the measured values.
 
     Args:
-        seeds: how many were run of each arm; of fewer than the baseline declares none is decided,
-            or one could stop where the result is liked.
+        seeds: number of seeds run for each arm. With fewer than the baseline declares, no claim is
+            decided, so that one cannot stop at a favourable result.
     """
     wanted = max(seeds, found.seeds[budget])
     return [check_claims(claim, budget, measured, protocol, wanted) for claim in found.claims]
 
 
 def again(found: Baseline, result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All claims as they are today, held against what a result's file says was measured."""
+    """Check the current claims against the measured values of an existing result."""
     return claims(
         found, result["budget"], result["measured"], result["protocol"], len(result["seeds"])
     )
@@ -70,11 +72,11 @@ def again(found: Baseline, result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def complaints(
     name: str, found: Baseline, result: Mapping[str, Any] | None, keys: Collection[str]
 ) -> list[str]:
-    """List what is wrong with a baseline and its result, in words; empty if all is well.
+    """Describe the problems of a baseline and its result; empty if there are none.
 
     Args:
-        result: as its file holds it; None where there is none.
-        keys: of references.bib.
+        result: content of its file; None if there is none.
+        keys: keys of references.bib.
     """
     wrong = [
         f"{name}: the claim on {claim.of} cites {claim.key!r}, which references.bib lacks"
@@ -94,21 +96,21 @@ def validate(
     results: Mapping[str, Mapping[str, Any]],
     keys: Collection[str],
 ) -> None:
-    """Let only baselines and results pass of which nothing is wrong.
+    """Check that all baselines and results are valid.
 
     Raises:
-        BadInput: something is; says all of it.
+        BadInput: there are problems; the message lists them.
     """
     wrong = [f"{name}: a result without a baseline" for name in results if name not in baselines]
     for name, found in baselines.items():
-        if said := complaints(name, found, results.get(name), keys):
-            wrong.append(few(said))
+        if problems := complaints(name, found, results.get(name), keys):
+            wrong.append(few(problems))
     if wrong:
         raise BadInput(f"the ledger is not sound: {'; '.join(wrong)}.")
 
 
 def few(wrong: Sequence[str], most: int = 3) -> str:
-    """Some of the complaints, and how many there are beyond them."""
+    """Join the first complaints, with the number of the others."""
     beyond = f"; and {len(wrong) - most} more" if len(wrong) > most else ""
     return f"{'; '.join(wrong[:most])}{beyond}"
 
@@ -120,15 +122,20 @@ def _result_complaints(name: str, found: Baseline, result: Mapping[str, Any]) ->
     wrong = []
     if result["name"] != name:
         wrong.append(f"{name}: the file holds a result of {result['name']!r}")
-    today = store.config_hash(found, budget)
-    if result["config_sha256"] != today:
-        wrong.append(f"{name}: the result's config is {result['config_sha256']}, today's {today}")
+    current_hash = store.config_hash(found, budget)
+    if result["config_sha256"] != current_hash:
+        wrong.append(
+            f"{name}: the result's config is {result['config_sha256']}, today's {current_hash}"
+        )
     if str(result["commit"]).endswith("+"):
         wrong.append(f"{name}: the result is of source that no commit holds, {result['commit']}")
-    todays = again(found, result)
-    if len(todays) != len(result["claims"]):
-        return [*wrong, f"{name}: {len(result['claims'])} claims in the file, {len(todays)} today"]
-    for new, old in zip(todays, result["claims"], strict=True):
+    current_claims = again(found, result)
+    if len(current_claims) != len(result["claims"]):
+        return [
+            *wrong,
+            f"{name}: {len(result['claims'])} claims in the file, {len(current_claims)} today",
+        ]
+    for new, old in zip(current_claims, result["claims"], strict=True):
         for key, value in new.items():
             if not _same(value, old.get(key)):
                 wrong.append(f"{name}: {new['of']}: {key} is {old.get(key)!r}, must be {value!r}")
@@ -136,7 +143,7 @@ def _result_complaints(name: str, found: Baseline, result: Mapping[str, Any]) ->
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Equal, up to the rounding of another machine's sums."""
+    """Return whether two values are equal up to rounding errors."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, Sequence) and isinstance(b, Sequence) and not isinstance(a, str):

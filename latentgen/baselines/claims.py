@@ -1,8 +1,8 @@
-"""What a baseline is: a paper's claims, how to come by the same numbers, what counts as agreement.
+"""Types of baselines: a paper's claims, the recipe to reproduce them, the margin of agreement.
 
-A quantity is named 'ARM:MEASURE/NAME', such as 'pacgan2:modes/captured'; 'A - B' is the difference
-of two quantities: of their means, or seed by seed where the claim says that a seed's runs are
-paired. What an exact baseline computes has the names that it gives.
+A quantity is named 'ARM:MEASURE/NAME', such as 'pacgan2:modes/captured'. 'A - B' is the difference
+of two quantities: seed by seed if the claim is paired, else of their means. An exact baseline names
+its own quantities.
 """
 
 import types
@@ -20,17 +20,17 @@ COMPARED = {
     "seen": "read in the paper's own text or table",
     "quoted": "read in somebody else's text that quotes it",
 }
-"""How far a claim is trusted that a result may be held against."""
+"""Sources of a claimed number that results may be compared with."""
 
 TRUST = {**COMPARED, "unverified": "nobody here has read it in the paper"}
 
 
 SEEDS = {"smoke": 1, "cpu": 3, "paper": 3}
-"""How many, where a baseline does not say."""
+"""Budget -> default number of seeds."""
 
 
 class Margin(NamedTuple):
-    """The open interval of means that agree with a claim; None: unbounded on that side."""
+    """The open interval of means that agree with a claim; None: no bound on that side."""
 
     low: float | None
     high: float | None
@@ -39,24 +39,23 @@ class Margin(NamedTuple):
 class Claim(NamedTuple):
     """A number, or an order of numbers, that a paper reports.
 
-    key: of references.bib
-    where: table, figure or theorem
-    data: the data set on which it was found
-    metric: what the number is, with its unit
-    of: the quantity that is held against it
-    value: the paper's number, in the units of `of`; None where the claim is an order
-    spread: the paper's own, and what it is; of an order, the numbers that it is read from
+    key: key of the paper in references.bib
+    where: table, figure or theorem of the paper
+    data: data set of the paper
+    metric: name of the reported number, with its unit
+    of: the measured quantity that is compared with it
+    value: the paper's number, in the units of `of`; None if the claim is an order
+    spread: the uncertainty that the paper reports; for an order, the numbers that are ordered
     trust: a key of TRUST
-    margin: declared before anything was run
-    protocol: the values that a comparable result's protocol has, 'measure.key' or 'data.key' ->
-        value
-    budgets: at which the recipe is that of the claim
-    here: the data on which an order is checked here, where that is not the paper's data
-    instead: budget -> the quantity that is measured there, where it is not the metric
-    resolution: the steps in which values come, such as 1 of a count
-    deterministic: no seed plays a part, so that one value tells
-    paired: of a difference: a seed's two runs share data order and noise by design, or are one run
-    range: the least and the greatest value that a quantity can have; None: no bound
+    margin: margin of agreement, declared before any run
+    protocol: required entries of a result's protocol, 'measure.key' or 'data.key' -> value
+    budgets: budgets at which the recipe is that of the claim
+    here: data set on which an order is checked, if it is not the paper's
+    instead: budget -> the quantity measured at that budget, if it is not the metric
+    resolution: step size of the values, such as 1 for a count
+    deterministic: whether the value depends on no seed, so that one value suffices
+    paired: for a difference, whether the two runs of a seed share data order and noise, or are one
+    range: minimum and maximum of the quantity; None: no bound
     """
 
     key: str
@@ -82,9 +81,9 @@ class Recipe(NamedTuple):
     """The training and the measurement of a baseline's runs.
 
     config: budget -> the config of all arms
-    arms: name of a setting -> what it changes in the config, by key
-    measures: budget -> what is measured: name -> the flags of latentgen.evaluate
-    deviations: from the paper, in words
+    arms: name of an arm -> its changes of the config, by key
+    measures: budget -> {name of a measure: flags of latentgen.evaluate}
+    deviations: descriptions of the deviations from the paper
     """
 
     config: Callable[[str], ConfigDict]
@@ -94,11 +93,11 @@ class Recipe(NamedTuple):
 
 
 class Exact(NamedTuple):
-    """A computation whose answer is known.
+    """A computation whose result is known exactly.
 
-    settings: budget -> what the computation depends on, as plain data; `compute` gets no more
+    settings: budget -> all inputs of the computation besides the seed, as plain data
     compute: (settings, seed) -> quantities by name
-    deviations: from the paper, in words
+    deviations: descriptions of the deviations from the paper
     """
 
     settings: Callable[[str], Mapping[str, Any]]
@@ -109,8 +108,8 @@ class Exact(NamedTuple):
 class Baseline(NamedTuple):
     """One entry of the ledger.
 
-    minutes: budget -> expected on two cores, all seeds and arms; None: nobody has measured it
-    seeds: budget -> how many, unless the user says; a result of fewer decides nothing
+    minutes: budget -> expected minutes on two cores for all seeds and arms; None: not measured
+    seeds: budget -> default number of seeds; results of fewer seeds are inconclusive
     """
 
     title: str

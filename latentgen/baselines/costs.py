@@ -1,4 +1,4 @@
-"""CPU time that a folder's runs have cost, a line for each piece of work."""
+"""CPU time spent on the runs of a folder, a line for each piece of work."""
 
 import contextlib
 import resource
@@ -12,17 +12,17 @@ SPENT = "spent.jsonl"
 
 
 @contextlib.contextmanager
-def spending(place: Path) -> Iterator[None]:
-    """Add the CPU seconds spent inside, of this process and its children, to the folder's."""
-    began, before = time.perf_counter(), _cpu_seconds()
+def spending(folder: Path) -> Iterator[None]:
+    """Record the CPU seconds that this process and its children spend within the context."""
+    start, before = time.perf_counter(), _cpu_seconds()
     try:
         yield
     finally:
         line = {
             "cpu_seconds": round(_cpu_seconds() - before, 1),
-            "seconds": round(time.perf_counter() - began, 1),
+            "seconds": round(time.perf_counter() - start, 1),
         }
-        workdir.append_json(place / SPENT, line)
+        workdir.append_json(folder / SPENT, line)
 
 
 def _cpu_seconds() -> float:
@@ -30,20 +30,20 @@ def _cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def total(place: Path) -> dict[str, float]:
-    """CPU seconds and seconds of all commands that worked in this folder, and jobs beside them."""
-    lines = log.read(place / SPENT)
+def total(folder: Path) -> dict[str, float]:
+    """Return the total CPU seconds, seconds and number of jobs of a folder."""
+    lines = log.read(folder / SPENT)
     return {
         key: round(sum(line.get(key, 0) for line in lines), 1)
         for key in ("cpu_seconds", "seconds", "jobs")
     }
 
 
-def jobs(place: Path, count: int) -> None:
-    """Add jobs of a cluster, whose time is not known here."""
-    workdir.append_json(place / SPENT, {"jobs": count})
+def jobs(folder: Path, count: int) -> None:
+    """Record jobs of a cluster, whose CPU time is not known."""
+    workdir.append_json(folder / SPENT, {"jobs": count})
 
 
-def forget(place: Path) -> None:
-    """Begin anew."""
-    (place / SPENT).unlink(missing_ok=True)
+def forget(folder: Path) -> None:
+    """Delete the recorded times."""
+    (folder / SPENT).unlink(missing_ok=True)

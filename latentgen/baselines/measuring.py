@@ -1,4 +1,4 @@
-"""Measures the runs of a sweep, a process for each, and collects what was found."""
+"""Measurement of a sweep's runs, each in a process, and collection of the results."""
 
 import contextlib
 import math
@@ -21,10 +21,10 @@ from latentgen.training import setup
 
 EVALUATE = "latentgen.evaluate"
 DIFFERENT = "not the same for all runs"
-"""What the protocol says where arms or seeds differ in it: no claim asks for this."""
+"""Value of an entry of the protocol that differs between runs; it matches no claim."""
 
 NOT_FINITE = ("nan", "inf", "-inf")
-"""As `workdir.json_safe` writes them."""
+"""Values that are not finite, as `workdir.json_safe` writes them."""
 
 Measured = dict[str, dict[str, float | None]]
 
@@ -32,8 +32,8 @@ Measured = dict[str, dict[str, float | None]]
 class Where(NamedTuple):
     """The paths of data sets and weights on this machine.
 
-    data_dir, manual_dir: of data sets
-    inception_weights: the file that the features 'inception' need
+    data_dir, manual_dir: folders of data sets
+    inception_weights: file with the weights of the features 'inception'
     """
 
     data_dir: str | None = None
@@ -42,13 +42,13 @@ class Where(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The values measured on a baseline's runs, and their circumstances.
+    """The values measured on a baseline's runs, with their protocol.
 
-    measured: quantity -> seed -> value; None where it is not finite
-    protocol: how it was measured; DIFFERENT where runs differ in it
-    not_done: the runs that did not end well, in words
-    waiting: how many runs have not ended
-    began: the command, the commit and the versions with which training began
+    measured: quantity -> seed -> value; None if it is not finite
+    protocol: the protocol of the measures; DIFFERENT for entries in which runs differ
+    not_done: descriptions of the runs that failed or did not end
+    waiting: number of runs that have not ended
+    began: command, commit and versions at the start of training
     """
 
     measured: Measured
@@ -65,42 +65,42 @@ def measure(
     where: Where,
     stopped: Callable[[], int | None],
 ) -> None:
-    """Take each measure that the run's evaluations lack, as a process of its own.
+    """Take the measures that a run's evaluations lack, each in a subprocess.
 
     Raises:
-        Stopped: a signal came.
+        Stopped: after a signal.
     """
-    place = sweep.place(member.run)
-    done = {(line["metric"], line["command"]) for line in _evaluations(place)}
-    for name, words in _words(place, measures, where).items():
-        if (name, _command(words)) in done:
+    run_folder = sweep.place(member.run)
+    done = {(line["metric"], line["command"]) for line in _evaluations(run_folder)}
+    for name, arguments in _arguments(run_folder, measures, where).items():
+        if (name, _command(arguments)) in done:
             continue
-        print(f"{place.name}: {name}", file=sys.stderr, flush=True)
-        with costs.spending(sweep.folder):  # each by itself: a kill loses the count of one
-            failed = _exit_code([sys.executable, "-m", EVALUATE, *words], stopped)
-        if failed:
-            raise BadInput(f"{place}: measuring {name!r} failed; its reason stands above.")
+        print(f"{run_folder.name}: {name}", file=sys.stderr, flush=True)
+        with costs.spending(sweep.folder):  # one by one, so that a kill loses at most one
+            exit_code = _exit_code([sys.executable, "-m", EVALUATE, *arguments], stopped)
+        if exit_code:
+            raise BadInput(f"{run_folder}: measuring {name!r} failed; its reason stands above.")
 
 
-def _evaluations(place: Path) -> list[dict[str, Any]]:
-    return log.read(place / EVALUATIONS) if (place / EVALUATIONS).exists() else []
+def _evaluations(run_folder: Path) -> list[dict[str, Any]]:
+    return log.read(run_folder / EVALUATIONS) if (run_folder / EVALUATIONS).exists() else []
 
 
-def _words(
-    place: Path, measures: Mapping[str, Mapping[str, Any]], where: Where
+def _arguments(
+    run_folder: Path, measures: Mapping[str, Mapping[str, Any]], where: Where
 ) -> dict[str, list[str]]:
-    """The flags with which each measure is taken, by its name."""
+    """Return the flags of latentgen.evaluate for each measure, by name."""
     found = {}
     for name, flags in measures.items():
         items = (*flags.items(), *_flags(flags, where))
-        words = [f"--workdir={place}", f"--metrics={name}"]
-        found[name] = words + [f"--{key}={value}" for key, value in items]
+        arguments = [f"--workdir={run_folder}", f"--metrics={name}"]
+        found[name] = arguments + [f"--{key}={value}" for key, value in items]
     return found
 
 
-def _command(words: Sequence[str]) -> str:
-    """As an evaluation tells it."""
-    return shlex.join(["python", "-m", EVALUATE, *words])
+def _command(arguments: Sequence[str]) -> str:
+    """Format the command as evaluations record it."""
+    return shlex.join(["python", "-m", EVALUATE, *arguments])
 
 
 def _exit_code(command: Sequence[str], stopped: Callable[[], int | None]) -> int:
@@ -116,7 +116,7 @@ def _exit_code(command: Sequence[str], stopped: Callable[[], int | None]) -> int
 
 
 def _flags(flags: Mapping[str, Any], where: Where) -> Iterator[tuple[str, str]]:
-    """The flags that say where files are."""
+    """Yield the flags for paths of this machine."""
     for name in ("data_dir", "manual_dir"):
         if value := getattr(where, name):
             yield name, value
@@ -132,52 +132,57 @@ def collected(
 ) -> Found:
     """Collect the values of these measures; skip evaluations made by hand or by old recipes."""
     measured: Measured = {}
-    said: dict[str, list[dict[str, Any]]] = {}
-    ended = []
+    protocols: dict[str, list[dict[str, Any]]] = {}
+    not_done = []
     for (arm, seed), member in runs.items():
-        place = sweep.place(member.run)
-        now = folder.standing(place)
-        if now.status != status.DONE:
-            ended.append(f"{arm}, seed {seed}: {now.status}, {now.reason}")
+        run_folder = sweep.place(member.run)
+        current = folder.standing(run_folder)
+        if current.status != status.DONE:
+            not_done.append(f"{arm}, seed {seed}: {current.status}, {current.reason}")
             continue
-        # A run alone and one in a population differ in the last digits: see tests/README.md.
-        together = (setup.summary(place) or {}).get("population", 1)
-        said.setdefault("trained", []).append({"runs_in_one_program": together})
-        for name, line in _own(place, measures, where).items():
+        # A single run and a member of a population differ in the last digits: see tests/README.md.
+        population = (setup.summary(run_folder) or {}).get("population", 1)
+        protocols.setdefault("trained", []).append({"runs_in_one_program": population})
+        for name, line in _own(run_folder, measures, where).items():
             for key, value in line["values"].items():
                 value = value["mean"] if isinstance(value, Mapping) else value
                 if isinstance(value, int | float) or value in NOT_FINITE:
                     measured.setdefault(f"{arm}:{name}/{key}", {})[str(seed)] = finite(value)
-            said.setdefault(name, []).append({"split": line["split"], **line["protocol"]})
-            said.setdefault("data", []).append(line["data"])
+            protocols.setdefault(name, []).append({"split": line["split"], **line["protocol"]})
+            protocols.setdefault("data", []).append(line["data"])
     standings = [folder.standing(sweep.place(member.run)).status for member in sweep.members]
     waiting = sum(each not in folder.ENDED for each in standings)
     began = {key: sweep.said.get(key) for key in ("command", "commit", "versions")}
     protocol = {
-        f"{name}.{key}": value for name, each in said.items() for key, value in shared(each).items()
+        f"{name}.{key}": value
+        for name, each in protocols.items()
+        for key, value in shared(each).items()
     }
-    return Found(measured, protocol, ended, waiting, began)
+    return Found(measured, protocol, not_done, waiting, began)
 
 
 def _own(
-    place: Path, measures: Mapping[str, Mapping[str, Any]], where: Where
+    run_folder: Path, measures: Mapping[str, Mapping[str, Any]], where: Where
 ) -> dict[str, dict[str, Any]]:
-    """The recipe's own evaluations of a run by name; of the same one twice, the later."""
-    commands = {name: _command(words) for name, words in _words(place, measures, where).items()}
+    """Return a run's evaluations by the recipe's own commands, by name; the newest of each."""
+    commands = {
+        name: _command(arguments)
+        for name, arguments in _arguments(run_folder, measures, where).items()
+    }
     return {
         line["metric"]: line
-        for line in _evaluations(place)
+        for line in _evaluations(run_folder)
         if commands.get(line["metric"]) == line["command"]
     }
 
 
 def shared(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each key's value where all lines have the same, else DIFFERENT."""
+    """Return each key's value if all lines agree in it, else DIFFERENT."""
     first = lines[0]
     same = {key for key in first if all(line.get(key) == first[key] for line in lines)}
     return {key: first[key] if key in same else DIFFERENT for line in lines for key in line}
 
 
 def finite(value: Any) -> float | None:
-    """The number, or None where it is none."""
+    """Return a finite number as a float, or None."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Trains and measures a baseline through a sweep's folder, or computes what is exact."""
+"""Run a baseline: train and measure the runs of a sweep, or compute exact quantities."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ from latentgen.system import signals
 
 
 class How(NamedTuple):
-    """The options of running a baseline; no part of its identity.
+    """Options for running a baseline; not part of its identity.
 
-    engine: of `registry.ENGINES`, or 'auto'
-    inception_weights: the file that the features 'inception' need
+    engine: a key of `registry.ENGINES`, or 'auto'
+    inception_weights: file with the weights of the features 'inception'
     """
 
     options: Options = Options()
@@ -33,10 +33,10 @@ class How(NamedTuple):
 
 
 def check(found: Baseline, budget: str, inception_weights: str | None) -> None:
-    """Let only pass what can be measured once it is trained.
+    """Check before training that all measures can be taken.
 
     Raises:
-        BadInput: a measure needs weights that are not there.
+        BadInput: a measure needs weights that are missing.
     """
     if isinstance(found.recipe, Exact):
         return
@@ -46,7 +46,7 @@ def check(found: Baseline, budget: str, inception_weights: str | None) -> None:
 
 
 def members(recipe: Recipe, budget: str, seeds: int) -> dict[tuple[str, int], Member]:
-    """The runs of a recipe by arm and seed, in order."""
+    """Make the members of a recipe by arm and seed, in order."""
     config = recipe.config(budget)
     config.seed = 0
     rows = {
@@ -61,23 +61,23 @@ def members(recipe: Recipe, budget: str, seeds: int) -> dict[tuple[str, int], Me
     return dict(zip(rows, made, strict=True))
 
 
-def trained(recipe: Recipe, budget: str, seeds: int, place: Path, how: How) -> Found:
-    """Train what is not yet trained and measure what is not yet measured.
+def trained(recipe: Recipe, budget: str, seeds: int, sweep_folder: Path, how: How) -> Found:
+    """Train and measure the runs that are not yet trained or measured.
 
     Raises:
-        Stopped: a signal came; the same command continues.
+        Stopped: after a signal; the same command continues.
     """
     runs, measures = members(recipe, budget, seeds), recipe.measures(budget)
     where = Where(how.options.data_dir, how.options.manual_dir, how.inception_weights)
     base = recipe.config(budget)
     base.seed = 0
     command = provenance.command("latentgen.reproduce")
-    with folder.held(place), signals.note_signals() as stopped:
-        sweep = folder.open_(place, plan.changed(base, {}), list(runs.values()), command)
+    with folder.locked(sweep_folder), signals.note_signals() as stopped:
+        sweep = folder.open_(sweep_folder, plan.changed(base, {}), list(runs.values()), command)
         todo = folder.unfinished(sweep, ())
         try:
             if todo:
-                with costs.spending(place):
+                with costs.spending(sweep_folder):
                     _train(sweep, todo, how, stopped)
             for member in sweep.members:
                 if _standing(sweep, member) == status.DONE:
@@ -101,12 +101,12 @@ def _standing(sweep: Sweep, member: Member) -> str:
     return folder.standing(sweep.place(member.run)).status
 
 
-def computed(exact: Exact, budget: str, seeds: int, place: Path) -> Found:
+def computed(exact: Exact, budget: str, seeds: int, sweep_folder: Path) -> Found:
     """Compute an exact baseline, one seed at a time."""
-    workdir.prepare(place)
+    workdir.prepare(sweep_folder)
     settings = exact.settings(budget)
     measured: Measured = {}
-    with costs.spending(place):
+    with costs.spending(sweep_folder):
         for seed in range(seeds):
             for of, value in exact.compute(settings, seed).items():
                 measured.setdefault(of, {})[str(seed)] = finite(value)
@@ -121,7 +121,7 @@ def result(
     place: Path,
     how: How,
 ) -> dict[str, Any]:
-    """Run a baseline, or continue it; return the contents of its file."""
+    """Run a baseline, or continue it; return its result as written to the file."""
     recipe = found.recipe
     if isinstance(recipe, Exact):
         costs.forget(place)

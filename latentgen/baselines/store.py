@@ -21,14 +21,14 @@ SHAPE = {
     **dict.fromkeys(("cpu_seconds", "seconds"), int | float),
     "commit": str | None,
 }
-"""What the file of a result must hold."""
+"""Keys and types of a result."""
 
 
 def names(folder: Path = FOLDER) -> list[str]:
     """Return the names of the baselines in the folder, sorted.
 
     Raises:
-        BadInput: there is no such folder from here.
+        BadInput: the folder does not exist relative to the current one.
     """
     found = sorted(file.stem for file in folder.glob("[a-z]*.py"))
     if not found:
@@ -37,10 +37,10 @@ def names(folder: Path = FOLDER) -> list[str]:
 
 
 def baseline(name: str, folder: Path = FOLDER) -> Baseline:
-    """The baseline of this name.
+    """Import the baseline of this name.
 
     Raises:
-        BadInput: there is none, or it is not seen from here.
+        BadInput: there is no such baseline or folder.
     """
     valid = names(folder)
     if name not in valid:
@@ -52,12 +52,12 @@ def baseline(name: str, folder: Path = FOLDER) -> Baseline:
 
 
 def every(folder: Path = FOLDER) -> dict[str, Baseline]:
-    """All baselines by name."""
+    """Import all baselines, by name."""
     return {name: baseline(name, folder) for name in names(folder)}
 
 
 def identity(found: Baseline, budget: str) -> dict[str, Any]:
-    """All that a result depends on besides seeds and source, as plain data under former names."""
+    """Return what a result depends on besides seeds and source, under the former names."""
     recipe = found.recipe
     if isinstance(recipe, Exact):
         return {"budget": budget, "settings": dict(recipe.settings(budget))}
@@ -77,10 +77,10 @@ def config_hash(found: Baseline, budget: str) -> str:
 
 
 def entries(folder: Path = FOLDER) -> dict[str, str]:
-    """The entries of references.bib by key, each as it stands there.
+    """Return the entries of references.bib by key.
 
     Raises:
-        BadInput: a key is there twice.
+        BadInput: a key occurs twice.
     """
     text = (folder / REFERENCES).read_text()
     found: dict[str, str] = {}
@@ -98,16 +98,16 @@ def results(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
     """Read all results, by the baseline's name.
 
     Raises:
-        BadInput: a file is no result's.
+        BadInput: a file is not a result.
     """
     return {file.stem: read(file) for file in sorted((folder / RESULTS).glob("*.json"))}
 
 
 def read(file: Path) -> dict[str, Any]:
-    """The result that a file holds.
+    """Read the result in a file.
 
     Raises:
-        BadInput: it holds none.
+        BadInput: it is not a result.
     """
     try:
         found = workdir.read_json(file)
@@ -133,11 +133,10 @@ def _is_number(value: Any) -> bool:
 
 
 def check(folder: Path, name: str, budget: str, seeds: int) -> Path:
-    """The file that a result goes to, where it may.
+    """Return the file of a result, if it may be written.
 
     Raises:
-        BadInput: the budget is smoke, or the file holds the result of a larger budget or of more
-            seeds.
+        BadInput: the budget is smoke, or the file has a result of a larger budget or more seeds.
     """
     file = folder / RESULTS / f"{name}.json"
     if budget not in REAL:

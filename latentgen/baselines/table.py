@@ -1,4 +1,4 @@
-"""The ledger as a Markdown table, and its place between two comments of a page."""
+"""The ledger as a Markdown table, which is inserted between two comments of a page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,23 +22,23 @@ NOT_RUN = "not yet run"
 
 
 def number(value: float | None) -> str:
-    """Five significant digits; a dash for None."""
+    """Format a number with five significant digits; None is a dash."""
     return "-" if value is None else f"{value:.5g}"
 
 
 def claimed(claim: Claim) -> str:
-    """Return the paper's number or order in words, and how far it is trusted."""
+    """Describe the paper's number or order, and its trust."""
     if claim.trust == "exact":
         return f"{number(claim.value)} (exact)"
     if claim.value is None:
-        said = f": {claim.spread}" if claim.spread else ""
-        return f"an order{said} ({claim.trust})"
-    spread = f" {claim.spread}" if claim.spread else ""
-    return f"{number(claim.value)}{spread} ({claim.trust})"
+        numbers = f": {claim.spread}" if claim.spread else ""
+        return f"an order{numbers} ({claim.trust})"
+    uncertainty = f" {claim.spread}" if claim.spread else ""
+    return f"{number(claim.value)}{uncertainty} ({claim.trust})"
 
 
 def within(claim: Claim) -> str:
-    """The margin in words."""
+    """Describe the margin."""
     low, high = claim.margin
     if low is None and high is None:
         return "-"
@@ -49,70 +49,70 @@ def within(claim: Claim) -> str:
     return f"{number(low)} to {number(high)}"
 
 
-def compared(held: Mapping[str, Any]) -> bool:
+def compared(entry: Mapping[str, Any]) -> bool:
     """Return whether a claim and the measured value are comparable."""
-    return bool(held["verdict"] != NOT_COMPARABLE)
+    return bool(entry["verdict"] != NOT_COMPARABLE)
 
 
-def found(held: Mapping[str, Any]) -> str:
-    """The mean of all seeds, its interval and their number; what it is, where not the metric."""
-    spread = held["spread"]
-    if spread is None:
+def found(entry: Mapping[str, Any]) -> str:
+    """Format the mean over seeds, its interval, their number, and the quantity."""
+    summary = entry["spread"]
+    if summary is None:
         return "-"
     interval = (
-        "" if spread["low"] is None else f" [{number(spread['low'])}, {number(spread['high'])}]"
+        "" if summary["low"] is None else f" [{number(summary['low'])}, {number(summary['high'])}]"
     )
-    other = "" if held["measured"] == held["metric"] else f" ({held['measured']})"
-    each = " each" if held.get("interval") == "Welch" else ""
-    return f"{number(spread['mean'])}{interval}, {spread['n']}{each}{other}"
+    other = "" if entry["measured"] == entry["metric"] else f" ({entry['measured']})"
+    each = " each" if entry.get("interval") == "Welch" else ""
+    return f"{number(summary['mean'])}{interval}, {summary['n']}{each}{other}"
 
 
-def word(held: Mapping[str, Any], budget: str) -> str:
-    """The verdict; of an order, on what and at which budget."""
-    if held["value"] is not None or not compared(held):
-        return str(held["verdict"])
-    where = f" on {held['here']}" if held["here"] != held["data"] else ""
-    return f"order{where} at budget {budget}: {held['verdict']}"
+def word(entry: Mapping[str, Any], budget: str) -> str:
+    """Format the verdict; for an order, with the data set and the budget."""
+    if entry["value"] is not None or not compared(entry):
+        return str(entry["verdict"])
+    where = f" on {entry['here']}" if entry["here"] != entry["data"] else ""
+    return f"order{where} at budget {budget}: {entry['verdict']}"
 
 
 def cpu(seconds: float) -> str:
-    """CPU time in the unit that fits."""
+    """Format CPU time as seconds, minutes or hours."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3_600 else f"{seconds / 3_600:.1f} h"
 
 
 def cost(result: Mapping[str, Any]) -> str:
-    """The CPU time of a result, and the jobs beside it."""
+    """Describe the CPU time of a result, and its number of cluster jobs."""
     jobs = int(result.get("jobs", 0))
     beside = f" and {jobs} jobs, whose time a cluster knows" if jobs else ""
     return f"{cpu(result['cpu_seconds'])} of CPU time{beside}"
 
 
 def rows(name: str, baseline: Baseline, result: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
-    """A row for each claim of a baseline."""
+    """Make a row for each claim of a baseline."""
     made: list[tuple[str, ...]] = []
     for i, claim in enumerate(baseline.claims):
         head = f"`{name}`" if i == 0 else ""
-        what = f"{claim.of}, {claim.metric}; {claim.data}; {claim.where}"
-        fixed = (head, what, f"{claimed(claim)} [{claim.key}]")
+        description = f"{claim.of}, {claim.metric}; {claim.data}; {claim.where}"
+        fixed = (head, description, f"{claimed(claim)} [{claim.key}]")
         if result is None:
             made.append((*fixed, NOT_RUN, within(claim), "", ""))
             continue
-        held = result["claims"][i]
-        margin = within(claim) if compared(held) else "-"
+        entry = result["claims"][i]
+        margin = within(claim) if compared(entry) else "-"
         spent = f"`{result['command']}`, {cost(result)}" if i == 0 else ""
         if i == 0 and result["not_done"]:
             spent += f"; {len(result['not_done'])} runs not done"
-        verdict = word(held, result["budget"])
-        if not compared(held):  # nor may a reader compare them
-            verdict += f": {held['why']}"
-        made.append((*fixed, found(held), margin, verdict, spent))
+        verdict = word(entry, result["budget"])
+        if not compared(entry):  # nor may a reader compare them
+            verdict += f": {entry['why']}"
+        made.append((*fixed, found(entry), margin, verdict, spent))
     return made
 
 
 def render(baselines: Mapping[str, Baseline], results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The whole table, in Markdown."""
+    """Format the table in Markdown."""
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for name, baseline in baselines.items():
         lines += rows(name, baseline, results.get(name))
@@ -122,10 +122,10 @@ def render(baselines: Mapping[str, Baseline], results: Mapping[str, Mapping[str,
 
 
 def placed(text: str, table: str) -> str:
-    """The page with this table between its two comments.
+    """Return the page with this table between its two comments.
 
     Raises:
-        BadInput: the page lacks one of the comments, or has one twice.
+        BadInput: the page does not have each of the comments once.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise BadInput(f"the page must have the lines {BEGIN!r} and {END!r} once each.")
@@ -134,7 +134,7 @@ def placed(text: str, table: str) -> str:
 
 
 def differences(text: str, table: str) -> list[str]:
-    """Cells of a page's table that are not what the files say; nothing, if they agree.
+    """Describe the cells of a page's table that differ from the files.
 
     Raises:
         BadInput: as for `placed`.
@@ -148,6 +148,6 @@ def differences(text: str, table: str) -> list[str]:
     for old, new in zip(here, wanted, strict=True):
         if old != new:
             cells = zip(old.split(" | "), new.split(" | "), strict=False)
-            said = [f"{a.strip()!r} must be {b.strip()!r}" for a, b in cells if a != b]
-            wrong.append("; ".join(said) or f"{old!r} must be {new!r}")
+            differing = [f"{a.strip()!r} must be {b.strip()!r}" for a, b in cells if a != b]
+            wrong.append("; ".join(differing) or f"{old!r} must be {new!r}")
     return wrong

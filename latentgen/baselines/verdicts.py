@@ -1,4 +1,4 @@
-"""Whether what was found agrees with what a paper claims."""
+"""Verdicts on whether measured values agree with a paper's claims."""
 
 import json
 import math
@@ -14,7 +14,12 @@ INCONCLUSIVE, NOT_COMPARABLE = "inconclusive", "not comparable"
 
 
 class Verdict(NamedTuple):
-    """word: one of the four; why: in words; spread: of the values, None where there is none."""
+    """A verdict on a claim.
+
+    word: one of the four verdicts
+    why: the reason, in words
+    spread: mean and interval of the values; None if there are none
+    """
 
     word: str
     why: str
@@ -31,32 +36,32 @@ def verdict(
 ) -> Verdict:
     """Hold the values of all seeds against a claim.
 
-    reproduced      the 95% t interval of the mean lies inside the margin; Welch's of a difference
-                    of means, where the two arms share nothing
-    differs         it lies outside
-    inconclusive    it lies on both sides of a bound, one seed gives no interval, a seed has no
-                    finite value
-    not comparable  the protocol or the data differ, or the number is unverified
+    reproduced      the 95% t interval of the mean lies inside the margin; for the difference of two
+                    independent arms, Welch's interval
+    differs         the interval lies outside the margin
+    inconclusive    the interval contains a bound of the margin, there is only one seed, or a seed
+                    has failed or has no finite value
+    not comparable  the protocol or the data differ, or the claimed number is unverified
 
-    Where values come in steps of h, such as counts, their variance is at least h^2 / 12, that of
-    what rounding took away (Sheppard 1898): seeds that agree to the step do not agree exactly.
+    For values in steps of h, such as counts, the variance is at least h^2 / 12, that of the
+    rounding error (Sheppard 1898), because equal rounded values need not be equal exactly.
 
     Args:
-        values: of the seeds that ended well.
-        margin: bounds excluded.
-        seeds: how many were to be run: those that ended well must not speak for the others.
-        unlike: in what the protocols differ, in words.
-        against: the second arm's values, where the claim is a difference that is not paired.
+        values: values of the finished seeds.
+        margin: open interval of agreement.
+        seeds: number of planned seeds; with fewer finished ones, the verdict is inconclusive.
+        unlike: descriptions of differences of the protocols.
+        against: values of the second arm, for a difference that is not paired.
     """
-    found = _spread(values, against, claim)
+    found = _summarize(values, against, claim)
     if claim.trust not in COMPARED:
         return Verdict(NOT_COMPARABLE, f"the claimed number is {claim.trust}", found)
     if unlike:
         return Verdict(NOT_COMPARABLE, "; ".join(unlike), found)
     ended = len(values) if against is None else min(len(values), len(against))
     if ended < seeds:
-        said = f"{ended} of {seeds} seeds" if ended else "no seed"
-        return Verdict(INCONCLUSIVE, f"{said} ended well", found)
+        text = f"{ended} of {seeds} seeds" if ended else "no seed"
+        return Verdict(INCONCLUSIVE, f"{text} ended well", found)
     if found is None:
         return Verdict(INCONCLUSIVE, "not all values are finite", None)
     low, high = found.low, found.high
@@ -64,13 +69,13 @@ def verdict(
         low, high = min(values), max(values)
     if low is None or high is None:
         return Verdict(INCONCLUSIVE, "one seed gives no interval", found)
-    return Verdict(*_placed(low, high, margin), found)
+    return Verdict(*_compare(low, high, margin), found)
 
 
-def _spread(
+def _summarize(
     values: Sequence[float], against: Sequence[float] | None, claim: Claim
 ) -> Spread | None:
-    """Mean and interval; None where there is nothing or not all is finite."""
+    """Compute mean and interval; return None if there are no values or not all are finite."""
     samples = [values] if against is None else [values, against]
     if not all(sample and all(map(math.isfinite, sample)) for sample in samples):
         return None
@@ -81,7 +86,7 @@ def _spread(
 
 
 def bounds(claim: Claim) -> tuple[float | None, float | None]:
-    """The least and the greatest value of the claim's quantity or difference; None: no bound."""
+    """Return minimum and maximum of the claim's quantity or difference; None: no bound."""
     least, most = claim.range
     if not is_difference(claim.of):
         return least, most
@@ -96,31 +101,31 @@ def is_difference(of: str) -> bool:
 
 
 def arms(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> dict[str, list[float]]:
-    """The values of each quantity that `of` names, whatever seeds the other has."""
+    """Return the values of each quantity in the difference `of`, over all of its own seeds."""
     return {name: quantity(name, measured) for name in of.split(" - ")}
 
 
-def _placed(low: float, high: float, margin: Margin) -> tuple[str, str]:
+def _compare(low: float, high: float, margin: Margin) -> tuple[str, str]:
     least = float("-inf") if margin.low is None else margin.low
     most = float("inf") if margin.high is None else margin.high
-    said = f"[{low:.4g}, {high:.4g}] and ({least:.4g}, {most:.4g})"
+    text = f"[{low:.4g}, {high:.4g}] and ({least:.4g}, {most:.4g})"
     if least < low and high < most:
-        return REPRODUCED, f"the interval lies inside the margin: {said}"
+        return REPRODUCED, f"the interval lies inside the margin: {text}"
     if high <= least or low >= most:
-        return DIFFERS, f"the interval lies outside the margin: {said}"
-    return INCONCLUSIVE, f"the interval lies on both sides of a bound: {said}"
+        return DIFFERS, f"the interval lies outside the margin: {text}"
+    return INCONCLUSIVE, f"the interval lies on both sides of a bound: {text}"
 
 
 def quantity(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> list[float]:
-    """The values of a quantity, a seed each; see `by_seed`."""
+    """Return the values of a quantity over seeds; see `by_seed`."""
     return list(by_seed(of, measured).values())
 
 
 def by_seed(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
-    """The values of a quantity by seed; a seed or an arm without results has none.
+    """Return the values of a quantity by seed, without seeds that lack a result.
 
     Args:
-        of: see `ledger.types`.
+        of: name of the quantity; see `claims`.
         measured: name -> seed -> value.
 
     Raises:
@@ -144,10 +149,10 @@ def by_seed(of: str, measured: Mapping[str, Mapping[str, float | None]]) -> dict
 
 
 def unlike(claim: Claim, budget: str, protocol: Mapping[str, Any]) -> list[str]:
-    """In what a result's protocol is not the claim's, in words.
+    """Describe the differences between a result's protocol and the claim's.
 
     Args:
-        protocol: 'measure.key' or 'data.key' -> value, as the result says.
+        protocol: the result's protocol, 'measure.key' or 'data.key' -> value.
     """
     found = []
     if budget not in claim.budgets:

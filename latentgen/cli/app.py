@@ -1,4 +1,4 @@
-"""What every command shares: flags in, mistakes told in one line, exit codes."""
+"""Shared code of all commands: flags, errors in one line, exit codes."""
 
 import contextlib
 import faulthandler
@@ -32,7 +32,7 @@ from latentgen.training.setup import Run
 
 FLAGS = flags.FLAGS
 EXIT_BAD_INPUT, EXIT_DAMAGED, EXIT_IO, EXIT_DIVERGED, EXIT_MEMBERS = 2, 3, 4, 5, 6
-LONGEST = 2_000  # characters of a mistake's line
+LONGEST = 2_000  # characters of an error's line
 BACKENDS = os.path.join("jax", "_src", "xla_bridge.py")  # where JAX looks for devices
 ELSEWHERE = {"BadInput": EXIT_BAD_INPUT, "Damaged": EXIT_DAMAGED, "OSError": EXIT_IO}
 
@@ -87,7 +87,7 @@ def define_device_flags() -> None:
 
 @contextlib.contextmanager
 def silence_other_processes() -> Iterator[None]:
-    """Inside, what other processes than the first print is dropped."""
+    """Drop the output of all processes except process 0 within the context."""
     if distributed.is_process_zero():
         yield
         return
@@ -101,27 +101,27 @@ def command(
     parse: Callable[[list[str], flags.FlagValues], None] | None = None,
     positional: str | None = None,
 ) -> Iterator[None]:
-    """Parse the flags, then run what is inside as a command: errors end it in one line.
+    """Parse the flags and run the context as a command; errors end it with one line.
 
-    Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 where a file cannot be read or
-    written, 5 for a run that diverged, 75 where another process is lost or this one is stuck,
-    128 + n after signal n.
+    Exit codes: 2 for bad input, 3 for a damaged checkpoint, 4 if a file cannot be read or written,
+    5 for a run that diverged, 75 if another process is lost or this one is stuck, 128 + n after
+    signal n.
 
     Args:
-        parse: looks at the arguments before all flags are parsed.
-        positional: the flag that one argument without dashes sets; None: there is none.
+        parse: called with the arguments before the flags are parsed.
+        positional: the flag that a positional argument sets; None: there is none.
     """
     try:
         rest = _parse(parse)
         with _end_on_signal():
             startup.done()
             with _exit_with_one_line():
-                _take_positional(rest[1:], positional)
+                _set_positional(rest[1:], positional)
                 pin_numbers()
                 keep_programs()
                 yield
                 if error := streams.lost():
-                    _refuse(f"stdout: {error.strerror}.", EXIT_IO)
+                    _exit_with_error(f"stdout: {error.strerror}.", EXIT_IO)
     except SystemExit as end:
         startup.ends(end.code)
         raise
@@ -135,7 +135,7 @@ def _parse(parse: Callable[[list[str], flags.FlagValues], None] | None) -> list[
     try:
         rest = parsed(list(sys.argv), parse)
     except BadInput as error:
-        return _refuse(str(error))
+        return _exit_with_error(str(error))
     with contextlib.suppress(Exception):  # stderr may be no file
         faulthandler.enable()
     if not FLAGS["verbosity"].present:  # absl's own default chats
@@ -161,16 +161,16 @@ def _exit_with_one_line() -> Iterator[None]:
     try:
         yield
     except BadInput as error:
-        _refuse(str(error))
+        _exit_with_error(str(error))
     except Damaged as error:
-        _refuse(str(error), EXIT_DAMAGED)
+        _exit_with_error(str(error), EXIT_DAMAGED)
     except Diverged as error:
-        _refuse(str(error), EXIT_DIVERGED)
+        _exit_with_error(str(error), EXIT_DIVERGED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _refuse(f"{where}{error.strerror or error}.", EXIT_IO)
+        _exit_with_error(f"{where}{error.strerror or error}.", EXIT_IO)
     except RemoteProcessError as error:
-        _refuse(str(error), ELSEWHERE.get(error.kind, 1))
+        _exit_with_error(str(error), ELSEWHERE.get(error.kind, 1))
     except PeerLost as error:
         leave(str(error))
     except Stopped as stop:
@@ -180,19 +180,19 @@ def _exit_with_one_line() -> Iterator[None]:
     except Exception as error:
         if (line := _explain_backend_or_memory(error)) is None:
             raise
-        _refuse(line)
+        _exit_with_error(line)
 
 
 def _explain_backend_or_memory(error: Exception) -> str | None:
-    """Describe a missing JAX backend or too little memory in a line; None for any other error."""
-    said = next(iter(str(error).splitlines()), "")
+    """Explain a missing JAX backend or lack of memory in a line; return None for other errors."""
+    message = next(iter(str(error).splitlines()), "")
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    if "Unable to initialize backend" in said or any(f.endswith(BACKENDS) for f in files):
+    if "Unable to initialize backend" in message or any(f.endswith(BACKENDS) for f in files):
         asked = os.environ.get("JAX_PLATFORMS", "")
-        why = said or f"this installation of JAX has no such backend ({type(error).__name__})"
+        why = message or f"this installation of JAX has no such backend ({type(error).__name__})"
         return f"JAX_PLATFORMS={asked!r}: {why}; JAX_PLATFORMS=cpu computes on the CPU."
-    if isinstance(error, MemoryError) or said.startswith("RESOURCE_EXHAUSTED"):
-        return f"the machine's memory is too small for this: {said or 'no more can be had'}."
+    if isinstance(error, MemoryError) or message.startswith("RESOURCE_EXHAUSTED"):
+        return f"the machine's memory is too small for this: {message or 'no more can be had'}."
     return None
 
 
@@ -201,7 +201,7 @@ def parsed(
     parse: Callable[[list[str], flags.FlagValues], None] | None,
     values: flags.FlagValues = FLAGS,
 ) -> list[str]:
-    """Parse the flags; return the arguments that are none.
+    """Parse the flags; return the remaining arguments.
 
     Args:
         argv: the command's name and its arguments.
@@ -209,18 +209,18 @@ def parsed(
         values: the flags.
 
     Raises:
-        BadInput: an argument cannot be parsed, or an override is no plain data.
+        BadInput: an argument cannot be parsed, or an override is not plain data.
     """
     try:
         os.getcwd()
     except FileNotFoundError:
         raise BadInput("the current folder has been removed; change to another one.") from None
-    for word in argv:
-        if not _is_text(word):
-            raise BadInput(f"{word!r} is not text in this locale's encoding.")
+    for argument in argv:
+        if not _is_text(argument):
+            raise BadInput(f"{argument!r} is not text in this locale's encoding.")
     _show_warnings()
     if help.asked(argv):
-        print(help.text(values, _take_config(argv, values)))
+        print(help.text(values, _pop_config(argv, values)))
         sys.exit(0)
     if parse is not None:
         parse(argv, values)
@@ -228,10 +228,10 @@ def parsed(
         rest = values(argv)
     except flags.Error as error:
         raise BadInput(next(iter(str(error).splitlines()), type(error).__name__)) from None
-    except (Exception, SystemExit) as error:  # of ml_collections' parsers, or of a config's file
+    except (Exception, SystemExit) as error:  # raised by ml_collections' parsers or a config file
         if isinstance(error, SystemExit) and _raised_in(error) == app.__file__:
-            sys.exit(0)  # absl has printed the help that was asked for, and calls that a failure
-        raise _not_parsed(argv, error) from None
+            sys.exit(0)  # absl exits with 1 after it has printed the help
+        raise _parse_error(argv, error) from None
     for name in values:
         if isinstance(value := values[name].value, float) and math.isnan(value):
             raise BadInput(f"--{name}=nan must be a number.")
@@ -242,17 +242,18 @@ def parsed(
     return rest
 
 
-def _not_parsed(argv: Sequence[str], error: BaseException) -> BadInput:
-    said = [shortened(word) for word in argv[1:] if _overridden(word) is not None]
-    words = " ".join(said or argv[1:])
-    return BadInput(f"{words} cannot be parsed ({type(error).__name__}: {error}).")
+def _parse_error(argv: Sequence[str], error: BaseException) -> BadInput:
+    overrides = [
+        shortened(argument) for argument in argv[1:] if _override_key(argument) is not None
+    ]
+    arguments = " ".join(overrides or argv[1:])
+    return BadInput(f"{arguments} cannot be parsed ({type(error).__name__}: {error}).")
 
 
 def _show_warnings() -> None:
-    """Show warnings where they would be raised (PYTHONWARNINGS=error, -W error).
+    """Show warnings instead of raising them (PYTHONWARNINGS=error, -W error).
 
-    They are those of libraries, some of which warn wherever they are used, and would end the
-    command in the middle of its work.
+    Some libraries always warn, which would end every command.
     """
     if any(option.startswith("e") for option in sys.warnoptions):
         print("Warnings are shown here, and raise nothing.", file=sys.stderr)
@@ -260,52 +261,54 @@ def _show_warnings() -> None:
 
 
 def _raised_in(error: BaseException) -> str:
-    """The file whose code raised an exception."""
+    """Return the file whose code raised an exception."""
     return traceback.extract_tb(error.__traceback__)[-1].filename
 
 
-def _is_text(word: str) -> bool:
-    """Return whether an argument was decoded: Python keeps undecodable bytes as surrogates."""
+def _is_text(argument: str) -> bool:
+    """Return whether an argument is valid Unicode; Python keeps other bytes as surrogates."""
     try:
-        word.encode()
+        argument.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _take_positional(words: Sequence[str], flag: str | None) -> None:
-    """Set the flag that an argument without dashes stands for.
+def _set_positional(arguments: Sequence[str], flag: str | None) -> None:
+    """Set the flag of the positional argument.
 
     Raises:
-        BadInput: there is no such flag, it is set already, or there is more than one argument.
+        BadInput: there is no such flag, it is already set, or there are several arguments.
     """
-    if not words:
+    if not arguments:
         return
-    if flag is None or len(words) > 1:
-        raise BadInput(f"{words[-1]!r} is not a flag; write flags as --name=value.")
+    if flag is None or len(arguments) > 1:
+        raise BadInput(f"{arguments[-1]!r} is not a flag; write flags as --name=value.")
     if FLAGS[flag].present:
-        raise BadInput(f"{words[0]!r} and --{flag}={FLAGS[flag].value!r} say the same; name one.")
-    FLAGS[flag].value = words[0]
+        raise BadInput(
+            f"{arguments[0]!r} and --{flag}={FLAGS[flag].value!r} say the same; name one."
+        )
+    FLAGS[flag].value = arguments[0]
 
 
-def _refuse(line: str, code: int = EXIT_BAD_INPUT) -> Any:
+def _exit_with_error(line: str, code: int = EXIT_BAD_INPUT) -> Any:
     if distributed.is_process_zero():
         print(f"error: {shortened(' '.join(line.split()), LONGEST)}", file=sys.stderr)
     sys.exit(code)
 
 
 def check_config(argv: list[str], values: flags.FlagValues = FLAGS) -> None:
-    """Load `--config` or the file named without dashes, once, and define the flags of its keys.
+    """Load the config of `--config` or of a positional argument, and define flags for its keys.
 
-    Both are taken out of `argv`, with an override of None where that is the default, for which
-    ml_collections has no word.
+    The config's name is removed from `argv`, and so are overrides `--config.KEY=None` of keys whose
+    default is None, which ml_collections cannot parse.
 
     Raises:
         BadInput: the file is missing or fails, or an override names no key of it.
     """
-    if any(word.lstrip("-").startswith("help") for word in argv[1:]):
+    if any(argument.lstrip("-").startswith("help") for argument in argv[1:]):
         return
-    name = _take_config(argv, values)
+    name = _pop_config(argv, values)
     if not name:
         raise BadInput("--config is missing: name a file such as experiments/vae.py.")
     try:
@@ -313,17 +316,19 @@ def check_config(argv: list[str], values: flags.FlagValues = FLAGS) -> None:
     except BadInput as error:
         raise BadInput(f"--config={name!r}: {error}") from None
     keys = workdir.flatten(loaded.to_dict())
-    argv[:] = [_with_current_key(word, keys) for word in argv]
+    argv[:] = [_rename_key(argument, keys) for argument in argv]
     overrides = [
         (key, value)
-        for word, after in pairwise([*argv[1:], ""])
-        if (key := _overridden(word)) is not None
-        and (value := word.partition("=")[2] if "=" in word else after) is not None
+        for argument, following in pairwise([*argv[1:], ""])
+        if (key := _override_key(argument)) is not None
+        and (value := argument.partition("=")[2] if "=" in argument else following) is not None
     ]
     for key, value in overrides:
         recipes.check_override(key, value, keys)
     none = {key for key, value in dict(overrides).items() if value == "None" and keys[key] is None}
-    argv[:] = [word for word in argv if "=" not in word or _overridden(word) not in none]
+    argv[:] = [
+        argument for argument in argv if "=" not in argument or _override_key(argument) not in none
+    ]
     for flag in [flag for flag in values if flag == CONFIG or flag.startswith(f"{CONFIG}.")]:
         delattr(values, flag)
     global _source
@@ -333,78 +338,78 @@ def check_config(argv: list[str], values: flags.FlagValues = FLAGS) -> None:
     except flags.Error as error:  # one override that another one replaces
         raise BadInput(str(error).removeprefix("ERROR:: ")) from None
     except Exception as error:
-        raise _not_parsed(argv, error) from None
+        raise _parse_error(argv, error) from None
 
 
-def _take_config(argv: list[str], values: flags.FlagValues) -> str:
-    """Take the config's name out of the arguments; the last one counts, '' where there is none."""
-    found, rest, words = "", argv[:1], iter(argv[1:])
-    for word in words:
-        flag, equals, value = word.partition("=")
+def _pop_config(argv: list[str], values: flags.FlagValues) -> str:
+    """Remove the config's name from the arguments; return the last one, or '' if there is none."""
+    found, rest, arguments = "", argv[:1], iter(argv[1:])
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
         if flag in ("--config", "-config"):
-            found = value if equals else next(words, "")
-        elif CONFIG_FILE.match(word) and not _wants_a_value(rest[-1], values):
-            found = word
+            found = value if equals else next(arguments, "")
+        elif CONFIG_FILE.match(argument) and not _needs_value(rest[-1], values):
+            found = argument
         else:
-            rest.append(word)
+            rest.append(argument)
     argv[:] = rest
     return found
 
 
-def _wants_a_value(word: str, values: flags.FlagValues) -> bool:
-    """Return whether the word is a flag whose value is the next word."""
-    if not word.startswith("-") or "=" in word:
+def _needs_value(argument: str, values: flags.FlagValues) -> bool:
+    """Return whether this argument is a flag whose value is the next argument."""
+    if not argument.startswith("-") or "=" in argument:
         return False
-    name = word.lstrip("-")
+    name = argument.lstrip("-")
     return name not in values or not values[name].boolean
 
 
-def _with_current_key(word: str, keys: Mapping[str, Any]) -> str:
-    """--config.method.loss=... for --config.method.game=..., where only the new key is there."""
-    key = _overridden(word)
+def _rename_key(argument: str, keys: Mapping[str, Any]) -> str:
+    """Replace a former key by its current name: --config.method.loss for --config.method.game."""
+    key = _override_key(argument)
     if key is None or key in keys or (now := aliases.current_key(key)) not in keys:
-        return word
+        return argument
     print(f"config.{key} is now config.{now}", file=sys.stderr)
-    return word.replace(key, now, 1)
+    return argument.replace(key, now, 1)
 
 
-def _overridden(word: str) -> str | None:
-    """The key that an argument like --config.a.b=1 gives another value; None for another one."""
-    if not word.startswith(("--config.", "-config.")):
+def _override_key(argument: str) -> str | None:
+    """Return the key of an override such as --config.a.b=1; None for other arguments."""
+    if not argument.startswith(("--config.", "-config.")):
         return None
-    return word.partition("=")[0].partition(".")[2]
+    return argument.partition("=")[0].partition(".")[2]
 
 
 def config() -> dict[str, Any]:
-    """The config that the flags make, as plain JSON data."""
+    """Return the config with its overrides, as plain JSON data."""
     return plain(FLAGS.config.to_dict())
 
 
 def default_workdir() -> str:
-    """See `recipes.Source.workdir`."""
+    """Return the default workdir of the config; see `recipes.Source.workdir`."""
     assert _source is not None, "check_config() comes first"
     return _source.workdir
 
 
-def restore_trained(place: Path | None = None, data: bool = True) -> tuple[Run, int, PyTree]:
-    """(run, updates done, state) of what a folder holds, at checkpoint --step or the newest.
+def restore_trained(folder: Path | None = None, data: bool = True) -> tuple[Run, int, PyTree]:
+    """Restore a run at checkpoint --step, or the newest; return (run, step, state).
 
     Args:
-        place: the folder; --workdir where it is None.
-        data: read its data at once; False: only if something asks for them.
+        folder: the run's folder; None: --workdir.
+        data: whether to read the data at once; False: when they are first used.
 
     Raises:
         BadInput: there is no such run or checkpoint.
     """
-    if place is None:
+    if folder is None:
         check_trained()
-    folder = place or Path(FLAGS.workdir)
+    folder = folder or Path(FLAGS.workdir)
     run = setup.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir, lazily=not data)
     return run, *setup.restore(run, FLAGS.step)
 
 
 def check_trained() -> None:
-    """Look whether --workdir holds a run, before anything else is said.
+    """Check that --workdir holds a run.
 
     Raises:
         BadInput: it does not.
@@ -415,7 +420,7 @@ def check_trained() -> None:
 
 
 def define_trained_flags() -> None:
-    """The flags of a command that looks at a run."""
+    """Define the flags of a command that reads a run."""
     flags.DEFINE_string("workdir", None, "The folder of a finished or running run.")
     flags.DEFINE_integer("step", None, "Which checkpoint (default: the newest).", lower_bound=0)
     flags.DEFINE_integer(

@@ -1,4 +1,4 @@
-"""Text of `--help`: a command's own flags in groups, and the keys of its config with `--config`."""
+"""The text of `--help`: a command's flags in groups, and with `--config` the config's keys."""
 
 import re
 import sys
@@ -41,7 +41,7 @@ def asked(argv: Sequence[str]) -> bool:
 
 
 def text(values: flags.FlagValues, config: str) -> str:
-    """The help of the running command.
+    """Return the help of the running command.
 
     Args:
         values: its flags.
@@ -50,15 +50,15 @@ def text(values: flags.FlagValues, config: str) -> str:
     Raises:
         BadInput: the config cannot be loaded.
     """
-    own = {flag.name: flag for flag in values.get_key_flags_for_module(sys.argv[0])}
+    own_flags = {flag.name: flag for flag in values.get_key_flags_for_module(sys.argv[0])}
     grouped = {name for names in GROUPS.values() for name in names}
     parts = [(sys.modules["__main__"].__doc__ or "").strip(), ""]
-    parts += _group("flags", own, [name for name in own if name not in grouped])
+    parts += _group("flags", own_flags, [name for name in own_flags if name not in grouped])
     for title, names in GROUPS.items():
-        parts += _group(title, own, [name for name in names if name in own])
+        parts += _group(title, own_flags, [name for name in names if name in own_flags])
     if config:
         parts += _keys(config)
-    elif "config" in own:
+    elif "config" in own_flags:
         parts += [f"With --config, --help also lists the config's keys. Recipes: {_recipes()}."]
     return "\n".join(parts).rstrip()
 
@@ -67,10 +67,10 @@ def _recipes() -> str:
     return ", ".join(f"{recipes.PREFIX}{name}" for name in recipes.NAMES)
 
 
-def _group(title: str, own: Mapping[str, flags.Flag], names: Sequence[str]) -> list[str]:
+def _group(title: str, own_flags: Mapping[str, flags.Flag], names: Sequence[str]) -> list[str]:
     if not names:
         return []
-    return [f"{title}:", *(_flag(own[name]) for name in sorted(names)), ""]
+    return [f"{title}:", *(_flag(own_flags[name]) for name in sorted(names)), ""]
 
 
 def _flag(flag: flags.Flag) -> str:
@@ -86,12 +86,12 @@ def _wrapped(line: str) -> str:
 def _keys(config: str) -> list[str]:
     loaded = flatten(recipes.load(config).to_dict())
     files = [*map(recipes.source, (f"{recipes.PREFIX}{name}" for name in recipes.NAMES))]
-    said: dict[str, str] = {}
-    for each in [*files, recipes.source(config)]:  # the config's own comments count most
-        said |= dict(COMMENT.findall(each.file.read_text()))
+    comments: dict[str, str] = {}
+    for each in [*files, recipes.source(config)]:  # the config's own comments take precedence
+        comments |= dict(COMMENT.findall(each.file.read_text()))
     lines = []
     for key, value in loaded.items():
-        comment = said.get(key.rpartition(".")[2], "")
+        comment = comments.get(key.rpartition(".")[2], "")
         line = f"  --config.{key}={_written(value)}"
         lines.append(f"{line:<52}  {comment}".rstrip())
     return [f"keys of {config}:", *lines, ""]

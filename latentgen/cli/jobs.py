@@ -1,4 +1,4 @@
-"""Flags of commands that may hand runs to Slurm."""
+"""Flags of commands that may submit runs to Slurm."""
 
 from typing import Any
 

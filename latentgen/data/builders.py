@@ -1,7 +1,7 @@
-"""TFDS builders of our own, which prepare the MNISTs where TensorFlow is not installed.
+"""TFDS builders that prepare the MNISTs without TensorFlow.
 
-TFDS's own encode PNGs with TensorFlow; these store plain uint8 tensors, in the original order.
-Their names begin with latentgen_, so that both may live in one data_dir.
+TFDS's builders encode PNGs with TensorFlow. These builders store uint8 tensors in the original
+order. Their names begin with latentgen_, so that both kinds can share a data_dir.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ from latentgen.data import folders, originals
 from latentgen.data.originals import Original
 
 SILENT = 30.0
-"""Seconds without a byte after which a download is given up."""
+"""Timeout in seconds of a download that receives no bytes."""
 SLOWEST = 10_000
-"""Bytes a second, over a whole file: a slower download is given up."""
+"""Minimum average bytes a second of a download; slower ones fail."""
 BLOCK = 2**16
 
 Arrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -34,14 +34,14 @@ Arrays = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 class _Info(tfds.core.DatasetInfo):
-    """A `DatasetInfo` of a set whose description TFDS does not publish: never fetched."""
+    """A `DatasetInfo` that TFDS does not try to fetch."""
 
     def initialize_from_bucket(self) -> None:
-        """Ask nobody: TFDS would look for the description on the network."""
+        """Do nothing, where TFDS would fetch the description from the network."""
 
 
 class _FromOriginals(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A set made of the arrays of its original files."""
+    """A data set made from the arrays of its original files."""
 
     VERSION = tfds.core.Version(originals.VERSION)
     source = ""
@@ -104,22 +104,22 @@ BUILDERS = {
 
 
 def prepare(name: str, data_dir: Path, files: originals.Files | None) -> Path:
-    """Prepare a set as array_record, all or nothing.
+    """Prepare a data set as array_record, atomically.
 
     Args:
         name: a key of `BUILDERS`.
-        data_dir: TFDS's folder; the set arrives in it by one rename at the end, so that a failure
-            leaves nothing, and several processes may prepare at once.
+        data_dir: TFDS's folder. The set is moved into it by a rename at the end, so that failures
+            leave nothing behind and several processes can prepare it at once.
         files: split -> original files; None: download them.
 
     Returns:
         The folder of the prepared set.
 
     Raises:
-        BadInput: a file is not the original, or the download failed.
+        BadInput: a file is not the original, or a download fails.
     """
     tfds.disable_progress_bar()
-    new = not data_dir.exists()
+    is_new = not data_dir.exists()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -129,18 +129,18 @@ def prepare(name: str, data_dir: Path, files: originals.Files | None) -> Path:
     try:
         with folders.scratch(data_dir) as scratch:
             files = files or _download(name, scratch)
-            # All is verified before the first example is written.
+            # All files are verified before the first example is written.
             arrays = {s: originals.arrays(name, s, list(map(Path, f))) for s, f in files.items()}
             builder = BUILDERS[name](data_dir=scratch, arrays=arrays)
             with contextlib.redirect_stdout(io.StringIO()):
                 builder.download_and_prepare(file_format="array_record")
-            done = Path(builder.data_dir)
-            folders.write_digests(done, _digests(arrays))
-            final = data_dir / done.relative_to(scratch)
+            prepared = Path(builder.data_dir)
+            folders.write_digests(prepared, _digests(arrays))
+            final = data_dir / prepared.relative_to(scratch)
             final.parent.mkdir(parents=True, exist_ok=True)
-            _arrive(done, final)
+            _move_into_place(prepared, final)
     except BaseException:
-        if new:
+        if is_new:
             with contextlib.suppress(OSError):
                 data_dir.rmdir()
         raise
@@ -150,17 +150,17 @@ def prepare(name: str, data_dir: Path, files: originals.Files | None) -> Path:
 def _digests(arrays: Arrays) -> dict[str, str]:
     return {
         f"{split}_{kind}": folders.digest(rows)
-        for split, both in arrays.items()
-        for kind, rows in zip(("x", "label"), both, strict=True)
+        for split, pair in arrays.items()
+        for kind, rows in zip(("x", "label"), pair, strict=True)
     }
 
 
-def _arrive(done: Path, final: Path) -> None:
-    """Rename a whole set to its place, where another process's may be already."""
+def _move_into_place(prepared: Path, final: Path) -> None:
+    """Rename a prepared set to its final folder, unless another process has done so."""
     try:
-        os.rename(done, final)
+        os.rename(prepared, final)
     except OSError:
-        if (final / "dataset_info.json").is_file():  # it was faster; its set is as good
+        if (final / "dataset_info.json").is_file():  # another process was faster
             return
         if final.exists():
             raise BadInput(
@@ -171,16 +171,18 @@ def _arrive(done: Path, final: Path) -> None:
 
 
 def _download(name: str, folder: Path) -> dict[str, list[Path]]:
-    """The original files of a set, in a folder.
+    """Download the original files of a set into a folder.
 
     Raises:
-        BadInput: one of them did not come, or is not the original.
+        BadInput: a download fails, or a file is not the original.
     """
-    every = originals.ORIGINALS[name]
+    files_by_split = originals.ORIGINALS[name]
     try:
-        return {split: [_fetch(o, folder) for o in split_] for split, split_ in every.items()}
+        return {
+            split: [_fetch(o, folder) for o in split_] for split, split_ in files_by_split.items()
+        }
     except (OSError, http.client.HTTPException) as error:
-        names = ", ".join(o.file for split in every.values() for o in split)
+        names = ", ".join(o.file for split in files_by_split.values() for o in split)
         raise BadInput(
             f"config.data.name={name!r}: the download failed ({' '.join(str(error).split())}). "
             f"Try again, or put the files {names} into a folder and name it in --manual_dir."
@@ -191,18 +193,21 @@ def _fetch(original: Original, folder: Path) -> Path:
     """Download a file, in bounded time.
 
     Raises:
-        OSError: it did not come, or what came is not the original; says which file and why.
+        OSError: the download fails, or the file is not the original; the message has its URL.
     """
-    path, began, size = folder / original.file, time.monotonic(), 0
+    path, start, size = folder / original.file, time.monotonic(), 0
     found = hashlib.sha256()
-    wanted = f"wanted {original.size} bytes of sha256 {original.sha256}"
+    expected = f"wanted {original.size} bytes of sha256 {original.sha256}"
     try:
-        with urllib.request.urlopen(original.url, timeout=SILENT) as answer, open(path, "wb") as to:
-            while size <= original.size and (block := answer.read1(BLOCK)):
+        with (
+            urllib.request.urlopen(original.url, timeout=SILENT) as response,
+            open(path, "wb") as file,
+        ):
+            while size <= original.size and (block := response.read1(BLOCK)):
                 size += len(block)
                 found.update(block)
-                to.write(block)
-                if time.monotonic() - began > SILENT + size / SLOWEST:
+                file.write(block)
+                if time.monotonic() - start > SILENT + size / SLOWEST:
                     raise TimeoutError(f"slower than {SLOWEST} bytes a second")
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.filename == str(path):  # the disk, not the network
@@ -210,11 +215,11 @@ def _fetch(original: Original, folder: Path) -> Path:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise OSError(f"{original.url}: {why} after {size} bytes; {wanted}") from error
+        raise OSError(f"{original.url}: {why} after {size} bytes; {expected}") from error
     if size > original.size:
-        raise OSError(f"{original.url}: more than {original.size} bytes came; {wanted}")
+        raise OSError(f"{original.url}: more than {original.size} bytes came; {expected}")
     if size < original.size:
-        raise OSError(f"{original.url}: the connection ended after {size} bytes; {wanted}")
+        raise OSError(f"{original.url}: the connection ended after {size} bytes; {expected}")
     if found.hexdigest() != original.sha256:
-        raise OSError(f"{original.url}: wrong checksum: sha256 {found.hexdigest()}; {wanted}")
+        raise OSError(f"{original.url}: wrong checksum: sha256 {found.hexdigest()}; {expected}")
     return path

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, and what their arrays must be."""
+"""Folders that are created atomically, and digests of the arrays in them."""
 
 import contextlib
 import fcntl
@@ -18,21 +18,22 @@ DIGESTS = "latentgen_sha256.json"
 
 @contextlib.contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
-    """A folder in `parent` that goes at the end; what killed processes left there goes first.
+    """Create a temporary folder in `parent`; first remove those of killed processes.
 
-    A process holds its own with a lock, which the kernel lets go when the process dies.
+    A process locks its folder; the kernel releases the lock when the process ends.
     """
-    with contextlib.ExitStack() as held:
-        with _locked(parent, wait=True):  # nobody sweeps a folder that is not yet locked
-            _sweep(parent)
-            place = held.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent))
-            held.enter_context(_locked(Path(place), wait=True))
-        yield Path(place)
+    with contextlib.ExitStack() as stack:
+        # The lock keeps others from removing the new folder before it is locked.
+        with _locked(parent, wait=True):
+            _remove_leftovers(parent)
+            path = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent))
+            stack.enter_context(_locked(Path(path), wait=True))
+        yield Path(path)
 
 
 @contextlib.contextmanager
 def _locked(folder: Path, wait: bool) -> Iterator[bool]:
-    """Lock the folder within the context; yield whether that worked (not all file systems can)."""
+    """Lock the folder within the context; yield whether that worked, which needs file locks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -45,21 +46,21 @@ def _locked(folder: Path, wait: bool) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _sweep(parent: Path) -> None:
-    for left in parent.glob(f"{PREFIX}*"):
+def _remove_leftovers(parent: Path) -> None:
+    for leftover in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            with _locked(left, wait=False) as dead:
-                if dead:
-                    shutil.rmtree(left, ignore_errors=True)
+            with _locked(leftover, wait=False) as unlocked:
+                if unlocked:
+                    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def digest(array: np.ndarray) -> str:
-    """The sha256 of an array's bytes."""
+    """Return the SHA-256 of an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def digest_files(paths: list[Path]) -> str:
-    """The sha256 of the files' contents, one after the other."""
+    """Return the SHA-256 of the digests of files, in order."""
     found = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:
@@ -68,7 +69,7 @@ def digest_files(paths: list[Path]) -> str:
 
 
 def write_digests(folder: Path, digests: Mapping[str, str]) -> None:
-    """Sign a folder with the digests of what it holds."""
+    """Write the digests of a folder's arrays into the folder."""
     (folder / DIGESTS).write_text(json.dumps(dict(digests), indent=2) + "\n")
 
 

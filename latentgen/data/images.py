@@ -1,17 +1,17 @@
-"""Encoded images as uint8 arrays (h, w, c), by one rule for each mode, or refused.
+"""Decoding of images to uint8 arrays (h, w, c), with a rule for each mode.
 
 | Pillow's mode             | becomes                                                      |
 |---------------------------|--------------------------------------------------------------|
-| L, RGB                    | itself                                                       |
+| L, RGB                    | unchanged                                                    |
 | 1                         | 0 and 255                                                    |
 | I;16, I of a PNG (16 bit) | the upper byte, as Pillow and TensorFlow reduce 16-bit RGB   |
 | P, PA                     | the colours of its palette                                   |
-| LA, RGBA, a transparent   | the rest where all of it is opaque; refused otherwise        |
+| LA, RGBA, a transparent   | the colours if all pixels are opaque; refused otherwise      |
 | colour                    |                                                              |
-| any other                 | refused: no range or no colour space is known for it         |
+| any other                 | refused: its range or its colour space is not known          |
 
-A grey image in a set of three channels has its value in each; a coloured one in a set of one
-channel is refused. Sizes are compared before anything is decoded.
+In a data set with three channels, a grey image is repeated in each. In a data set with one channel,
+a coloured image is refused. Sizes are checked before decoding.
 """
 
 import io
@@ -25,45 +25,45 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PLAIN = {1: "L", 3: "RGB"}
-"""Channels -> the mode whose header alone says that it fits."""
+"""Channels -> the mode that needs no conversion."""
 
 EIGHT = {
     **{"1": ("L", "LA"), "L": ("L", "LA"), "LA": ("LA", "LA")},
     **{"P": ("RGB", "RGBA"), "PA": ("RGBA", "RGBA")},
     **{"RGB": ("RGB", "RGBA"), "RGBA": ("RGBA", "RGBA")},
 }
-"""Mode -> the mode in which it is read, without and with a transparent colour."""
+"""Mode -> modes to which it is converted, without and with a transparent colour."""
 
 
 def decode(content: bytes, shape: Sequence[int]) -> UInt8[np.ndarray, "h w c"]:
     """Decode an image of this shape.
 
     Raises:
-        ValueError: it is none, of another size, or of a mode without a rule; says which.
+        ValueError: it is not an image, has another size, or has a mode without a rule.
     """
     with _opened(content, shape) as image:
-        return _fitted(_channels(image), shape[-1])
+        return _with_channels(_channels(image), shape[-1])
 
 
 def check(content: bytes, shape: Sequence[int]) -> None:
-    """Refuse what `decode` refuses, from its header where that is enough.
+    """Check that `decode` accepts an image; decode it only if its header is not sufficient.
 
     Raises:
-        ValueError: as `decode` does; but cut or damaged pixels may only be found there.
+        ValueError: as for `decode`, except that damaged pixels may not be found.
     """
     with _opened(content, shape) as image:
         if image.mode != PLAIN.get(shape[-1]) or "transparency" in image.info:
-            _fitted(_channels(image), shape[-1])
+            _with_channels(_channels(image), shape[-1])
 
 
 def _opened(content: bytes, shape: Sequence[int]) -> "Image":
-    """Open an image, of which nothing is decoded yet."""
+    """Open an image without decoding it."""
     from PIL import Image
 
     height, width, _ = shape
     try:
         image = Image.open(io.BytesIO(content))
-    except Exception:  # Pillow lets whatever damaged bytes lead to pass
+    except Exception:  # Pillow raises any error for damaged files
         raise ValueError(f"it is no image of {width} x {height} pixels") from None
     if image.size != (width, height):
         size = " x ".join(map(str, image.size))
@@ -76,18 +76,18 @@ def _opened(content: bytes, shape: Sequence[int]) -> "Image":
 def _channels(image: "Image") -> UInt8[np.ndarray, "h w c"]:
     """Decode an image to its own one or three channels."""
     mode, transparent = image.mode, "transparency" in image.info
-    sixteen = mode == "I;16" or (mode == "I" and image.format == "PNG")
-    if sixteen and transparent:
+    is_16_bit = mode == "I;16" or (mode == "I" and image.format == "PNG")
+    if is_16_bit and transparent:
         raise ValueError("it has a transparent colour among 16-bit greys")
-    if not sixteen and mode not in EIGHT:
+    if not is_16_bit and mode not in EIGHT:
         raise ValueError(f"there is no rule for its mode {mode!r}")
     try:
-        if not sixteen and (to := EIGHT[mode][transparent]) != mode:
-            image = image.convert(to)
+        if not is_16_bit and (target_mode := EIGHT[mode][transparent]) != mode:
+            image = image.convert(target_mode)
         x = np.asarray(image)
     except Exception as error:  # as in `_opened`
         raise ValueError(f"it cannot be decoded ({' '.join(str(error).split())})") from None
-    if sixteen:
+    if is_16_bit:
         return (x >> 8).astype(np.uint8)[..., None]
     if image.mode in ("LA", "RGBA"):
         if x[..., -1].min() < 255:
@@ -96,8 +96,8 @@ def _channels(image: "Image") -> UInt8[np.ndarray, "h w c"]:
     return x.reshape(*x.shape[:2], -1)
 
 
-def _fitted(x: UInt8[np.ndarray, "h w k"], channels: int) -> UInt8[np.ndarray, "h w c"]:
-    """Give an image of one or three channels this number of them."""
+def _with_channels(x: UInt8[np.ndarray, "h w k"], channels: int) -> UInt8[np.ndarray, "h w c"]:
+    """Convert an image of one or three channels to this number of channels."""
     if x.shape[-1] == channels:
         return x
     if channels == 3:

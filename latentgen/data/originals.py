@@ -1,10 +1,9 @@
-"""The original files of the sets we prepare ourselves: where they are, what they must contain.
+"""Original files of the data sets with own builders: their URLs and digests.
 
-Files are known by sha256: of the file as its publisher offers it, and of what is inside, because
-two gzips of one content differ. The first are those that TFDS has registered for its own builders
-(for the binarized MNIST as well, whose files are not compressed). The second were found in several
-public places and agree, those of Fashion-MNIST with Debian's files; for KMNIST there are none, so
-that only the publisher's gzips are accepted.
+Files are identified by the SHA-256 of the published file, or of its decompressed content, because
+gzips of the same content may differ. The former are those that TFDS registers for its builders. The
+latter agree in several public sources, for Fashion-MNIST also with Debian's files. For KMNIST there
+are none, so that only the published gzips are accepted.
 """
 
 import gzip
@@ -25,7 +24,7 @@ DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
 
 
 class Original(NamedTuple):
-    """One original file: its address, bytes and sha256 there, and the sha256 of what is inside."""
+    """An original file: URL, size, SHA-256, and SHA-256 of its decompressed content."""
 
     url: str
     size: int
@@ -39,14 +38,14 @@ class Original(NamedTuple):
 
 
 def _idx(base: str, *known: tuple[int, str, str | None]) -> dict[str, tuple[Original, ...]]:
-    """The four files of a set published as MNIST is: images and labels of train, then of test."""
+    """Return the files of a set in the format of MNIST: images and labels of train and test."""
     names = [f"{s}-{k}-ubyte.gz" for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1")]
     files = [Original(base + n, *k) for n, k in zip(names, known, strict=True)]
     return {"train": (files[0], files[1]), "test": (files[2], files[3])}
 
 
 def _amat(base: str, **known: tuple[int, str]) -> dict[str, tuple[Original, ...]]:
-    """One text file a split, of 0 and 1."""
+    """Return the files of binarized MNIST: a text file of 0 and 1 for each split."""
     names = {"train": "train", "validation": "valid", "test": "test"}
     return {
         split: (Original(f"{base}binarized_mnist_{names[split]}.amat", size, sha, sha),)
@@ -121,10 +120,10 @@ Files = Mapping[str, Sequence[Path]]
 
 
 def find(name: str, folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
-    """Look for a set's originals in a folder or in its subfolder of that name.
+    """Find a set's original files in a folder, or in its subfolder with the set's name.
 
     Returns:
-        (split -> paths of its files, names of the files that are not there).
+        (split -> paths of its files, names of missing files).
     """
     found: dict[str, list[Path]] = {}
     missing = []
@@ -141,12 +140,12 @@ def find(name: str, folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
 
 
 def read(original: Original, path: Path) -> bytes:
-    """The content of an original file, decompressed.
+    """Read an original file, decompressed.
 
     Raises:
-        BadInput: it is not what its publisher offers: truncated, damaged, or another file.
+        BadInput: it is not the published file: truncated, damaged, or another one.
     """
-    wanted = f"wanted {original.sha256}" + (
+    expected = f"wanted {original.sha256}" + (
         f" or, decompressed, {original.content}" if original.content else " (the publisher's file)"
     )
     raw = path.read_bytes()
@@ -155,41 +154,41 @@ def read(original: Original, path: Path) -> bytes:
         content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (EOFError, OSError, zlib.error) as error:
         raise BadInput(
-            f"{path} is truncated or damaged ({error}): sha256 {found}, {wanted}. "
+            f"{path} is truncated or damaged ({error}): sha256 {found}, {expected}. "
             f"Get it anew from {original.url}."
         ) from None
-    inside = hashlib.sha256(content).hexdigest()
-    if found != original.sha256 and inside != original.content:
+    content_sha256 = hashlib.sha256(content).hexdigest()
+    if found != original.sha256 and content_sha256 != original.content:
         raise BadInput(
-            f"{path} has the wrong checksum: sha256 {inside} inside, {wanted}. It is "
-            f"{_kind(found, inside, content)}. Get it anew from {original.url}."
+            f"{path} has the wrong checksum: sha256 {content_sha256} inside, {expected}. It is "
+            f"{_describe(found, content_sha256, content)}. Get it anew from {original.url}."
         )
     return content
 
 
-def _kind(found: str, inside: str, content: bytes) -> str:
-    """Describe in words a file that is not the expected original."""
+def _describe(found: str, content_sha256: str, content: bytes) -> str:
+    """Describe a file that is not the expected original."""
     for name, splits in ORIGINALS.items():
         for original in (o for split in splits.values() for o in split):
-            if found == original.sha256 or inside == original.content:
+            if found == original.sha256 or content_sha256 == original.content:
                 return f"the {original.file} of {name}"
     if len(content) < 4 or content[:3] != b"\0\0\x08" or content[3] not in (1, 3):
         return f"no IDX file of bytes (it begins with {content[:4].hex() or 'nothing'})"
     rank = content[3]
     sizes = [int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(1, rank + 1)]
-    there = len(content) - 4 - 4 * rank
-    return f"an IDX file of {'x'.join(map(str, sizes))} bytes, of which {max(there, 0)} are there"
+    present = len(content) - 4 - 4 * rank
+    return f"an IDX file of {'x'.join(map(str, sizes))} bytes, of which {max(present, 0)} are there"
 
 
 def _parse_idx(content: bytes) -> UInt8[np.ndarray, "..."]:
-    """An array of unsigned bytes in the IDX format of MNIST: magic, big-endian sizes, data."""
+    """Parse unsigned bytes in the IDX format of MNIST: magic, big-endian sizes, data."""
     rank = content[3]
     shape = np.frombuffer(content, ">i4", rank, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
 def _parse_amat(content: bytes) -> UInt8[np.ndarray, "n 28 28"]:
-    """Lines of 784 digits 0 or 1, each followed by one blank or newline; 1 becomes 255."""
+    """Parse lines of 784 digits 0 or 1, each followed by a blank or newline; map 1 to 255."""
     digits = np.frombuffer(content, np.uint8)[::2] - ord("0")
     return (digits * np.uint8(255)).reshape(-1, 28, 28)
 
@@ -197,7 +196,7 @@ def _parse_amat(content: bytes) -> UInt8[np.ndarray, "n 28 28"]:
 def arrays(
     name: str, split: str, paths: Sequence[Path]
 ) -> tuple[UInt8[np.ndarray, "n h w 1"], Int32[np.ndarray, " n"]]:
-    """Images and labels (zeros where there are none) of a split, from its verified originals.
+    """Load images and labels of a split from its verified files; missing labels are zeros.
 
     Raises:
         BadInput: a file is not the original.

@@ -1,9 +1,9 @@
-"""The batch of step s is a function of (key, s): every example once an epoch, in a new order.
+"""Batches for training and evaluation; the batch of step s is a pure function of (key, s).
 
-Steps eat a stream of positions: with B = draws * batch, step s takes p = sB, ..., sB + B - 1.
-Position p is example order_e[p mod n] of epoch e = p // n, and order_e is a permutation drawn
-from (key, e). Batches straddle epochs, nothing is dropped, and nothing needs to be remembered:
-to resume is to ask for the rows of the next step.
+Every epoch contains each example once, in a new order. With B = draws * batch, step s takes the
+positions p = sB, ..., sB + B - 1. Position p is example order_e[p mod n] of epoch e = p // n, where
+order_e is a permutation drawn from (key, e). Batches may span two epochs and no example is dropped.
+There is no iterator state: a resumed run requests the rows of its next step.
 """
 
 import functools
@@ -23,17 +23,17 @@ from latentgen.data.preprocess import Preprocess
 from latentgen.data.sources import Examples
 
 READ_AHEAD = 2**28
-"""Bytes of raw examples that a streamed feed may hold ready."""
+"""Maximum bytes of raw examples in the prefetch buffer of a streamed data set."""
 
 
 class Feed(NamedTuple):
-    """Batches for training, in three parts that meet inside the scan over steps.
+    """Batches for training, in three parts that are combined in the scan over steps.
 
     resident: arrays that stay on the device, or () for a streamed set.
-    rows: (first step, steps) -> what these steps eat, leading axis `steps`, on the host: indices
-        of shape (steps, draws, batch) for a resident set, else raw examples and labels.
-    batches: (resident, rows of one step, the run's key, step) -> Batch with leaves
-        (draws, batch, ...), preprocessed. Pure, to be traced.
+    rows: (first step, steps) -> inputs of these steps on the host, with leading axis `steps`:
+        indices (steps, draws, batch) for a resident set, else raw examples and labels.
+    batches: (resident, rows of one step, the run's key, step) -> preprocessed Batch with leaves
+        (draws, batch, ...). A pure function that can be traced.
     """
 
     resident: PyTree
@@ -42,11 +42,11 @@ class Feed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Placement of a feed's arrays on devices; by default, of a single device.
+    """Placement of a feed's arrays on devices; by default on a single device.
 
-    keep: places a whole array that stays on the device
-    send: rows of this process -> the rows of all processes, as `Feed.rows` gives them
-    part: the slice of each batch that this process reads
+    keep: array -> the array on the device, where it stays
+    send: rows of this process -> global rows of all processes
+    part: slice of each batch that this process reads
     """
 
     keep: Callable[[Any], Array] = jax.device_put
@@ -60,7 +60,7 @@ def _permutation(key: Key[Array, ""], epoch: Int[Array, ""], n: int) -> Int[Arra
 
 
 def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"]]:
-    """epoch -> its permutation of the n examples, computed on the CPU unless JAX has none."""
+    """Return epoch -> permutation of n examples, computed on the CPU if JAX has that backend."""
     try:
         cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError:
@@ -78,7 +78,7 @@ def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"
 def indices(
     key: Key[Array, ""], n: int, batch_size: int, draws: int
 ) -> Callable[[int, int], Int32[np.ndarray, "steps draws batch"]]:
-    """(first step, steps) -> the examples these steps eat, of n."""
+    """Return (first step, steps) -> indices of the examples of these steps, of n examples."""
     order = _orders(key, n)
 
     def rows(first: int, steps: int) -> Int32[np.ndarray, "steps draws batch"]:
@@ -105,16 +105,16 @@ def feed(
     stream_above: int = 2**30,
     place: Place = Place(),  # noqa: B008
 ) -> Feed:
-    """The batches of a run.
+    """Make the training batches of a run.
 
     Args:
         examples: the training split.
         preprocess: applied to each batch with a key of its own.
         batch_size: examples in a minibatch.
-        draws: minibatches that one step eats.
+        draws: number of minibatches of a step.
         key: the run's key.
         stream_above: a split of more bytes than this stays on the host.
-        place: where its arrays go.
+        place: placement of the arrays on devices.
 
     Raises:
         BadInput: batch_size is below 1 or larger than the split.
@@ -122,10 +122,10 @@ def feed(
     n = len(examples.label)
     if positive("config.batch_size", batch_size) > n:
         raise BadInput(f"config.batch_size={batch_size} must be at most {n}, the training split.")
-    every = indices(key, n, batch_size, draws)
+    all_indices = indices(key, n, batch_size, draws)
 
     def index(first: int, steps: int) -> Int32[np.ndarray, "steps draws part"]:
-        return every(first, steps)[:, :, place.part]
+        return all_indices(first, steps)[:, :, place.part]
 
     def prepared(x: Any, label: Any, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
         key = jax.random.fold_in(named_key(key, "preprocess"), step)
@@ -152,14 +152,14 @@ def feed(
 def _read_ahead(
     examples: Examples, index: Callable[[int, int], np.ndarray], step_bytes: int
 ) -> Callable[[int, int], Examples]:
-    """`rows` that reads examples with Grain's threads, ahead of what was asked for.
+    """Return `rows` of a streamed set, which prefetches examples with Grain's threads.
 
-    Consecutive requests go on with one iterator; any other starts a new one.
+    Consecutive requests share an iterator; any other request starts a new one.
     """
     import grain
 
     class Steps:
-        """Step s's raw batch by random access."""
+        """A data source whose item s is the raw batch of step s."""
 
         def __len__(self) -> int:
             return 2**62
@@ -170,15 +170,17 @@ def _read_ahead(
             return Examples(x.reshape(*i.shape, *x.shape[1:]), examples.label[i])
 
     source = grain.MapDataset.source(Steps())
-    following, iterator = -1, iter(())
+    next_step, iterator = -1, iter(())
 
     def rows(first: int, steps: int) -> Examples:
-        nonlocal following, iterator
-        if first != following:
-            ahead = min(max(2, READ_AHEAD // step_bytes), 2 * steps)
-            options = grain.ReadOptions(num_threads=min(8, ahead), prefetch_buffer_size=ahead)
+        nonlocal next_step, iterator
+        if first != next_step:
+            buffer_size = min(max(2, READ_AHEAD // step_bytes), 2 * steps)
+            options = grain.ReadOptions(
+                num_threads=min(8, buffer_size), prefetch_buffer_size=buffer_size
+            )
             iterator = iter(source[first:].to_iter_dataset(options))
-        following = first + steps
+        next_step = first + steps
         return jax.tree.map(lambda *a: np.stack(a), *(next(iterator) for _ in range(steps)))
 
     return rows
@@ -187,7 +189,7 @@ def _read_ahead(
 def chosen(
     examples: Examples, indices: Int[np.ndarray, " n"], preprocess: Preprocess, key: Key[Array, ""]
 ) -> Batch:
-    """These examples of a split, as a method sees them."""
+    """Preprocess the examples of a split at these indices."""
     x = preprocess.forward(jnp.asarray(examples.x.take(indices, axis=0)), key)
     return Batch(x, jnp.asarray(examples.label[indices]))
 
@@ -202,14 +204,14 @@ def _forward(
 def iterate_split(
     examples: Examples, preprocess: Preprocess, batch_size: int, key: Key[Array, ""]
 ) -> Iterator[tuple[Batch, int]]:
-    """One pass over a split in order, for evaluation.
+    """Iterate over a split in order, for evaluation.
 
-    The noise of preprocessing is a function of (key, the example's place in the split): two
-    passes with one key see the same data, whatever their batch sizes.
+    The noise of preprocessing is a function of (key, index in the split), so that two passes with
+    the same key give the same data for any batch sizes.
 
     Yields:
-        (batch, valid): batches on the device, all of size batch_size; only the first `valid`
-        examples count, the rest of the last batch repeats its last one.
+        (batch, valid): batches on the device, all of size batch_size. Only the first `valid`
+        examples count; the last batch is padded with copies of its last example.
     """
     n = len(examples.label)
     key = named_key(key, "preprocess")

@@ -1,6 +1,7 @@
-"""From raw examples to what a method sees: pure functions of (x, key), by name.
+"""Preprocessing of raw examples by pure functions of (x, key), by name.
 
-The name is part of a data set's identity: likelihoods under two of these are not comparable.
+The name is part of a data set's identity, because likelihoods under different preprocessings are
+not comparable.
 """
 
 from collections.abc import Callable
@@ -21,10 +22,10 @@ appendix D) use 1e-6 for MNIST, which stretches x to +-13.8 and leaves its ends 
 class Preprocess(NamedTuple):
     """A preprocessing of raw examples and the map from its outputs back to pixels.
 
-    forward: (raw, key) -> x, float32 of the shape of raw; key is used by the random ones only.
-    pixels: x -> floats in [0, 1] of the same shape, for pictures; for 'none' x itself.
-    range: the interval that holds every x, or None where there is no bound.
-    levels: number of values x takes, evenly spaced over the range; None where x is continuous.
+    forward: (raw, key) -> x, float32 of the shape of raw; only random ones use the key.
+    pixels: x -> floats in [0, 1] of the same shape, for pictures; for 'none', x itself.
+    range: the interval of x, or None if it is unbounded.
+    levels: number of evenly spaced values of x; None if x is continuous.
     """
 
     name: str
@@ -35,37 +36,36 @@ class Preprocess(NamedTuple):
 
 
 def _unit(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[Array, "*n h w c"]:
-    """x = raw / 255, in [0, 1]."""
+    """Compute x = raw / 255, in [0, 1]."""
     return raw.astype(jnp.float32) / 255
 
 
 def _signed(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[Array, "*n h w c"]:
-    """x = raw / 127.5 - 1, in [-1, 1]."""
+    """Compute x = raw / 127.5 - 1, in [-1, 1]."""
     return raw.astype(jnp.float32) / 127.5 - 1
 
 
 def _binarize(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[Array, "*n h w c"]:
-    """x ~ Bernoulli(raw / 255), drawn anew each time (Salakhutdinov & Murray 2008)."""
+    """Draw x ~ Bernoulli(raw / 255) anew for each batch (Salakhutdinov & Murray 2008)."""
     return jax.random.bernoulli(key, _unit(raw, key)).astype(jnp.float32)
 
 
 def _threshold(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[Array, "*n h w c"]:
-    """x = 1 where raw / 255 > 1/2, else 0."""
+    """Compute x = 1 where raw / 255 > 1/2, else 0."""
     return (raw > 127).astype(jnp.float32)
 
 
 def _dequantize(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[Array, "*n h w c"]:
-    """x = (raw + u) / 256 with u ~ U[0, 1) (Theis et al. 2016, section 3.1).
+    """Compute x = (raw + u) / 256 with u ~ U[0, 1) (Theis et al. 2016, section 3.1).
 
-    u comes in steps of 2^-16: raw + u is then exact in float32, so that x < 1 and
-    floor(256 x) = raw always.
+    u is a multiple of 2^-16, so that raw + u is exact in float32, x < 1 and floor(256 x) = raw.
     """
     u = jax.random.bits(key, raw.shape, jnp.uint16).astype(jnp.float32) / 2**16
     return (raw.astype(jnp.float32) + u) / 256
 
 
 def _logit(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[Array, "*n h w c"]:
-    """x = logit(a + (1 - 2a) y) with y dequantized and a = SQUEEZE."""
+    """Compute x = logit(a + (1 - 2a) y) with y dequantized and a = SQUEEZE."""
     y = SQUEEZE + (1 - 2 * SQUEEZE) * _dequantize(raw, key)
     return jnp.log(y) - jnp.log1p(-y)
 
@@ -105,7 +105,7 @@ PREPROCESS: dict[str, Preprocess] = {
 
 
 def preprocess_for(name: str, dtype: np.dtype) -> Preprocess:
-    """The preprocessing of this name, if it fits raw examples of this dtype.
+    """Return the preprocessing of this name, if it applies to raw examples of this dtype.
 
     Args:
         name: a key of `PREPROCESS`.

@@ -1,4 +1,4 @@
-"""Data sets by name, in splits of stated sizes, wherever their files come from.
+"""Data sets by name, in splits of fixed sizes.
 
 | name                                      | train   | validation | test   | an example    |
 |-------------------------------------------|---------|------------|--------|---------------|
@@ -11,13 +11,13 @@
 | an image set prepared by TFDS, by its     | the     | its own or | its    | of fixed size |
 | TFDS name, with /config where it has one  | rest    | 5,000      | own    |               |
 
-Validation examples are the last of the original training split, as many as the user says, except
-where a set comes with a validation split of its own (binarized_mnist, some of TFDS's).
+Validation examples are the last ones of the original training split, in a number that the user can
+set, unless a set has a validation split of its own (binarized_mnist, some of TFDS's).
 
-The MNISTs are taken from what TFDS has prepared, else from the folder the user names, else from
-Debian's package, else downloaded. What our builders prepare keeps the original order; TFDS's own
-preparation is shuffled (always alike), so that its validation examples are others: the sha256 in
-`identity` tells them apart.
+The MNISTs are read from a set prepared by TFDS, else from original files in `manual_dir`, else from
+Debian's package, else they are downloaded. Our builders keep the original order. TFDS's builders
+shuffle it (always in the same way), so that their validation examples differ, and so does the
+sha256 in `identity`.
 """
 
 import contextlib
@@ -43,10 +43,10 @@ from latentgen.data.stacked import PREFIX, TRAIN, stacked
 
 HELD_OUT = 5_000
 LAZY_ABOVE = 2**30
-"""A split that is larger than this when decoded, in bytes, stays in its files."""
+"""A split whose decoded images have more bytes than this is read lazily from its files."""
 
 RULES = 2
-"""Of decoding, see `images`: arrays cached under other rules are decoded anew."""
+"""Version of the decoding rules in `images`; a change invalidates cached arrays."""
 
 GREY = ("digits", *originals.ORIGINALS)
 STACKED = tuple(f"{PREFIX}{name}" for name in GREY if name != "binarized_mnist")  # has no labels
@@ -60,9 +60,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LazyRows:
-    """uint8 images, of which `read` decodes those at the positions it is given.
+    """uint8 images that `read` decodes on request, by their positions.
 
-    digest: sha256 of the files they are in.
+    digest: SHA-256 of their files.
     """
 
     read: Callable[[Sequence[int]], np.ndarray]
@@ -87,15 +87,15 @@ class LazyRows:
         return replace(self, positions=self.positions[rows])
 
     def take(self, indices: Any, axis: int = 0) -> np.ndarray:
-        """The rows at these indices, as an array; as in numpy, but axis 0 is the only one."""
+        """Return the rows at these indices as an array, as in numpy; only axis 0 is supported."""
         return self.read([self.positions[i] for i in np.asarray(indices).tolist()])
 
 
 class Examples(NamedTuple):
-    """A split: x is uint8 (n, h, w, c) or float32 (n, 2); label int32 (n,), 0 where there is none.
+    """A split: x is uint8 (n, h, w, c) or float32 (n, 2); label is int32 (n,), 0 without classes.
 
-    x is an array, or a `LazyRows` where the split is larger than `LAZY_ABOVE`; rows are picked
-    with `x.take(indices, axis=0)` from either.
+    x is an array, or a `LazyRows` if the split is larger than `LAZY_ABOVE`. Use
+    `x.take(indices, axis=0)` to get rows of either.
     """
 
     x: np.ndarray | LazyRows
@@ -103,9 +103,9 @@ class Examples(NamedTuple):
 
 
 class LazySplits(Mapping[str, Examples]):
-    """Splits that are read when the first is asked for, with the shape of an example known before.
+    """Splits that are loaded at first use, with known shape and dtype.
 
-    shape, dtype: of one raw example.
+    shape, dtype: shape and dtype of a raw example.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class LazySplits(Mapping[str, Examples]):
 
 
 class DataSet(NamedTuple):
-    """A data set: its name and version, where it was found (one phrase), and its splits."""
+    """A data set: name, version, a description of its origin, and splits."""
 
     name: str
     version: str
@@ -156,10 +156,10 @@ class DataSet(NamedTuple):
 
 
 def as_bytes(x: np.ndarray) -> np.ndarray:
-    """Images as uint8: those of floats in [0, 1] are rounded to 256 levels.
+    """Convert images to uint8; floats in [0, 1] are rounded to 256 levels.
 
     Raises:
-        BadInput: they are neither.
+        BadInput: they are neither uint8 nor floats in [0, 1].
     """
     if x.dtype == np.uint8:
         return x
@@ -169,13 +169,13 @@ def as_bytes(x: np.ndarray) -> np.ndarray:
 
 
 ARRAYS = "arrays"
-"""Name of a data set that was handed over in Python."""
+"""Name of data sets that are given as arrays in Python."""
 
 
 def from_arrays(
     x: np.ndarray, label: np.ndarray | None = None, *, validation: int | None = None
 ) -> DataSet:
-    """The data set of these arrays, in 'train' and 'validation'.
+    """Make a data set of arrays, with the splits 'train' and 'validation'.
 
     Args:
         x: images (n, h, w, c) or (n, h, w) as uint8 or as floats in [0, 1], which are rounded to
@@ -184,7 +184,7 @@ def from_arrays(
         validation: how many of the last examples are held out; None: a tenth.
 
     Raises:
-        BadInput: the arrays are of another kind or do not fit each other.
+        BadInput: the arrays have another dtype or shape, or different lengths.
     """
     x = np.asarray(x)
     images = x.ndim in (3, 4)
@@ -216,19 +216,19 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
 ) -> DataSet:
-    """The data set of this name, in 'train', 'validation' and 'test'.
+    """Load the data set of this name, with the splits 'train', 'validation' and 'test'.
 
     Args:
         name: see the table above.
-        validation: how many examples to hold out for validation; None: as in the table;
-            0: none, and no such split.
+        validation: number of examples to hold out for validation; None: as in the table; 0: no
+            such split.
         data_dir: TFDS's folder; None: $TFDS_DATA_DIR, or ~/tensorflow_datasets.
         manual_dir: a folder with a set's original files, in it or in a subfolder of the set's
             name, as published or decompressed.
 
     Raises:
-        BadInput: the name is unknown, `validation` does not fit, an original file is missing or
-            not the original, a download failed, or a prepared set is none that we can use.
+        BadInput: the name is unknown, `validation` is too large, an original file is missing or
+            damaged, a download fails, or a prepared set cannot be used.
     """
     if name in STACKED:
         plain = load(
@@ -254,9 +254,9 @@ def load(
 def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
     """Return name, version, preprocessing, split sizes and sha256 of the data as plain JSON.
 
-    The sha256 (its first 16 hex digits) is of all labels, then all images, in the order train,
-    validation, test, thus the same however many are held out. For images that stay in files, it
-    is of the digests of these files.
+    The sha256 has 16 hex digits. It covers all labels, then all images, in the order train,
+    validation, test, so that it does not depend on the size of the validation split. For lazily
+    read images, it covers the digests of their files.
     """
     digest = hashlib.sha256()
     files = set()
@@ -266,7 +266,7 @@ def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
         x = examples.x
         if isinstance(x, np.ndarray):
             digest.update(np.ascontiguousarray(x).data)
-        elif x.digest not in files:  # train and validation may lie in the same
+        elif x.digest not in files:  # train and validation may share files
             files.add(x.digest)
             digest.update(x.digest.encode())
     return {
@@ -279,10 +279,10 @@ def identity(dataset: DataSet, preprocess: str) -> dict[str, Any]:
 
 
 def padded(dataset: DataSet, side: int) -> DataSet:
-    """The set with black around its images, to `side` x `side` pixels; 0: as it is.
+    """Pad images with black to `side` x `side` pixels; 0: do not pad.
 
     Raises:
-        BadInput: it has no images, larger ones, or ones that stay in their files.
+        BadInput: there are no images, they are larger, or they are read lazily.
     """
     if not side:
         return dataset
@@ -293,18 +293,18 @@ def padded(dataset: DataSet, side: int) -> DataSet:
             f"config.data.pad_to={side} must be 0 or at least the side of an image; "
             f"{dataset.name} has examples of {size}."
         )
-    around = [(0, 0)] + [((side - s) // 2, (side - s + 1) // 2) for s in (h, w)] + [(0, 0)]
+    padding = [(0, 0)] + [((side - s) // 2, (side - s + 1) // 2) for s in (h, w)] + [(0, 0)]
 
     def pad(examples: Examples) -> Examples:
         if not isinstance(examples.x, np.ndarray):
             raise BadInput(f"config.data.pad_to={side} must be 0 for a set read from its files.")
-        return examples._replace(x=np.pad(examples.x, around))
+        return examples._replace(x=np.pad(examples.x, padding))
 
     return dataset._replace(splits={s: pad(e) for s, e in dataset.splits.items()})
 
 
 def _stacked(plain: DataSet) -> DataSet:
-    """Each split of three images of the same split; train has `TRAIN` examples."""
+    """Stack the images of each split; 'train' has `TRAIN` examples."""
 
     def stack(split: str, examples: Examples) -> Examples:
         size = TRAIN if split == "train" else len(examples.label)
@@ -315,7 +315,7 @@ def _stacked(plain: DataSet) -> DataSet:
 
 
 def _cut(examples: Examples, last: int, name: str) -> dict[str, Examples]:
-    """'train' and, of the last examples, a split of this name."""
+    """Split off the last examples under this name; the others are 'train'."""
     at = len(examples.label) - last
     train, rest = (Examples(examples.x[i], examples.label[i]) for i in np.s_[:at, at:])
     return {"train": train} | ({name: rest} if last else {})
@@ -324,7 +324,7 @@ def _cut(examples: Examples, last: int, name: str) -> dict[str, Examples]:
 def _hold_out(
     splits: Mapping[str, Examples], validation: int | None, default: int
 ) -> dict[str, Examples]:
-    """The splits with 'validation', held out from the end of 'train' unless it is there."""
+    """Hold out 'validation' from the end of 'train', unless there is such a split."""
     train = splits["train"]
     if "validation" in splits:
         own = len(splits["validation"].label)
@@ -345,11 +345,12 @@ def _hold_out(
 
 
 def _digits() -> DataSet:
-    """scikit-learn's 1,797 digits, 8 x 8 grey values 0..16 scaled to round(v * 255 / 16).
+    """Load scikit-learn's 1,797 digits, 8 x 8 grey values 0..16 scaled to round(v * 255 / 16).
 
-    In a fixed random order, since theirs goes by writer; the last 200 are the test split.
+    They are shuffled in a fixed order, because the original is sorted by writer. The last 200 are
+    the test split.
     """
-    # The wheel's file, because importing scikit-learn takes longer than all else here together.
+    # Read the package's file directly, because importing scikit-learn is slow.
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
         raise BadInput("config.data.name='digits' needs scikit-learn: pip install scikit-learn.")
@@ -373,12 +374,12 @@ def _data_dir(data_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def prepared(data_dir: Path) -> dict[str, Path]:
-    """The newest version of each set that TFDS has prepared: 'name' or 'name/config' -> folder."""
+    """Return the newest version of each prepared set: 'name' or 'name/config' -> folder."""
     found: dict[str, list[Path]] = {}
     for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json"):
         for folder in (info.parent for info in data_dir.glob(pattern)):
             name = str(folder.parent.relative_to(data_dir))
-            # Hidden folders are the remains of somebody who was killed while preparing.
+            # Hidden folders are left by killed processes.
             if _VERSION.fullmatch(folder.name) and not name.startswith("."):
                 found.setdefault(name, []).append(folder)
     return {
@@ -393,21 +394,22 @@ def _is_array_record(folder: Path) -> bool:
         return json.loads(path.read_text()).get("fileFormat") == "array_record"
     except (ValueError, AttributeError) as error:
         raise BadInput(
-            f"{path} is damaged ({' '.join(str(error).split())[:200]}); {_anew(folder, folder)}."
+            f"{path} is damaged ({' '.join(str(error).split())[:200]}); "
+            f"{_repair_advice(folder, folder)}."
         ) from None
 
 
-def _anew(folder: Path, shown: object) -> str:
-    """Return advice on repairing a damaged set; one that latentgen prepared is prepared again."""
+def _repair_advice(folder: Path, shown: object) -> str:
+    """Return advice on how to repair a damaged set, which depends on its builder."""
     if folder.parent.name.startswith("latentgen_"):
         return f"remove {shown} to have it prepared anew"
     return "whoever prepared this set must restore these files or prepare it again"
 
 
 def _from_tfds(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | None) -> DataSet:
-    ready = prepared(data_dir)
+    prepared_sets = prepared(data_dir)
     if name not in originals.ORIGINALS:
-        folder = choose("config.data.name", name, ready | dict.fromkeys(BUILT_IN, Path()))
+        folder = choose("config.data.name", name, prepared_sets | dict.fromkeys(BUILT_IN, Path()))
         if not _is_array_record(folder):
             raise BadInput(
                 f"config.data.name={name!r}: {folder} is not in the format array_record; prepare "
@@ -415,7 +417,7 @@ def _from_tfds(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | N
                 f"{name!r}).download_and_prepare(file_format='array_record')."
             )
         return _read(name, folder, data_dir, f"prepared by TFDS in {folder}")
-    for folder in filter(None, (ready.get(f"latentgen_{name}"), ready.get(name))):
+    for folder in filter(None, (prepared_sets.get(f"latentgen_{name}"), prepared_sets.get(name))):
         if _is_array_record(folder):
             return _read(name, folder, data_dir, f"prepared by TFDS in {folder}")
 
@@ -429,7 +431,7 @@ def _from_tfds(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | N
 def _files(
     name: str, manual_dir: str | os.PathLike[str] | None
 ) -> tuple[dict[str, list[Path]] | None, str]:
-    """A set's original files on this machine, or None for the download, and where they are."""
+    """Find a set's original files; return (files, or None to download them; their origin)."""
     if manual_dir is not None:
         folder = Path(manual_dir).expanduser()
         files, missing = originals.find(name, folder)
@@ -447,7 +449,7 @@ def _files(
 
 
 def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
-    """A prepared set, from the cache of decoded arrays beside it or else from its records."""
+    """Read a prepared set, from the cache of decoded arrays or else from its records."""
     files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir())
     key = hashlib.sha256(repr((RULES, files)).encode()).hexdigest()[:16]
     cache = data_dir / "latentgen_arrays" / name / folder.name / key
@@ -464,7 +466,7 @@ def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
             why = " ".join(str(error).split())[:200]
             raise BadInput(
                 f"config.data.name={name!r}: {folder} cannot be read "
-                f"({type(error).__name__}: {why}); {_anew(folder, 'it')}."
+                f"({type(error).__name__}: {why}); {_repair_advice(folder, 'it')}."
             ) from error
         if not arrays:
             _save_arrays(cache, splits, found)
@@ -472,7 +474,7 @@ def _read(name: str, folder: Path, data_dir: Path, origin: str) -> DataSet:
 
 
 def _cached(cache: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays in a cache and the digests it is signed with; none where they do not agree."""
+    """Load the arrays in a cache and their digests; return none and delete it if they differ."""
     if not cache.is_dir():
         return {}, {}
     try:
@@ -490,7 +492,7 @@ def _cached(cache: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def _digests(splits: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Return digests of arrays in memory ('train_x', ...) and of others' files ('train_files')."""
+    """Return digests of arrays ('train_x', ...) and of files of lazy splits ('train_files')."""
     found = {}
     for split, examples in splits.items():
         for kind, rows in examples.items():
@@ -502,14 +504,14 @@ def _digests(splits: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def _compare(signed: dict[str, str] | None, found: dict[str, str]) -> None:
-    """Raise ValueError where arrays are not those that were signed."""
+    """Raise ValueError if arrays differ from their written digests."""
     if signed is not None and signed != found:
         names = sorted(n for n in signed.keys() | found if signed.get(n) != found.get(n))
         raise ValueError(f"{', '.join(names)}: not what was written")
 
 
 def _splits(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """{'train_x': x, ...} -> {'train': {'x': x, ...}, ...} in the usual order."""
+    """Convert {'train_x': x, ...} to {'train': {'x': x, ...}, ...}, in the order of `SPLITS`."""
     return {
         split: {k: arrays[f"{split}_{k}"] for k in Examples._fields if f"{split}_{k}" in arrays}
         for split in SPLITS
@@ -518,7 +520,7 @@ def _splits(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
 
 
 def _save_arrays(cache: Path, splits: dict[str, dict[str, Any]], digests: dict[str, str]) -> None:
-    """All or nothing, harmless when several processes do it at once; without it all works too."""
+    """Write decoded arrays to the cache atomically; errors are only logged."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with folders.scratch(cache.parent) as scratch:
@@ -536,7 +538,7 @@ def _save_arrays(cache: Path, splits: dict[str, dict[str, Any]], digests: dict[s
 
 
 def _check_files(split: str, paths: Sequence[Path], examples: int) -> None:
-    """Raise ValueError where a split's files do not hold as many records as they should."""
+    """Raise ValueError if a split's files have another number of records than `examples`."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     found = 0
@@ -553,9 +555,9 @@ def _check_files(split: str, paths: Sequence[Path], examples: int) -> None:
 def _decode(
     name: str, folder: Path, known: dict[str, dict[str, np.ndarray]], digests: dict[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """A prepared set's splits, from its records but for what is known already.
+    """Decode the splits of a prepared set from its records, unless their arrays are known.
 
-    The images of splits above `LAZY_ABOVE` stay in their files.
+    The images of splits above `LAZY_ABOVE` are read lazily.
     """
     import tensorflow_datasets as tfds
 
@@ -600,11 +602,11 @@ def _decode(
 
 
 class _Rows(NamedTuple):
-    """Strict reader of a prepared set's records: nothing is cast, broadcast or cut to fit.
+    """A strict reader of a prepared set's records: nothing is cast, broadcast or cropped.
 
-    encoded: True if an image is an encoded file's content, False if it is an array
-    classes: 0 where there are no labels
-    zero_or_one: pixels are 0 and 1, as in TFDS's own binarized MNIST; they are read as 0 and 255
+    encoded: whether images are encoded files, not arrays
+    classes: number of classes; 0 without labels
+    zero_or_one: whether pixels are 0 and 1, as in TFDS's binarized MNIST; read as 0 and 255
     """
 
     name: str
@@ -615,7 +617,7 @@ class _Rows(NamedTuple):
     zero_or_one: bool
 
     def decoded(self, split: str, source: Any) -> dict[str, np.ndarray]:
-        """All images and labels."""
+        """Decode all images and labels."""
         x, label = np.empty((len(source), *self.shape), np.uint8), np.zeros(len(source), np.int32)
         for start in range(0, len(source), 1_000):
             at = range(start, min(start + 1_000, len(source)))
@@ -625,7 +627,7 @@ class _Rows(NamedTuple):
         return {"x": x, "label": label}
 
     def checked(self, split: str, source: Any) -> np.ndarray:
-        """The labels, after a look at each image."""
+        """Read all labels, and check each image."""
         label = np.zeros(len(source), np.int32)
         for i, record in enumerate(source):
             with self._naming(split, i):
@@ -635,7 +637,7 @@ class _Rows(NamedTuple):
         return label
 
     def read(self, split: str, source: Any, positions: Sequence[int]) -> np.ndarray:
-        """The images at these positions."""
+        """Decode the images at these positions."""
         x = np.empty((len(positions), *self.shape), np.uint8)
         records = source.__getitems__(positions)
         for at, (i, record) in enumerate(zip(positions, records, strict=True)):
@@ -645,13 +647,13 @@ class _Rows(NamedTuple):
 
     @contextlib.contextmanager
     def _naming(self, split: str, i: int) -> Iterator[None]:
-        """Inside, a ValueError becomes a BadInput that names the set and the example."""
+        """Convert a ValueError to a BadInput that names the data set and the example."""
         try:
             yield
         except ValueError as error:
             raise BadInput(
                 f"config.data.name={self.name!r}: example {i} of {split} in {self.folder}: "
-                f"{error}; {_anew(self.folder, 'the folder')}."
+                f"{error}; {_repair_advice(self.folder, 'the folder')}."
             ) from None
 
     def _image(self, record: Mapping[str, Any]) -> np.ndarray:
@@ -666,7 +668,7 @@ class _Rows(NamedTuple):
         return x * np.uint8(255)
 
     def _label(self, record: Mapping[str, Any]) -> int:
-        """-1 where the set's author knew none."""
+        """Return the label, which is -1 for an unlabelled example."""
         if not self.classes:
             return 0
         if not -1 <= int(record["label"]) < self.classes:

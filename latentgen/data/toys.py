@@ -1,7 +1,7 @@
-"""Two-dimensional sets, computed: small enough to look at, with modes one can count.
+"""Two-dimensional toy data sets, whose modes can be seen and counted.
 
-All are float32 points of shape (n, 2), about as large as a unit square or a few of them, drawn
-from numpy's frozen RandomState stream, hence the same on every machine.
+All are float32 points of shape (n, 2) with coordinates of order 1. They are drawn from numpy's
+RandomState, whose stream never changes, and so are the same on every machine.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ SEED = 20
 
 
 class Modes(NamedTuple):
-    """The true density of a mixture set: equal weights, N(mean_k, sd^2 I)."""
+    """The density of a mixture of normals N(mean_k, sd^2 I) with equal weights."""
 
     means: Float64[np.ndarray, "k 2"]
     sd: float
@@ -44,14 +44,14 @@ def _mixture(modes: Modes, rng: np.random.RandomState, n: int) -> Points:
 
 
 def _swiss_roll(rng: np.random.RandomState, n: int) -> Points:
-    """t = (3 pi / 2)(1 + 2u), x = t (cos t, sin t) / 10 + 0.05 e; u ~ U[0, 1), e ~ N(0, I)."""
+    """Draw t = (3 pi / 2)(1 + 2u), x = t (cos t, sin t) / 10 + 0.05 e; u ~ U[0, 1), e ~ N(0, I)."""
     t = 1.5 * np.pi * (1 + 2 * rng.rand(n))
     x = t[:, None] * np.stack([np.cos(t), np.sin(t)], axis=1) / 10
     return x + 0.05 * rng.randn(n, 2), np.zeros(n, np.int32)
 
 
 def _two_moons(rng: np.random.RandomState, n: int) -> Points:
-    """x = s (cos t - 1/2, sin t - 1/4) + 0.05 e; t ~ U[0, pi), s = +-1 the moon, e ~ N(0, I)."""
+    """Draw x = s (cos t - 1/2, sin t - 1/4) + 0.05 e; t ~ U[0, pi), s = +-1, e ~ N(0, I)."""
     label = rng.randint(2, size=n).astype(np.int32)
     t = np.pi * rng.rand(n)
     moon = np.stack([np.cos(t) - 0.5, np.sin(t) - 0.25], axis=1)
@@ -67,6 +67,6 @@ TOYS: dict[str, Callable[[np.random.RandomState, int], Points]] = {
 
 
 def points(name: str) -> tuple[Float32[np.ndarray, "n 2"], Int32[np.ndarray, " n"]]:
-    """All `SIZE` points of a set and their modes (0 where a set has none), always the same."""
+    """Return all `SIZE` points of a set and their modes, which are 0 for a set without modes."""
     x, label = TOYS[name](np.random.RandomState(SEED), SIZE)
     return x.astype(np.float32), label

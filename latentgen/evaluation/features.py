@@ -1,8 +1,8 @@
-"""What images are compared by: pixels, a small classifier, the Inception network.
+"""Features by which images are compared: pixels, a small classifier, the Inception network.
 
-A distance between sets of images is one of features, and means nothing without saying which. The
-name FID belongs to the Inception network of 2015-12-05 alone; under a classifier trained on the
-data it is a Frechet classifier distance.
+Distances between sets of images depend on the features, which must be reported with them. Only the
+Inception network of 2015-12-05 gives the FID; the features of a classifier trained on the data give
+a Frechet classifier distance.
 """
 
 from collections.abc import Callable
@@ -31,10 +31,10 @@ Pixels = Float[Array, "n h w c"]
 class Extractor(NamedTuple):
     """Features by a name that identifies them.
 
-    sha256: of the weights; None for pixels
-    images: what is done to an image before, in words
+    sha256: SHA-256 of the weights; None for pixels
+    images: description of the preprocessing of an image
     features: pixels in [0, 1], or points -> (n, f)
-    logits: pixels -> (n, planes, classes); None where it knows no classes
+    logits: pixels -> (n, planes, classes); None if it has no classes
     """
 
     name: str
@@ -54,17 +54,17 @@ class Extractor(NamedTuple):
 
 
 def default(data: str) -> str:
-    """The features that fit a data set: its own classifier where one is shipped, else pixels."""
+    """Return the default features of a data set: its classifier if one is shipped, else pixels."""
     plain = data.removeprefix(PREFIX)
     return plain if plain in SHIPPED else "pixels"
 
 
 def extractor(name: str, shape: tuple[int, ...], inception_weights: str | None) -> Extractor:
-    """The features of this name for examples of this shape.
+    """Load the features of this name for examples of this shape.
 
     Args:
         name: 'pixels', 'inception', a shipped classifier, or the folder of an exported one.
-        inception_weights: the file that 'inception' needs.
+        inception_weights: file with the weights of 'inception'.
 
     Raises:
         BadInput: the name is unknown, its file is missing, or the images do not fit.
@@ -114,14 +114,14 @@ def _classifier(name: str, folder: Path, shape: tuple[int, ...]) -> Extractor:
         raise BadInput(f"{str(folder / CARD)!r} is no classifier's: {error!r}.") from None
     state, sha256 = load(method, folder / WEIGHTS)
     if shape[0] < height or shape[1] < width or shape[2] % channels:
-        wanted, found = ("x".join(map(str, s)) for s in (card["shape"], shape))
-        raise BadInput(f"--features={name!r} sees images of {wanted}; these are of {found}.")
+        expected, found = ("x".join(map(str, s)) for s in (card["shape"], shape))
+        raise BadInput(f"--features={name!r} sees images of {expected}; these are of {found}.")
     planes = shape[2] // channels
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    what = [] if shape[:2] == (height, width) else [f"cut to {height}x{width} around the middle"]
-    what += [] if planes == 1 else [f"{planes} planes, each alone"]
+    changes = [] if shape[:2] == (height, width) else [f"cut to {height}x{width} around the middle"]
+    changes += [] if planes == 1 else [f"{planes} planes, each alone"]
 
-    def alone(x: Pixels) -> Float[Array, "m p q k"]:
+    def single_planes(x: Pixels) -> Float[Array, "m p q k"]:
         x = x[:, top : top + height, left : left + width]
         return jnp.moveaxis(x.reshape(*x.shape[:3], planes, channels), 3, 1).reshape(
             -1, height, width, channels
@@ -129,20 +129,20 @@ def _classifier(name: str, folder: Path, shape: tuple[int, ...]) -> Extractor:
 
     @jax.jit
     def features(x: Pixels) -> Float[Array, "n f"]:
-        return method.probes["features"](state, alone(x)).reshape(len(x), -1)
+        return method.probes["features"](state, single_planes(x)).reshape(len(x), -1)
 
     @jax.jit
     def logits(x: Pixels) -> Float[Array, "n p classes"]:
-        return method.probes["classify"](state, alone(x)).reshape(len(x), planes, -1)
+        return method.probes["classify"](state, single_planes(x)).reshape(len(x), planes, -1)
 
-    return Extractor(name, sha256, ", ".join(what) or "as they are", features, logits)
+    return Extractor(name, sha256, ", ".join(changes) or "as they are", features, logits)
 
 
 def classifier(config: dict[str, Any], shape: tuple[int, ...]) -> Method:
-    """The classifier of a config, its averaged weights being its only ones.
+    """Make the classifier of a config, without a moving average of its weights.
 
     Raises:
-        BadInput: the config is of another method, or of one that sees other than pixels in [0, 1].
+        BadInput: the config is of another method, or its inputs are not pixels in [0, 1].
     """
     plain = config | {"method": config["method"] | {"ema_decay": 0.0}}
     if plain["method"]["name"] != "classifier" or plain["data"]["preprocess"] != "unit":
@@ -157,7 +157,7 @@ def save(state: State, file: Path) -> None:
 
 
 def load(method: Method, file: Path) -> tuple[State, str]:
-    """A classifier's state without its optimizer, and the SHA-256 of its weights.
+    """Load a classifier's state without its optimizer; return it and the SHA-256 of its weights.
 
     Raises:
         BadInput: the file is damaged, or the weights do not fit the method.
@@ -165,8 +165,8 @@ def load(method: Method, file: Path) -> tuple[State, str]:
     flat, sha256 = weights.load(file)
     like = jax.eval_shape(method.init, jax.random.key(0))
     tree = {"params": like.params, "stats": like.stats}
-    wanted = {path: leaf.shape for path, leaf in by_path(tree).items()}
-    if wanted != {path: value.shape for path, value in flat.items()}:
+    expected = {path: leaf.shape for path, leaf in by_path(tree).items()}
+    if expected != {path: value.shape for path, value in flat.items()}:
         raise BadInput(f"weights={str(file)!r} do not fit the classifier beside them.")
     leaves = [flat[path] for path in by_path(tree)]
     filled = jax.tree.unflatten(jax.tree.structure(tree), leaves)

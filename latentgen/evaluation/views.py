@@ -1,4 +1,4 @@
-"""Codes to look at a generator by, for any method that has the probes they need."""
+"""Codes with which to inspect a generator, for methods that have the probes they need."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ AT_ONCE = 500
 
 
 def probe(method: Method, name: str) -> Callable[..., Any]:
-    """The method's probe of this name.
+    """Return the method's probe of this name.
 
     Raises:
-        BadInput: it has none; lists those it has.
+        BadInput: the method has no such probe; the message lists those it has.
     """
     if name not in method.probes:
         raise BadInput(
@@ -31,11 +31,11 @@ def probe(method: Method, name: str) -> Callable[..., Any]:
 def decoded(
     method: Method, state: PyTree, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
 ) -> Shaped[np.ndarray, "n *shape"]:
-    """The examples of these codes, `AT_ONCE` at a time, so that the device's memory is bounded."""
+    """Decode codes, `AT_ONCE` at a time to bound the device's memory."""
     decode = jax.jit(probe(method, "decode"))
-    whole = -len(z) % AT_ONCE if len(z) > AT_ONCE else 0  # one shape, one compilation
-    inputs = [jnp.pad(z, ((0, whole), (0, 0)))]
-    inputs += [] if label is None else [jnp.pad(label, (0, whole))]
+    padding = -len(z) % AT_ONCE if len(z) > AT_ONCE else 0  # one shape, one compilation
+    inputs = [jnp.pad(z, ((0, padding), (0, 0)))]
+    inputs += [] if label is None else [jnp.pad(label, (0, padding))]
     parts = [
         decode(state, *(a[i : i + AT_ONCE] for a in inputs)) for i in range(0, len(z), AT_ONCE)
     ]
@@ -43,23 +43,23 @@ def decoded(
 
 
 def prior(method: Method, state: PyTree, key: Key[Array, ""], num: int) -> Float[Array, "n d"]:
-    """z ~ p(z)."""
+    """Draw z ~ p(z)."""
     return probe(method, "codes")(state, key, num)
 
 
 def aggregate(
     method: Method, state: PyTree, key: Key[Array, ""], batch: Batch
 ) -> Float[Array, "n d"]:
-    """z ~ q(z|x_i): where the x_i are drawn from the training set, the aggregate posterior."""
+    """Draw z ~ q(z|x_i); if x_i are drawn from the training set, z ~ the aggregate posterior."""
     return probe(method, "draw")(state, batch, key, 1)[0][0]
 
 
 def aggregate_log_prob(
     method: Method, state: PyTree, z: Float[Array, "m d"], batches: Sequence[Batch]
 ) -> Float[Array, " m"]:
-    """log 1/N sum_j q(z|x_j) in nats, over the N examples of all batches: its density at any z.
+    """Compute log 1/N sum_j q(z|x_j) in nats, over the N examples of all batches.
 
-    Memory holds AT_ONCE codes beside one batch.
+    Codes are processed AT_ONCE at a time, with one batch at a time.
     """
     log_posterior = probe(method, "log_posterior")
 
@@ -76,14 +76,14 @@ def aggregate_log_prob(
 
 
 def centres(method: Method, state: PyTree, batch: Batch) -> Float[Array, "n d"]:
-    """The centre of q(z|x_i): its mean, where it is normal."""
+    """Return the centre of q(z|x_i), which is the mean of a normal."""
     return probe(method, "encode")(state, batch.x, batch.label)
 
 
 def paths(
     method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int
 ) -> Float[Array, "rows_columns d"]:
-    """Each row a straight path between two codes drawn from the prior, ends included."""
+    """Make rows of codes on a straight line between two codes of the prior, ends included."""
     start, stop = jnp.split(probe(method, "codes")(state, key, 2 * rows), 2)
     weight = jnp.linspace(0.0, 1.0, columns)[None, :, None]
     z = (1 - weight) * start[:, None] + weight * stop[:, None]
@@ -93,10 +93,10 @@ def paths(
 def traversals(
     method: Method, state: PyTree, key: Key[Array, ""], rows: int, columns: int
 ) -> Float[Array, "rows_columns d"]:
-    """Each row one coordinate of one code, moved through the prior from its 1% to its 99% quantile.
+    """Make rows in which one coordinate of a code moves from its 1% to its 99% quantile.
 
-    The quantiles are those of 10,000 codes of the prior, whatever it is. Rows stop at the last
-    coordinate.
+    The quantiles are estimated from 10,000 codes of the prior. There are at most as many rows as
+    coordinates.
     """
     codes = probe(method, "codes")
     pool = codes(state, key, 10_000)

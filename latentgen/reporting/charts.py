@@ -1,7 +1,7 @@
-"""Small charts as SVG, written by hand: text in, text out, no library and no state.
+"""Small charts as SVG text, without a library and without state.
 
-Colours and dashes are classes (`l0`, `l1`, ...) that the page's style defines, so that a chart
-follows the page into the dark and onto paper.
+Colours and dashes are CSS classes (`l0`, `l1`, ...) of the page's style, so that charts follow its
+dark mode and its print style.
 """
 
 import math
@@ -12,20 +12,20 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 340.0, 210.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 10.0, 36.0
-LOOKS = 8
-"""How many colours with dashes the style knows; `GREY` is the ninth."""
+COLOURS = 8
+"""Number of colours with dashes in the style, besides `GREY`."""
 GREY = -1
 SPAN = 10.0
-"""A log axis is for positive values, the largest this many times the smallest or more."""
-LEAST_CUT = 20  # values that an axis must hold to be cut
+"""A log axis is used for positive values whose ratio of largest to smallest is at least this."""
+LEAST_CUT = 20  # minimum number of values for cutting an axis
 OUTLIERS = 8.0
-"""An axis is cut where values reach this many times beyond the central 96 % of them."""
+"""An axis is cut if values lie beyond the central 96 % by more than this multiple of its width."""
 
 Point = tuple[float, float]
 
 
 class Axis(NamedTuple):
-    """Values low .. high, laid from `start` to `stop` in pixels; ticks at round values."""
+    """An axis that maps low .. high to `start` .. `stop` in pixels, with ticks at round values."""
 
     low: float
     high: float
@@ -36,7 +36,7 @@ class Axis(NamedTuple):
     cut: bool = False
 
     def at(self, value: float) -> float:
-        """The place of a value, in pixels; held near the axis so that paths stay finite."""
+        """Return a value's position in pixels, clipped near the axis to keep paths finite."""
         a, b, v = self.low, self.high, value
         if self.log:
             a, b, v = math.log10(a), math.log10(b), math.log10(max(v, 1e-300))
@@ -45,25 +45,25 @@ class Axis(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A curve; thin ones are members behind the mean of their setting."""
+    """A curve; thin curves are members behind the mean of their setting."""
 
     name: str
     points: Sequence[Point]
-    look: int
+    colour: int
     thin: bool = False
 
 
 class Dot(NamedTuple):
-    """A run in a scatter; y is None where it has no score."""
+    """A run in a scatter chart; y is None if it has no score."""
 
     name: str
     x: float | str
     y: float | None
-    look: int = 0
+    colour: int = 0
 
 
 HASH = re.compile(r"-[0-9a-f]{8}$")
-"""The end of a setting's name, which no reader of a chart needs."""
+"""The hash at the end of a setting's name, which charts omit."""
 
 
 class Row(NamedTuple):
@@ -74,18 +74,18 @@ class Row(NamedTuple):
     low: float | None
     high: float | None
     values: Sequence[float]
-    look: int = 0
+    colour: int = 0
 
 
 def round_step(low: float, high: float, count: int = 5) -> float:
-    """1, 2 or 5 times a power of ten, such that it fits about `count` times between the two."""
+    """Return 1, 2 or 5 times a power of ten, about 1 / `count` of the range."""
     rough = (high - low) / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     return next(power * m for m in (1, 2, 5, 10) if power * m >= rough * (1 - 1e-9))
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round values (1, 2, 5 times a power of ten) from low to high; at least 3."""
+    """Return about `count` round values from low to high, at least 3."""
     if not high > low:
         return [low]
     step = round_step(low, high, count)
@@ -97,7 +97,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten from low to high, at most six; of fewer than two, 2 and 5 times them too."""
+    """Return at most six powers of ten from low to high; if fewer than two, 2 and 5 times them."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     every = max(1, math.ceil((last - first + 1) / 6))
     powers = [10.0**i for i in range(first, last + 1, every)]
@@ -110,7 +110,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def label(value: float) -> str:
-    """A tick in few characters: 0.25, 1,500, 20k, 3M, 1e-6."""
+    """Format a tick in few characters: 0.25, 1,500, 20k, 3M, 1e-6."""
     size = abs(value)
     if value == 0:
         return "0"
@@ -130,7 +130,7 @@ def spans_decades(values: Sequence[float]) -> bool:
 
 
 def axis(values: Sequence[float], start: float, stop: float, count: int = 5) -> Axis:
-    """An axis of round ends that holds finite `values`; cut where few of them are far out."""
+    """Make an axis with round ends for finite `values`; cut off a few outliers."""
     known = sorted(v for v in values if math.isfinite(v)) or [0.0, 1.0]
     low, high, cut = known[0], known[-1], False
     a, b = known[int(0.02 * (len(known) - 1))], known[math.ceil(0.98 * (len(known) - 1))]
@@ -146,32 +146,32 @@ def axis(values: Sequence[float], start: float, stop: float, count: int = 5) -> 
 
 
 def step_axis(values: Sequence[float], start: float, stop: float) -> Axis:
-    """An axis of steps: from 0 to the last one."""
+    """Make an axis of steps, from 0 to the last one."""
     last = max(values, default=1.0) or 1.0
     return Axis(0.0, last, start, stop, [(t, label(t)) for t in ticks(0.0, last)])
 
 
 def log_axis(values: Sequence[float], start: float, stop: float) -> Axis:
-    """A log axis that holds positive `values`."""
+    """Make a log axis for positive `values`."""
     low, high = min(values) / 1.3, max(values) * 1.3
     return Axis(low, high, start, stop, [(t, label(t)) for t in log_ticks(low, high)], log=True)
 
 
-def _words(names: Sequence[str], start: float, stop: float) -> Axis:
-    """An axis of names, evenly spaced."""
+def _name_axis(names: Sequence[str], start: float, stop: float) -> Axis:
+    """Make an axis of evenly spaced names."""
     shown = [name if len(name) <= 14 else f"{name[:13]}\u2026" for name in names]
-    places = [(float(i), name) for i, name in enumerate(shown)]
-    return Axis(-0.5, len(names) - 0.5, start, stop, places)
+    positions = [(float(i), name) for i, name in enumerate(shown)]
+    return Axis(-0.5, len(names) - 0.5, start, stop, positions)
 
 
 def path(points: Sequence[Point], across: Axis, up: Axis) -> str:
-    """The `d` of a path through these points."""
-    places = [f"{across.at(x):.1f} {up.at(y):.1f}" for x, y in points]
-    return "M" + "L".join(places) if places else ""
+    """Return the attribute `d` of a path through these points."""
+    positions = [f"{across.at(x):.1f} {up.at(y):.1f}" for x, y in points]
+    return "M" + "L".join(positions) if positions else ""
 
 
 def thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """At most `most` of the points, first and last among them, evenly spaced."""
+    """Return at most `most` evenly spaced points, including the first and the last."""
     if len(points) <= most:
         return list(points)
     last = len(points) - 1
@@ -179,7 +179,7 @@ def thinned(points: Sequence[Point], most: int) -> list[Point]:
 
 
 def _frame(across: Axis, up: Axis, x_name: str, height: float = HEIGHT) -> list[str]:
-    """Grid lines, ticks and the name of the horizontal axis."""
+    """Draw grid lines, ticks and the name of the horizontal axis."""
     bottom = height - BOTTOM
     parts = []
     for value, text in up.ticks:
@@ -213,7 +213,7 @@ def _clip(identity: str, inside: Sequence[str]) -> list[str]:
 
 
 class Drawn(NamedTuple):
-    """A chart, and whether its axis leaves values out."""
+    """A chart, and whether its axis is cut."""
 
     svg: str
     cut: bool = False
@@ -222,61 +222,61 @@ class Drawn(NamedTuple):
 def line_chart(
     description: str, lines: Sequence[Line], identity: str, x_name: str = "step"
 ) -> Drawn:
-    """Curves over a common axis.
+    """Draw curves over a common axis.
 
     Args:
-        description: what a screen reader says of it.
-        lines: thin ones are drawn first, so that means lie above them.
-        identity: unique in the page.
+        description: text for screen readers.
+        lines: curves; thin ones are drawn first, so that means lie above them.
+        identity: id that is unique in the page.
     """
     every = [point for line in lines for point in line.points]
     across = step_axis([x for x, _ in every], LEFT, WIDTH - RIGHT)
     up = axis([y for _, y in every], HEIGHT - BOTTOM, TOP)
     drawn = []
     for line in sorted(lines, key=lambda line: not line.thin):
-        look = f"l{'g' if line.look == GREY else line.look % LOOKS}"
+        colour = f"l{'g' if line.colour == GREY else line.colour % COLOURS}"
         if len(line.points) == 1:
             (x, y), size = line.points[0], 2 if line.thin else 3
             dot = f'cx="{across.at(x):.1f}" cy="{up.at(y):.1f}" r="{size}"'
-            drawn.append(f'<circle class="{look} f" {dot}/>')
+            drawn.append(f'<circle class="{colour} f" {dot}/>')
         elif line.points:
-            kind = f"{look} t" if line.thin else look
+            kind = f"{colour} t" if line.thin else colour
             drawn.append(f'<path class="{kind}" d="{path(line.points, across, up)}"/>')
     return Drawn(_svg([*_frame(across, up, x_name), *_clip(identity, drawn)], description), up.cut)
 
 
 def scatter_chart(description: str, dots: Sequence[Dot], x_name: str, identity: str) -> Drawn:
-    """A hyperparameter against the score; runs without one are crosses at the lower edge.
+    """Draw scores against a hyperparameter; runs without a score are crosses at the lower edge.
 
-    The axis of numbers is logarithmic where they span decades; of words it has a place for each.
+    The axis of numbers is logarithmic if they span decades. Names are evenly spaced.
     """
     numbers = [dot.x for dot in dots if not isinstance(dot.x, str)]
     names = sorted({dot.x for dot in dots if isinstance(dot.x, str)})
     if names:
-        across = _words(names, LEFT, WIDTH - RIGHT)
+        across = _name_axis(names, LEFT, WIDTH - RIGHT)
     elif spans_decades(numbers):
         across = log_axis(numbers, LEFT + 6, WIDTH - RIGHT - 6)
     else:
         across = axis(numbers, LEFT + 10, WIDTH - RIGHT - 10)._replace(cut=False)
-    place: Callable[[float | str], float] = lambda x: across.at(  # noqa: E731
+    x_of: Callable[[float | str], float] = lambda x: across.at(  # noqa: E731
         float(names.index(x)) if isinstance(x, str) else x
     )
     up = axis([dot.y for dot in dots if dot.y is not None], HEIGHT - BOTTOM - 14, TOP + 4)
     drawn = []
     for dot in dots:
-        x, look = place(dot.x), f"l{'g' if dot.look == GREY else dot.look % LOOKS}"
+        x, colour = x_of(dot.x), f"l{'g' if dot.colour == GREY else dot.colour % COLOURS}"
         title = f"<title>{escape(dot.name)}</title>"
         if dot.y is None:
             y = HEIGHT - BOTTOM - 5
             drawn.append(f'<path class="x" d="M{x - 3:.1f} {y - 3}l6 6m-6 0l6-6">{title}</path>')
         else:
-            spot = f'cx="{x:.1f}" cy="{up.at(dot.y):.1f}" r="3.5"'
-            drawn.append(f'<circle class="{look} f" {spot}>{title}</circle>')
+            position = f'cx="{x:.1f}" cy="{up.at(dot.y):.1f}" r="3.5"'
+            drawn.append(f'<circle class="{colour} f" {position}>{title}</circle>')
     return Drawn(_svg([*_frame(across, up, x_name), *_clip(identity, drawn)], description), up.cut)
 
 
 def interval_chart(description: str, rows: Sequence[Row], x_name: str) -> Drawn:
-    """A line for each setting: its runs as dots, the mean as a bar, the interval as a line."""
+    """Draw a row for each setting: runs as dots, the mean as a bar, the interval as a line."""
     width, left, each = 560.0, 250.0, 20.0
     height = TOP + each * len(rows) + BOTTOM
     every = [v for row in rows for v in (*row.values, row.low, row.high, row.mean) if v is not None]
@@ -291,28 +291,31 @@ def interval_chart(description: str, rows: Sequence[Row], x_name: str) -> Drawn:
         f'<text x="{(left + width) / 2}" y="{height - 4}" class="m n">{escape(x_name)}</text>'
     )
     for i, row in enumerate(rows):
-        y, look = TOP + each * (i + 0.5), f"l{'g' if row.look == GREY else row.look % LOOKS}"
+        y, colour = (
+            TOP + each * (i + 0.5),
+            f"l{'g' if row.colour == GREY else row.colour % COLOURS}",
+        )
         name = HASH.sub("", row.name)
         name = name if len(name) <= 38 else f"{name[:37]}\u2026"
         parts.append(f'<text x="{left - 6}" y="{y + 3.5}" class="e">{escape(name)}</text>')
         if row.low is not None and row.high is not None:
             a, b = across.at(row.low), across.at(row.high)
-            parts.append(f'<path class="{look} s" d="M{a:.1f} {y}H{b:.1f}"/>')
+            parts.append(f'<path class="{colour} s" d="M{a:.1f} {y}H{b:.1f}"/>')
         parts += [
-            f'<circle class="{look} f" cx="{across.at(v):.1f}" cy="{y}" r="2.5"/>'
+            f'<circle class="{colour} f" cx="{across.at(v):.1f}" cy="{y}" r="2.5"/>'
             for v in row.values
         ]
-        parts.append(f'<path class="{look} s w" d="M{across.at(row.mean):.1f} {y - 6}v12"/>')
+        parts.append(f'<path class="{colour} s w" d="M{across.at(row.mean):.1f} {y - 6}v12"/>')
     return Drawn(_svg(parts, description, height, width))
 
 
 class Held(NamedTuple):
-    """A claim and what was found for it.
+    """A claim and its measured values.
 
-    values: a seed's name and its value; none of a difference whose seeds are not paired
-    mean, low, high: of the values; no interval where low or high is None
-    least, most: the margin; None: open on that side; both None: no margin
-    paper: the paper's number; None where it claims an order
+    values: (seed's name, value); empty for an unpaired difference
+    mean, low, high: mean and interval of the values; None: no interval
+    least, most: the margin; None: no bound on that side; both None: no margin
+    paper: the paper's number; None if the claim is an order
     """
 
     values: Sequence[tuple[str, float]]
@@ -324,34 +327,34 @@ class Held(NamedTuple):
     paper: float | None
 
 
-def _held_axis(held: Held, start: float, stop: float) -> Axis:
-    """Hold all of it; beyond an open bound there is room for the band to be seen."""
-    some = [held.mean, held.low, held.high, held.least, held.most, held.paper]
-    known = [v for v in (*(v for _, v in held.values), *some) if v is not None]
+def _claim_axis(claim: Held, start: float, stop: float) -> Axis:
+    """Make an axis for all values of a claim, with space beyond the band of an open margin."""
+    some = [claim.mean, claim.low, claim.high, claim.least, claim.most, claim.paper]
+    known = [v for v in (*(v for _, v in claim.values), *some) if v is not None]
     low, high = min(known), max(known)
     size = high - low if high > low else abs(high) or 1.0
-    low -= size * (0.05 if held.least is not None else 0.15)
-    high += size * (0.05 if held.most is not None else 0.15)
+    low -= size * (0.05 if claim.least is not None else 0.15)
+    high += size * (0.05 if claim.most is not None else 0.15)
     return Axis(low, high, start, stop, [(t, label(t)) for t in ticks(low, high)])
 
 
-def claim_chart(description: str, held: Held, x_name: str) -> Drawn:
-    """On one axis: the paper's number, each seed's value, their mean with its interval.
+def claim_chart(description: str, claim: Held, x_name: str) -> Drawn:
+    """Draw the paper's number, the values of seeds, and their mean with its interval.
 
-    The margin is a band behind all of them, open to the edge where it has no bound.
+    The margin is a band behind them, which extends to the edge if it has no bound.
     """
     left, each = LEFT + 8, 26.0
-    names = ["paper"] if held.paper is not None else []
-    names += ["seeds", "mean"] if held.values else ["mean"]
+    names = ["paper"] if claim.paper is not None else []
+    names += ["seeds", "mean"] if claim.values else ["mean"]
     bottom = TOP + each * len(names)
     height = bottom + BOTTOM
-    across = _held_axis(held, left, WIDTH - RIGHT)
+    across = _claim_axis(claim, left, WIDTH - RIGHT)
     a, b = (
         edge if bound is None else across.at(bound)
-        for bound, edge in ((held.least, left), (held.most, WIDTH - RIGHT))
+        for bound, edge in ((claim.least, left), (claim.most, WIDTH - RIGHT))
     )
     parts = []
-    if held.least is not None or held.most is not None:
+    if claim.least is not None or claim.most is not None:
         size = f'width="{b - a:.1f}" height="{bottom - TOP}"'
         parts.append(f'<rect class="band" x="{a:.1f}" y="{TOP}" {size}/>')
     for value, text in across.ticks:
@@ -359,7 +362,7 @@ def claim_chart(description: str, held: Held, x_name: str) -> Drawn:
         parts.append(f'<path class="a" d="M{x:.1f} {bottom}v4"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" class="m">{escape(text)}</text>')
     parts.append(f'<path class="a" d="M{left} {bottom}H{WIDTH - RIGHT}"/>')
-    for bound in (held.least, held.most):
+    for bound in (claim.least, claim.most):
         if bound is not None:
             parts.append(f'<path class="bound" d="M{across.at(bound):.1f} {TOP}V{bottom}"/>')
     middle = (left + WIDTH - RIGHT) / 2
@@ -367,34 +370,34 @@ def claim_chart(description: str, held: Held, x_name: str) -> Drawn:
     for i, name in enumerate(names):
         y = TOP + each * (i + 0.5)
         parts.append(f'<text x="{left - 10}" y="{y + 3.5}" class="e">{name}</text>')
-        parts += _held_row(name, held, across, y)
+        parts += _claim_row(name, claim, across, y)
     return Drawn(_svg(parts, description, height))
 
 
-def _held_row(name: str, held: Held, across: Axis, y: float) -> list[str]:
-    if name == "paper" and held.paper is not None:
-        x = across.at(held.paper)
+def _claim_row(name: str, claim: Held, across: Axis, y: float) -> list[str]:
+    if name == "paper" and claim.paper is not None:
+        x = across.at(claim.paper)
         return [f'<path class="l1 mark" d="M{x:.1f} {y - 6}l6 6l-6 6l-6 -6z"/>']
     if name == "mean":
-        parts = [f'<path class="l0 s w" d="M{across.at(held.mean):.1f} {y - 7}v14"/>']
-        if held.low is not None and held.high is not None:
-            a, b = across.at(held.low), across.at(held.high)
+        parts = [f'<path class="l0 s w" d="M{across.at(claim.mean):.1f} {y - 7}v14"/>']
+        if claim.low is not None and claim.high is not None:
+            a, b = across.at(claim.low), across.at(claim.high)
             parts.append(f'<path class="l0 s" d="M{a:.1f} {y}H{b:.1f}M{a:.1f} {y - 4}v8"/>')
             parts.append(f'<path class="l0 s" d="M{b:.1f} {y - 4}v8"/>')
         return parts
-    # Equal values would hide each other: seeds lie below one another, within their row.
-    step = min(6.0, 16.0 / max(len(held.values) - 1, 1))
-    top = y - step * (len(held.values) - 1) / 2
+    # Seeds are offset vertically, so that equal values do not hide each other.
+    step = min(6.0, 16.0 / max(len(claim.values) - 1, 1))
+    top = y - step * (len(claim.values) - 1) / 2
     return [
         f'<circle class="l0 f" cx="{across.at(value):.1f}" cy="{top + i * step:.1f}" r="3.5">'
         f"<title>{escape(seed)}: {value:.5g}</title></circle>"
-        for i, (seed, value) in enumerate(held.values)
+        for i, (seed, value) in enumerate(claim.values)
     ]
 
 
-def swatch(look: int) -> str:
-    """The line of a legend."""
-    name = "g" if look == GREY else look % LOOKS
+def swatch(colour: int) -> str:
+    """Draw the line of a legend."""
+    name = "g" if colour == GREY else colour % COLOURS
     return (
         '<svg class="swatch" viewBox="0 0 34 8" width="34" height="8" aria-hidden="true">'
         f'<path class="l{name}" d="M0 4H34"/></svg>'
@@ -409,11 +412,11 @@ def field_chart(
     synthetic: Sequence[Point],
     boundary: Sequence[tuple[Point, Point]],
 ) -> str:
-    """A picture of a function of the plane, points above it.
+    """Draw points over a picture of a function of the plane.
 
     Args:
-        picture: a data URI of the square `frame`, (left, bottom, right, top).
-        boundary: short pieces of the line where the function is zero.
+        picture: data URI of the function on the square `frame`, (left, bottom, right, top).
+        boundary: line segments where the function is zero.
     """
     size = 360.0
     left, bottom, right, top = frame

@@ -1,7 +1,7 @@
-"""What a run's or a sweep's folder holds, read without changing or locking anything.
+"""The contents of a run's or a sweep's folder, read without writing or locking.
 
-A file that is missing or cannot be read is told in `notes`, never raised: one broken run must not
-hide the other ninety-nine.
+Files that are missing or cannot be read are listed in `notes` and do not raise, so that one broken
+run does not hide the others.
 """
 
 import csv
@@ -21,7 +21,7 @@ from latentgen.sweeps.results import RESULTS
 from latentgen.training.setup import COLLAPSED, SUMMARY
 
 KINDS = ("samples", "reconstructions")
-"""Folders of pictures of the same codes, or the same inputs, after more and more steps."""
+"""Folders of pictures of fixed codes or fixed inputs, by step."""
 
 _STEP = re.compile(r"step_(\d+)\.png")
 _NO_METRIC = {"run", "setting", "seed", "status", "reason", "step", "seconds"}
@@ -30,14 +30,14 @@ _NO_METRIC = {"run", "setting", "seed", "status", "reason", "step", "seconds"}
 class Member(NamedTuple):
     """A run, alone or of a sweep.
 
-    changes: of a sweep's member: what it changes in the base config, key by key.
-    status: running, done, diverged, failed, preempted, timed_out, pending, or unfinished where
-        the folder does not say more.
-    lines: of metrics.jsonl.
-    skipped: the steps at which it diverged, and that it left out.
-    final: the last value of each metric, by 'split/term' or 'metric/value'.
-    pictures: for each of KINDS, the files by step.
-    notes: what could not be read.
+    changes: a sweep's member's changes of the base config, by key.
+    status: running, done, diverged, failed, preempted, timed_out, pending, or unfinished if it is
+        not known.
+    lines: lines of metrics.jsonl.
+    skipped: steps left out after a divergence.
+    final: last value of each metric, by 'split/term' or 'metric/value'.
+    pictures: for each of KINDS, files by step.
+    notes: files that could not be read.
     """
 
     folder: Path
@@ -64,8 +64,8 @@ class Member(NamedTuple):
 class Folder(NamedTuple):
     """The subject of a page: one run, or a sweep of many.
 
-    origin: sweep.json; of a run its summary.json.
-    summary: a sweep's summary.json, as it was written.
+    origin: content of sweep.json; for a run, of its summary.json.
+    summary: content of a sweep's summary.json.
     """
 
     path: Path
@@ -79,12 +79,12 @@ class Folder(NamedTuple):
 
 
 def section(value: Any) -> dict[str, Any]:
-    """`value` where it is an object, else an empty one: a folder's files may be anybody's."""
+    """Return `value` as a dict if it is a mapping, else {}; files may have any content."""
     return dict(value) if isinstance(value, Mapping) else {}
 
 
 def number(value: Any) -> float | None:
-    """`value` as a float, from JSON or CSV, a mean with its error included; None for no number."""
+    """Convert a value of JSON or CSV, or an estimate's mean, to a float; None: not a number."""
     if isinstance(value, Mapping):
         value = value.get("mean")
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -96,10 +96,10 @@ def number(value: Any) -> float | None:
 
 
 def open_folder(path: Path) -> Folder:
-    """The run or the sweep in this folder.
+    """Read the run or the sweep in this folder.
 
     Raises:
-        BadInput: it holds neither.
+        BadInput: the folder holds neither.
     """
     if (path / SWEEP).is_file() or (path / MANIFEST).is_file():
         return _sweep(path)
@@ -113,15 +113,15 @@ def open_folder(path: Path) -> Folder:
 
 
 def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
-    """The run in this folder; `entry` is its line of a sweep's manifest."""
+    """Read the run in this folder; `entry` is its line in a sweep's manifest."""
     entry, notes = entry or {}, list[str]()
     config = workdir.without_history(_json(path / workdir.CONFIG, notes))
     summary = _json(path / SUMMARY, notes)
     lines, evaluations = (_lines(path / name, notes) for name in (METRICS, EVALUATIONS))
     lines = [line for line in lines if _is_figure(line)]
-    word = _json(path / STATUS, notes)
+    status_json = _json(path / STATUS, notes)
     diverged = _json(path / evidence.DIVERGED, notes)
-    status, reason = _status(path, word, summary, diverged)
+    status, reason = _status(path, status_json, summary, diverged)
     name = str(entry.get("run", path.absolute().name))
     return Member(
         folder=path,
@@ -132,7 +132,7 @@ def run(path: Path, entry: Mapping[str, Any] | None = None) -> Member:
         config=config,
         status=status,
         reason=reason,
-        attempts=word.get("attempts"),
+        attempts=status_json.get("attempts"),
         collapsed=_json(path / COLLAPSED, notes).get("step"),
         skipped=[line.get("step") for line in _lines(path / evidence.SKIPPED, notes)],
         step=max((int(line["step"]) for line in lines), default=0),
@@ -156,7 +156,7 @@ def _is_figure(line: Mapping[str, Any]) -> bool:
 def final_metrics(
     lines: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
-    """The last value of each metric by name: 'validation/loss', 'frechet/frechet_distance'."""
+    """Return the last value of each metric: 'validation/loss', 'frechet/frechet_distance'."""
     found: dict[str, float] = {}
     for line in lines:
         for term, value in line.items():
@@ -170,21 +170,24 @@ def final_metrics(
 
 
 def _status(
-    path: Path, word: Mapping[str, Any], summary: Mapping[str, Any], diverged: Mapping[str, Any]
+    path: Path,
+    status_json: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    diverged: Mapping[str, Any],
 ) -> tuple[str, str | None]:
-    """(status, reason): what status.json says, else what the other files amount to."""
+    """Return (status, reason) from status.json, or else from the other files."""
     found = "diverged" if diverged else "done" if summary else "unfinished"
     if not path.is_dir():
         found = "pending"
-    status, reason = str(word.get("status", found)), word.get("reason")
+    status, reason = str(status_json.get("status", found)), status_json.get("reason")
     if status == "diverged" and not reason and diverged:
         counts = section(section(diverged.get("tensors")).get(str(diverged.get("tensor"))))
         some = f" ({counts.get('not_finite')} of {counts.get('values')} values)" if counts else ""
         reason = f"{diverged.get('tensor')} is not finite{some} at step {diverged.get('step')}"
     if status == "running" and (now := standing(path)).status == "preempted":
         status, reason = now
-    if status == "running" and not reason and word.get("beat"):
-        reason = f"last sign of life {word['beat']} from {word.get('host')}"
+    if status == "running" and not reason and status_json.get("beat"):
+        reason = f"last sign of life {status_json['beat']} from {status_json.get('host')}"
     return status, None if reason is None else str(reason)
 
 
@@ -210,7 +213,7 @@ def _sweep(path: Path) -> Folder:
 
 
 def _completed(member: Member, row: Mapping[str, str]) -> Member:
-    """A member whose folder has gone, or has not all, with what results.csv says of it."""
+    """Complete a member with values of results.csv that its folder lacks."""
     known = set(member.changes) | {key.removeprefix("config.") for key in member.changes}
     extra = {
         name: value
@@ -241,7 +244,7 @@ def _results(path: Path, notes: list[str]) -> dict[str, dict[str, str]]:
 
 
 def _json(path: Path, notes: list[str]) -> dict[str, Any]:
-    """A file's object; an empty one where there is none, which is told where it should be read."""
+    """Read a JSON object; return {} and add a note if it cannot be read."""
     try:
         found = workdir.parsed(workdir.read_text(path, "replace"))
     except (FileNotFoundError, NotADirectoryError):
@@ -255,7 +258,7 @@ def _json(path: Path, notes: list[str]) -> dict[str, Any]:
 
 
 def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """The objects of a file of lines, without those that are none."""
+    """Read a file of JSON lines; return [] and add a note if it cannot be read."""
     try:
         return read(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -266,7 +269,7 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 
 def pictures(path: Path) -> dict[int, Path]:
-    """The pictures that a folder such as `samples` holds, by step, the newest last."""
+    """Return the pictures in a folder such as `samples`, by increasing step."""
     if not path.is_dir() or path.is_symlink():
         return {}
     found = {int(m[1]): p for p in path.iterdir() if (m := _STEP.fullmatch(p.name))}
@@ -274,7 +277,7 @@ def pictures(path: Path) -> dict[int, Path]:
 
 
 def curve(member: Member, split: str, term: str) -> list[tuple[float, float]]:
-    """(step, value) of one term, finite values only."""
+    """Return (step, value) of a term, finite values only."""
     points = [
         (float(line["step"]), value)
         for line in member.lines

@@ -1,4 +1,4 @@
-"""Pictures of a run's folder, small enough for a page: shrunk, WebP, thinned to a budget."""
+"""Pictures of a run's folder for a page: reduced, as WebP, and thinned to a budget."""
 
 import base64
 import io
@@ -18,18 +18,18 @@ from latentgen.training.pictures import CELL, Image
 T = TypeVar("T")
 
 THIN_GAP = 1
-"""Pixels between the images of a shrunk grid: enlarged with the rest, it is seen."""
+"""Pixels between the images of a reduced grid, which the page enlarges."""
 
-# How pictures may be shown, the best first: (steps of each series, WebP's quality; None: lossless).
+# Choices from best to worst: (steps of each series, quality of WebP; None: lossless).
 CHOICES = (
     *((60, None), (40, None), (24, None), (24, 80), (16, 80), (12, 80), (12, 50)),
     *((8, 50), (8, 30), (5, 30), (3, 30), (2, 30), (2, 10)),
 )
 LARGEST = 2**25
-"""Pixels of a picture: a grid of 64 images of 512 x 512 has half of them."""
+"""Maximum pixels of a picture: twice a grid of 64 images of 512 x 512."""
 
 MOST_SERIES = 48
-"""Runs of which pictures are shown at most."""
+"""Maximum number of runs with pictures."""
 
 
 class Series(NamedTuple):
@@ -52,7 +52,7 @@ class Shown(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Chosen pictures, and what was left out to stay within the budget."""
+    """The chosen pictures, and the numbers of those left out."""
 
     series: list[Shown]
     pictures: int
@@ -62,10 +62,10 @@ class Selection(NamedTuple):
 
 
 def read(path: Path) -> Image:
-    """The picture as 8-bit values, (h, w, 1) or (h, w, 3), its grid of images shrunk.
+    """Read a picture as 8-bit values, (h, w, 1) or (h, w, 3), and reduce its grid of images.
 
     Raises:
-        OSError: it is no picture, or one that would fill the memory: that is told from its header.
+        OSError: it is not a picture, or has too many pixels according to its header.
     """
     try:
         with workdir.opened(path, "rb") as raw, warnings.catch_warnings():
@@ -76,16 +76,16 @@ def read(path: Path) -> Image:
             x = np.asarray(file.convert("L" if file.mode in ("1", "L") else "RGB"))
     except OSError:
         raise
-    except Exception as error:  # Pillow lets whatever damaged bytes lead to pass
+    except Exception as error:  # Pillow raises any error for damaged files
         raise OSError(f"it is no picture: {error}") from None
     return shrunk(x[..., None] if x.ndim == 2 else x)
 
 
 def shrunk(x: Image) -> UInt8[np.ndarray, "small_height small_width channels"]:
-    """A grid of images without their enlargement, `THIN_GAP` apart; what is no such grid, as it is.
+    """Undo the enlargement of a grid of images, and set the gap to `THIN_GAP`.
 
-    `training.pictures.grid` enlarges each image by a whole factor; pixelated rendering enlarges
-    them again.
+    `training.pictures.grid` enlarges each image by an integer factor, which the page does by
+    pixelated rendering. Other pictures are returned as they are.
     """
     for columns in range(1, (x.shape[1] + GAP) // (CELL + GAP) + 1):
         cell, rest = divmod(x.shape[1] + GAP, columns)
@@ -113,7 +113,7 @@ def _cells(x: Image, rows: int, columns: int, cell: int) -> np.ndarray:
 
 
 def mosaic(images: np.ndarray, columns: int, gap: int = THIN_GAP) -> Image:
-    """Images of 8 bits, (n, h, w, c), side by side, row after row, not enlarged."""
+    """Arrange 8-bit images (n, h, w, c) in a grid, without enlargement."""
     n, h, w, c = images.shape
     rows = -(-n // columns)
     cells = np.zeros((rows * columns, h + gap, w + gap, c), np.uint8)
@@ -123,7 +123,7 @@ def mosaic(images: np.ndarray, columns: int, gap: int = THIN_GAP) -> Image:
 
 
 def webp(image: Image, quality: int | None = None) -> bytes:
-    """The picture as a WebP file; quality None is lossless."""
+    """Encode a picture as WebP; quality None is lossless."""
     buffer = io.BytesIO()
     how = {"lossless": True, "quality": 70} if quality is None else {"quality": quality}
     plain = image.squeeze(-1) if image.shape[-1] == 1 else image
@@ -132,12 +132,12 @@ def webp(image: Image, quality: int | None = None) -> bytes:
 
 
 def data_uri(image: Image, quality: int | None = None) -> str:
-    """The picture inside an address, which makes no request."""
+    """Encode a picture as a data URI."""
     return f"data:image/webp;base64,{base64.b64encode(webp(image, quality)).decode()}"
 
 
 def thin(steps: Sequence[T], most: int) -> list[T]:
-    """At most `most` of the steps, the first and the last among them."""
+    """Return at most `most` steps, including the first and the last."""
     if len(steps) <= most:
         return list(steps)
     last = len(steps) - 1
@@ -145,9 +145,9 @@ def thin(steps: Sequence[T], most: int) -> list[T]:
 
 
 def select(series: Sequence[Series], budget: int) -> Selection:
-    """The best choice of steps, quality and runs whose data URIs fit into `budget` characters.
+    """Choose steps, quality and runs so that the data URIs fit into `budget` characters.
 
-    All series show the same steps, as far as they have them, and each its own first and last.
+    All series show the same steps if they have them, and their own first and last ones.
     """
     whole = [each for each in series if each.files]
     total = sum(len(each.files) for each in whole)
@@ -172,7 +172,7 @@ def _steps(each: Series, kept: Sequence[Series], count: int) -> list[int]:
 
 
 def _estimate(kept: Sequence[Series], count: int, quality: int | None) -> int:
-    """About how many characters: from the last pictures of a few series."""
+    """Estimate the number of characters from the last pictures of a few series."""
     if not kept:
         return 0
     sample = kept[:: -(-len(kept) // 4)]
@@ -191,7 +191,7 @@ def _shown(each: Series, kept: Sequence[Series], count: int, quality: int | None
     for step in _steps(each, kept, count):
         try:
             image = read(each.files[step])
-        except OSError:  # being written by hand, or no picture
+        except OSError:  # not a picture, or incomplete
             continue
         steps.append(step)
         uris.append(data_uri(image, quality))

@@ -1,4 +1,4 @@
-"""The ledger as a page: what papers claim, what was found, and a figure of each claim."""
+"""The ledger as a page: papers' claims, measured values, and a chart of each claim."""
 
 import math
 import re
@@ -17,7 +17,7 @@ from latentgen.reporting.sections import Chart, counted, shown
 from latentgen.sweeps import folder as sweeps
 
 PICTURES = 3_000_000
-"""Characters of all pictures of a page."""
+"""Maximum characters of all pictures of a page."""
 HEADER = (
     *("quantity", "verdict", "paper", "here: mean [95\u00a0% interval], seeds"),
     *("agrees within", "where", "why"),
@@ -46,10 +46,10 @@ def is_ledger(path: Path) -> bool:
 
 
 def read(path: Path) -> Ledger:
-    """The ledger in a folder.
+    """Read the ledger in a folder.
 
     Raises:
-        BadInput: its baselines cannot be imported from here, or something in it is wrong.
+        BadInput: its baselines cannot be imported from the current folder, or are not valid.
     """
     if path.resolve() != store.FOLDER.resolve():
         raise BadInput(
@@ -62,11 +62,11 @@ def read(path: Path) -> Ledger:
 
 
 def page(ledger: Ledger, runs: Path, command: str) -> str:
-    """The page as text.
+    """Render the page.
 
     Args:
-        runs: where the folders NAME-BUDGET of trained baselines are, if anywhere.
-        command: what wrote the page.
+        runs: folder that holds the folders NAME-BUDGET of trained baselines, if it exists.
+        command: the command that writes the page.
     """
     series = [
         each
@@ -90,23 +90,23 @@ def page(ledger: Ledger, runs: Path, command: str) -> str:
 
 
 def _facts(ledger: Ledger) -> list[tuple[str, str]]:
-    held = [claim["verdict"] for each in ledger.results.values() for claim in each["claims"]]
-    words = {word: held.count(word) for word in dict.fromkeys(held)}
+    verdicts = [claim["verdict"] for each in ledger.results.values() for claim in each["claims"]]
+    counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
     spent = sum((each["cpu_seconds"] for each in ledger.results.values()), 0.0)
     return [
         ("baselines", shown(len(ledger.baselines))),
         (table.NOT_RUN, shown(len(ledger.baselines) - len(ledger.results))),
-        *((f"claims {word}", shown(count)) for word, count in words.items()),
+        *((f"claims {verdict}", shown(count)) for verdict, count in counts.items()),
         ("CPU time", table.cpu(spent)),
     ]
 
 
 def _verdicts(result: Result | None) -> str:
-    """Return the verdicts of a result's claims, counted, in words."""
+    """Describe the verdicts of a result's claims with their counts."""
     if result is None:
         return table.NOT_RUN
-    held = [claim["verdict"] for claim in result["claims"]]
-    counts = {word: held.count(word) for word in dict.fromkeys(held)}
+    verdicts = [claim["verdict"] for claim in result["claims"]]
+    counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{count} {word}" for word, count in counts.items())
@@ -126,14 +126,14 @@ def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]
     if result is None and pictures:
         notes.append("There are runs of it here, but the ledger holds no result of them yet.")
     claims = found.claims
-    held = [None] * len(claims) if result is None else result["claims"]
+    entries = [None] * len(claims) if result is None else result["claims"]
     keys = dict.fromkeys(claim.key for claim in claims)
     return {
         "name": name,
         "title": found.title,
         "verdicts": _verdicts(result),
         "header": HEADER,
-        "rows": [_row(*each, result) for each in zip(claims, held, strict=True)],
+        "rows": [_row(*each, result) for each in zip(claims, entries, strict=True)],
         "charts": [] if result is None else _charts(found, result),
         "notes": notes,
         "has_result": result is not None,
@@ -144,12 +144,12 @@ def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]
     }
 
 
-def _row(claim: Claim, held: Mapping[str, Any] | None, result: Result | None) -> list[str]:
+def _row(claim: Claim, entry: Mapping[str, Any] | None, result: Result | None) -> list[str]:
     here, margin, verdict, why = DASH, table.within(claim), table.NOT_RUN, DASH
-    if held is not None and result is not None:
-        here, why = table.found(held), held["why"]
-        verdict = table.word(held, result["budget"])
-        margin = margin if table.compared(held) else DASH
+    if entry is not None and result is not None:
+        here, why = table.found(entry), entry["why"]
+        verdict = table.word(entry, result["budget"])
+        margin = margin if table.compared(entry) else DASH
     return [
         f"{claim.of}: {claim.metric}",
         verdict,
@@ -162,7 +162,7 @@ def _row(claim: Claim, held: Mapping[str, Any] | None, result: Result | None) ->
 
 
 def typeset(text: str) -> str:
-    """With the signs of minus, at which no line breaks, and of plus or minus."""
+    """Replace hyphens before numbers by minus signs, which do not break, and +- by its sign."""
     return _MINUS.sub("\u2212", text).replace("+-", "\u00b1")
 
 
@@ -193,83 +193,83 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
 
 
 def _began(result: Result) -> list[tuple[str, str]]:
-    """Return a row with the commit that trained the runs, if another one wrote the result."""
+    """Return a row with the commit of the training, if it differs from that of the result."""
     began = result.get("began") or {}
     commit = began.get("commit")
     return [("trained from", commit)] if commit and commit != result["commit"] else []
 
 
 def _charts(found: Baseline, result: Result) -> list[Chart]:
-    """A figure for each claim of which there are values."""
+    """Make a chart for each claim that has values."""
     made = []
-    for claim, held in zip(found.claims, result["claims"], strict=True):
-        paired = held["interval"] != "Welch"
+    for claim, entry in zip(found.claims, result["claims"], strict=True):
+        paired = entry["interval"] != "Welch"
         names = {claim.of: ""} if paired else {of: f"{of}, " for of in claim.of.split(" - ")}
         values = [
-            (f"{said}seed {seed}", value)
-            for of, said in names.items()
+            (f"{prefix}seed {seed}", value)
+            for of, prefix in names.items()
             for seed, value in by_seed(of, result["measured"]).items()
             if math.isfinite(value)
         ]
-        if values and held["spread"] is not None:
-            made.append(_chart(claim, held, values, drawn=paired))
+        if values and entry["spread"] is not None:
+            made.append(_chart(claim, entry, values, drawn=paired))
     return made
 
 
 def _chart(
-    claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]], drawn: bool
+    claim: Claim, entry: Mapping[str, Any], values: Sequence[tuple[str, float]], drawn: bool
 ) -> Chart:
     """Chart the measured values, with the paper's number and the margin where comparable.
 
     Args:
         drawn: whether the values are of the claimed quantity, not of a difference's two arms.
     """
-    spread, beside = held["spread"], table.compared(held)
-    bounds = (*claim.margin, claim.value) if beside else (None, None, None)
+    summary, comparable = entry["spread"], table.compared(entry)
+    bounds = (*claim.margin, claim.value) if comparable else (None, None, None)
     figure = charts.claim_chart(
-        _described(claim, held, values),
+        _described(claim, entry, values),
         charts.Held(
-            values if drawn else [], spread["mean"], spread["low"], spread["high"], *bounds
+            values if drawn else [], summary["mean"], summary["low"], summary["high"], *bounds
         ),
-        held["measured"],
+        entry["measured"],
     )
     rows = [[seed, typeset(table.number(value))] for seed, value in values]
-    rows += [["mean", typeset(table.number(spread["mean"]))]]
+    rows += [["mean", typeset(table.number(summary["mean"]))]]
     rows += [
-        [f"95\u00a0% interval, {end}", typeset(table.number(spread[end]))]
+        [f"95\u00a0% interval, {end}", typeset(table.number(summary[end]))]
         for end in ("low", "high")
     ]
-    if beside:
+    if comparable:
         rows += [["paper", typeset(table.claimed(claim))]]
         rows += [["margin", typeset(table.within(claim))]]
-    note = held["verdict"] if spread["low"] is not None else f"{held['verdict']}; no interval"
-    return Chart(claim.of, figure.svg, note, ["", "value"], rows, held["measured"])
+    note = entry["verdict"] if summary["low"] is not None else f"{entry['verdict']}; no interval"
+    return Chart(claim.of, figure.svg, note, ["", "value"], rows, entry["measured"])
 
 
-def _described(claim: Claim, held: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> str:
-    """The figure in a sentence, for who does not see it."""
+def _described(claim: Claim, entry: Mapping[str, Any], values: Sequence[tuple[str, float]]) -> str:
+    """Describe a chart in a sentence, for screen readers."""
     each = ", ".join(f"{seed} {table.number(value)}" for seed, value in values)
     paper = f"the paper {table.claimed(claim)}; agrees within {table.within(claim)}; "
     return (
-        f"{claim.of}: {each}; mean and interval {table.found(held)} in all; "
-        f"{paper if table.compared(held) else ''}{held['verdict']}."
+        f"{claim.of}: {each}; mean and interval {table.found(entry)} in all; "
+        f"{paper if table.compared(entry) else ''}{entry['verdict']}."
     )
 
 
 def _series(name: str, found: Baseline, result: Result | None, runs: Path) -> list[Series]:
-    """The newest samples of each arm's first seed, where its run is there."""
+    """Return the newest samples of each arm's first seed, if its run exists."""
     if isinstance(found.recipe, Exact):
         return []
     budgets = [result["budget"]] if result is not None else list(reversed(REAL))
     for budget in budgets:
         seeds = len(result["seeds"]) if result is not None else found.seeds[budget]
-        place = runs / f"{name}-{budget}" / sweeps.RUNS
-        if not place.is_dir():
+        runs_folder = runs / f"{name}-{budget}" / sweeps.RUNS
+        if not runs_folder.is_dir():
             continue
         members = running.members(found.recipe, budget, seeds)
         made = []
         for arm in found.recipe.arms:
-            samples = folders.pictures(place / members[arm, 0].run / "samples")
+            samples = folders.pictures(runs_folder / members[arm, 0].run / "samples")
             if samples:
                 step = max(samples)
                 made.append(Series(f"{name}:{budget}:{arm}", "samples", {step: samples[step]}))

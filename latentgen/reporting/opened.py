@@ -1,4 +1,4 @@
-"""What only a run's newest checkpoint can show: traversals, nearest neighbours, D's field."""
+"""Views of a run's newest checkpoint: traversals, nearest neighbours, discriminator's field."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,19 +23,23 @@ from latentgen.training.setup import Run
 ROWS, COLUMNS = 10, 10  # of a traversal
 SAMPLES, NEAREST = 12, 3
 SEARCHED = 60_000
-"""Training images at most among which neighbours are looked for."""
+"""Maximum number of training images among which neighbours are searched."""
 AT_ONCE = 5_000
 SIDE = 96  # of D's field, in values
 DOTS = 400  # real and synthetic points above it
 
 RELATIVE = ("wasserstein", "relativistic")
-"""Games in which only differences of D's values count."""
+"""Losses that depend only on differences of D's logits."""
 
 T = TypeVar("T")
 
 
 class Traversal(NamedTuple):
-    """Each row one coordinate of one code, moved through the prior; so many of all coordinates."""
+    """A picture in whose rows one coordinate of a code moves through the prior.
+
+    rows: number of rows
+    coordinates: number of all coordinates
+    """
 
     picture: Image
     rows: int
@@ -43,11 +47,11 @@ class Traversal(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """A sample a column, below it the nearest training images, the nearest first.
+    """A picture of samples, with their nearest training images below each.
 
-    distances: of each sample to these, root mean square over pixels in [0, 1].
-    median: over samples, of the nearest one's; held_out: the same of images that were not trained
-        on, of `split`, None where there are none.
+    distances: root mean square distance over pixels in [0, 1], of each sample to its neighbours.
+    median: median over samples of the distance to the nearest neighbour.
+    held_out: the same for images of `split`, which are not trained on; None if there are none.
     """
 
     picture: Image
@@ -62,7 +66,7 @@ class Neighbours(NamedTuple):
 class Field(NamedTuple):
     """D's logit over a square frame (left, bottom, right, top), first row on top.
 
-    less: what was taken away from the logits: the median, of a D whose zero means nothing.
+    less: constant subtracted from the logits: their median if the loss only uses differences.
     """
 
     logits: Float[np.ndarray, "side side"]
@@ -73,7 +77,7 @@ class Field(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The views of a run, each a line with the reason where it cannot be made."""
+    """The views of a run; a view that cannot be made is replaced by the reason."""
 
     name: str
     step: int | None
@@ -85,7 +89,7 @@ class Opened(NamedTuple):
 def open_run(
     folder: Path, name: str, data_dir: str | None = None, manual_dir: str | None = None
 ) -> Opened:
-    """Open the newest checkpoint; nothing in it stops a page from being written."""
+    """Make the views of the newest checkpoint; errors are returned as reasons."""
     try:
         run = setup.reopen(folder, data_dir, manual_dir)
         step, state = setup.restore(run, None)
@@ -95,78 +99,80 @@ def open_run(
     return Opened(
         name,
         step,
-        _or_why(traversal, run, state),
-        _or_why(neighbours, run, state),
-        _or_why(field, run, state),
+        _or_reason(traversal, run, state),
+        _or_reason(neighbours, run, state),
+        _or_reason(field, run, state),
     )
 
 
-def _or_why(look: Callable[[Run, PyTree], T], run: Run, state: PyTree) -> T | str:
+def _or_reason(view: Callable[[Run, PyTree], T], run: Run, state: PyTree) -> T | str:
     try:
-        return look(run, state)
+        return view(run, state)
     except (BadInput, OSError) as error:
         text = str(error)
         return text[:1].upper() + text[1:]
 
 
-def _only(images: bool, run: Run) -> None:
+def _check_kind(images: bool, run: Run) -> None:
     if images != (len(run.dataset.shape) == 3):
         kind = "images" if images else "points in the plane"
         raise BadInput(f"Only {kind} can be looked at in this way.")
 
 
 def _bytes(run: Run, x: Shaped[Array | np.ndarray, "n h w c"]) -> np.ndarray:
-    """Examples as a method sees them, in 8 bits."""
+    """Convert preprocessed examples to 8-bit pixels."""
     pixels = np.asarray(run.experiment.data.preprocess.pixels(jnp.asarray(x)), np.float32)
     return np.rint(255 * np.clip(np.nan_to_num(pixels), 0, 1)).astype(np.uint8)
 
 
-def _in_turn(run: Run, num: int, each: int) -> Int[Array, " n"] | None:
+def _classes_in_turn(run: Run, num: int, each: int) -> Int[Array, " n"] | None:
     classes = run.experiment.plan.classes
     return jnp.arange(num) // each % classes if classes else None
 
 
 def traversal(run: Run, state: PyTree) -> Traversal:
-    """One coordinate a row, from its 1 % to its 99 % quantile under the prior.
+    """Decode a traversal, a coordinate in each row, from its 1 % to its 99 % quantile.
 
     Raises:
-        BadInput: the data are no images, or the method has no codes.
+        BadInput: the data are not images, or the method has no codes.
     """
-    _only(True, run)
+    _check_kind(True, run)
     width = run.experiment.plan.layers[0]
     key = named_key(run.key, "traversal")
     z = views.traversals(run.method, state, key, min(ROWS, width), COLUMNS)
-    x = views.decoded(run.method, state, z, _in_turn(run, len(z), COLUMNS))
+    x = views.decoded(run.method, state, z, _classes_in_turn(run, len(z), COLUMNS))
     return Traversal(mosaic(_bytes(run, x), COLUMNS), len(z) // COLUMNS, width)
 
 
 def neighbours(run: Run, state: PyTree) -> Neighbours:
-    """Samples beside the training images that are nearest to them, pixel by pixel.
+    """Find the training images that are nearest to samples, by pixels.
 
     Raises:
-        BadInput: the data are no images, or the method generates nothing.
+        BadInput: the data are not images, or the method draws no samples.
     """
-    _only(True, run)
+    _check_kind(True, run)
     if run.method.sample is None:
         raise BadInput("this method generates nothing.")
     x = run.method.sample(state, named_key(run.key, "pictures"), SAMPLES)
     samples, train = _bytes(run, x), run.dataset.splits["train"]
-    seen = _trained_on(run, train)
-    found, distances = nearest(samples, seen, NEAREST)
+    train_pixels = _trained_on(run, train)
+    found, distances = nearest(samples, train_pixels, NEAREST)
     split = next((s for s in ("validation", "test") if s in run.dataset.splits), None)
     held_out = None
     if split is not None:
         others = run.dataset.splits[split]
         some = _trained_on(run, Examples(others.x[:200], others.label[:200]))
-        held_out = float(np.median(nearest(some, seen, 1)[1]))
-    columns = np.concatenate([samples[None], seen[found.T]])
+        held_out = float(np.median(nearest(some, train_pixels, 1)[1]))
+    columns = np.concatenate([samples[None], train_pixels[found.T]])
     picture = mosaic(columns.reshape(-1, *samples.shape[1:]), len(samples))
     median = float(np.median(distances[:, 0]))
-    return Neighbours(picture, distances, median, held_out, split, len(seen), len(train.label))
+    return Neighbours(
+        picture, distances, median, held_out, split, len(train_pixels), len(train.label)
+    )
 
 
 def _trained_on(run: Run, examples: Examples) -> np.ndarray:
-    """The first `SEARCHED` examples in pixels, as the method sees them."""
+    """Return the first `SEARCHED` examples as preprocessed 8-bit pixels."""
     rows = np.arange(min(len(examples.label), SEARCHED))
     forward, key = run.experiment.data.preprocess.forward, named_key(run.key, "neighbours")
     parts = [
@@ -179,7 +185,7 @@ def _trained_on(run: Run, examples: Examples) -> np.ndarray:
 def nearest(
     x: Shaped[np.ndarray, "n h w c"], among: Shaped[np.ndarray, "m h w c"], k: int
 ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-    """(which, distance) of the k nearest images, root mean square over pixels in [0, 1]."""
+    """Return indices and root mean square distances, over pixels in [0, 1], of k nearest images."""
     flat = x.reshape(len(x), -1).astype(np.float32) / 255
     squares = []
     for i in range(0, len(among), AT_ONCE):
@@ -195,9 +201,9 @@ def field(run: Run, state: PyTree) -> Field:
     """Return D's logits over a square of the plane, with real points and samples.
 
     Raises:
-        BadInput: the data are no points, or the method has no D that judges them one by one.
+        BadInput: the data are not points, or the method has no D of single points.
     """
-    _only(False, run)
+    _check_kind(False, run)
     discriminate = views.probe(run.method, "discriminate")
     if run.experiment.plan.classes or run.method.sample is None:
         raise BadInput("the discriminator is told classes; its field is a different one for each.")
@@ -208,8 +214,8 @@ def field(run: Run, state: PyTree) -> Field:
     left, bottom, right, top = frame
     across = left + (np.arange(SIDE) + 0.5) / SIDE * (right - left)
     up = top - (np.arange(SIDE) + 0.5) / SIDE * (top - bottom)
-    places = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(np.float32)
-    logits = np.asarray(jax.jit(discriminate)(state, jnp.asarray(places)), np.float64)
+    points = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(np.float32)
+    logits = np.asarray(jax.jit(discriminate)(state, jnp.asarray(points)), np.float64)
     synthetic = np.asarray(
         run.method.sample(state, named_key(run.key, "pictures"), DOTS), np.float64
     )
@@ -219,7 +225,7 @@ def field(run: Run, state: PyTree) -> Field:
 
 
 def square_around(points: Float[np.ndarray, "n 2"]) -> tuple[float, float, float, float]:
-    """(left, bottom, right, top) of a square that holds the points and a tenth more each side."""
+    """Return (left, bottom, right, top) of a square around the points, with a margin of a tenth."""
     low, high = points.min(0), points.max(0)
     side = 1.2 * max(float((high - low).max()), 1e-6)
     x, y = (low + high) / 2 - side / 2
@@ -227,11 +233,11 @@ def square_around(points: Float[np.ndarray, "n 2"]) -> tuple[float, float, float
 
 
 def zero_line(field: Field) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """Pieces of the line where D's logit is zero: D cannot tell there (marching squares)."""
+    """Return segments of the line where D's logit is zero, by marching squares."""
     z, (left, bottom, right, top) = field.logits, field.frame
     width, height = (right - left) / z.shape[1], (top - bottom) / z.shape[0]
 
-    def place(row: float, column: float) -> tuple[float, float]:
+    def position(row: float, column: float) -> tuple[float, float]:
         return left + (column + 0.5) * width, top - (row + 0.5) * height
 
     pieces = []
@@ -243,13 +249,13 @@ def zero_line(field: Field) -> list[tuple[tuple[float, float], tuple[float, floa
             start, stop = z[a, b], z[c, d]
             if (start > 0) != (stop > 0):
                 share = start / (start - stop)
-                crossed.append(place(a + share * (c - a), b + share * (d - b)))
+                crossed.append(position(a + share * (c - a), b + share * (d - b)))
         pieces += list(zip(crossed[::2], crossed[1::2], strict=True))
     return pieces
 
 
 def coloured(field: Field) -> Image:
-    """The field in two colours that meet in white at zero: blue what D takes for real."""
+    """Colour the field: blue where D predicts real, orange where synthetic, white at zero."""
     z = np.nan_to_num(field.logits)
     scale = max(float(np.quantile(np.abs(z), 0.95)), 1e-6)
     share = np.clip(z / scale, -1, 1)[..., None]

@@ -1,4 +1,4 @@
-"""A page from what was read: a dictionary of plain data, a template, and a limit of bytes."""
+"""The page of a run or a sweep: plain data, a template, and a maximum size."""
 
 import base64
 import hashlib
@@ -19,8 +19,8 @@ from latentgen.storage.workdir import flatten, json_safe
 from latentgen.training.pictures import Image
 
 LIMIT = {False: 2_000_000, True: 5_000_000}
-"""Bytes of a run's page and of a sweep's."""
-TARGET = {False: 470, True: 240}  # pixels: how wide a picture is enlarged to be at most
+"""Maximum bytes of the page of a run (False) and of a sweep (True)."""
+TARGET = {False: 470, True: 240}  # pixels: maximum width of an enlarged picture
 WIDE = 720
 MOST_METRICS = 12  # columns of the table of all runs
 MOST_EVALUATION_PICTURES = 6
@@ -52,27 +52,27 @@ def page(
     command: str,
     limit: int | None = None,
 ) -> str:
-    """The page as text.
+    """Render the page.
 
     Args:
-        looked_at: runs whose checkpoint was opened.
-        metric, lower: what settings are ranked by, and whether less of it is better.
-        chosen: the user named the metric.
-        command: what wrote the page.
-        limit: bytes; `LIMIT` where not given. Pictures get what the rest leaves.
+        looked_at: runs whose checkpoints were opened.
+        metric, lower: metric that ranks settings, and whether lower is better.
+        chosen: whether the user named the metric.
+        command: the command that writes the page.
+        limit: maximum bytes; None: `LIMIT`. Pictures get what the rest leaves.
     """
     settings = scores.ranked(folder.members, metric, lower)
     context = _context(folder, settings, looked_at, metric, lower, chosen, command)
     bare = render(context | _pictures(folder, NO_PICTURES))
     budget = (limit or LIMIT[folder.is_sweep]) - len(bare.encode())
     series = _series(settings)
-    # Names, captions and markup of a picture take some characters besides its address.
+    # Names, captions and markup of a picture need characters besides its URI.
     selection = images.select(series, max(int(0.97 * budget) - 600 * len(series), 0))
     return render(context | _pictures(folder, selection))
 
 
 def render(context: Mapping[str, Any], template: str = "page.html") -> str:
-    """The template, everything in it escaped."""
+    """Render the template, with all values escaped."""
     style, script = ((HERE / name).read_text() for name in ("style.css", "script.js"))
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(
@@ -163,7 +163,7 @@ def _facts(folder: Folder) -> list[tuple[str, str]]:
 
 
 def _statuses(folder: Folder) -> list[str]:
-    """Those that there are, and always the three that everyone asks for."""
+    """Return done, diverged and failed, and all other statuses that occur."""
     known = ("done", "diverged", "failed")
     others = {member.status for member in folder.members} - set(known)
     return [*known, *sorted(others)]
@@ -197,8 +197,8 @@ def _legend(folder: Folder, settings: Sequence[Setting]) -> list[tuple[str, str]
         splits = {split for each in sections.terms(folder.members).values() for split in each}
         ordered = sorted(splits, key=lambda split: (split != "train", split))
         return [(charts.swatch(i), split) for i, split in enumerate(ordered)]
-    look = sections.line_styles(settings)
-    some = [(charts.swatch(look[s.name]), s.name) for s in settings[: charts.LOOKS]]
+    colours = sections.line_styles(settings)
+    some = [(charts.swatch(colours[s.name]), s.name) for s in settings[: charts.COLOURS]]
     rest = len(settings) - len(some)
     return some + ([(charts.swatch(charts.GREY), f"{rest} other settings")] if rest else [])
 
@@ -253,7 +253,7 @@ def _ranked_by(metric: str | None, direction: str, chosen: bool) -> str:
 
 
 def _settings(folder: Folder, settings: Sequence[Setting]) -> dict[str, Any]:
-    look = sections.line_styles(settings)
+    colours = sections.line_styles(settings)
     keys = folder.varied if len(folder.varied) <= 6 else []
     others = [s for s in _statuses(folder) if s not in ("done", "diverged", "failed")]
     rows = []
@@ -266,7 +266,7 @@ def _settings(folder: Folder, settings: Sequence[Setting]) -> dict[str, Any]:
             interval = f"{shown(figures.low)} to {shown(figures.high)}" if known else "\u2013"
             cells = [shown(figures.mean), shown(figures.sd), interval, shown(figures.median)]
         counts = [str(setting.count(s)) for s in ("done", "diverged", "failed", *others)]
-        mark = charts.swatch(look[setting.name])
+        mark = charts.swatch(colours[setting.name])
         values = [plain(setting.changes.get(key)) for key in keys]
         rows.append({"name": setting.name, "swatch": mark, "cells": cells + counts + values})
     counted_by = ["done", "diverged", "failed", *others]
@@ -310,20 +310,20 @@ def _runs(settings: Sequence[Setting], metric: str | None) -> dict[str, Any]:
         ]
         for m in members[:MAX_LISTED]
     ]
-    said = []
+    notes = []
     if len(members) > MAX_LISTED:
-        said.append(f"{MAX_LISTED} of {len(members)} runs are listed, the best first.")
+        notes.append(f"{MAX_LISTED} of {len(members)} runs are listed, the best first.")
     if len(kept) < len(names):
-        said.append(f"{len(kept)} of {len(names)} metrics are listed.")
+        notes.append(f"{len(kept)} of {len(names)} metrics are listed.")
     return {
         "header": ["run", "status", "seed", "step", "seconds", *kept],
         "rows": rows,
-        "said": said,
+        "said": notes,
     }
 
 
 def _config(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Tables: the keys of each section; those that lie in none first."""
+    """Make a table for each section of the config, top-level keys first."""
     alone = [(key, plain(v)) for key, v in config.items() if not isinstance(v, Mapping)]
     tables = [("run", alone)] if alone else []
     for name, part in config.items():
@@ -400,20 +400,20 @@ def _placed(image: Image, alt: str, caption: str, target: int = TARGET[False]) -
 
 
 def _opened(folder: Folder, looked_at: Sequence[Opened]) -> dict[str, Any]:
-    """Sections of what checkpoints show; where they show nothing, a line says why."""
+    """Make the sections of opened checkpoints, with the reason for each missing one."""
     found: dict[str, list[Any]] = {"traversals": [], "neighbours": [], "fields": []}
     missing: dict[str, list[tuple[str, str]]] = {name: [] for name in found}
     for each in looked_at:
-        place = f"{each.name}, step {shown(each.step)}"
+        label = f"{each.name}, step {shown(each.step)}"
         for name, part in zip(found, (each.traversal, each.neighbours, each.field), strict=True):
             if isinstance(part, str):
                 missing[name].append((each.name, part))
             elif isinstance(part, opened.Traversal):
-                found[name].append(_traversal(part, place))
+                found[name].append(_traversal(part, label))
             elif isinstance(part, opened.Neighbours):
-                found[name].append(_neighbours(part, place))
+                found[name].append(_neighbours(part, label))
             else:
-                found[name].append(_field(part, place))
+                found[name].append(_field(part, label))
     lines = {name: _said_once(each, folder.is_sweep) for name, each in missing.items()}
     if not looked_at:
         why = "No run is done." if folder.is_sweep else "The run was not opened (--best=0)."
@@ -425,21 +425,21 @@ def _opened(folder: Folder, looked_at: Sequence[Opened]) -> dict[str, Any]:
 
 
 def _said_once(missing: Sequence[tuple[str, str]], named: bool) -> list[str]:
-    """A line for each reason, with the runs that it is true of."""
+    """Make a line for each reason, with its runs."""
     reasons: dict[str, list[str]] = {}
     for name, why in missing:
         reasons.setdefault(why, []).append(name)
     return [f"{', '.join(names)}: {why}" if named else why for why, names in reasons.items()]
 
 
-def _traversal(part: opened.Traversal, place: str) -> dict[str, Any]:
+def _traversal(part: opened.Traversal, label: str) -> dict[str, Any]:
     some = f"{part.rows} of {part.coordinates} coordinates"
     alt = f"Traversal of {some}: a row each, moved from left to right"
-    return _placed(part.picture, alt, f"{place}: {some}", WIDE)
+    return _placed(part.picture, alt, f"{label}: {some}", WIDE)
 
 
-def _neighbours(part: opened.Neighbours, place: str) -> dict[str, Any]:
-    caption = f"{place}: median distance to the nearest {part.median:.3f}"
+def _neighbours(part: opened.Neighbours, label: str) -> dict[str, Any]:
+    caption = f"{label}: median distance to the nearest {part.median:.3f}"
     if part.held_out is not None:
         caption += f"; of {part.split} images {part.held_out:.3f}"
     caption += f" (root mean square over pixels, {shown(part.searched)}"
@@ -451,7 +451,7 @@ def _neighbours(part: opened.Neighbours, place: str) -> dict[str, Any]:
     return {**_placed(part.picture, alt, caption, WIDE), "rows": rows}
 
 
-def _field(part: opened.Field, place: str) -> dict[str, Any]:
+def _field(part: opened.Field, label: str) -> dict[str, Any]:
     picture = images.data_uri(opened.coloured(part), 90)
     description = "The discriminator's field: colour, with real points and samples above it"
     real, synthetic = (
@@ -461,21 +461,21 @@ def _field(part: opened.Field, place: str) -> dict[str, Any]:
         description, picture, part.frame, real, synthetic, opened.zero_line(part)
     )
     low, high = float(part.logits.min()), float(part.logits.max())
-    caption = f"{place}: values from {shown(low)} to {shown(high)}, {len(real)} points of each kind"
+    caption = f"{label}: values from {shown(low)} to {shown(high)}, {len(real)} points of each kind"
     if part.less:
         caption += f"; the median, {shown(part.less)}, is taken away: this game has no zero"
     return {"svg": svg, "caption": caption}
 
 
 def _series(settings: Sequence[Setting]) -> list[Series]:
-    """All runs' pictures, one run of each setting first, the best setting first."""
-    place = {m.name: (i, j) for j, s in enumerate(settings) for i, m in enumerate(s.members)}
-    members = sorted((m for s in settings for m in s.members), key=lambda m: place[m.name])
+    """Order the pictures of all runs: one run of each setting first, best setting first."""
+    order = {m.name: (i, j) for j, s in enumerate(settings) for i, m in enumerate(s.members)}
+    members = sorted((m for s in settings for m in s.members), key=lambda m: order[m.name])
     return [Series(m.name, kind, m.pictures[kind]) for m in members for kind in KINDS]
 
 
 def _pictures(folder: Folder, selection: Selection) -> dict[str, Any]:
-    """Pictures of steps, and what was left out of them."""
+    """Make the section of pictures by step, with notes on omitted ones."""
     order = {member.name: i for i, member in enumerate(folder.members)}
     series = sorted(selection.series, key=lambda s: (KINDS.index(s.kind), order[s.name]))
     kinds = []
@@ -486,15 +486,15 @@ def _pictures(folder: Folder, selection: Selection) -> dict[str, Any]:
         )
         if some:
             kinds.append({"name": kind.capitalize(), "note": note, "series": some})
-    said, missing = [], []
+    notes, missing = [], []
     if selection.pictures < selection.of:
-        said.append(
+        notes.append(
             f"{selection.pictures} of {selection.of} pictures shown, to keep the page small."
         )
     if selection.left_out:
-        said.append(f"{selection.left_out} series of pictures are left out.")
+        notes.append(f"{selection.left_out} series of pictures are left out.")
     if selection.quality is not None:
-        said.append(f"They are compressed with loss (WebP, quality {selection.quality}).")
+        notes.append(f"They are compressed with loss (WebP, quality {selection.quality}).")
     for kind in KINDS:
         if not any(member.pictures[kind] for member in folder.members):
             missing.append(f"There are no {kind} in the folder.")
@@ -511,7 +511,7 @@ def _pictures(folder: Folder, selection: Selection) -> dict[str, Any]:
         "kinds": kinds,
         "picture_steps": steps,
         "pictures": {"steps": steps, "series": data},
-        "pictures_said": said,
+        "pictures_said": notes,
         "pictures_missing": missing,
     }
 

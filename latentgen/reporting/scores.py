@@ -1,4 +1,4 @@
-"""Scores over seeds: mean, spread, interval; settings in order of them."""
+"""Scores over seeds: mean, standard deviation, interval; ranking of settings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ from latentgen.core.errors import BadInput, nearest
 from latentgen.metrics.intervals import Spread, spread
 from latentgen.reporting.folders import Member, number, section
 
-# What to rank by where nobody says: the pictures' quality first, then bounds of log p(x), then
-# whatever was validated. The losses of players in a game come last: they rank no generators.
+# Default metrics for ranking: quality of samples first, then bounds of log p(x), then validation
+# metrics. Losses of players in a game come last, as they do not measure the quality of samples.
 PREFERRED = (
     *("frechet/frechet_distance", "frechet/frechet", "kernel/kernel_distance"),
     *("is/log_likelihood", "is/bernoulli_score", "validation/negative_elbo", "validation/loss"),
 )
-# Words in the names of metrics of which more is better; of all others, less is.
+# Names, or ends of names, of metrics for which higher is better.
 HIGHER = {
     *("accuracy", "captured", "coverage", "density", "elbo", "inception_score", "likelihood"),
     *("log_likelihood", "log_px", "precision", "quality", "recall", "score", "bound"),
@@ -23,7 +23,7 @@ GAME = ("cost", "discriminator_value", "generator_loss", "encoder_loss", "d_real
 
 
 class Setting(NamedTuple):
-    """Members that differ in their seed only, and the score over those that are done."""
+    """Members that differ only in their seed, and the score of those that are done."""
 
     name: str
     changes: dict[str, Any]
@@ -36,14 +36,14 @@ class Setting(NamedTuple):
 
 
 def score(member: Member, metric: str) -> float | None:
-    """The member's value of this metric if it is done and has a finite one."""
+    """Return the member's value of a metric, if the member is done and the value is finite."""
     value = member.final.get(metric)
     finite = value is not None and math.isfinite(value)
     return value if finite and member.status == "done" else None
 
 
 def ranked(members: Sequence[Member], metric: str | None, lower: bool) -> list[Setting]:
-    """Settings, the best mean first; those without a score last, as they came."""
+    """Sort settings by mean, the best first; those without a score come last, in order."""
     groups: dict[str, list[Member]] = {}
     for member in members:
         groups.setdefault(member.setting, []).append(member)
@@ -62,10 +62,10 @@ def ranked(members: Sequence[Member], metric: str | None, lower: bool) -> list[S
 
 
 def best(settings: Sequence[Setting], metric: str | None, lower: bool) -> list[Member]:
-    """Finished runs: one of each setting, its best, the best setting first; then the others.
+    """Sort finished runs: the best run of each setting first, then the second best, ...
 
     Args:
-        settings: ranked.
+        settings: settings in ranked order.
     """
     rows = []
     for i, setting in enumerate(settings):
@@ -73,15 +73,15 @@ def best(settings: Sequence[Setting], metric: str | None, lower: bool) -> list[M
         done = [(value, member) for value, member in found if member.status == "done"]
         worst = math.inf if lower else -math.inf
         done.sort(key=lambda each: worst if each[0] is None else each[0], reverse=not lower)
-        rows += [(place, i, member) for place, (_, member) in enumerate(done)]
+        rows += [(rank, i, member) for rank, (_, member) in enumerate(done)]
     return [member for _, _, member in sorted(rows, key=lambda row: row[:2])]
 
 
 def choose_metric(members: Sequence[Member], asked: str | None) -> str | None:
     """Return the metric to rank by: the one asked for, else a default; None if there is none.
 
-    The default is a metric of every run that is done, if there is such a metric: one run that was
-    evaluated does not push the others out of the ranking.
+    The default is a metric that all finished runs have, if there is one, so that the evaluation of
+    a single run does not remove the others from the ranking.
 
     Raises:
         BadInput: no run has the metric that was asked for.
@@ -111,21 +111,21 @@ def lower_is_better(metric: str) -> bool:
 
 
 def is_a_players_loss(metric: str | None) -> bool:
-    """Return whether the metric is part of a game, and so says little of the pictures."""
+    """Return whether the metric is a player's loss, which says little about quality."""
     return metric is not None and metric.rpartition("/")[2] in GAME
 
 
 def stale(settings: Sequence[Setting], metric: str | None, summary: Mapping[str, Any]) -> list[str]:
-    """Settings of which a sweep's summary.json says something else than its runs now do."""
-    there = summary.get("settings")
-    each_written = map(section, there if isinstance(there, list) else ())
+    """Return settings whose score in summary.json differs from that of their runs."""
+    listed = summary.get("settings")
+    each_written = map(section, listed if isinstance(listed, list) else ())
     written = {str(each.get("setting")): section(each.get("metrics")) for each in each_written}
     wrong = []
     for setting in settings:
-        says = section(written.get(setting.name, {}).get(metric or ""))
-        if not says or setting.score is None:
+        entry = section(written.get(setting.name, {}).get(metric or ""))
+        if not entry or setting.score is None:
             continue
-        same_n, mean = says.get("n") == setting.score.n, number(says.get("mean")) or 0.0
+        same_n, mean = entry.get("n") == setting.score.n, number(entry.get("mean")) or 0.0
         if not (same_n and math.isclose(mean, setting.score.mean, rel_tol=1e-6)):
             wrong.append(setting.name)
     return wrong

@@ -1,4 +1,4 @@
-"""The parts of a page as plain data: charts with the tables behind them, and what was thinned."""
+"""Sections of a page as plain data: charts with their tables, and notes on omitted data."""
 
 import json
 import math
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from latentgen.reporting import charts, folders, images, scores
-from latentgen.reporting.charts import GREY, LOOKS, Dot, Line, Row
+from latentgen.reporting.charts import COLOURS, GREY, Dot, Line, Row
 from latentgen.reporting.folders import Folder, Member
 from latentgen.reporting.scores import Setting
 from latentgen.storage.workdir import flatten
 
 POINTS = 90_000
-"""Points in all curves of a page at most."""
+"""Maximum number of points in all curves of a page."""
 MOST_POINTS, LEAST_POINTS = 300, 12  # of a curve
 MOST_LINES = 120  # members in a chart
 MOST_ROWS = {False: 25, True: 12}  # of the table behind a chart, of a run and of a sweep
@@ -20,7 +20,7 @@ MOST_COLUMNS = 12
 MOST_INTERVALS = 30
 FAILED = ("failed", "timed_out", "preempted")
 
-# Whose turn a term belongs to; what is not listed goes by its first word.
+# Term -> player; for others, the first part of the name decides.
 PLAYERS = {
     "cost": "Discriminator",
     "d_real": "Discriminator",
@@ -40,14 +40,14 @@ PLAYERS = {
 
 
 class Chart(NamedTuple):
-    """A chart, what stands below it, and the table of its values."""
+    """A chart, the note below it, and the table of its values."""
 
     title: str
     svg: str
     note: str
     header: list[str]
     rows: list[list[str]]
-    said: str  # of rows and columns left out of the table
+    said: str  # note on omitted rows and columns
 
 
 class Group(NamedTuple):
@@ -58,7 +58,7 @@ class Group(NamedTuple):
 
 
 def shown(value: Any) -> str:
-    """A value in few characters: numbers with four digits, a mean with its error, words as JSON."""
+    """Format a value: numbers with four digits, a mean with its error, others as JSON."""
     if value is None:
         return "\u2013"
     if isinstance(value, Mapping) and {"mean", "standard_error"} <= value.keys():
@@ -77,24 +77,24 @@ def shown(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value of a config, as one would write it: 0.0002, relu, [64, 128]."""
+    """Format a value of a config as it is written: 0.0002, relu, [64, 128]."""
     if isinstance(value, str):
         return value
     return "\u2013" if value is None else json.dumps(value)
 
 
 def counted(number: int, word: str) -> str:
-    """'1 run', '2 runs'."""
+    """Format a count: '1 run', '2 runs'."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def digits(size: float) -> int:
-    """Decimals that leave four significant digits."""
+    """Return the number of decimals for four significant digits."""
     return max(0, 3 - math.floor(math.log10(size)))
 
 
 def player(term: str) -> str:
-    """Whose term it is."""
+    """Return the player of a term."""
     first = term.partition("_")[0]
     if term in PLAYERS:
         return PLAYERS[term]
@@ -102,7 +102,7 @@ def player(term: str) -> str:
 
 
 def terms(members: Sequence[Member]) -> dict[str, list[str]]:
-    """term -> the splits that it was logged for, training first."""
+    """Return term -> splits for which it was logged, training first."""
     found: dict[str, set[str]] = {}
     for member in members:
         for line in member.lines:
@@ -113,37 +113,37 @@ def terms(members: Sequence[Member]) -> dict[str, list[str]]:
 
 
 def line_styles(settings: Sequence[Setting]) -> dict[str, int]:
-    """setting -> its colour and dashes: the best ones have them, the others are grey."""
-    return {s.name: i if i < LOOKS else GREY for i, s in enumerate(settings)}
+    """Return setting -> index of its colour; the best settings have colours, others are grey."""
+    return {s.name: i if i < COLOURS else GREY for i, s in enumerate(settings)}
 
 
 def points_each(members: int, number: int) -> int:
-    """Points that a curve may have where `number` charts show `members` curves each."""
+    """Return the maximum points of a curve for `number` charts of `members` curves."""
     return min(max(POINTS // max(members * number, 1), LEAST_POINTS), MOST_POINTS)
 
 
 def curves(folder: Folder, settings: Sequence[Setting]) -> tuple[list[Group], list[str]]:
-    """Charts of all terms by player, and what was thinned."""
+    """Make charts of all terms by player, and notes on omitted data."""
     known = terms(folder.members)
     chosen = _members_shown(settings)
     number = sum(len(splits) for splits in known.values())
     most = points_each(len(chosen), number)
     groups: dict[str, list[Chart]] = {}
     for term, splits in known.items():
-        place = groups.setdefault(player(term), [])
+        group = groups.setdefault(player(term), [])
         if folder.is_sweep:
-            place += [_of_sweep(settings, chosen, split, term, most) for split in splits]
+            group += [_of_sweep(settings, chosen, split, term, most) for split in splits]
         else:
-            place.append(_of_run(folder.members[0], splits, term, most))
-    said = []
+            group.append(_of_run(folder.members[0], splits, term, most))
+    notes = []
     if len(chosen) < len(folder.members):
-        said.append(f"{len(chosen)} of {len(folder.members)} runs are drawn, the best first.")
+        notes.append(f"{len(chosen)} of {len(folder.members)} runs are drawn, the best first.")
     longest = max((len(member.lines) for member in folder.members), default=0)
     if longest > most:
-        said.append(f"Curves are thinned to at most {most} points each.")
+        notes.append(f"Curves are thinned to at most {most} points each.")
     order = ("Discriminator", "Generator", "Encoder and decoder", "Encoder", "Classifier", "Other")
     names = sorted(groups, key=lambda name: order.index(name) if name in order else len(order))
-    return [Group(name, groups[name]) for name in names], said
+    return [Group(name, groups[name]) for name in names], notes
 
 
 def _members_shown(settings: Sequence[Setting]) -> list[Member]:
@@ -170,12 +170,12 @@ def _of_run(member: Member, splits: Sequence[str], term: str, most: int) -> Char
     kept = images.thin(steps, MOST_ROWS[False])
     values = {split: dict(points) for split, points in found.items()}
     rows = [[shown(step), *(shown(values[split].get(step)) for split in splits)] for step in kept]
-    said = f"{len(kept)} of {len(steps)} steps." if len(kept) < len(steps) else ""
-    return Chart(term, drawn.svg, _cut(drawn), ["step", *splits], rows, said)
+    notes = f"{len(kept)} of {len(steps)} steps." if len(kept) < len(steps) else ""
+    return Chart(term, drawn.svg, _cut(drawn), ["step", *splits], rows, notes)
 
 
 def mean_curve(members: Sequence[Member], split: str, term: str) -> list[tuple[float, float]]:
-    """The mean over members that have not diverged, at steps that all of these have logged."""
+    """Compute the mean over members that have not diverged, at steps that all of them logged."""
     found = [
         dict(folders.curve(member, split, term))
         for member in members
@@ -191,20 +191,20 @@ def mean_curve(members: Sequence[Member], split: str, term: str) -> list[tuple[f
 def _of_sweep(
     settings: Sequence[Setting], chosen: Sequence[Member], split: str, term: str, most: int
 ) -> Chart:
-    look = line_styles(settings)
+    colours = line_styles(settings)
     lines = []
     for member in chosen:
         points = charts.thinned(folders.curve(member, split, term), most)
-        lines.append(Line(member.name, points, look[member.setting], thin=True))
+        lines.append(Line(member.name, points, colours[member.setting], thin=True))
     means = {s.name: mean_curve(s.members, split, term) for s in settings}
     for name, found in means.items():
-        if found and look[name] != GREY:
-            lines.append(Line(name, charts.thinned(found, most), look[name]))
+        if found and colours[name] != GREY:
+            lines.append(Line(name, charts.thinned(found, most), colours[name]))
     description = (
         f"{split} {term} of {len(chosen)} runs; thick lines are means of settings. "
         + "; ".join(
             f"{name} ends at {shown(points[-1][1])}"
-            for name, points in list(means.items())[:LOOKS]
+            for name, points in list(means.items())[:COLOURS]
             if points
         )
     )
@@ -214,28 +214,28 @@ def _of_sweep(
     kept = images.thin(steps, MOST_ROWS[True])
     values = {name: dict(means[name]) for name in best}
     rows = [[shown(step), *(shown(values[name].get(step)) for name in best)] for step in kept]
-    said = "Means of settings."
+    notes = "Means of settings."
     if len(kept) < len(steps):
-        said += f" {len(kept)} of {len(steps)} steps."
+        notes += f" {len(kept)} of {len(steps)} steps."
     if len(best) < len(settings):
-        said += f" The best {len(best)} of {len(settings)} settings."
-    return Chart(f"{term}, {split}", drawn.svg, _cut(drawn), ["step", *best], rows, said)
+        notes += f" The best {len(best)} of {len(settings)} settings."
+    return Chart(f"{term}, {split}", drawn.svg, _cut(drawn), ["step", *best], rows, notes)
 
 
 def hyperparameters(folder: Folder, settings: Sequence[Setting], metric: str) -> list[Chart]:
-    """Each varied key against the score, a dot a run."""
+    """Make a chart of the score against each varied key."""
     base = flatten(folder.config)
     return [_hyperparameter(key, base.get(key), settings, metric) for key in folder.varied]
 
 
 def _hyperparameter(key: str, base: Any, settings: Sequence[Setting], metric: str) -> Chart:
-    look = line_styles(settings)
+    colours = line_styles(settings)
     dots, rows = [], []
     for setting in settings:
         for member in setting.members:
             x, y = member.changes.get(key, base), scores.score(member, metric)
             text = f"{member.name}: {key} = {plain(x)}, {metric} = {shown(y)}"
-            dots.append(Dot(text, _place(x), y, look[setting.name]))
+            dots.append(Dot(text, _place(x), y, colours[setting.name]))
             rows.append([member.name, plain(x), shown(y), member.status])
     if any(isinstance(dot.x, str) for dot in dots):
         dots = [dot._replace(x=plain(dot.x)) for dot in dots]
@@ -246,27 +246,27 @@ def _hyperparameter(key: str, base: Any, settings: Sequence[Setting], metric: st
     drawn = charts.scatter_chart(description, dots, key, f"h-{key}")
     crosses = f"{counted(lost, 'run')} without a score: crosses at the lower edge." if lost else ""
     note = " ".join(filter(None, (crosses, _cut(drawn))))
-    said = f"{MAX_LISTED} of {len(rows)} runs." if len(rows) > MAX_LISTED else ""
-    return Chart(key, drawn.svg, note, ["run", key, metric, "status"], rows[:MAX_LISTED], said)
+    notes = f"{MAX_LISTED} of {len(rows)} runs." if len(rows) > MAX_LISTED else ""
+    return Chart(key, drawn.svg, note, ["run", key, metric, "status"], rows[:MAX_LISTED], notes)
 
 
 def _place(value: Any) -> float | str:
-    """Return a hyperparameter value's place on an axis: numbers by size, all else by name."""
+    """Return a hyperparameter's coordinate: a number, or the name of any other value."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return plain(value)
 
 
 MAX_LISTED = 200
-"""Runs in a table."""
+"""Maximum number of runs in a table."""
 
 
 def intervals(settings: Sequence[Setting], metric: str) -> Chart | None:
-    """The best settings' runs, means and intervals beside each other."""
+    """Make a chart of runs, means and intervals of the best settings."""
     scored = [setting for setting in settings if setting.score is not None]
     if not scored:
         return None
-    look = line_styles(settings)
+    colours = line_styles(settings)
     rows = []
     for setting in scored[:MOST_INTERVALS]:
         values = [scores.score(member, metric) for member in setting.members]
@@ -274,17 +274,17 @@ def intervals(settings: Sequence[Setting], metric: str) -> Chart | None:
         assert figures is not None
         kept = [value for value in values if value is not None]
         rows.append(
-            Row(setting.name, figures.mean, figures.low, figures.high, kept, look[setting.name])
+            Row(setting.name, figures.mean, figures.low, figures.high, kept, colours[setting.name])
         )
     description = f"{metric} of {len(rows)} settings, the best first: {rows[0].name}"
     some = len(rows) < len(scored)
-    said = f"The best {len(rows)} of {len(scored)} settings." if some else ""
+    notes = f"The best {len(rows)} of {len(scored)} settings." if some else ""
     drawn = charts.interval_chart(description, rows, metric)
-    return Chart(metric, drawn.svg, said, [], [], "")
+    return Chart(metric, drawn.svg, notes, [], [], "")
 
 
 class Evaluation(NamedTuple):
-    """Results that were come by in one way; `alone` if the metric has no others."""
+    """Results with the same protocol; `alone` if the metric has no other protocol."""
 
     metric: str
     how: str
@@ -295,7 +295,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluations(members: Sequence[Member]) -> list[Evaluation]:
-    """Results of `latentgen.evaluate` by how they were come by: the newest of each run."""
+    """Group results of `latentgen.evaluate` by protocol; take the newest of each run."""
     groups: dict[tuple[str, str], list[tuple[Member, dict[str, Any]]]] = {}
     for member in members:
         newest = {(str(e.get("metric")), _how(e)): e for e in member.evaluations}
@@ -309,7 +309,7 @@ def evaluations(members: Sequence[Member]) -> list[Evaluation]:
 
 
 def _how(line: Mapping[str, Any]) -> str:
-    """A result's protocol in words: what it must share with another to stand beside it."""
+    """Describe a result's protocol, in which comparable results agree."""
     data = folders.section(line.get("data"))
     how = {"split": line.get("split"), **folders.section(line.get("protocol"))}
     how |= {"data": f"{data.get('name')} {data.get('sha256')}"} if data else {}
@@ -325,8 +325,8 @@ def _evaluation(
         [member.name, shown(line.get("step")), *(shown(each.get(name)) for name in names)]
         for member, line, each in values
     ]
-    said = f"{MAX_LISTED} of {len(rows)} runs." if len(rows) > MAX_LISTED else ""
-    return Evaluation(metric, how, ["run", "step", *names], rows[:MAX_LISTED], alone, said)
+    notes = f"{MAX_LISTED} of {len(rows)} runs." if len(rows) > MAX_LISTED else ""
+    return Evaluation(metric, how, ["run", "step", *names], rows[:MAX_LISTED], alone, notes)
 
 
 def curve_data(folder: Folder, settings: Sequence[Setting]) -> dict[str, Any]:

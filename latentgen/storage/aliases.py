@@ -1,7 +1,7 @@
-"""Former names in configs: the one table that keeps old configs and workdirs readable.
+"""Former names of config keys and values, which keep old configs and workdirs readable.
 
-Configs are compared, written and read with today's names; hashes are over the first release's, so
-that a result or a run from before a name changed keeps its hash.
+Configs are read, compared and written under the current names. Hashes are computed under the names
+of the first release, so that renaming a key does not change the hash of an old run or result.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from latentgen.core.errors import BadInput
 
 KEYS = {"method.game": "method.loss", "middle": "code_network"}
-"""Former key, or the beginning of former keys -> today's."""
+"""Former key, or prefix of former keys -> current name."""
 
 VALUES: dict[str, dict[str, str]] = {
     "condition": {"beside": "concat"},
@@ -19,37 +19,37 @@ VALUES: dict[str, dict[str, str]] = {
     "name": {"rmsprop_outside": "rmsprop_torch"},
     "schedule": {"stairs": "staircase"},
 }
-"""The last part of a key -> {former value: today's}."""
+"""Last part of a key -> {former value: current value}."""
 
 
 def current_key(key: str) -> str:
-    """Today's name of a key: 'method.loss' for 'method.game', others as they are."""
+    """Return a key's current name: 'method.loss' for 'method.game'."""
     return _renamed(key, KEYS)
 
 
 def former_key(key: str) -> str:
-    """The first release's name of a key."""
+    """Return a key's name in the first release."""
     return _renamed(key, {new: old for old, new in KEYS.items()})
 
 
 def current(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config under today's names.
+    """Return the config under the current names.
 
     Raises:
-        BadInput: it has a key under its former and under its present name.
+        BadInput: it has a key under both its former and its current name.
     """
     return _translated(config, KEYS, VALUES, "")
 
 
 def former(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config under the names of the first release, for hashes only."""
+    """Return the config under the names of the first release, for hashing only."""
     keys = {new: old for old, new in KEYS.items()}
     values = {key: {new: old for old, new in of.items()} for key, of in VALUES.items()}
     return _translated(config, keys, values, "")
 
 
 def text(config: Mapping[str, Any]) -> bytes:
-    """What hashes of a config are over: sorted JSON under the first release's names."""
+    """Return the bytes to hash of a config: sorted JSON under the first release's names."""
     return json.dumps(former(config), sort_keys=True).encode()
 
 
@@ -66,15 +66,15 @@ def _translated(
     values: Mapping[str, Mapping[str, str]],
     path: str,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    translated: dict[str, Any] = {}
     for name, value in config.items():
         new = _renamed(f"{path}{name}", keys)
         last = name if new == f"{path}{name}" else new.rpartition(".")[2]
         if last != name and last in config:
             raise BadInput(f"config.{path}{name} is now config.{new}; the config has both.")
         if isinstance(value, Mapping):
-            found[last] = _translated(value, keys, values, f"{path}{name}.")
+            translated[last] = _translated(value, keys, values, f"{path}{name}.")
         else:
             known = values.get(last, {})
-            found[last] = known.get(value, value) if isinstance(value, str) else value
-    return found
+            translated[last] = known.get(value, value) if isinstance(value, str) else value
+    return translated

@@ -1,11 +1,12 @@
 """Checkpoints: (step, state) on disk, where checkpoint N means N updates done.
 
-Orbax writes the arrays and makes a step appear whole or not at all. It is given the state as a
-flat dict from key path to leaf, so that what is stored depends neither on how it treats
-NamedTuples and empty nodes nor on their classes; the tree comes back from the caller's `like`.
-It casts a wrong dtype in silence, does not notice a flipped bit, and leaves its last writes to the
-page cache. So a saved step gets a manifest, a digest of every file; a restore compares the files,
-shapes and dtypes before it asks Orbax, and a digest of every leaf after it.
+Orbax writes the arrays and makes a step appear atomically. It gets the state as a flat dict from
+key path to leaf, so the stored format does not depend on NamedTuple classes or on how Orbax treats
+empty nodes. The tree structure comes from the caller's `like`.
+
+Orbax casts a wrong dtype silently, does not detect flipped bits, and does not flush its last
+writes. Each saved step therefore gets a manifest with a digest of every file. `restore` checks the
+files, shapes and dtypes before it calls Orbax, and a digest of every leaf afterwards.
 """
 
 import contextlib
@@ -32,19 +33,19 @@ from latentgen.storage import leaks, workdir
 from latentgen.system.distributed import is_multi_process
 
 MANIFEST = Path("record", "manifest.json")
-# tensorstore's words
+# Patterns in tensorstore's error messages.
 OS_ERROR = re.compile(r"os_error_code=\W*(\d+)|OS error (\d+)")
 LOCAL_FILE = re.compile(r'local file "([^"]+)"')
 
-ATTEMPTS = 5  # a reader beside a busy writer: how often the newest may vanish under its hands
+ATTEMPTS = 5  # retries of a reader whose checkpoint a concurrent writer has deleted
 
 
 class Damaged(RuntimeError):
-    """A checkpoint is there but is not what was saved."""
+    """Raised for a checkpoint whose content differs from what was saved."""
 
 
 def by_path(tree: PyTree) -> dict[str, Any]:
-    """The leaves of a tree by key path: {'params.encoder.bias': ...}."""
+    """Return the leaves of a tree by key path: {'params.encoder.bias': ...}."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     flat = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
     if len(flat) != len(leaves):
@@ -53,7 +54,7 @@ def by_path(tree: PyTree) -> dict[str, Any]:
 
 
 def describe(state: PyTree) -> dict[str, dict[str, Any]]:
-    """Each leaf's dtype, shape and SHA-256 of its bytes, by key path."""
+    """Return each leaf's dtype, shape and SHA-256 by key path."""
 
     def leaf(x: Any) -> dict[str, Any]:
         x = np.asarray(x)
@@ -72,39 +73,40 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _seal(place: Path) -> None:
-    """Write a manifest beside a checkpoint: the digest of every file in it.
+def _write_manifest(folder: Path) -> None:
+    """Write the manifest of a checkpoint: the digest of every file in it.
 
-    What Orbax did not bring to the disk stays so, as each file would cost a flush of the disk:
-    after a power failure the manifest tells, and the checkpoint before is used.
+    Files are not flushed to disk one by one, which would be slow. After a power failure the
+    manifest reveals incomplete files, and the previous checkpoint is used.
     """
-    files = sorted(p for p in place.rglob("*") if p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
     workdir.write_json(
-        place / MANIFEST, {str(file.relative_to(place)): _digest(file) for file in files}
+        folder / MANIFEST, {str(file.relative_to(folder)): _digest(file) for file in files}
     )
-    workdir.sync_folder(place.parent)
+    workdir.sync_folder(folder.parent)
 
 
-def _inspect(step: int, place: Path) -> None:
-    """Compare a checkpoint's files with its manifest, if it has one: a writer that is killed
-    before may leave none.
+def _check_files(step: int, folder: Path) -> None:
+    """Compare a checkpoint's files with its manifest.
+
+    A killed writer may leave a checkpoint without a manifest, which is accepted.
 
     Raises:
-        Damaged: names the first file that is not what was saved.
+        Damaged: a file differs from the manifest; the message names the first one.
     """
-    for path in place.rglob("*"):
+    for path in folder.rglob("*"):
         if not (path.is_file() or path.is_dir()) or path.is_symlink():  # Orbax would wait or follow
-            name = path.relative_to(place)
+            name = path.relative_to(folder)
             raise Damaged(f"checkpoint {step} is damaged: {name} is neither a file nor a folder")
-    if not (place / MANIFEST).exists():
+    if not (folder / MANIFEST).exists():
         return
     try:
-        digests = dict(workdir.read_json(place / MANIFEST))
+        digests = dict(workdir.read_json(folder / MANIFEST))
     except (ValueError, TypeError):
         raise Damaged(f"checkpoint {step} is damaged: {MANIFEST} is not readable") from None
     for name, digest in digests.items():
         try:
-            found = _digest(place / name) if workdir.leads_into(place / name, place) else None
+            found = _digest(folder / name) if workdir.leads_into(folder / name, folder) else None
         except FileNotFoundError:
             raise Damaged(f"checkpoint {step} is damaged: {name} is missing") from None
         if found != digest:
@@ -112,23 +114,23 @@ def _inspect(step: int, place: Path) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of a run, newest `keep` of them; use as a context manager.
+    """The newest `keep` checkpoints of a run, as a context manager.
 
-    A writer must hold the workdir's lock: on opening it deletes what a killed writer left half
-    written. With `read_only` nothing is ever written or deleted, also beside a running writer.
+    A writer must hold the workdir's lock, because opening deletes incomplete checkpoints. With
+    `read_only` nothing is written or deleted, so that a run may write at the same time.
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 3, read_only: bool = False):
-        logging.getLogger("absl").addFilter(_quiet)
-        logging.getLogger("asyncio").addFilter(_unsaid)
+        logging.getLogger("absl").addFilter(_filter_orbax)
+        logging.getLogger("asyncio").addFilter(_filter_asyncio)
         import orbax.checkpoint as ocp
 
         leaks.stop()
-        _hush()
+        _ignore_closed_event_loop()
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._args = ocp.args
-        with _written(self._path):
+        with _raise_os_error(self._path):
             if not read_only:
                 self._path.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
@@ -140,7 +142,7 @@ class Checkpoints:
                     read_only=read_only,
                     cleanup_tmp_directories=not read_only,
                     enable_async_checkpointing=False,
-                    **_alone(ocp),
+                    **_single_process_options(ocp),
                 ),
             )
 
@@ -153,79 +155,80 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Orbax says once more what has ended the run, in other words.
-        with contextlib.suppress(Exception) if error else _written(self._path):
+        # Closing raises the error that ended the run a second time.
+        with contextlib.suppress(Exception) if error else _raise_os_error(self._path):
             self.close()
 
     def close(self) -> None:
-        """Let go of Orbax's threads."""
+        """Release Orbax's threads."""
         self._manager.close()
 
     def steps(self) -> list[int]:
-        """The complete checkpoints on disk now, oldest first: Orbax renames a step when done.
+        """List the complete checkpoints on disk, oldest first.
 
-        Orbax's own listing remembers, or stumbles over steps that vanish while it looks.
+        The folder is read directly: Orbax's own listing is cached, or fails when a step is deleted
+        while it reads. Orbax renames a step's folder once the step is complete.
         """
         if not self._path.is_dir():
             return []
         names = (entry for entry in os.listdir(self._path) if entry.isdecimal())
-        return sorted(int(name) for name in names if name == str(int(name)))  # 007 is not ours
+        return sorted(int(name) for name in names if name == str(int(name)))  # not 007
 
     def latest(self) -> int | None:
-        """The newest complete checkpoint, None where there is none."""
+        """Return the newest complete checkpoint, or None."""
         return max(self.steps(), default=None)
 
     def forget_after(self, step: int) -> None:
-        """Delete the checkpoints of later steps, which a run that goes on from here saves anew."""
+        """Delete the checkpoints after `step`; a run resumed from `step` saves them again."""
         for later in self.steps():
             if later > step:
-                with _written(self._path / str(later)):
+                with _raise_os_error(self._path / str(later)):
                     self._manager.delete(later)
 
     def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
-        """Write checkpoint `step`; when it returns, the checkpoint is complete.
+        """Write checkpoint `step`, and return once it is complete.
 
         Args:
-            step: updates done.
+            step: number of updates.
             state: a tree of arrays.
-            meta: what else belongs to it, as JSON.
+            meta: JSON data to store with the state.
 
         Raises:
-            OSError: it cannot be written; names a path.
+            OSError: the checkpoint cannot be written; the error names a path.
         """
         leaves = describe(state)
         record = json.loads(json.dumps({"step": step, "meta": meta, "leaves": leaves}))
-        if self._read_only:  # Orbax would say that it had saved
+        if self._read_only:  # Orbax would report success
             raise RuntimeError(f"{str(self._path)!r} was opened for reading only")
-        # Of several processes Orbax expects that each saves its part of a device's array.
+        # With several processes, Orbax would let each save its own shard of a jax.Array.
         as_array = np.asarray if is_multi_process() else jnp.asarray
-        with _written(self._path / str(step)):
+        with _raise_os_error(self._path / str(step)):
             self._manager.save(
                 step,
                 args=self._args.Composite(
                     state=self._args.StandardSave(
-                        # Orbax refuses arrays without elements, of which the shape is all there is.
+                        # Orbax refuses empty arrays; their shape is in the record.
                         {path: as_array(x) for path, x in by_path(state).items() if np.size(x)}
                     ),
                     record=self._args.JsonSave(record | {"sha256": _sha256(record)}),
                 ),
-                force=True,  # without it Orbax skips a step below the newest in silence
+                force=True,  # otherwise Orbax silently skips a step before the newest
             )
-            _seal(self._path / str(step))
+            _write_manifest(self._path / str(step))
 
     def restore(self, step: int | None, like: PyTree) -> tuple[int, PyTree, dict[str, Any]]:
-        """Read checkpoint `step`, or the newest, bitwise as it was saved.
+        """Restore checkpoint `step`, or the newest, bitwise as it was saved.
 
         Args:
-            step: which; None for the newest.
+            step: which checkpoint; None for the newest.
             like: the state's tree with a jax.ShapeDtypeStruct at each leaf (jax.eval_shape).
 
         Returns:
-            step, state, meta
+            (step, state, meta)
 
         Raises:
-            BadInput: there is no such checkpoint, or it holds another tree, shape or dtype.
-            Damaged: it cannot be read, or a leaf's bytes are not those that were saved.
+            BadInput: there is no such checkpoint, or its tree, shapes or dtypes differ from `like`.
+            Damaged: the checkpoint cannot be read, or a leaf differs from what was saved.
         """
         for attempt in range(ATTEMPTS):
             steps = self.steps()
@@ -239,34 +242,34 @@ class Checkpoints:
             except BadInput:
                 raise
             except Exception as error:
-                # A writer may have retired it since we looked. Orbax's errors have many types.
+                # A concurrent writer may have deleted it. Orbax raises errors of many types.
                 now = self.steps()
                 retired = tried not in now or (step is None and tried != now[-1])
                 if retired and attempt + 1 < ATTEMPTS:
                     continue
                 if isinstance(error, Damaged):
-                    said = str(error)
+                    message = str(error)
                 else:
                     reason = str(error).partition("<")[0].splitlines() or [type(error).__name__]
-                    said = f"checkpoint {tried} cannot be read: {reason[0][:200]}"
-                raise Damaged(said) from error
+                    message = f"checkpoint {tried} cannot be read: {reason[0][:200]}"
+                raise Damaged(message) from error
         raise AssertionError("unreachable")
 
     def newest(
         self, like: PyTree, say: Callable[[str], None]
     ) -> tuple[int, PyTree, dict[str, Any]] | None:
-        """The newest checkpoint that is what was saved; None where none was ever saved.
+        """Restore the newest undamaged checkpoint; return None if there are no checkpoints.
 
-        Newer ones, which are damaged, are told of and, unless this is for reading only, renamed
-        to N.damaged: the run goes on from the one that is found. Nothing is renamed before.
+        Once it is restored, damaged checkpoints after it are reported and, unless `read_only`,
+        renamed to N.damaged.
 
         Args:
             like: see `restore`.
             say: prints a line.
 
         Raises:
-            BadInput: it holds another tree, shape or dtype.
-            Damaged: there are checkpoints, and none is what was saved.
+            BadInput: its tree, shapes or dtypes differ from `like`.
+            Damaged: all checkpoints are damaged.
         """
         bad: dict[int, Damaged] = {}
         for _ in range(ATTEMPTS):
@@ -281,32 +284,32 @@ class Checkpoints:
                 except BadInput:
                     if step in self.steps():
                         raise
-                    break  # retired by a writer since we looked: look again
+                    break  # deleted by a concurrent writer: list the steps again
                 for damaged, why in bad.items():
-                    say(f"{why}{self._aside(damaged)}; continuing from checkpoint {step}")
+                    say(f"{why}{self._set_aside(damaged)}; continuing from checkpoint {step}")
                 return found
             else:
                 break
         if bad:
-            said = "; ".join(map(str, bad.values()))
-            raise Damaged(f"none of the checkpoints in {str(self._path)!r} can be used: {said}")
+            message = "; ".join(map(str, bad.values()))
+            raise Damaged(f"none of the checkpoints in {str(self._path)!r} can be used: {message}")
         return None
 
-    def _aside(self, step: int) -> str:
+    def _set_aside(self, step: int) -> str:
         if self._read_only:
             return ""
-        place = self._path / f"{step}.damaged"
-        shutil.rmtree(place, ignore_errors=True)
-        (self._path / str(step)).rename(place)
+        folder = self._path / f"{step}.damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        (self._path / str(step)).rename(folder)
         self._manager.reload()
-        return f", and is now {place.name}"
+        return f", and is now {folder.name}"
 
     def shapes(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shape and dtype of each leaf by key path: what `restore` wants of a run not known here.
+        """Return the shape and dtype of each leaf by key path, as a `like` for `restore`.
 
         Raises:
             BadInput: there is no such checkpoint.
-            Damaged: its record is not what was saved.
+            Damaged: its record differs from what was saved.
         """
         if step not in (steps := self.steps()):
             raise BadInput(f"{str(self._path)!r} has no checkpoint {step}: there are {steps}.")
@@ -317,7 +320,7 @@ class Checkpoints:
         }
 
     def _record(self, step: int) -> dict[str, Any]:
-        _inspect(step, self._path / str(step))
+        _check_files(step, self._path / str(step))
         record = self._manager.restore(
             step, args=self._args.Composite(record=self._args.JsonRestore())
         ).record
@@ -356,10 +359,10 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Inside, what Orbax and tensorstore say of a failed write, in many types, is an OSError.
+def _raise_os_error(path: Path) -> Iterator[None]:
+    """Convert errors of failed writes, which Orbax raises in many types, to OSError.
 
-    It names the file where one is told, else `path`.
+    The error names the file if the original error does, else `path`.
     """
     try:
         yield
@@ -372,25 +375,25 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def _os_error(error: BaseException) -> tuple[int, str | None] | None:
-    """(errno, file) of what the system refused somewhere below this error."""
-    ahead: list[BaseException | None] = [error]
-    seen: list[BaseException] = []
-    while ahead:
-        now = ahead.pop(0)
-        if now is None or any(now is other for other in seen):
+    """Return (errno, file) of the system error that caused this error, or None."""
+    pending: list[BaseException | None] = [error]
+    visited: list[BaseException] = []
+    while pending:
+        now = pending.pop(0)
+        if now is None or any(now is other for other in visited):
             continue
-        seen.append(now)
+        visited.append(now)
         if isinstance(now, OSError) and now.errno is not None:
             return now.errno, now.filename
         if match := OS_ERROR.search(str(now)):
             file = LOCAL_FILE.search(str(now))
             return int(match[1] or match[2]), file and file[1]
-        ahead += [now.__cause__, now.__context__, *getattr(now, "exceptions", ())]
+        pending += [now.__cause__, now.__context__, *getattr(now, "exceptions", ())]
     return None
 
 
-def _alone(ocp: Any) -> dict[str, Any]:
-    """One of several processes reads and writes by itself: Orbax is to wait for no other."""
+def _single_process_options(ocp: Any) -> dict[str, Any]:
+    """Return options with which Orbax does not wait for the other processes."""
     if not is_multi_process():
         return {}
     me = jax.process_index()
@@ -402,13 +405,13 @@ def _alone(ocp: Any) -> dict[str, Any]:
 
 
 def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:
-    """Raise BadInput naming the first leaf whose presence, dtype or shape differs."""
+    """Raise BadInput for the first leaf whose presence, dtype or shape differs."""
 
-    def word(dtype: Any, shape: Any) -> str:
+    def array_type(dtype: Any, shape: Any) -> str:
         return f"{dtype}{tuple(shape)}"
 
-    old = {path: word(leaf["dtype"], leaf["shape"]) for path, leaf in stored.items()}
-    new = {path: word(np.dtype(x.dtype), x.shape) for path, x in targets.items()}
+    old = {path: array_type(leaf["dtype"], leaf["shape"]) for path, leaf in stored.items()}
+    new = {path: array_type(np.dtype(x.dtype), x.shape) for path, x in targets.items()}
     for path in [*new, *old]:
         if old.get(path) != new.get(path):
             raise BadInput(
@@ -417,28 +420,28 @@ def _compare(step: int, stored: dict[str, dict[str, Any]], targets: dict[str, An
             )
 
 
-def _quiet(record: logging.LogRecord) -> bool:
-    """Keep Orbax's chatter off the user's terminal, and errors that are raised as well."""
+def _filter_orbax(record: logging.LogRecord) -> bool:
+    """Drop Orbax's log messages, except errors that are not raised as well."""
     if "orbax" not in record.pathname:
         return True
     return record.levelno >= logging.ERROR and not record.exc_info
 
 
-def _unsaid(record: logging.LogRecord) -> bool:
-    """Drop what asyncio says of the other writes of a save that has failed and been told of."""
+def _filter_asyncio(record: logging.LogRecord) -> bool:
+    """Drop asyncio's messages on the other writes of a save whose failure was reported."""
     error = record.exc_info[1] if record.exc_info else None
     late = "exception was never retrieved" in record.getMessage()
     return not (late and error is not None and _os_error(error))
 
 
 @functools.cache
-def _hush() -> None:
-    """Drop what C++ says of writes that end after another one has failed, and Orbax has left."""
-    tell = sys.unraisablehook
+def _ignore_closed_event_loop() -> None:
+    """Ignore errors of writes that end after Orbax has closed the event loop of a failed save."""
+    original_hook = sys.unraisablehook
 
     def hook(found: Any) -> None:
         error = found.exc_value
         if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            tell(found)
+            original_hook(found)
 
     sys.unraisablehook = hook

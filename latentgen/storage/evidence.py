@@ -1,4 +1,4 @@
-"""How a run diverged: written into its folder by `training/trainer.py`, read by commands."""
+"""Records of a run's divergence, which `training/trainer.py` writes into its folder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,13 @@ from latentgen.core.errors import BadInput
 from latentgen.storage import log, workdir
 
 DIVERGED = "diverged.json"
-"""Where the run has ended by it."""
+"""The divergence that ended the run."""
 
 SKIPPED = "skipped.jsonl"
-"""Where it has gone on without the step: a line for each."""
+"""Divergences whose steps the run left out and continued, one a line."""
 
 STATE = "diverged"
-"""The checkpoints of the state before each."""
+"""Folder with the checkpoints of the state before each divergence."""
 
 
 def diverged(folder: Path) -> dict[str, Any] | None:
@@ -29,17 +29,17 @@ def diverged(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         record = None
-    if not _tells(record):
+    if not _is_record(record):
         raise BadInput(f"{str(folder / DIVERGED)!r} is not readable; remove it to train again.")
     return record
 
 
 LONGEST = 10**6
-"""Steps of a chunk that is searched for the one that diverged."""
+"""Maximum number of steps between `first` and `last` of a record."""
 
 
-def _tells(record: Any) -> bool:
-    """Return whether `record` is one of `trainer.leave`, in the fields that are read again."""
+def _is_record(record: Any) -> bool:
+    """Return whether `record` has the fields that `trainer.leave` writes."""
     if not isinstance(record, dict) or not isinstance(record.get("tensors"), dict):
         return False
     first, last, counts = record.get("first"), record.get("last"), record["tensors"].values()
@@ -63,24 +63,24 @@ def skips(folder: Path) -> list[dict[str, Any]]:
     """
     file = folder / SKIPPED
     found = log.read(file) if file.exists() else []
-    if not all(map(_tells, found)):
+    if not all(map(_is_record, found)):
         raise BadInput(f"{str(file)!r} is not readable; which steps the run left out is not known.")
     return found
 
 
 def skipped(records: Sequence[Mapping[str, Any]]) -> list[range]:
-    """The steps left out, by the numbers of updates before them, as `loop.skip_steps` has them."""
+    """Return the ranges of steps left out, as `loop.skip_steps` takes them."""
     return [range(record["first"], record["last"]) for record in records]
 
 
 def said(folder: Path, record: Mapping[str, Any]) -> str:
     """Describe a record of a divergence in one line."""
     first, last = record["first"], record["last"]
-    place = f"in steps {first + 1} to {last}" if last > first + 1 else f"at step {last}"
+    steps = f"in steps {first + 1} to {last}" if last > first + 1 else f"at step {last}"
     turn = record.get("turn")
-    whose = f", turn of {turn}" if turn else ""
+    suffix = f", turn of {turn}" if turn else ""
     name, counts = next(iter(record["tensors"].items()))
     return (
-        f"diverged {place}{whose}: {name} is not finite ({counts['not_finite']} of "
+        f"diverged {steps}{suffix}: {name} is not finite ({counts['not_finite']} of "
         f"{counts['values']} values); the state before it is in {folder / STATE}"
     )

@@ -1,4 +1,4 @@
-"""What a run says: metrics.jsonl (the record), TensorBoard events (a view), the progress line."""
+"""Logs of a run: metrics.jsonl (the record), TensorBoard events (a view), the progress line."""
 
 import contextlib
 import hashlib
@@ -24,10 +24,10 @@ START = {"status": 1}  # SessionLog.START
 
 
 def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, also of one that is being written: a torn last line is no line.
+    """Read the lines of a metrics.jsonl; ignore an incomplete last line.
 
     Raises:
-        BadInput: a line before the last is not JSON.
+        BadInput: another line is not JSON.
     """
     try:
         *lines, _ = workdir.read_text(path, "replace", math.inf).split("\n")
@@ -37,10 +37,10 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def figures(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, all of which tell a step, seconds and a split.
+    """Read the lines of a metrics.jsonl; check that each has a step, seconds and a split.
 
     Raises:
-        BadInput: one does not.
+        BadInput: a line lacks one of them.
     """
     lines = read(path)
     for number, line in enumerate(lines, 1):
@@ -65,10 +65,10 @@ def _parse(path: str | os.PathLike[str], number: int, line: str) -> dict[str, An
 
 @contextlib.contextmanager
 def unfound(module: str) -> Iterator[None]:
-    """Inside, `import module` fails as if it were not installed, unless it was imported before."""
+    """Make `import module` fail within the context, unless it was imported before."""
     known = module in sys.modules
     if not known:
-        sys.modules[module] = None  # type: ignore[assignment]  # Python's word for it
+        sys.modules[module] = None  # type: ignore[assignment]  # makes the import fail
     try:
         yield
     finally:
@@ -77,22 +77,23 @@ def unfound(module: str) -> Iterator[None]:
 
 
 class Log:
-    """Writes `metrics.jsonl` and TensorBoard events into a workdir.
+    """A writer of `metrics.jsonl` and TensorBoard events in a workdir.
 
-    On opening, the record is cut back to what a run that stands at `resume_step` has said: lines
-    of later steps and a torn last line go; for resume_step=0, all. So write the lines of step N
-    and `flush` before saving checkpoint N, with what `stands` says.
+    Opening truncates the record to the lines up to `resume_step`: it removes lines of later steps
+    and an incomplete last line, and all lines for resume_step=0. So write the lines of step N and
+    call `flush` before you save checkpoint N, and save the value of `stands` with it.
 
-    lost: what the record lacks or has got wrong, a sentence for each time that it was found so
+    Attributes:
+        lost: differences found between the record and what had been written, a sentence each.
     """
 
-    def __init__(self, path: str | os.PathLike[str], resume_step: int, said: Any = None):
+    def __init__(self, path: str | os.PathLike[str], resume_step: int, saved: Any = None):
         """Open the record.
 
         Args:
-            path: the folder.
-            resume_step: where the run stands.
-            said: what `stands` said then; None where nobody knows.
+            path: the workdir.
+            resume_step: the step from which the run continues.
+            saved: the value of `stands` at that step; None if unknown.
         """
         self._folder = Path(path)
         self._resume_step = resume_step
@@ -105,14 +106,14 @@ class Log:
         self._lines, self._digest = 0, hashlib.sha256()
         for line in kept:
             self._count(line.encode())
-        self.lost = self._compare(said) if resume_step else []
+        self.lost = self._compare(saved) if resume_step else []
         workdir.write_bytes(file, "".join(kept).encode())
-        self._file = _Appended(file)
-        self._events: _Appended | None = None
+        self._file = _AppendFile(file)
+        self._events: _AppendFile | None = None
 
     @property
     def stands(self) -> dict[str, Any]:
-        """The record's number of lines, hash and losses, as a checkpoint keeps them."""
+        """The record's number of lines, hash and losses, to keep in a checkpoint."""
         found = {"lines": self._lines, "sha256": self._digest.hexdigest()}
         return found | ({"lost": self.lost} if self.lost else {})
 
@@ -120,21 +121,21 @@ class Log:
         self._lines += 1
         self._digest.update(line)
 
-    def _compare(self, said: Any) -> list[str]:
-        """Describe what is lost of a checkpoint's record; if any is, copy the damaged file."""
-        if not isinstance(said, Mapping) or not {"lines", "sha256"} <= said.keys():
+    def _compare(self, saved: Any) -> list[str]:
+        """Describe how the record differs from the saved one; copy the file if it does."""
+        if not isinstance(saved, Mapping) or not {"lines", "sha256"} <= saved.keys():
             return []
-        before = said.get("lost", [])
-        lost = [str(each) for each in before] if isinstance(before, list) else []
-        if said["sha256"] == self._digest.hexdigest():
+        earlier = saved.get("lost", [])
+        lost = [str(each) for each in earlier] if isinstance(earlier, list) else []
+        if saved["sha256"] == self._digest.hexdigest():
             return lost
         file = self._folder / METRICS
         aside = ""
         if file.exists():
             workdir.write_bytes(file.with_name(DAMAGED), workdir.read_bytes(file, math.inf))
             aside = f"; as it was found it is in {DAMAGED}"
-        has = f"{self._lines} of {said['lines']} lines are left"
-        if self._lines == said["lines"]:
+        has = f"{self._lines} of {saved['lines']} lines are left"
+        if self._lines == saved["lines"]:
             has = "lines of it have been changed"
         return [
             *lost,
@@ -144,12 +145,12 @@ class Log:
     def write(
         self, step: int, seconds: float, split: str, values: Mapping[str, SupportsFloat]
     ) -> None:
-        """Append a line; float32 values survive exactly, nan and inf become strings.
+        """Append a line; float32 values are kept exactly, nan and inf become strings.
 
         Args:
-            step: updates done.
-            seconds: since the run began.
-            split: of the data: 'train', 'validation', ...
+            step: number of updates.
+            seconds: time since the run began.
+            split: 'train', 'validation', ...
             values: scalars by name.
         """
         row: dict[str, Any] = {"step": int(step), "seconds": float(seconds), "split": split}
@@ -157,38 +158,40 @@ class Log:
         line = json.dumps(workdir.json_safe(row), allow_nan=False).encode() + b"\n"
         self._file.write(line)
         self._count(line)
-        shown = [{"tag": f"{split}/{name}", "simple_value": float(v)} for name, v in values.items()]
-        self._show(step, shown)
+        summaries = [
+            {"tag": f"{split}/{name}", "simple_value": float(v)} for name, v in values.items()
+        ]
+        self._write_events(step, summaries)
 
     def image(self, step: int, name: str, png: bytes, shape: tuple[int, ...]) -> None:
-        """Show a picture in TensorBoard.
+        """Write an image to TensorBoard.
 
         Args:
-            png: the picture's file: encoding it takes longer than all the rest.
+            png: the encoded image.
             shape: (height, width, channels)
         """
         height, width, channels = shape
         image = {"height": height, "width": width, "colorspace": channels}
-        self._show(step, [{"tag": name, "image": image | {"encoded_image_string": png}}])
+        self._write_events(step, [{"tag": name, "image": image | {"encoded_image_string": png}}])
 
     def flush(self) -> None:
-        """Bring the record and the view to the disk."""
+        """Flush the record and the events to disk."""
         self._file.flush()
         if self._events is not None:
             self._events.flush()
 
     def close(self) -> None:
-        """Close the files, which the disk has then; also after an error, and more than once."""
+        """Flush and close the files; may be called after an error, and repeatedly."""
         with contextlib.ExitStack() as stack:
             for file in (self._file, self._events):
                 if file is not None:
                     stack.callback(file.close)
 
-    def _show(self, step: int, values: Sequence[Mapping[str, Any]]) -> None:
-        """Write an event for each value, in this thread: a failed write ends the run.
+    def _write_events(self, step: int, values: Sequence[Mapping[str, Any]]) -> None:
+        """Write an event for each value in this thread, so that a failed write ends the run.
 
-        tensorboardX's own writer has a thread, which would die of it; who then writes more waits
-        for its queue for ever.
+        tensorboardX's own writer uses a thread. A failed write ends that thread, and later writes
+        then block forever on its queue.
         """
         if self._events is None:
             # TensorBoard then hides what a killed run wrote beyond the checkpoint.
@@ -199,8 +202,8 @@ class Log:
         self._events.write(b"".join(events))
 
 
-class _Appended:
-    """A file that grows by whole pieces, each of which is handed to the system at once."""
+class _AppendFile:
+    """A file opened for appending, unbuffered."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -208,7 +211,7 @@ class _Appended:
         self._file = self._open.enter_context(workdir.opened(path, "ab", buffering=0))
 
     def write(self, piece: bytes) -> None:
-        """Add all of a piece; none of it where that fails and the file can still be cut."""
+        """Append all of a piece; if that fails, truncate the file to its former length."""
         end = self._file.tell()
         try:
             with workdir.naming(self._path):
@@ -219,45 +222,45 @@ class _Appended:
             raise
 
     def flush(self) -> None:
-        """Bring it to the disk."""
+        """Flush the file to disk."""
         with workdir.naming(self._path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """The same, and ends it."""
+        """Flush and close the file."""
         if not self._file.closed:
             with self._open:
                 self.flush()
 
 
-def _events_file(folder: Path) -> _Appended:
-    """A new file of events; several may begin in a second."""
+def _events_file(folder: Path) -> _AppendFile:
+    """Open a new file of events, whose name is unique within a second."""
     folder.mkdir(exist_ok=True)
     now = time.time()
     name = f"events.out.tfevents.{int(now)}.{socket.gethostname()}"
-    return _Appended(folder / f"{name}.{os.getpid()}.{int(now % 1 * 1e6):06d}")
+    return _AppendFile(folder / f"{name}.{os.getpid()}.{int(now % 1 * 1e6):06d}")
 
 
-def _event(**what: Any) -> bytes:
-    """An event as TensorBoard's files have it: length, its checksum, bytes, their checksum."""
-    with unfound("torch"):  # imported wherever it is installed, which takes a second
+def _event(**fields: Any) -> bytes:
+    """Encode an event as in TensorBoard's files: length, its checksum, bytes, their checksum."""
+    with unfound("torch"):  # tensorboardX would import it, which takes a second
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.record_writer import masked_crc32c
 
-    content = Event(wall_time=time.time(), **what).SerializeToString()
+    content = Event(wall_time=time.time(), **fields).SerializeToString()
     length = struct.pack("<Q", len(content))
-    sums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
-    return length + next(sums) + content + next(sums)
+    checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
+    return length + next(checksums) + content + next(checksums)
 
 
 class Progress:
-    """The run's progress: a bar on a terminal, plain lines elsewhere."""
+    """A progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, total: int, start: int = 0, stream: io.TextIOBase | None = None):
         self._stream: io.TextIOBase | TextIO = stream or sys.stderr
         self._total = total
-        self._began = time.perf_counter()
-        self._counted: tuple[float, int] | None = None  # where the rate is counted from
+        self._start_time = time.perf_counter()
+        self._rate_start: tuple[float, int] | None = None  # time and step
         self._step = start
         self._bar: Any = None
         options = {"total": total, "initial": start, "unit": "step"}
@@ -271,32 +274,32 @@ class Progress:
             self._bar = tqdm(**options, file=self._stream, dynamic_ncols=True)
 
     def update(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
-        """Show that `step` updates are done, and the latest losses."""
-        words = {name: f"{float(value):.4g}" for name, value in values.items()}
+        """Show the number of updates done and the latest losses."""
+        texts = {name: f"{float(value):.4g}" for name, value in values.items()}
         if self._bar is not None:
-            self._bar.set_postfix(words, refresh=False)
+            self._bar.set_postfix(texts, refresh=False)
             self._bar.update(step - self._step)
         else:
             now = time.perf_counter()
-            place = f"step {step}/{self._total}  {now - self._began:.1f} s"
-            if self._counted is None:  # the first line's time is mostly compilation
-                self._counted = now, step
+            line_start = f"step {step}/{self._total}  {now - self._start_time:.1f} s"
+            if self._rate_start is None:  # the first line's time is mostly compilation
+                self._rate_start = now, step
             else:
-                since, first = self._counted
+                since, first = self._rate_start
                 rate = max(step - first, 1) / max(now - since, 1e-9)
-                place += f"  {rate:.4g} steps/s  {(self._total - step) / rate:.0f} s left"
-            losses = " ".join(f"{name}={word}" for name, word in words.items())
-            self.say(f"{place}  {losses}".rstrip())
+                line_start += f"  {rate:.4g} steps/s  {(self._total - step) / rate:.0f} s left"
+            losses = " ".join(f"{name}={text}" for name, text in texts.items())
+            self.say(f"{line_start}  {losses}".rstrip())
         self._step = step
 
     def say(self, line: str) -> None:
-        """Print a line without tearing the bar."""
+        """Print a line without breaking the bar."""
         if self._bar is not None:
             self._bar.write(line, file=self._stream)
         else:
             print(line, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """End the bar."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, device, flags. Every written result carries it."""
+"""Provenance that every written result carries: versions, device, command."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-da
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """The first 16 hex digits of SHA-256 over the config as sorted JSON."""
+    """Return the first 16 hex digits of the SHA-256 of the config as sorted JSON."""
     return hashlib.sha256(aliases.text(config)).hexdigest()[:16]
 
 
@@ -36,11 +36,11 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, Any]:
-    """Describe devices and settings: bitwise equality is promised only where these are the same."""
-    first = jax.devices()[0]
+    """Describe devices and settings; results are bitwise equal only if these are the same."""
+    first_device = jax.devices()[0]
     return {
-        "platform": first.platform,
-        "kind": first.device_kind,
+        "platform": first_device.platform,
+        "kind": first_device.device_kind,
         "count": jax.device_count(),
         "cpus": os.cpu_count(),
         "machine": platform.machine(),
@@ -50,7 +50,7 @@ def device() -> dict[str, Any]:
 
 
 def command(module: str) -> str:
-    """The command line that started this process."""
+    """Return the command line that started this process."""
     return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
@@ -58,14 +58,14 @@ def stamp(config: Mapping[str, Any], data: Mapping[str, Any], module: str) -> di
     """Return the provenance that every written result carries.
 
     Args:
-        config: of the run.
-        data: its data set's identity.
-        module: the command that wrote it.
+        config: the run's config.
+        data: the identity of its data set.
+        module: the command that writes the result.
     """
-    own = plugins.digests(plugins.names(config))
+    own_modules = plugins.digests(plugins.names(config))
     return {
         "data": dict(data),
-        **({"plugins": own} if own else {}),
+        **({"plugins": own_modules} if own_modules else {}),
         "config_sha256": config_hash(config),
         "versions": versions(),
         "device": device(),

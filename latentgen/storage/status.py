@@ -1,4 +1,4 @@
-"""Where a run stands, for whoever looks at its folder: status.json, replaced whole each time."""
+"""The status of a run in its folder: status.json, replaced atomically."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ from latentgen.core.errors import BadInput
 from latentgen.storage import workdir
 
 STATUS = "status.json"
-TAIL = 100_000  # bytes of a log in which its last line is looked for
-BEAT = 15.0  # seconds between two signs of life
+TAIL = 100_000  # bytes at the end of a log in which its last line is searched
+BEAT = 15.0  # seconds between two heartbeats
 
 RUNNING, DONE, DIVERGED, FAILED = "running", "done", "diverged", "failed"
 PENDING, PREEMPTED = "pending", "preempted"
@@ -23,9 +23,9 @@ class Status(NamedTuple):
     """The content of status.json.
 
     status: running, done, diverged, failed, or preempted by a signal
-    reason: why it ended, in a line
+    reason: the reason for its end, in a line
     attempts: how often it was started
-    since, beat: when this attempt began, its last sign of life; seconds since 1970
+    since, beat: start of this attempt and last heartbeat, in seconds since 1970
     """
 
     status: str
@@ -42,7 +42,7 @@ KINDS: tuple[tuple[str, Any], ...] = (
     *(("status", str), ("reason", str | None), ("attempts", int), ("host", str), ("pid", int)),
     *(("job", str | None), ("since", int | float), ("beat", int | float)),
 )
-"""What status.json holds by name: it may be anybody's."""
+"""Types of the fields, which `read` checks because the folder may not be trusted."""
 
 
 def read(folder: Path) -> Status | None:
@@ -56,36 +56,37 @@ def read(folder: Path) -> Status | None:
 
 
 def job() -> str | None:
-    """The batch job that this process belongs to, 'array_task' in an array."""
+    """Return the Slurm job of this process, 'array_task' in an array; None outside Slurm."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{name}") for name in ("JOB_ID", "TASK_ID"))
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def blame(folder: Path, code: int, log: Path) -> None:
-    """Say how a run ended whose process could not say so itself.
+    """Write the status of a run whose process ended without writing it.
 
-    A run that was killed with SIGKILL, by a person or for want of memory, is preempted: the same
-    command continues it. Any other has failed. Nothing is said where the process has done so, or
-    where another one holds the folder.
+    A run killed with SIGKILL, by a user or for lack of memory, is preempted: the same command
+    continues it. Any other run has failed. Nothing is written if the process has written its
+    status, or if another process holds the folder.
 
     Args:
-        folder: the run's.
-        code: with which its process ended; -n where signal n killed it.
-        log: what it printed.
+        folder: the run's folder.
+        code: exit code of its process; -n if signal n killed it.
+        log: file with the output of the process.
     """
     with contextlib.suppress(BadInput), workdir.lock(folder):
-        now = read(folder)
-        if now is not None and now.status not in (RUNNING, DONE):
+        current = read(folder)
+        if current is not None and current.status not in (RUNNING, DONE):
             return
-        said = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        message = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         last = _last_line(log)
-        StatusWriter(folder, attempt=now is None).end(
-            PREEMPTED if code == -signal.SIGKILL else FAILED, f"{said}: {last}" if last else said
+        StatusWriter(folder, attempt=current is None).end(
+            PREEMPTED if code == -signal.SIGKILL else FAILED,
+            f"{message}: {last}" if last else message,
         )
 
 
 LOST = "its process was killed before it could say why, as where memory runs out"
-"""What there is to say of a run that stands at `RUNNING` while nothing holds its folder."""
+"""The reason given for a run with status `RUNNING` whose folder no process holds."""
 
 
 def _last_line(log: Path) -> str:
@@ -99,9 +100,10 @@ def _last_line(log: Path) -> str:
 
 
 class StatusWriter:
-    """Tells the folder that its run is alive, and how it ended; for who holds the folder.
+    """A writer of a run's status, for the process that holds the folder's lock.
 
-    before: what it said last
+    Attributes:
+        before: the status before this attempt.
     """
 
     def __init__(self, folder: Path, attempt: bool = True):
@@ -109,20 +111,20 @@ class StatusWriter:
         attempts = attempt + (self.before.attempts if self.before else 0)
         host, pid = socket.gethostname(), os.getpid()
         self._folder = folder
-        self._said = Status(RUNNING, None, attempts, host, pid, job(), now, now)
+        self._status = Status(RUNNING, None, attempts, host, pid, job(), now, now)
         self._write()
 
     def _write(self) -> None:
-        said: dict[str, Any] = self._said._asdict()
-        workdir.write_json(self._folder / STATUS, said)
+        fields: dict[str, Any] = self._status._asdict()
+        workdir.write_json(self._folder / STATUS, fields)
 
     def beat(self) -> None:
-        """A sign of life, at most one in BEAT seconds."""
-        if (now := time.time()) - self._said.beat >= BEAT:
-            self._said = self._said._replace(beat=now)
+        """Write a heartbeat, at most once in BEAT seconds."""
+        if (now := time.time()) - self._status.beat >= BEAT:
+            self._status = self._status._replace(beat=now)
             self._write()
 
     def end(self, status: str, reason: str | None = None) -> None:
-        """Write how this attempt ended."""
-        self._said = self._said._replace(status=status, reason=reason, beat=time.time())
+        """Write the final status of this attempt."""
+        self._status = self._status._replace(status=status, reason=reason, beat=time.time())
         self._write()

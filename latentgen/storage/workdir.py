@@ -1,4 +1,4 @@
-"""A run's folder: one writer at a time, whole files only, one config for life."""
+"""A run's folder: one writer at a time, atomic writes, one config for its lifetime."""
 
 import contextlib
 import errno
@@ -20,23 +20,23 @@ from latentgen.storage import aliases
 
 CONFIG = "config.json"
 DATA = "data.json"
-HISTORY = "history"  # in config.json: which keys were changed after which step
-ORIGIN = "init_from"  # in data.json: the weights that the run began with
-DESCRIBED = "example"  # in data.json: shape and dtype of an example, and where the data were
+HISTORY = "history"  # in config.json: the changes of its keys, by step
+ORIGIN = "init_from"  # in data.json: the initial weights
+DESCRIBED = "example"  # in data.json: shape and dtype of an example, folders of the data
 CHECKPOINTS = "checkpoints"
-DEEPEST = 64  # lists and objects within each other, in a file that is read
-DIGITS = 300  # of a whole number there: more than a float can be
-LARGEST = 2**28  # bytes of a JSON file
-LARGEST_LOCK = 10_000  # and of a lock
-AGAIN, PATIENCE = 0.1, 2.0  # seconds: between asking for a taken folder, and in all
+DEEPEST = 64  # maximum nesting depth of a JSON file
+DIGITS = 300  # maximum digits of an integer in a JSON file: more than a float can have
+LARGEST = 2**28  # maximum bytes of a JSON file
+LARGEST_LOCK = 10_000  # maximum bytes of a lock file
+AGAIN, PATIENCE = 0.1, 2.0  # seconds between attempts to lock a folder, and in all
 
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str], alias: Path | None = None) -> Iterator[None]:
-    """Inside, an OSError that names no file, as those of write and fsync, names this one.
+    """Name the file in an OSError that names none, as those of write and fsync.
 
     Args:
-        alias: a file of ours that stands for it, which the user does not know.
+        alias: a temporary file whose name is replaced as well.
     """
     try:
         yield
@@ -47,14 +47,14 @@ def naming(path: str | os.PathLike[str], alias: Path | None = None) -> Iterator[
 
 
 def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
-    """`path`, if it is a folder that can be written or could be made; leaves nothing behind.
+    """Check that `path` is a writable folder or can be created as one; return it.
 
     Args:
-        key: what the user calls the folder.
+        key: the folder's name in error messages.
 
     Raises:
-        BadInput: it is a file, lies in one, or its nearest existing parent cannot be written.
-        OSError: its disk is full or fails.
+        BadInput: `path` is a file or lies in one, or its nearest existing parent is not writable.
+        OSError: the disk is full or fails.
     """
     path = Path(path)
     try:
@@ -64,7 +64,7 @@ def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
         if not parent.is_dir():
             what = "is" if parent == path.absolute() else f"lies in {str(parent)!r},"
             raise BadInput(f"{key}={str(path)!r} {what} a file; it must be a folder.")
-        # Only an attempt tells: os.access says yes to root, also on a read-only filesystem.
+        # For root, os.access returns True on a read-only filesystem as well, so try to write.
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
@@ -73,10 +73,10 @@ def check(path: str | os.PathLike[str], key: str = "workdir") -> Path:
 
 
 def prepare(path: str | os.PathLike[str], key: str = "workdir") -> Path:
-    """Make the folder where it is missing.
+    """Create the folder if it is missing; return it.
 
     Raises:
-        BadInput, OSError: as for `check`; then nothing has been written.
+        BadInput, OSError: as for `check`.
     """
     path = check(path, key)
     try:
@@ -87,15 +87,15 @@ def prepare(path: str | os.PathLike[str], key: str = "workdir") -> Path:
 
 
 def own(path: str | os.PathLike[str], depth: int | None = None) -> None:
-    """Refuse a folder in which a link leads out of it: a run writes into its own folder only.
+    """Refuse a folder that contains a link out of it, so that a run writes into its folder only.
 
-    The folder itself may be a link, or lie behind one: the user has named it so.
+    The folder itself may be a link, or lie behind one.
 
     Args:
-        depth: how many levels of folders are looked into; None for all.
+        depth: how many levels of subfolders to check; None for all.
 
     Raises:
-        BadInput: names the link and where it leads.
+        BadInput: there is such a link.
     """
     root = os.path.realpath(path)
     for link in _links(root, depth):
@@ -126,7 +126,7 @@ def _links(folder: str, depth: int | None) -> Iterator[str]:
 
 
 class Unsafe(OSError, ValueError):
-    """A file in a folder that may be anybody's is none to open: a pipe, a device, a link."""
+    """Raised instead of opening a pipe, a device or an unsafe link in an untrusted folder."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -134,23 +134,23 @@ class Unsafe(OSError, ValueError):
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str], mode: str, **how: Any) -> Iterator[Any]:
-    """Open a file of a workdir or a sweep: every one of them goes this way.
+    """Open a file of a workdir or a sweep; all of their files are opened here.
 
-    It must be a regular file, so that nothing is waited for. For reading it may be a link within
-    its folder; for writing it may be none.
+    The file must be a regular one, so that opening never blocks. A link is only followed for
+    reading, and only to a target within its folder.
 
     Args:
-        mode, how: as for `open`; but "w" is not safe, and `write_bytes` is there for it.
+        mode, how: as for `open`. Do not use "w", which is not atomic; use `write_bytes`.
 
     Raises:
-        Unsafe: it is something else.
+        Unsafe: it is not such a file.
     """
     with open(path, mode, opener=_regular, **how) as file:
         yield file
 
 
 def _regular(name: str | os.PathLike[str], flags: int) -> int:
-    """Open what `opened` may, and nothing else even where it is replaced meanwhile."""
+    """Open a regular file as an `opener` of `open`, safe against replacement of the file."""
     path = os.fspath(name)
     if flags & os.O_ACCMODE == os.O_RDONLY and os.path.islink(path):
         if not leads_into(path, os.path.dirname(path) or "."):
@@ -161,7 +161,7 @@ def _regular(name: str | os.PathLike[str], flags: int) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _unsafe(path, "it is a link") from None
-        if error.errno == errno.ENXIO:  # a pipe that nobody reads, or a socket
+        if error.errno == errno.ENXIO:  # a pipe without a reader, or a socket
             raise _unsafe(path, "it is no regular file") from None
         raise
     if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode):
@@ -179,7 +179,7 @@ def _unsafe(path: str, why: str) -> Unsafe:
 
 
 def _unwritable(path: Path, key: str, error: OSError) -> BadInput | OSError:
-    if is_transient(error) and error.errno != errno.EROFS:  # no mistake of the user's
+    if is_transient(error) and error.errno != errno.EROFS:  # not a mistake of the user
         return OSError(error.errno, error.strerror, str(path))
     return BadInput(
         f"{key}={str(path)!r} cannot be written ({error.strerror}); name a writable folder."
@@ -188,17 +188,17 @@ def _unwritable(path: Path, key: str, error: OSError) -> BadInput | OSError:
 
 @contextlib.contextmanager
 def lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold the folder for this process; the kernel lets go when the process dies, however.
+    """Lock the folder for this process; the kernel releases the lock when the process ends.
 
-    The file `lock` stays behind and says who holds the folder or held it last.
+    The file `lock` is not removed. It names the present or the last holder.
 
     Raises:
-        BadInput: another process holds it; names pid, host and since when.
+        BadInput: another process holds the lock; the message names its pid, host and start.
     """
-    place = Path(path) / "lock"
-    with opened(place, "ab", buffering=0) as file:
-        with naming(place):
-            _take(file.fileno(), Path(path))
+    lock_file = Path(path) / "lock"
+    with opened(lock_file, "ab", buffering=0) as file:
+        with naming(lock_file):
+            _acquire(file.fileno(), Path(path))
             owner = {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
@@ -210,35 +210,35 @@ def lock(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
 
 
-def _take(file: int, path: Path) -> None:
-    """Lock the folder, or raise with its holder.
+def _acquire(file: int, path: Path) -> None:
+    """Lock the folder, or raise BadInput with its holder.
 
-    Not at the first refusal: whoever looks whether the folder is held has it for a moment, and who
-    holds it may not have signed yet.
+    It tries several times: a process that only tests the lock holds it for a moment, and a new
+    holder may not have written its name yet.
     """
-    last, asked = time.monotonic() + PATIENCE, False
+    deadline, retried = time.monotonic() + PATIENCE, False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             holder = _holder(path / "lock")
-        if (asked and holder) or time.monotonic() > last:
+        if (retried and holder) or time.monotonic() > deadline:
             raise BadInput(
                 f"workdir={str(path)!r} is in use by {holder or 'another process'}; "
                 "stop it or name another workdir."
             )
-        asked = True
+        retried = True
         time.sleep(AGAIN)
 
 
 def _holder(path: Path) -> str | None:
-    """Who has signed the lock; None where that is nobody, or a process that is no more."""
+    """Describe the holder that the lock file names; None if there is none or it has ended."""
     try:
         owner = parsed(read_text(path, largest=LARGEST_LOCK))
         job = f" (job {owner['job']})" if owner["job"] else ""
         if owner["host"] == socket.gethostname():
-            with contextlib.suppress(PermissionError):  # it lives, and is another user's
+            with contextlib.suppress(PermissionError):  # another user's process
                 os.kill(owner["pid"], 0)
         return f"pid {owner['pid']}{job} on host {owner['host']} since {owner['since']}"
     except (ValueError, KeyError, TypeError, OverflowError, OSError):
@@ -246,21 +246,21 @@ def _holder(path: Path) -> str | None:
 
 
 def write_all(file: io.FileIO, content: bytes) -> None:
-    """Write all of it to an unbuffered file, which may take less at a time."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) :]
+    """Write all of `content` to an unbuffered file, in several writes if needed."""
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[file.write(remaining) :]
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace the file whole: a reader, or a crash, sees the old content or the new one.
+    """Write a file atomically: a reader, or a crash, sees the old content or the new one.
 
-    What a killed writer leaves behind has a fixed name and goes with the next write. Two writers
-    wait for each other.
+    The temporary file has a fixed name, so that the next write replaces one that a killed writer
+    has left. Concurrent writers wait for each other.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    with naming(path, temporary), _own(temporary) as file:
+    with naming(path, temporary), _temporary_file(temporary) as file:
         try:
             file.write(content)
             file.flush()
@@ -274,22 +274,22 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _own(temporary: Path) -> Iterator[IO[bytes]]:
-    """The file of this name, empty and ours alone until it is renamed or the context ends."""
+def _temporary_file(temporary: Path) -> Iterator[IO[bytes]]:
+    """Open this file empty and locked, until it is renamed or the context ends."""
     while True:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(temporary.lstat().st_mode):
                 temporary.unlink()
         with opened(temporary, "ab") as file:
-            with contextlib.suppress(OSError):  # a file system without locks, see README
+            with contextlib.suppress(OSError):  # file systems without locks, see README
                 fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_at(file, temporary):  # whoever had it has not renamed it
+            if _is_same_file(file, temporary):  # else the former holder has renamed it: try again
                 file.truncate(0)
                 yield file
                 return
 
 
-def _is_at(file: IO[bytes], path: Path) -> bool:
+def _is_same_file(file: IO[bytes], path: Path) -> bool:
     """Return whether `path` still names the open file."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(file.fileno()))
@@ -298,7 +298,7 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Bring a folder's list of names to the disk."""
+    """Flush a folder's entries to disk."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -307,7 +307,7 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
 
 
 def json_safe(value: Any) -> Any:
-    """`value` with nan, inf and -inf as strings, for which JSON has no word."""
+    """Return `value` with nan, inf and -inf as strings, which JSON cannot represent."""
     if isinstance(value, Mapping):
         return {key: json_safe(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -321,15 +321,16 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def write_lines(path: str | os.PathLike[str], values: Iterable[Any]) -> None:
-    """Write a line of JSON for each value, the file whole; see `json_safe`."""
+    """Write a line of JSON for each value, atomically; see `json_safe`."""
     lines = [json.dumps(json_safe(value), allow_nan=False) + "\n" for value in values]
     write_bytes(path, "".join(lines).encode())
 
 
 def append_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Add a line of JSON to a file of such lines, whole; see `json_safe`.
+    """Append a line of JSON to a file; see `json_safe`.
 
-    A torn last line, which a crash leaves, goes. Two writers wait for each other.
+    An incomplete last line, which a crash may leave, is removed. Concurrent writers wait for each
+    other.
     """
     line = json.dumps(json_safe(value), allow_nan=False).encode() + b"\n"
     with naming(path), opened(path, "a+b") as file:
@@ -342,10 +343,10 @@ def append_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read JSON, such as `write_json` writes.
+    """Read a JSON file.
 
     Raises:
-        ValueError: it is no JSON, no regular file, or far too large.
+        ValueError: it is not JSON, not a regular file, or too large.
     """
     return parsed(read_text(path))
 
@@ -353,19 +354,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def read_text(
     path: str | os.PathLike[str], errors: str = "strict", largest: int | float = LARGEST
 ) -> str:
-    """The text of a file that may be anybody's: a pipe would wait for ever, a device never end.
+    """Read the text of an untrusted file; see `read_bytes`.
 
     Raises:
-        ValueError: it is no regular file, far too large, or no UTF-8.
+        ValueError: it is not a regular file, too large, or not UTF-8.
     """
     return read_bytes(path, largest).decode(errors=errors)
 
 
 def read_bytes(path: str | os.PathLike[str], largest: int | float = LARGEST) -> bytes:
-    """The content of a file that may be anybody's, see `opened`.
+    """Read the content of an untrusted file, with `opened`.
 
     Raises:
-        ValueError: it is none to open, or far too large.
+        ValueError: it is not a regular file, or too large.
     """
     with opened(path, "rb") as file:
         if (size := os.fstat(file.fileno()).st_size) > largest:
@@ -374,39 +375,40 @@ def read_bytes(path: str | os.PathLike[str], largest: int | float = LARGEST) -> 
 
 
 def parsed(text: str) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: it is none, too deep a nest, or holds what no float or no text can.
+        ValueError: it is not JSON, nested too deeply, or has an integer that is too long or a
+            string that is not Unicode.
     """
     try:
-        found = json.loads(text, parse_int=_whole)
+        found = json.loads(text, parse_int=_parse_int)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if "\\ud" in text.lower():  # half a pair of UTF-16 may stand alone
+    if "\\ud" in text.lower():  # possibly an unpaired surrogate
         try:
             json.dumps(found, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ValueError("holds what is no Unicode") from None
-    if text.count("[") + text.count("{") > DEEPEST and _deeper(found, DEEPEST):
+    if text.count("[") + text.count("{") > DEEPEST and _is_deeper(found, DEEPEST):
         raise ValueError("nested too deeply")
     return found
 
 
-def _whole(digits: str) -> int:
+def _parse_int(digits: str) -> int:
     if len(digits) > DIGITS:
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def _is_deeper(value: Any, levels: int) -> bool:
     """Return whether any value lies inside `levels` nested lists and objects."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(levels == 1 or _deeper(each, levels - 1) for each in inner)
+    return any(levels == 1 or _is_deeper(each, levels - 1) for each in inner)
 
 
 def flatten(config: Mapping[Any, Any]) -> dict[str, Any]:
-    """`{'a': {'b': 1}}` as `{'a.b': 1}`; an empty mapping stays as a value of its own."""
+    """Flatten `{'a': {'b': 1}}` to `{'a.b': 1}`; keep empty mappings as values."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -417,81 +419,81 @@ def flatten(config: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Key -> (old value, new value) where they differ, sorted by key; None for no value.
+    """Return key -> (old value, new value) where they differ, sorted by key; None for no value.
 
-    Compares as JSON does: a tuple equals a list, but true is not 1.
+    Values are compared as JSON: a tuple equals a list, but true is not 1.
     """
 
     def as_json(config: Mapping[str, Any]) -> dict[str, str]:
         return {key: json.dumps(value, sort_keys=True) for key, value in flatten(config).items()}
 
     before, after = as_json(old), as_json(new)
-    olds, news = flatten(old), flatten(new)
+    old_flat, new_flat = flatten(old), flatten(new)
     return {
-        key: (olds.get(key), news.get(key))
+        key: (old_flat.get(key), new_flat.get(key))
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     }
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines such as "optimizer.lr: 0.001 in the workdir, 0.002 now", sorted by key."""
-    olds, news = flatten(old), flatten(new)
+    """Describe differences in lines: "optimizer.lr: 0.001 in the workdir, 0.002 now"."""
+    old_flat, new_flat = flatten(old), flatten(new)
 
     def shown(config: Mapping[str, Any], key: str) -> str:
         return json.dumps(config[key], sort_keys=True) if key in config else "no value"
 
     return [
-        f"{key}: {shown(olds, key)} in the workdir, {shown(news, key)} now"
+        f"{key}: {shown(old_flat, key)} in the workdir, {shown(new_flat, key)} now"
         for key in changes(old, new)
     ]
 
 
 def without_history(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a config.json, which may also tell how it was changed; under today's names."""
+    """Return the config in a config.json without its history, under the current names."""
     return aliases.current({key: value for key, value in config.items() if key != HISTORY})
 
 
 def history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Changes of the config of the folder's run, oldest first: {step, changed: key -> [old, new]}.
+    """Return the changes of a run's config, oldest first: {step, changed: key -> [old, new]}.
 
     Raises:
-        BadInput: its config cannot be read.
+        BadInput: the config cannot be read.
     """
     found = (_read(Path(path), CONFIG) or {}).get(HISTORY, [])
     return found if isinstance(found, list) else []
 
 
 def changed(path: str | os.PathLike[str], config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Key -> (the folder's value, the config's), where they differ; empty for a new folder."""
+    """Return key -> (value in the folder, value in `config`) where they differ."""
     old = _read(Path(path), CONFIG)
     return {} if old is None else changes(without_history(old), config)
 
 
 def amend(path: str | os.PathLike[str], config: Mapping[str, Any], step: int) -> None:
-    """Give the folder's run another config, from `step` on, and keep what it was before."""
+    """Change the config of the folder's run from `step` on, and add the change to its history."""
     entry = {"step": step, "changed": changed(path, config)}
     if entry["changed"]:
         write_json(Path(path) / CONFIG, {**config, HISTORY: [*history(path), entry]})
 
 
-def _nothing(key: str) -> bool:
+def _no_key(key: str) -> bool:
     return False
 
 
 def check_config(
     path: str | os.PathLike[str],
     config: Mapping[str, Any],
-    may_change: Callable[[str], bool] = _nothing,
+    may_change: Callable[[str], bool] = _no_key,
 ) -> bool:
-    """Return whether the folder holds a run of this config; change nothing.
+    """Return whether the folder holds a run of this config; write nothing.
 
     Args:
-        may_change: key -> whether the folder's config may have another value of it.
+        may_change: key -> whether its value in the folder's config may differ.
 
     Raises:
-        BadInput: it holds one of another config (names the keys), or one whose config is
-            unreadable or missing beside checkpoints.
+        BadInput: it holds a run of another config (the message names the keys), the config is
+            unreadable, or there are checkpoints without a config.
     """
     path = Path(path)
     old = _read(path, CONFIG)
@@ -515,23 +517,23 @@ def sign(
     path: str | os.PathLike[str],
     config: Mapping[str, Any],
     data: Mapping[str, Any],
-    may_change: Callable[[str], bool] = _nothing,
+    may_change: Callable[[str], bool] = _no_key,
     description: Mapping[str, Any] | None = None,
 ) -> None:
-    """Sign a new folder with its config and its data's identity, or check an old one's.
+    """Write config and data identity into a new folder, or check those of an old one.
 
     Args:
-        description: shape and dtype of an example, and the like, see `described`.
-        may_change: see `check_config`; `amend` writes what has changed, once the run goes on.
+        description: shape and dtype of an example, and more; see `described`.
+        may_change: see `check_config`; `amend` writes the changes once the run continues.
 
     Raises:
-        BadInput: as for `check_config`, or the data are not those that the run began with.
+        BadInput: as for `check_config`, or the data differ from those that the run began with.
     """
     path = Path(path)
-    known = check_config(path, config, may_change)
+    exists = check_config(path, config, may_change)
     if not same_data(path, data):
         write_json(path / DATA, {**data, DESCRIBED: dict(description)} if description else data)
-    if not known:
+    if not exists:
         write_json(path / CONFIG, config)
 
 
@@ -539,10 +541,10 @@ def same_data(path: str | os.PathLike[str], data: Mapping[str, Any]) -> bool:
     """Return whether the folder's run began with these data; False if none are recorded.
 
     Raises:
-        BadInput: it began with others.
+        BadInput: it began with other data.
     """
     old = _read(Path(path), DATA)
-    if old is not None:  # who reads a run need not say what it began with
+    if old is not None:  # readers of a run need not pass these
         unsaid = {ORIGIN, DESCRIBED} - data.keys()
         old = {key: value for key, value in old.items() if key not in unsaid}
     if old is not None and (changed := differences(old, data)):
@@ -554,37 +556,37 @@ def same_data(path: str | os.PathLike[str], data: Mapping[str, Any]) -> bool:
 
 
 def origin(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The weights that the folder's run began with; None where it drew its own.
+    """Return the origin of the run's initial weights; None if they were drawn at random.
 
     Raises:
-        BadInput: its data.json cannot be read.
+        BadInput: data.json cannot be read.
     """
     return (_read(Path(path), DATA) or {}).get(ORIGIN)
 
 
 def described(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The shape and dtype of an example and the data's folders, {} where an early run has none.
+    """Return shape and dtype of an example and the data's folders; {} for runs of old versions.
 
     Raises:
-        BadInput: its data.json cannot be read, or describes no data.
+        BadInput: data.json cannot be read, or the description is not valid.
     """
     found = (_read(Path(path), DATA) or {}).get(DESCRIBED, {})
     shape = found.get("shape") if isinstance(found, dict) else None
-    places = [found.get(key) for key in ("data_dir", "manual_dir")] if shape else []
-    sound = (
+    folders = [found.get(key) for key in ("data_dir", "manual_dir")] if shape else []
+    is_valid = (
         isinstance(shape, list)
         and 0 < len(shape) <= 3
         and all(type(side) is int and 0 < side < 2**20 for side in shape)
         and found.get("dtype") in ("uint8", "float32")
-        and all(place is None or isinstance(place, str) for place in places)
+        and all(folder is None or isinstance(folder, str) for folder in folders)
     )
-    if found and not sound:
+    if found and not is_valid:
         raise BadInput(f"{str(Path(path) / DATA)!r} describes no data under {DESCRIBED!r}.")
-    return found if sound else {}
+    return found if is_valid else {}
 
 
 def _read(path: Path, name: str) -> dict[str, Any] | None:
-    """A signature, None where there is none."""
+    """Read config.json or data.json; return None if it is missing."""
     try:
         found = read_json(path / name)
     except (FileNotFoundError, NotADirectoryError):

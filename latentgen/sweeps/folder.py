@@ -1,10 +1,10 @@
-"""A sweep's folder: what was asked for, its members, and where each of them stands.
+"""The folder of a sweep: its description, its members, and the status of each.
 
-sweep.json      what was asked for, the base config, versions, the commit
-manifest.jsonl  a line a member: its name, its setting, its seed, what it changes
-populations.json  which members one program trains, where one trains several
-src/HASH/       the source that started members import: editing it later touches none of them
-runs/NAME/      each a run's folder like any other
+sweep.json        the command, the base config, versions, the commit
+manifest.jsonl    a line for each member: its name, setting, seed and changes of the config
+populations.json  the members that are trained together in one program
+src/HASH/         a copy of the source that members import, so that later edits do not affect them
+runs/NAME/        the workdir of each run
 """
 
 import contextlib
@@ -29,12 +29,12 @@ from latentgen.training import setup
 
 SWEEP, MANIFEST, POPULATIONS = "sweep.json", "manifest.jsonl", "populations.json"
 RUNS, SOURCE, LOG = "runs", "src", "log.txt"
-SILENT = 1_800.0  # seconds after which a run on another machine is taken for dead
+SILENT = 1_800.0  # seconds without a heartbeat after which a remote run is considered dead
 ENDED = (status.DONE, status.DIVERGED, status.FAILED)
 
 
 class Standing(NamedTuple):
-    """A member's status, one of those in `status`, and the reason for it."""
+    """A member's status, one of those in `storage.status`, and the reason for it."""
 
     status: str
     reason: str | None
@@ -43,7 +43,7 @@ class Standing(NamedTuple):
 class Sweep(NamedTuple):
     """A sweep in its folder.
 
-    said: what sweep.json holds
+    said: the content of sweep.json
     """
 
     folder: Path
@@ -51,15 +51,15 @@ class Sweep(NamedTuple):
     members: tuple[Member, ...]
 
     def place(self, run: str) -> Path:
-        """The folder of the member of this name."""
+        """Return the folder of the member of this name."""
         return self.folder / RUNS / run
 
 
 def open_(folder: Path, base: Mapping[str, Any], members: Sequence[Member], command: str) -> Sweep:
-    """The sweep in this folder: a new one, or the one that is there with what is new in `members`.
+    """Create the sweep in this folder, or open it and add new members.
 
     Raises:
-        BadInput: the folder holds a sweep with members that `members` lacks, or of another config.
+        BadInput: the folder holds a sweep of another config, or one with members not in `members`.
     """
     before = load(folder) if (folder / SWEEP).exists() else None
     if before is not None:
@@ -69,41 +69,41 @@ def open_(folder: Path, base: Mapping[str, Any], members: Sequence[Member], comm
                 "Name another workdir."
             )
         asked = {member.run for member in members}
-        if lost := [member.run for member in before.members if member.run not in asked]:
+        if missing := [member.run for member in before.members if member.run not in asked]:
             raise BadInput(
-                f"workdir={str(folder)!r} holds another sweep: {len(lost)} of its "
-                f"{len(before.members)} runs are not in this one, such as {lost[0]!r}. Name "
+                f"workdir={str(folder)!r} holds another sweep: {len(missing)} of its "
+                f"{len(before.members)} runs are not in this one, such as {missing[0]!r}. Name "
                 "another workdir."
             )
     workdir.prepare(folder / RUNS)
     if before is None:
-        said = {"config": dict(base), "command": command, **_origin()}
-        # Whole, over what a killed launcher may have left, and before there is a sweep.
-        workdir.write_lines(folder / MANIFEST, map(_line, members))
-        workdir.write_json(folder / SWEEP, said)
-        return Sweep(folder, said, tuple(members))
+        description = {"config": dict(base), "command": command, **_provenance()}
+        # Replaces the manifest of a killed launcher; sweep.json comes last.
+        workdir.write_lines(folder / MANIFEST, map(_manifest_line, members))
+        workdir.write_json(folder / SWEEP, description)
+        return Sweep(folder, description, tuple(members))
     known = {member.run for member in before.members}
     for member in members:
         if member.run not in known:
-            workdir.append_json(folder / MANIFEST, _line(member))
+            workdir.append_json(folder / MANIFEST, _manifest_line(member))
     return Sweep(folder, before.said, tuple(members))
 
 
-def _line(member: Member) -> dict[str, Any]:
-    """Return a line of the manifest: all but the config, which follows from the sweep's."""
+def _manifest_line(member: Member) -> dict[str, Any]:
+    """Return a member's line of the manifest, without the config, which can be derived."""
     return {name: getattr(member, name) for name in Member._fields if name != "config"}
 
 
 def load(folder: Path) -> Sweep:
-    """The sweep that a folder holds.
+    """Load the sweep in a folder.
 
     Raises:
-        BadInput: it holds none, or one that cannot be read.
+        BadInput: there is no sweep, or it cannot be read.
     """
     try:
-        said = workdir.read_json(folder / SWEEP)
-        *lines, _torn = workdir.read_text(folder / MANIFEST).split("\n")
-        found = [_member(said["config"], workdir.parsed(line)) for line in lines]
+        description = workdir.read_json(folder / SWEEP)
+        *lines, _incomplete = workdir.read_text(folder / MANIFEST).split("\n")
+        found = [_member(description["config"], workdir.parsed(line)) for line in lines]
         members = list({member.run: member for member in found}.values())
     except FileNotFoundError:
         raise BadInput(f"workdir={str(folder)!r} holds no sweep.") from None
@@ -113,14 +113,14 @@ def load(folder: Path) -> Sweep:
         if not workdir.leads_into(folder / RUNS / member.run, folder):
             raise BadInput(f"the sweep in {str(folder)!r} leads out of it: {RUNS}/{member.run}.")
         plugins.check_outside(member.config, folder)
-    return Sweep(folder, said, tuple(members))
+    return Sweep(folder, description, tuple(members))
 
 
 def _member(base: Mapping[str, Any], line: Mapping[str, Any]) -> Member:
-    """The member of a line of the manifest.
+    """Make the member of a line of the manifest.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is no such line.
+        ValueError, KeyError, TypeError, AttributeError: the line is not valid.
     """
     seed, changes = line["seed"], dict(line["changes"])
     for name in ("run", "setting"):
@@ -132,22 +132,22 @@ def _member(base: Mapping[str, Any], line: Mapping[str, Any]) -> Member:
     return Member(**line, config=plan.applied(base, {**changes, "seed": seed}))
 
 
-def is_name(word: Any) -> bool:
-    """Return whether `word` names an entry of a folder, not a path that leads elsewhere."""
-    return isinstance(word, str) and word not in ("", ".", "..") and not {"/", "\0"} & set(word)
+def is_name(name: Any) -> bool:
+    """Return whether `name` is a valid file name, not a path."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\0"} & set(name)
 
 
-def _origin() -> dict[str, Any]:
+def _provenance() -> dict[str, Any]:
     return {"commit": commit(), "versions": provenance.versions()}
 
 
 def commit() -> str | None:
-    """The commit of the source, with '+' where files differ from it; None outside a checkout."""
+    """Return the source's commit, with '+' if files differ from it; None outside a checkout."""
     root = Path(latentgen.__file__).parents[1]
 
-    def git(*words: str) -> str:
+    def git(*args: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=30, check=True
+            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=30, check=True
         )
         return done.stdout.strip()
 
@@ -160,42 +160,42 @@ def commit() -> str | None:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep other launchers out.
+def locked(folder: Path) -> Iterator[None]:
+    """Lock the sweep's folder against other launchers.
 
     Raises:
-        BadInput: one is in.
+        BadInput: another launcher holds the lock.
     """
     workdir.own(workdir.prepare(folder), depth=2)
     with workdir.lock(folder):
         yield
 
 
-def standing(place: Path) -> Standing:
-    """Return the status of the member with this folder, and the reason for it."""
-    found = status.read(place)
-    if setup.summary(place) is not None:
+def standing(run_folder: Path) -> Standing:
+    """Return the status of the run in this folder, and the reason for it."""
+    found = status.read(run_folder)
+    if setup.summary(run_folder) is not None:
         return Standing(status.DONE, None)
     if found is None:
         return Standing(status.PENDING, None)
-    if found.status == status.RUNNING and not _alive(place, found):
+    if found.status == status.RUNNING and not _is_alive(run_folder, found):
         return Standing(status.PREEMPTED, status.LOST)
     return Standing(found.status, found.reason)
 
 
-def _alive(place: Path, found: status.Status) -> bool:
-    """Return whether a run is alive: by its lock on this machine, by its last beat on another."""
+def _is_alive(run_folder: Path, found: status.Status) -> bool:
+    """Return whether a run is alive: by its lock if local, by its last heartbeat if remote."""
     if found.host == socket.gethostname():
-        return in_use(place)
+        return in_use(run_folder)
     return time.time() - found.beat < SILENT
 
 
-def in_use(place: Path) -> bool:
-    """Return whether a process of this machine holds the run's folder."""
+def in_use(run_folder: Path) -> bool:
+    """Return whether a process of this machine holds the lock of the run's folder."""
     try:
-        with workdir.opened(place / "lock", "rb") as file:
+        with workdir.opened(run_folder / "lock", "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (FileNotFoundError, workdir.Unsafe):  # what no run has made, none holds
+    except (FileNotFoundError, workdir.Unsafe):  # there is no lock of a run
         return False
     except BlockingIOError:
         return True
@@ -203,37 +203,39 @@ def in_use(place: Path) -> bool:
 
 
 def unfinished(sweep: Sweep, retry: Sequence[str]) -> list[Member]:
-    """The members to train, in order: those that have not ended, and those that ended so."""
+    """Return the members to train, in order.
+
+    Args:
+        retry: statuses of ended members that are to be trained again.
+    """
     return [
         member
         for member in sweep.members
-        if (now := standing(sweep.place(member.run)).status) not in ENDED or now in retry
+        if (current := standing(sweep.place(member.run)).status) not in ENDED or current in retry
     ]
 
 
-def forget(place: Path) -> None:
-    """Take away what says that a run failed or diverged, so that it may be tried again."""
+def forget(copy: Path) -> None:
+    """Remove the status of a run that failed or diverged, so that it can be trained again."""
     for name in (status.STATUS, evidence.DIVERGED):
-        (place / name).unlink(missing_ok=True)
+        (copy / name).unlink(missing_ok=True)
 
 
-def _same(place: Path, files: Mapping[str, Path]) -> bool:
-    """Return whether the copy holds exactly these files; delete its compiled ones first."""
-    known = {place / path: file for path, file in files.items()}
-    for compiled in list(
-        place.rglob("__pycache__")
-    ):  # Python would run it for the source beside it
+def _is_copy(copy: Path, files: Mapping[str, Path]) -> bool:
+    """Delete the copy's compiled files; return whether it holds exactly these files."""
+    known = {copy / path: file for path, file in files.items()}
+    for compiled in list(copy.rglob("__pycache__")):  # Python would run it for the source beside it
         shutil.rmtree(compiled, ignore_errors=True)
-    there = {p for p in place.rglob("*") if not p.is_dir()}
-    if any(p.is_symlink() or not p.is_file() for p in there):
+    present = {p for p in copy.rglob("*") if not p.is_dir()}
+    if any(p.is_symlink() or not p.is_file() for p in present):
         return False
-    return there == set(known) and all(
-        copy.read_bytes() == file.read_bytes() for copy, file in known.items()
+    return present == set(known) and all(
+        path.read_bytes() == file.read_bytes() for path, file in known.items()
     )
 
 
 def _sources(modules: Sequence[str]) -> dict[str, Path]:
-    """Path in a snapshot -> file, of this package and of the packages of these modules."""
+    """Return path in a snapshot -> file, for this package and the packages of these modules."""
     package = Path(latentgen.__file__).parent
     files = sorted(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     found = {str(Path("latentgen", file.relative_to(package))): file for file in files}
@@ -243,30 +245,30 @@ def _sources(modules: Sequence[str]) -> dict[str, Path]:
 
 
 def snapshot(folder: Path, modules: Sequence[str] = ()) -> Path:
-    """A copy of this package in the sweep's folder, the same one for the same source.
+    """Copy this package into the sweep's folder, once for each version of the source.
 
     Args:
-        modules: the user's own, which are copied too, see `plugins`.
+        modules: the user's modules, which are copied as well; see `plugins`.
     """
     files = _sources(modules)
     digest = hashlib.sha256()
     for path, file in files.items():
         digest.update(path.removeprefix("latentgen/").encode() + b"\0" + file.read_bytes())
-    place = folder / SOURCE / digest.hexdigest()[:16]
+    copy_folder = folder / SOURCE / digest.hexdigest()[:16]
     workdir.own(folder / SOURCE)
-    if not _same(place, files):  # it may be anybody's
-        shutil.rmtree(place, ignore_errors=True)
-        half = place.with_name(f".{place.name}.half")
-        shutil.rmtree(half, ignore_errors=True)
+    if not _is_copy(copy_folder, files):  # the folder is not trusted
+        shutil.rmtree(copy_folder, ignore_errors=True)
+        partial = copy_folder.with_name(f".{copy_folder.name}.half")
+        shutil.rmtree(partial, ignore_errors=True)
         for path, file in files.items():
-            to = half / path
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, to)
-        half.rename(place)
-    return place
+            target = partial / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target)
+        partial.rename(copy_folder)
+    return copy_folder
 
 
 def modules_of(sweep: Sweep) -> list[str]:
-    """The modules of the user's own that runs of the sweep name."""
+    """Return the user's modules that the sweep's configs name."""
     found = [name for member in sweep.members for name in plugins.names(member.config)]
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""The members of a sweep: what each changes, its whole config, the name that follows."""
+"""The members of a sweep: the changes of each, its full config, its name."""
 
 import copy
 import hashlib
@@ -22,10 +22,10 @@ LONGEST = 80  # characters of a name before its hash
 class Member(NamedTuple):
     """One run of a sweep.
 
-    run: its name: what it changes, its seed, and a hash of its config
-    setting: the same without the seed: the members of a setting differ in nothing else
+    run: name of the run: its changes, its seed, and a hash of its config
+    setting: the same without the seed; members of a setting differ only in their seed
     changes: key of the config -> value, without the seed
-    config: the whole of it, as plain data
+    config: the full config, as plain data
     """
 
     run: str
@@ -36,11 +36,11 @@ class Member(NamedTuple):
 
 
 def members(base: ConfigDict, rows: Iterable[Row]) -> list[Member]:
-    """The runs that these rows make of a config, in order, each once.
+    """Make the members of these rows, in order and without duplicates.
 
     Raises:
-        BadInput: there is none; a row names no key of the config, gives one a value of another
-            kind, or makes a config that describes nothing.
+        BadInput: there are no rows; or a row has an unknown key, a value of another type, or makes
+            an invalid config.
     """
     changes = [_stripped(row) for row in rows]
     if not changes:
@@ -53,13 +53,13 @@ def members(base: ConfigDict, rows: Iterable[Row]) -> list[Member]:
         try:
             configs.experiment(config)
         except BadInput as error:
-            raise BadInput(f"{_said(row)}: {error}") from None
+            raise BadInput(f"{_describe(row)}: {error}") from None
         member = named({key: row[key] for key in keys if key in row}, config, short)
         found[member.run] = member
     return list(found.values())
 
 
-def _said(row: Mapping[str, Any]) -> str:
+def _describe(row: Mapping[str, Any]) -> str:
     return "the run " + ", ".join(f"{key}={value}" for key, value in row.items())
 
 
@@ -71,17 +71,17 @@ def _stripped(row: Row) -> dict[str, Any]:
 
 
 def changed(base: ConfigDict, row: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` as plain data, with these values in place of its own.
+    """Return `base` as plain data with the values of `row`.
 
     Raises:
-        BadInput: a key is unknown, or its value is of another kind.
+        BadInput: a key is unknown, or its value is of another type.
     """
     config = copy.deepcopy(base)
     valid = flatten(base.to_dict())
     for key, value in row.items():
         if key not in valid:
-            alike = [name for name in valid if name.split(".")[-1] == key.split(".")[-1]]
-            hint = f"; did you mean {alike[0]!r}?" if alike else nearest(key, valid)
+            similar = [name for name in valid if name.split(".")[-1] == key.split(".")[-1]]
+            hint = f"; did you mean {similar[0]!r}?" if similar else nearest(key, valid)
             raise BadInput(f"config.{key} is not a key of the config{hint}")
         value = tuple(value) if isinstance(value, list) else value
         try:
@@ -93,7 +93,7 @@ def changed(base: ConfigDict, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def applied(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain data with these values in place of its own; the keys are known to be there."""
+    """Return `base`, which is plain data, with the values of `row`; its keys must exist."""
     config = json.loads(json.dumps(base))
     for key, value in row.items():
         *path, last = key.split(".")
@@ -105,7 +105,7 @@ def applied(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shortened(keys: Sequence[str]) -> dict[str, str]:
-    """Each key by as much of its end as tells it from the others."""
+    """Map each key to its shortest suffix that no other key has."""
 
     def short(key: str) -> str:
         parts = key.split(".")
@@ -122,7 +122,7 @@ def _hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(aliases.text(config)).hexdigest()[:8]
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return re.sub(r"[^\w.+-]+", "_", text).strip("_")
 
@@ -130,18 +130,24 @@ def _word(value: Any) -> str:
 def named(
     changes: Mapping[str, Any], config: Mapping[str, Any], short: Mapping[str, str]
 ) -> Member:
-    """The member of this config, whose names say what it changes.
+    """Make the member of this config, with names that list its changes.
 
     Args:
-        short: how keys are spelled in names.
+        short: key -> the short form used in names.
     """
     seed = config["seed"]
-    words = [f"{short[key]}={_word(value)}" for key, value in changes.items()]
-    fits = [",".join(words[:n]) for n in range(1, len(words) + 1)]
-    shown = max((n for n, text in enumerate(fits, 1) if len(text) <= LONGEST), default=0)
-    more = [f"+{len(words) - shown}"] if shown < len(words) else []
-    said = ",".join([*words[:shown], *more]) or "base"
-    rest = {key: value for key, value in config.items() if key != "seed"}
+    parts = [f"{short[key]}={_text(value)}" for key, value in changes.items()]
+    prefixes = [",".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    number = max((n for n, text in enumerate(prefixes, 1) if len(text) <= LONGEST), default=0)
+    omitted = [f"+{len(parts) - number}"] if number < len(parts) else []
+    label = ",".join([*parts[:number], *omitted]) or "base"
+    without_seed = {key: value for key, value in config.items() if key != "seed"}
     flat = LATER | flatten(config)
-    kept = {key: flat[key] for key in changes}  # as JSON has it
-    return Member(f"{said},s={seed}-{_hash(config)}", f"{said}-{_hash(rest)}", seed, kept, config)
+    plain_changes = {key: flat[key] for key in changes}  # as JSON stores it
+    return Member(
+        f"{label},s={seed}-{_hash(config)}",
+        f"{label}-{_hash(without_seed)}",
+        seed,
+        plain_changes,
+        config,
+    )

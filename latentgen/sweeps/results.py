@@ -1,4 +1,4 @@
-"""What a sweep found: a line a run, a line a setting."""
+"""Results of a sweep: a row for each run, a row for each setting."""
 
 import csv
 import io
@@ -23,28 +23,28 @@ Row = dict[str, Any]
 
 
 def row(sweep: Sweep, member: Member) -> Row:
-    """Return a member's row: its status, its last figures and the values of evaluations."""
-    place = sweep.place(member.run)
-    now = standing(place)
-    lines = figures(place / METRICS) if (place / METRICS).exists() else []
+    """Return a member's row: its status, its last metrics and its evaluations."""
+    run_folder = sweep.place(member.run)
+    current = standing(run_folder)
+    lines = figures(run_folder / METRICS) if (run_folder / METRICS).exists() else []
     last = {line["split"]: line for line in lines}
     found: Row = {
         **{"run": member.run, "setting": member.setting, "seed": member.seed},
         **member.changes,
-        **{"status": now.status, "reason": now.reason},
+        **{"status": current.status, "reason": current.reason},
         "step": max((line["step"] for line in lines), default=0),
         "seconds": max((line["seconds"] for line in lines), default=0.0),
     }
     for split, line in last.items():
         drop = ("step", "seconds", "split")
         found |= {f"{split}/{name}": value for name, value in line.items() if name not in drop}
-    return found | _evaluated(place)
+    return found | _evaluated(run_folder)
 
 
-def _evaluated(place: Path) -> Row:
-    """Each measure's last values of the newest evaluations, by measure/name."""
+def _evaluated(run_folder: Path) -> Row:
+    """Return the newest values of each measure, by measure/name."""
     found: Row = {}
-    for line in evaluated(place):
+    for line in evaluated(run_folder):
         for name, value in line["values"].items():
             value = value["mean"] if isinstance(value, Mapping) and "mean" in value else value
             if isinstance(value, int | float):
@@ -53,22 +53,22 @@ def _evaluated(place: Path) -> Row:
 
 
 def settings(rows: Sequence[Row]) -> list[Row]:
-    """For each setting: how its runs ended, and of those that are done each metric's spread.
+    """Summarize each setting: counts of its runs by status, and each metric's mean and interval.
 
-    A run that diverged or failed is in no mean: it is counted beside it.
+    Means are over runs that are done. Runs that diverged or failed are only counted.
     """
     found = []
     for setting in dict.fromkeys(r["setting"] for r in rows):
-        mine = [r for r in rows if r["setting"] == setting]
-        done = [r for r in mine if r["status"] == status.DONE]
+        members_rows = [r for r in rows if r["setting"] == setting]
+        done = [r for r in members_rows if r["status"] == status.DONE]
         names = dict.fromkeys(name for r in done for name in r if "/" in name)
         values = {n: [float(r[n]) for r in done if _finite(r.get(n))] for n in names}
         found.append(
             {
                 "setting": setting,
-                "changes": _changes(mine[0]),
-                "n": len(mine),
-                **{word: sum(r["status"] == word for r in mine) for word in COUNTED},
+                "changes": _changes(members_rows[0]),
+                "n": len(members_rows),
+                **{name: sum(r["status"] == name for r in members_rows) for name in COUNTED},
                 "metrics": {name: spread(v)._asdict() for name, v in values.items() if v},
             }
         )
@@ -85,7 +85,7 @@ def _changes(row: Row) -> Row:
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV, with a column for whatever one of them has."""
+    """Format rows as CSV, with a column for each key of any row."""
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -97,16 +97,16 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def flat(setting: Row) -> Row:
-    """A setting as one line: metrics as NAME:mean, NAME:sd, ..."""
+    """Flatten a setting's summary to one row: metrics as NAME:mean, NAME:sd, ..."""
     found = {"setting": setting["setting"], **setting["changes"]}
-    found |= {word: setting[word] for word in ("n", *COUNTED)}
+    found |= {key: setting[key] for key in ("n", *COUNTED)}
     for name, values in setting["metrics"].items():
-        found |= {f"{name}:{word}": values[word] for word in OF_A_METRIC}
+        found |= {f"{name}:{key}": values[key] for key in OF_A_METRIC}
     return found
 
 
 def gathered(sweep: Sweep) -> list[Row]:
-    """A row for each member."""
+    """Return a row for each member."""
     return [row(sweep, member) for member in sweep.members]
 
 
@@ -114,14 +114,14 @@ def write(sweep: Sweep, rows: list[Row] | None = None) -> list[Row]:
     """Write results.csv, summary.csv and summary.json; return a row for each member.
 
     Args:
-        rows: where they have been gathered already.
+        rows: the rows of the members; None: gather them.
     """
     rows = gathered(sweep) if rows is None else rows
-    each = settings(rows)
-    for name, lines in ((RESULTS, rows), (SETTINGS, map(flat, each))):
+    summaries = settings(rows)
+    for name, lines in ((RESULTS, rows), (SETTINGS, map(flat, summaries))):
         workdir.write_bytes(sweep.folder / name, table(lines).encode(errors="backslashreplace"))
-    counts = {word: sum(r["status"] == word for r in rows) for word in COUNTED}
+    counts = {name: sum(r["status"] == name for r in rows) for name in COUNTED}
     workdir.write_json(
-        sweep.folder / SUMMARY, {"runs": len(rows), **counts, "settings": each, **sweep.said}
+        sweep.folder / SUMMARY, {"runs": len(rows), **counts, "settings": summaries, **sweep.said}
     )
     return rows

@@ -1,4 +1,4 @@
-"""The words in which a sweep is described: what `get_sweep(h)` is handed as `h`.
+"""The functions that describe a sweep; `get_sweep(h)` gets this module as `h`.
 
     def get_sweep(h):
         return h.product([
@@ -9,8 +9,8 @@
             ], length=20),
         ])
 
-A series is a function of a place and of the draws' seed, so that what is drawn at a place depends
-on the key's name and on nothing else that is swept.
+A series is a function of an index and a seed. A random value depends only on the seed, the index
+and the name of its key, not on the other keys of the sweep.
 """
 
 import itertools
@@ -24,27 +24,27 @@ import numpy as np
 from latentgen.core.errors import BadInput
 
 Row = dict[str, Any]
-"""What one run changes: 'config.a.b' -> value."""
+"""The changes of one run: 'config.a.b' -> value."""
 
 Number = int | float
 Interval = tuple[Number, Number]
 
 
 class Series(NamedTuple):
-    """Rows by place.
+    """A sequence of rows.
 
-    row: (place, seed of the draws) -> row
-    length: how many; None for as many as are asked for
+    row: (index, seed of random values) -> row
+    length: number of rows; None: unlimited
     """
 
     row: Callable[[int, int], Row]
     length: int | None
 
     def rows(self, seed: int) -> list[Row]:
-        """All of them.
+        """Return all rows.
 
         Raises:
-            BadInput: there is no saying how many.
+            BadInput: the length is unlimited.
         """
         if self.length is None:
             key = next(iter(self.row(0, seed)))
@@ -53,17 +53,17 @@ class Series(NamedTuple):
 
 
 def interval(low: Number, high: Number) -> Interval:
-    """The numbers from `low` to `high`."""
+    """Return the interval from `low` to `high`."""
     return low, high
 
 
 def discrete(values: Sequence[Any]) -> list[Any]:
-    """These values, for `sweep` in turn, for `uniform` each with the same probability."""
+    """Return a list of values: `sweep` takes them in turn, `uniform` with equal probability."""
     return list(values)
 
 
 def sweep(key: str, values: Sequence[Any]) -> Series:
-    """Each of the values in turn."""
+    """Take each of the values in turn."""
     values = list(values)
     if not values:
         raise BadInput(f"{key} is swept over no value; give it at least one.")
@@ -71,7 +71,7 @@ def sweep(key: str, values: Sequence[Any]) -> Series:
 
 
 def fixed(key: str, value: Any, length: int | None = 1) -> Series:
-    """The same value everywhere."""
+    """Take the same value in every row."""
     return Series(lambda i, seed: {key: value}, length)
 
 
@@ -111,53 +111,53 @@ def _bounds(key: str, domain: Sequence[Any]) -> Interval:
     return low, high
 
 
-def _joined(rows: Sequence[Row]) -> Row:
-    joined: Row = {}
+def _merge(rows: Sequence[Row]) -> Row:
+    merged: Row = {}
     for row in rows:
-        if twice := joined.keys() & row.keys():
-            raise BadInput(f"{', '.join(sorted(twice))} is swept twice; a run has it once.")
-        joined |= row
-    return joined
+        if common := merged.keys() & row.keys():
+            raise BadInput(f"{', '.join(sorted(common))} is swept twice; a run has it once.")
+        merged |= row
+    return merged
 
 
 def product(series: Sequence[Series], length: int | None = None) -> Series:
-    """Every row of one with every row of the others; the last runs fastest.
+    """Combine every row of a series with every row of the others; the last one varies fastest.
 
     Raises:
-        BadInput: one has no length.
+        BadInput: a series is unlimited.
     """
-    for each in series:
-        if each.length is None:
-            each.rows(0)  # raises
-    lengths = [each.length or 0 for each in series]
+    for one in series:
+        if one.length is None:
+            one.rows(0)  # raises
+    lengths = [one.length or 0 for one in series]
 
     def row(i: int, seed: int) -> Row:
-        places = np.unravel_index(i, lengths) if lengths else ()
-        return _joined([s.row(int(p), seed) for s, p in zip(series, places, strict=True)])
+        indices = np.unravel_index(i, lengths) if lengths else ()
+        return _merge([s.row(int(p), seed) for s, p in zip(series, indices, strict=True)])
 
-    return Series(row, _cut(math.prod(lengths), length))
+    return Series(row, _limit(math.prod(lengths), length))
 
 
 def zipit(series: Sequence[Series], length: int | None = None) -> Series:
-    """The first rows together, the second rows together, ...; draws last as long as the others.
+    """Combine the first rows of all series, the second rows, ...; unlimited series fit any length.
 
     Raises:
-        BadInput: two have different lengths.
+        BadInput: two series have different lengths.
     """
-    lengths = {each.length for each in series} - {None}
+    lengths = {one.length for one in series} - {None}
     if len(lengths) > 1:
         keys = ", ".join(f"{'/'.join(s.row(0, 0))}: {s.length}" for s in series if s.length)
         raise BadInput(f"zip goes through all keys together, but there are {keys} values.")
     found = next(iter(lengths), None)
     return Series(
-        lambda i, seed: _joined([s.row(i, seed) for s in series]),
-        length if found is None else _cut(found, length),
+        lambda i, seed: _merge([s.row(i, seed) for s in series]),
+        length if found is None else _limit(found, length),
     )
 
 
 def chainit(series: Sequence[Series]) -> Series:
-    """The rows of one after the rows of another."""
-    ends = list(itertools.accumulate(len(each.rows(0)) for each in series))
+    """Concatenate the rows of the series."""
+    ends = list(itertools.accumulate(len(one.rows(0)) for one in series))
 
     def row(i: int, seed: int) -> Row:
         which = next(k for k, end in enumerate(ends) if i < end)
@@ -166,5 +166,5 @@ def chainit(series: Sequence[Series]) -> Series:
     return Series(row, ends[-1] if ends else 0)
 
 
-def _cut(there: int, length: int | None) -> int:
-    return there if length is None else min(there, length)
+def _limit(available: int, length: int | None) -> int:
+    return available if length is None else min(available, length)

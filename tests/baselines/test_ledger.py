@@ -332,7 +332,7 @@ def test_a_trained_row_is_trained_and_measured_once_and_says_no_verdict(
     assert len(cost.splitlines()) == 2  # trained, then measured
     assert all(result()[key] == first[key] for key in ("measured", "protocol", "claims"))
     assert (len(measured), (tmp_path / costs.SPENT).read_text()) == (1, cost)
-    reproduce.tell(small(), first)
+    reproduce.print_claims(small(), first)
     said = capsys.readouterr().out
     assert "gan:modes/captured" in said
     assert "a smoke run says nothing of it" in said

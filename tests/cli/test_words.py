@@ -10,7 +10,7 @@ from latentgen.cli import app
 from latentgen.core.errors import BadInput
 from latentgen.evaluation.measures import named
 from latentgen.sweeps.engines import slurm
-from latentgen.sweeps.engines.vmap import _whose
+from latentgen.sweeps.engines.vmap import _progress_header
 
 VAE = f"--config={commands.ROOT}/experiments/vae.py"
 
@@ -104,5 +104,5 @@ def test_the_last_lines_of_a_sweep_name_the_best_setting() -> None:
 
 
 def test_the_lines_of_steps_say_whose_they_are() -> None:
-    assert _whose(["a"]) == "the next lines are of a"
-    assert _whose(["a", "b", "c"]) == "the next lines are medians of 3 runs: a to c"
+    assert _progress_header(["a"]) == "the next lines are of a"
+    assert _progress_header(["a", "b", "c"]) == "the next lines are medians of 3 runs: a to c"

@@ -133,7 +133,7 @@ def placed(svg: str, kind: str) -> list[dict[str, str]]:
 
 def test_a_claim_is_drawn_on_one_axis() -> None:
     svg = charts.claim_chart("told", HELD, "nats").svg
-    across = charts._held_axis(HELD, charts.LEFT + 8, charts.WIDTH - charts.RIGHT)
+    across = charts._claim_axis(HELD, charts.LEFT + 8, charts.WIDTH - charts.RIGHT)
     at = lambda value: pytest.approx(across.at(value), abs=0.06)  # noqa: E731
     (band,) = placed(svg, "band")
     assert float(band["x"]) == at(0.0)

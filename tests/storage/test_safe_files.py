@@ -69,7 +69,7 @@ def actions(place: Path) -> dict[str, Callable[[], object]]:
         "blame": lambda: status.blame(place, -9, place / "log.txt"),
         "work": lambda: Work(["true"], place / "log.txt")(),
         "submissions": lambda: slurm._submissions(place),
-        "turn": lambda: slurm._turn(place).__enter__(),
+        "turn": lambda: slurm._submit_lock(place).__enter__(),
         "report": lambda: folders.run(place),
         "results": lambda: folders._results(place / "results.csv", []),
         "weights": lambda: weights.load(place / "weights.npz"),
@@ -114,8 +114,8 @@ def test_a_checkpoint_holds_nothing_but_files(how: str, tmp_path: Path) -> None:
     (place / "state").mkdir(parents=True)
     (place / "record").mkdir()
     (place / "state" / "array").write_text("x")
-    checkpoint._seal(place)
-    checkpoint._inspect(7, place)
+    checkpoint._write_manifest(place)
+    checkpoint._check_files(7, place)
     (place / "state" / "array").unlink()
     if how == "pipe":
         os.mkfifo(place / "state" / "array")
@@ -123,7 +123,7 @@ def test_a_checkpoint_holds_nothing_but_files(how: str, tmp_path: Path) -> None:
         (tmp_path / "array").write_text("x")
         (place / "state" / "array").symlink_to(tmp_path / "array")
     with soon(), pytest.raises(checkpoint.Damaged, match="state/array is neither a file nor"):
-        checkpoint._inspect(7, place)
+        checkpoint._check_files(7, place)
 
 
 # what would fill the memory

@@ -62,7 +62,7 @@ def test_a_sweep_whose_runs_were_all_killed_is_no_success(
     monkeypatch.setattr(local, "POLL", 0.01)
     local.Queue(opened, found, Options(), Path(sweep.__file__).parents[1]).go(lambda: None)
     assert capsys.readouterr().err.count("preempted (killed by SIGKILL: began)") == 2
-    counts = sweep.tell(opened)
+    counts = sweep.write_and_print(opened)
     assert counts == {"preempted": 2}
     assert sweep.unended(counts, waits=True) == 2
     assert sweep.unended(counts, waits=False) == 0  # the queue may still start them

@@ -32,7 +32,7 @@ from pathlib import Path
 from latentgen.sweeps.engines import slurm
 
 folder, source, stage, *runs = sys.argv[1:]
-record, release = slurm._record, slurm._release
+record, release = slurm._append_event, slurm._release
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -44,7 +44,7 @@ def record_until(folder, event, name, **what):
     if event == "intent" and stage == "before sbatch":
         die()
 
-slurm._record = record_until
+slurm._append_event = record_until
 if stage == "before the release":
     slurm._release = die
 stand_in = [sys.executable, {str(STAND_IN)!r}]

@@ -249,7 +249,7 @@ def test_the_fastest_size_is_chosen(
     monkeypatch.setattr(vmap, "memory", lambda crew, size: 0.0)
     measured = []
     monkeypatch.setattr(vmap, "seconds", lambda crew, n: measured.append(n) or took[n])
-    found = vmap._sized(crew, Options(measure=True, at_once=at_once))
+    found = vmap._with_size(crew, Options(measure=True, at_once=at_once))
     assert found.size == size
     assert sorted(measured) == sorted(took)
 

@@ -1,7 +1,7 @@
-"""What can be measured of a trained run, by name; each result says how it was come by.
+"""Measures of a trained run, by name; each result has the protocol by which it was measured.
 
-A measure is a function (subject, options) -> Result. The mathematics is in metrics/; here it meets
-a run's method, images and random keys, a batch at a time.
+A measure is a function (subject, options) -> Result. The mathematics is in metrics/; this package
+applies it to a run's method, images and random keys, a batch at a time.
 """
 
 import time
@@ -44,14 +44,14 @@ MEANT = {
     "iwae": "--metrics=is",
     "elbo": "--metrics=terms",
 }
-"""Names in the literature -> the flags that measure what they mean."""
+"""Name in the literature -> the flags that measure it."""
 
 
 def named(flag: str, name: str) -> Measure:
-    """The measure of this name.
+    """Return the measure of this name.
 
     Raises:
-        BadInput: there is none; says what a name in the literature is called here.
+        BadInput: there is none; for a name in the literature, the message has the flags to use.
     """
     if (meant := MEANT.get(name.lower())) is not None:
         raise BadInput(f"{flag}={name!r}: write {meant}.")
@@ -61,9 +61,9 @@ def named(flag: str, name: str) -> Measure:
 def measure(
     chosen: Mapping[str, Measure], subject: Subject, options: Options
 ) -> Iterator[tuple[str, Result | BadInput, float]]:
-    """Yield (name, result, seconds) of each measure; in place of a result why it cannot be had.
+    """Yield (name, result, seconds) of each measure; the result is a BadInput if it fails.
 
-    All checks come first; a measure that fails does not stop the others.
+    All checks run first. A measure that fails does not stop the others.
     """
     refused: dict[str, BadInput] = {}
     for name, each in chosen.items():

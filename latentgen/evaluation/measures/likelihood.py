@@ -1,4 +1,4 @@
-"""What a method says of the likelihood and of its codes, measured over the images of a split."""
+"""Measures of the likelihood and of the codes of a method, over the images of a split."""
 
 import math
 from collections.abc import Callable
@@ -33,15 +33,15 @@ from latentgen.training import hooks
 
 ROWS = 2_000  # codes decoded at once
 CHUNK = 200  # importance samples of an image at once
-IMAGES = 100  # that are annealed, unless the user says more
-DRAWS = 50  # codes in each of the two averages that find active units
-SAMPLES = 10_000  # of a Parzen window
+IMAGES = 100  # default number of images for annealing
+DRAWS = 50  # codes in each of the two averages for active units
+SAMPLES = 10_000  # synthetic examples of the Parzen window
 
 
 def terms(subject: Subject, options: Options) -> Result:
-    """The objective's terms, with networks in evaluation mode and the weights of the last step."""
+    """Compute the objective's terms, with networks in evaluation mode."""
     run, examples = subject.run, first(subject, options, None)
-    own = options._replace(observation_std=None)  # the objective knows no other likelihood
+    own = options._replace(observation_std=None)  # the objective uses the method's own likelihood
     preprocess = run.experiment.data.preprocess
     found = hooks.split_terms(run.eval_fns.terms, preprocess, examples, run_key(options.seed))(
         subject.step, subject.state
@@ -49,11 +49,11 @@ def terms(subject: Subject, options: Options) -> Result:
     values: dict[str, Any] = {name: value._asdict() for name, value in found.items()}
     if "negative_elbo" in found:
         values |= _bits(subject, own, -found["negative_elbo"].mean)
-    return Result(values, {"images": len(examples.label), **_score_words(subject, own)})
+    return Result(values, {"images": len(examples.label), **_score_note(subject, own)})
 
 
 def importance_sampled(subject: Subject, options: Options) -> Result:
-    """log p(x) by importance sampling from q(z|x), a lower bound in expectation."""
+    """Estimate log p(x) by importance sampling from q(z|x), a lower bound in expectation."""
     draw = views.probe(subject.run.method, "draw")
     log_prior, log_likelihood = densities(subject, options)
     chunk = min(options.k, CHUNK)
@@ -71,18 +71,18 @@ def importance_sampled(subject: Subject, options: Options) -> Result:
 
     found = over_images(subject, options, None, images, measure)
     values: dict[str, Any] = {
-        _name(subject, options): mean_of(found.log_likelihood),
+        _metric_name(subject, options): mean_of(found.log_likelihood),
         "effective_samples": mean_of(found.effective_samples),
         "effective_samples_quartiles": _quartiles(found.effective_samples),
     }
-    values |= _bits(subject, options, values[_name(subject, options)]["mean"])
+    values |= _bits(subject, options, values[_metric_name(subject, options)]["mean"])
     counted = {"images": len(found.log_likelihood), "k": options.k}
-    protocol = {**counted, **_observation(options), **_score_words(subject, options)}
+    protocol = {**counted, **_observation(options), **_score_note(subject, options)}
     return Result(values, protocol)
 
 
 def annealed(subject: Subject, options: Options) -> Result:
-    """log p(x) by annealed importance sampling from the prior, a lower bound in expectation."""
+    """Estimate log p(x) by annealed importance sampling, a lower bound in expectation."""
     tuned = _tuned(subject, options)
 
     @jax.jit
@@ -93,19 +93,19 @@ def annealed(subject: Subject, options: Options) -> Result:
         return {name: getattr(found, name) for name in names}
 
     found = over_images(subject, options, IMAGES, max(1, ROWS // options.chains), measure)
-    own = {"log_likelihood": _name(subject, options)}
-    values: dict[str, Any] = {own.get(n, n): mean_of(each) for n, each in found.items()}
-    values |= _bits(subject, options, values[own["log_likelihood"]]["mean"])
-    how = _annealing_protocol(options, len(found["log_likelihood"]))
-    return Result(values, how | _score_words(subject, options))
+    names = {"log_likelihood": _metric_name(subject, options)}
+    values: dict[str, Any] = {names.get(n, n): mean_of(each) for n, each in found.items()}
+    values |= _bits(subject, options, values[names["log_likelihood"]]["mean"])
+    protocol = _annealing_protocol(options, len(found["log_likelihood"]))
+    return Result(values, protocol | _score_note(subject, options))
 
 
 def bidirectional(subject: Subject, options: Options) -> Result:
-    """Annealing on images that the model itself drew: a lower and an upper bound of log p(x)."""
+    """Bound log p(x) from below and above by annealing on images drawn from the model."""
     method, classes = subject.run.method, subject.run.experiment.plan.classes
     codes, observe = views.probe(method, "codes"), _observe(subject, options)
-    tuned, wanted = _tuned(subject, options), options.images or IMAGES
-    n = min(wanted, max(1, ROWS // options.chains))
+    tuned, number = _tuned(subject, options), options.images or IMAGES
+    n = min(number, max(1, ROWS // options.chains))
 
     @jax.jit
     def measure(state: PyTree, key: Key[Array, ""]) -> tuple[Array, Array]:
@@ -114,26 +114,26 @@ def bidirectional(subject: Subject, options: Options) -> Result:
         z = codes(state, code_key, n)
         batch = Batch(observe(state, image_key, z, label), label)
         exact = jnp.broadcast_to(z[None], (options.chains, *z.shape))
-        ways = tuned(state, batch, pilot)
-        return ways.forward(up).log_likelihood, ways.reverse(exact, down).log_likelihood
+        annealer = tuned(state, batch, pilot)
+        return annealer.forward(up).log_likelihood, annealer.reverse(exact, down).log_likelihood
 
     key = named_key(run_key(options.seed), "simulated")
-    blocks = with_progress("bdmc", range(-(-wanted // n)))
+    blocks = with_progress("bdmc", range(-(-number // n)))
     found = [measure(subject.state, jax.random.fold_in(key, i)) for i in blocks]
     lower, upper = (
-        np.concatenate([np.asarray(a) for a in part])[:wanted] for part in zip(*found, strict=True)
+        np.concatenate([np.asarray(a) for a in part])[:number] for part in zip(*found, strict=True)
     )
     values = {
         "lower_bound": mean_of(lower),
         "upper_bound": mean_of(upper),
         "gap": mean_of(upper - lower),
     }
-    protocol = _annealing_protocol(options, wanted) | {"images_are": "drawn from the model"}
+    protocol = _annealing_protocol(options, number) | {"images_are": "drawn from the model"}
     return Result(values, protocol)
 
 
 def active_units(subject: Subject, options: Options) -> Result:
-    """Coordinates of the code whose posterior mean moves with x: Cov_x(E_q[z]) > 0.01."""
+    """Count the coordinates of the code whose posterior mean depends on x: Cov_x(E_q[z]) > 0.01."""
     draw = views.probe(subject.run.method, "draw")
 
     @jax.jit
@@ -153,7 +153,7 @@ def active_units(subject: Subject, options: Options) -> Result:
 
 
 def surgery(subject: Subject, options: Options) -> Result:
-    """The rate in two parts: what a code says of its image, and how far q(z) is from p(z)."""
+    """Split the rate into the mutual information of x and z, and KL(q(z) || p(z))."""
     method, state = subject.run.method, subject.state
     draw, log_prior = (views.probe(method, name) for name in ("draw", "log_prior"))
 
@@ -163,26 +163,27 @@ def surgery(subject: Subject, options: Options) -> Result:
         return z[0], log_q[0], log_prior(state, z)[0]
 
     z, log_q, log_p = over_images(subject, options, None, hooks.AT_ONCE, sampled)
-    passed = list(batches(subject, options, None, hooks.AT_ONCE))
-    blocks = [jax.tree.map(lambda a, valid=valid: a[:valid], batch) for batch, valid in passed]
+    batches_ = list(batches(subject, options, None, hooks.AT_ONCE))
+    blocks = [jax.tree.map(lambda a, valid=valid: a[:valid], batch) for batch, valid in batches_]
     key = named_key(evaluation_key(options), "prior")
-    holes = views.prior(method, state, key, len(z))
+    prior_codes = views.prior(method, state, key, len(z))
     of_codes, of_prior = (
-        views.aggregate_log_prob(method, state, codes, blocks) for codes in (jnp.asarray(z), holes)
+        views.aggregate_log_prob(method, state, codes, blocks)
+        for codes in (jnp.asarray(z), prior_codes)
     )
     found = latents.surgery(log_q, of_codes, log_p)
     values = {
         "mutual_information": mean_of(found.information),
         "marginal_kl": mean_of(found.marginal_kl),
         "rate": mean_of(found.information + found.marginal_kl),
-        "reverse_marginal_kl": mean_of(log_prior(state, holes[None])[0] - of_prior),
+        "reverse_marginal_kl": mean_of(log_prior(state, prior_codes[None])[0] - of_prior),
         "log_images": math.log(len(z)),
     }
     return Result(values, {"images": len(z)})
 
 
 def parzen_window(subject: Subject, options: Options) -> Result:
-    """The kernel density estimate of Goodfellow et al. 2014, in pixels of [0, 1]."""
+    """Compute the kernel density estimate of Goodfellow et al. 2014, in pixels of [0, 1]."""
     run, preprocess = subject.run, subject.run.experiment.data.preprocess
     key = named_key(run_key(options.seed), "parzen")
     synthetic = views.decoded(
@@ -194,20 +195,24 @@ def parzen_window(subject: Subject, options: Options) -> Result:
 
     def real(split: str, images: int | None) -> Float[Array, "n p"]:
         examples = cut(run.dataset.splits[split], images)
-        passed = iterate_split(examples, preprocess, len(examples.label), named_key(key, split))
-        return flat(next(passed)[0].x)
+        batches_ = iterate_split(examples, preprocess, len(examples.label), named_key(key, split))
+        return flat(next(batches_)[0].x)
 
-    samples, chooses = flat(synthetic), real("validation", parzen.VALIDATION)
-    sigma = jax.jit(parzen.choose_sigma)(samples, chooses)
+    samples, validation_images = flat(synthetic), real("validation", parzen.VALIDATION)
+    sigma = jax.jit(parzen.choose_sigma)(samples, validation_images)
     test = real(subject.split, options.images)
     found = jax.jit(parzen.gaussian_parzen)(test, samples, sigma)
     values = {"log_likelihood": mean_of(found), "sigma": float(sigma)}
-    protocol = {"images": len(test), "samples": SAMPLES, "validation_images": len(chooses)}
+    protocol = {
+        "images": len(test),
+        "samples": SAMPLES,
+        "validation_images": len(validation_images),
+    }
     return Result(values, protocol)
 
 
 def exact(subject: Subject, options: Options) -> Result:
-    """log p(x) itself, where the decoder is affine, the prior N(0, I) and the likelihood normal."""
+    """Compute log p(x) exactly, for an affine decoder, a prior N(0, I) and a normal likelihood."""
     w, mu = _affine(subject)
     std = _noise(subject, options)
 
@@ -223,10 +228,10 @@ def exact(subject: Subject, options: Options) -> Result:
 
 
 def _affine(subject: Subject) -> tuple[Float[Array, "p d"], Float[Array, " p"]]:
-    """W and mu of a decoder that is affine, under the prior N(0, I).
+    """Return W and mu of an affine decoder W z + mu.
 
     Raises:
-        BadInput: it is not, or the prior is another.
+        BadInput: the decoder is not affine, or the prior is not N(0, I).
     """
     run, state = subject.run, subject.state
     if run.experiment.plan.classes or len(run.experiment.plan.layers) > 1:
@@ -239,15 +244,15 @@ def _affine(subject: Subject) -> tuple[Float[Array, "p d"], Float[Array, " p"]]:
 
 
 def _maximum(subject: Subject, options: Options, q: int) -> float:
-    """The mean log p(x) of the best affine decoder for these images: probabilistic PCA's."""
-    passed = list(batches(subject, options, None, hooks.AT_ONCE))
-    x = np.concatenate([np.asarray(batch.x)[:valid] for batch, valid in passed])
+    """Compute the maximum of mean log p(x) over affine decoders: that of probabilistic PCA."""
+    batches_ = list(batches(subject, options, None, hooks.AT_ONCE))
+    x = np.concatenate([np.asarray(batch.x)[:valid] for batch, valid in batches_])
     covariance = np.cov(x.reshape(len(x), -1).astype(np.float64).T, bias=True)
     return float(linear.maximum_log_likelihood(jnp.asarray(np.linalg.eigvalsh(covariance)), q))
 
 
 def needs(*names: str) -> Callable[[Subject, Options], None]:
-    """A check that the method has these probes, and a likelihood where one is asked for."""
+    """Make a check that the method has these probes, and a likelihood if they need one."""
 
     def check(subject: Subject, options: Options) -> None:
         for name in names:
@@ -262,7 +267,7 @@ def needs(*names: str) -> Callable[[Subject, Options], None]:
 
 
 def check_parzen(subject: Subject, options: Options) -> None:
-    """Raise BadInput where there is nothing to choose the bandwidth by, or no pixels."""
+    """Raise BadInput if there is no validation split for the bandwidth, or no images."""
     if "validation" not in subject.run.dataset.splits:
         raise BadInput("--metrics=parzen needs a validation split, which this run was not given.")
     if len(subject.run.dataset.shape) != 3:
@@ -270,25 +275,28 @@ def check_parzen(subject: Subject, options: Options) -> None:
 
 
 def check_exact(subject: Subject, options: Options) -> None:
-    """Raise BadInput where log p(x) has no closed form."""
+    """Raise BadInput if log p(x) has no closed form."""
     _affine(subject)
     _noise(subject, options)
 
 
-class _Ways(NamedTuple):
+class _Annealing(NamedTuple):
     """Annealing on one batch: forward (key), and reverse (exact posterior codes, key)."""
 
     forward: Callable[[Key[Array, ""]], annealing.Annealed]
     reverse: Callable[[Float[Array, "c n d"], Key[Array, ""]], annealing.Annealed]
 
 
-def _tuned(subject: Subject, options: Options) -> Callable[..., _Ways]:
-    """(state, batch, key) -> both ways, with step sizes from a pilot run of as many chains."""
+def _tuned(subject: Subject, options: Options) -> Callable[..., _Annealing]:
+    """Return (state, batch, key) -> annealing in both directions.
+
+    Step sizes come from a pilot run with the same number of chains.
+    """
     codes = views.probe(subject.run.method, "codes")
     log_prior, log_likelihood = densities(subject, options)
     schedule = annealing.sigmoid_schedule(options.temperatures)
 
-    def tuned(state: PyTree, batch: Batch, key: Key[Array, ""]) -> _Ways:
+    def tuned(state: PyTree, batch: Batch, key: Key[Array, ""]) -> _Annealing:
         n, leapfrogs = batch.x.shape[0], options.leapfrogs
 
         def prior(z: Float[Array, "c n d"]) -> Float[Array, "c n"]:
@@ -301,7 +309,7 @@ def _tuned(subject: Subject, options: Options) -> Callable[..., _Ways]:
             return codes(state, key, options.chains * n).reshape(options.chains, n, -1)
 
         steps = annealing.tune(prior, likelihood, start, key, schedule, leapfrogs)
-        return _Ways(
+        return _Annealing(
             lambda key: annealing.forward(
                 prior, likelihood, start, key, schedule, steps, leapfrogs
             ),
@@ -312,10 +320,10 @@ def _tuned(subject: Subject, options: Options) -> Callable[..., _Ways]:
 
 
 def densities(subject: Subject, options: Options) -> tuple[Callable, Callable]:
-    """(state, z) -> log p(z) and (state, batch, z) -> log p(x|z), of shape (k, n).
+    """Return (state, z) -> log p(z) and (state, batch, z) -> log p(x|z), of shape (k, n).
 
     Raises:
-        BadInput: the method has no likelihood, and the user gives no observation model.
+        BadInput: the method has no likelihood, and `observation_std` is not set.
     """
     method = subject.run.method
     log_prior = views.probe(method, "log_prior")
@@ -334,7 +342,7 @@ def densities(subject: Subject, options: Options) -> tuple[Callable, Callable]:
 
 
 def _labelled_decode(subject: Subject) -> Callable[..., Array]:
-    """(state, z, label) -> E[x|z], for a method that asks for labels and for one that does not."""
+    """Return (state, z, label) -> E[x|z]; methods without classes ignore the label."""
     decode = views.probe(subject.run.method, "decode")
     if subject.run.experiment.plan.classes:
         return decode
@@ -342,7 +350,7 @@ def _labelled_decode(subject: Subject) -> Callable[..., Array]:
 
 
 def _noise(subject: Subject, options: Options) -> Float[Array, " p"]:
-    """The std of a normal p(x|z), for each value of x."""
+    """Return the std of a normal p(x|z) for each value of x."""
     x = math.prod(subject.run.dataset.shape)
     if options.observation_std is not None:
         return jnp.full(x, options.observation_std)
@@ -350,7 +358,7 @@ def _noise(subject: Subject, options: Options) -> Float[Array, " p"]:
 
 
 def _observe(subject: Subject, options: Options) -> Callable[..., Array]:
-    """(state, key, z, label) -> x ~ p(x|z), the likelihood as in `densities`."""
+    """Return (state, key, z, label) -> x ~ p(x|z), with the likelihood of `densities`."""
     method = subject.run.method
     if options.observation_std is None:
         _has_likelihood(method)
@@ -375,18 +383,18 @@ def _is_score(subject: Subject, options: Options) -> bool:
     return subject.run.experiment.plan.score and options.observation_std is None
 
 
-def _name(subject: Subject, options: Options) -> str:
-    """Return the metric's name: a score where a Bernoulli's likelihood is of grey values."""
+def _metric_name(subject: Subject, options: Options) -> str:
+    """Return the metric's name, which is a score for a Bernoulli likelihood of grey values."""
     return "bernoulli_score" if _is_score(subject, options) else "log_likelihood"
 
 
-def _score_words(subject: Subject, options: Options) -> dict[str, str]:
-    words = "a Bernoulli's of values between 0 and 1: a score in nats, no log-probability"
-    return {"p(x|z)": words} if _is_score(subject, options) else {}
+def _score_note(subject: Subject, options: Options) -> dict[str, str]:
+    note = "a Bernoulli's of values between 0 and 1: a score in nats, no log-probability"
+    return {"p(x|z)": note} if _is_score(subject, options) else {}
 
 
 def _bits(subject: Subject, options: Options, log_likelihood: float) -> dict[str, float]:
-    """Bits per dimension, where x is discrete and p(x|z) gives its values probabilities."""
+    """Return bits per dimension if x is discrete and p(x|z) is a probability mass, else {}."""
     plan, shape = subject.run.experiment.plan, subject.run.dataset.shape
     if plan.levels is None or options.observation_std is not None:
         return {}

@@ -1,7 +1,7 @@
-"""Modes of the data that samples reach: of a mixture in the plane, or by a classifier.
+"""Modes of the data among samples: of a mixture in the plane, or by a classifier.
 
-Each figure stands beside what it is of real examples, of real examples of which one mode was
-removed, and of uniform noise: a count that does not tell these apart says nothing of samples.
+Each value is reported with those of real examples, of real examples without one mode, and of
+uniform noise. A count that does not distinguish these three cannot be trusted for samples.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,17 +26,18 @@ from latentgen.metrics.modes import NEAR, coverage, nearest, reverse_kl
 from latentgen.training.pictures import scatter
 
 POINTS, STACKED, IMAGES = 2_500, 26_000, 10_000
-"""Samples, unless the user says: as Lin et al. 2018 (PacGAN, arXiv:1712.04086) count them."""
+"""Default numbers of samples, as in Lin et al. 2018 (PacGAN, arXiv:1712.04086)."""
 
 CONFIDENT = 0.9
-"""The probability from which a classifier's verdict on each plane is a confident one."""
+"""The probability of the class of each plane from which a sample counts as confident."""
 
 LEAST = {1: 0.1, PLANES: 0.5}
-"""Of its share in the data: a mode whose corrected share is above it is captured. By planes: 26
-samples a mode tell a half of it from none, and no less."""
+"""Number of planes -> fraction of a mode's share in the data above which it is captured.
+
+With 26 samples a mode, no smaller fraction than a half can be distinguished from zero."""
 
 WIDER = 1.25
-"""The box of uniform noise, in units of that around the modes."""
+"""Side of the box of uniform noise, relative to the box around the modes."""
 
 Figures = dict[str, Any]
 
@@ -49,7 +50,7 @@ class Verdicts(NamedTuple):
 
 
 def modes(subject: Subject, options: Options) -> Result:
-    """Modes captured of how many, the share of samples near one, KL(samples' || data's modes)."""
+    """Count captured modes, and compute KL(modes of samples || modes of data)."""
     name = subject.run.dataset.name
     if name in MODES:
         return _of_points(subject, options)
@@ -59,7 +60,7 @@ def modes(subject: Subject, options: Options) -> Result:
     logits = samples.logits_of(subject, options, "synthetic")
     planes = logits.shape[1]
     expected = shares(subject, planes)
-    split, known = _known(subject, options, shown, planes)
+    split, known = _held_out_verdicts(subject, options, shown, planes)
     confused = confusion.confusions(
         jnp.asarray(known.label), jnp.asarray(known.logits.argmax(axis=1)), CLASSES
     )
@@ -67,21 +68,21 @@ def modes(subject: Subject, options: Options) -> Result:
     of = partial(_of_classes, expected=expected, confused=confused, key=key)
     rng = np.random.default_rng(options.seed)
     real = _verdicts(subject, options, shown, subject.split, planes)
-    hardest = _hardest(confused)
+    hardest = _hardest_class(confused)
     values: Figures = {"of": len(expected)}
-    values |= _beside(
+    values |= _with_references(
         of(logits),
-        of(_drawn(rng, real, number, planes)),
-        of(_drawn(rng, real, number, planes, hardest)),
+        of(_resampled(rng, real, number, planes)),
+        of(_resampled(rng, real, number, planes, hardest)),
         of(_noise(rng, shown, subject.run.dataset.shape, number)),
     )
-    how = {
+    protocol = {
         "confident_from": CONFIDENT,
         "corrected_by": f"the classifier's confusions on {len(known.label)} {split} planes",
         "captured_corrected_is": f"a share above {LEAST[planes]:g} of the data's",
         "removed": f"class {hardest}, {len(expected) - (CLASSES - 1) ** planes} of the modes",
     }
-    return Result(values, {**shown.stamp, "synthetic": number, **how})
+    return Result(values, {**shown.stamp, "synthetic": number, **protocol})
 
 
 def _of_points(subject: Subject, options: Options) -> Result:
@@ -89,16 +90,16 @@ def _of_points(subject: Subject, options: Options) -> Result:
     x = samples.synthetic(subject, options, number)
     others = points_beside(true, subject.examples, number, options.seed)
     values: Figures = {"of": len(true.means)}
-    values |= _beside(points_near(true, x), *others)
+    values |= _with_references(points_near(true, x), *others)
     values["share_of_all"], values["share_of_high_quality"] = _shares_of_modes(true, x)
-    how = {"synthetic": number, "high_quality_within": f"{NEAR:g} standard deviations"}
-    return Result(values, how, scatter(x, np.asarray(subject.examples.x[:5_000])))
+    protocol = {"synthetic": number, "high_quality_within": f"{NEAR:g} standard deviations"}
+    return Result(values, protocol, scatter(x, np.asarray(subject.examples.x[:5_000])))
 
 
 def points_beside(
     true: Modes, examples: Examples, number: int, seed: int
 ) -> tuple[Figures, Figures, Figures]:
-    """Figures of real points, of real points without the first mode, and of uniform noise."""
+    """Return values of real points, of real points without the first mode, and of noise."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(examples.label))
     points, label = np.asarray(examples.x)[order], examples.label[order]
@@ -110,7 +111,7 @@ def points_beside(
 
 
 def points_near(true: Modes, x: Shaped[np.ndarray, "n 2"]) -> Figures:
-    """Figures of points, by name; those without a name for it are of samples of high quality."""
+    """Return values of points, by name; by default, values are of samples of high quality."""
     k = len(true.means)
     near = nearest(jnp.asarray(x), jnp.asarray(true.means, jnp.float32), true.sd)
     found = coverage(*near, jnp.full(k, 1 / k))._asdict()
@@ -132,7 +133,7 @@ def _of_classes(
     confused: Float[Array, "c c"],
     key: Key[Array, ""],
 ) -> Figures:
-    """Figures by a classifier: of its verdict on every sample, of confident ones, corrected."""
+    """Return values by a classifier: of all samples, of confident ones, and corrected."""
     mode, planes = _modes(logits), logits.shape[1]
     chance = jax.nn.softmax(jnp.asarray(logits), axis=-1).max(axis=-1)
     found = coverage(jnp.asarray(mode), (chance >= CONFIDENT).all(axis=1), jnp.asarray(expected))
@@ -157,44 +158,44 @@ _captured = jax.jit(confusion.captured, static_argnums=4)
 
 
 def _modes(logits: Float[np.ndarray, "n p c"]) -> Int[np.ndarray, " n"]:
-    """The mode of each sample: the digits of its planes' most likely classes."""
+    """Return the mode of each sample, whose digits are the classes of its planes."""
     return logits.argmax(axis=-1) @ CLASSES ** np.arange(logits.shape[1])[::-1]
 
 
-def _beside(found: Figures, real: Figures, removed: Figures, noise: Figures) -> Figures:
-    """The samples' figures, and behind a prefix those of what they are held to."""
+def _with_references(found: Figures, real: Figures, removed: Figures, noise: Figures) -> Figures:
+    """Return the values of samples, and with a prefix those of the references."""
     others = {"real": real, "removed": removed, "noise": noise}
     return found | {
         f"{name}_{key}": value for name, each in others.items() for key, value in each.items()
     }
 
 
-def _hardest(confused: Float[Array, "c c"]) -> int:
-    """The class whose loss is the hardest to see: that for which most others are taken."""
+def _hardest_class(confused: Float[Array, "c c"]) -> int:
+    """Return the class for which others are most often taken, whose absence is hardest to see."""
     chance = np.asarray(confusion.chances(confused))
     return int((chance * (1 - np.eye(CLASSES))).sum(axis=0).argmax())
 
 
-def _drawn(
+def _resampled(
     rng: np.random.Generator,
     real: Verdicts,
     number: int,
     planes: int,
     without: int | None = None,
 ) -> Float[np.ndarray, "n p c"]:
-    """Logits of real planes in place of samples, drawn with replacement.
+    """Draw logits of real planes with replacement, instead of samples.
 
     Args:
-        without: a class that no plane is of.
+        without: a class to leave out.
     """
-    those = np.flatnonzero(real.label != without)
-    return real.logits[rng.choice(those, size=(number, planes))]
+    candidates = np.flatnonzero(real.label != without)
+    return real.logits[rng.choice(candidates, size=(number, planes))]
 
 
 def _noise(
     rng: np.random.Generator, shown: Extractor, shape: tuple[int, ...], number: int
 ) -> Float[np.ndarray, "n p c"]:
-    """Logits of images whose pixels are uniform on [0, 1]."""
+    """Compute logits of images whose pixels are uniform on [0, 1]."""
     assert shown.logits is not None
     size = min(samples.AT_ONCE, number)
     blocks = [shown.logits(jnp.asarray(rng.random((size, *shape), np.float32)))
@@ -202,10 +203,10 @@ def _noise(
     return np.concatenate([np.asarray(block) for block in blocks])[:number]
 
 
-def _known(
+def _held_out_verdicts(
     subject: Subject, options: Options, shown: Extractor, planes: int
 ) -> tuple[str, Verdicts]:
-    """Real examples of known class that no figure is of, and of which split they are."""
+    """Return a split that is not evaluated, if there is one, and verdicts on its examples."""
     splits = [s for s in ("validation", "test", "train") if s in subject.run.dataset.splits]
     split = next((s for s in splits if s != subject.split), subject.split)
     return split, _verdicts(subject, options, shown, split, planes)
@@ -233,7 +234,7 @@ def _logits(
 
 
 def shares(subject: Subject, planes: int) -> Float[np.ndarray, " k"]:
-    """The share of the data in each mode; planes are drawn apart, so that their shares multiply."""
+    """Return the share of each mode; planes are independent, so that their shares multiply."""
     label: Int[np.ndarray, " n"] = subject.run.dataset.splits["train"].label
     classes = label[:, None] // CLASSES ** np.arange(planes)[::-1][None] % CLASSES
     share = np.bincount(classes.ravel(), minlength=CLASSES) / classes.size
@@ -244,7 +245,7 @@ def shares(subject: Subject, planes: int) -> Float[np.ndarray, " k"]:
 
 
 def check(subject: Subject, options: Options) -> None:
-    """Raise BadInput where nothing says which mode a sample is of."""
+    """Raise BadInput if the modes of samples cannot be determined."""
     name = subject.run.dataset.name
     samples.check(subject, options)
     if name in MODES:
@@ -259,9 +260,9 @@ def check(subject: Subject, options: Options) -> None:
             f"{CLASSES} classes (experiments/classifier.py and latentgen.export make one)."
         )
     shape = subject.run.dataset.shape
-    seen = logits(jnp.zeros((1, *shape))).shape[1:]
-    if seen != (planes, CLASSES):
+    found = logits(jnp.zeros((1, *shape))).shape[1:]
+    if found != (planes, CLASSES):
         raise BadInput(
-            f"--features={shown.name!r} tells {seen[1]} classes of {seen[0]} planes; modes of "
+            f"--features={shown.name!r} tells {found[1]} classes of {found[0]} planes; modes of "
             f"{name} need {CLASSES} of {planes}."
         )

@@ -1,4 +1,4 @@
-"""Results that were written, and whether they may stand side by side."""
+"""Written results of measures: how they are printed, read and compared."""
 
 import json
 import math
@@ -11,14 +11,14 @@ from latentgen.storage.log import read
 from latentgen.storage.workdir import differences
 
 EVALUATIONS = "evaluations.jsonl"
-ALIKE = ("metric", "split", "protocol", "data")  # what two results must agree in
-ERROR = "_standard_error"  # behind the name of a figure that is a number
-BESIDE = {"real": "real", "removed": "one mode removed", "noise": "noise"}
-"""Before the name of a figure: of what else it is, in words."""
+COMPARED_KEYS = ("metric", "split", "protocol", "data")  # equal in results that may be compared
+ERROR = "_standard_error"  # suffix of the name of a standard error
+REFERENCES = {"real": "real", "removed": "one mode removed", "noise": "noise"}
+"""Prefix of a value's name -> description of the examples that replace the synthetic ones."""
 
 
 def shown(value: Any) -> str:
-    """A figure in words: a mean with its standard error, a number, or a list of them."""
+    """Format a mean with its standard error, a number, or a list of numbers."""
     if isinstance(value, dict):
         mean, error = (_number(value[key]) for key in ("mean", "standard_error"))
         return f"{mean:12.4f}" + (f" +- {error:.4f}" if math.isfinite(error) else "")
@@ -30,30 +30,30 @@ def shown(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """As `workdir.json_safe` writes it; nan for what is none."""
+    """Convert a number that `workdir.json_safe` wrote; return nan for anything else."""
     return float(value) if isinstance(value, int | float | str) else math.nan
 
 
 def lines(values: Mapping[str, Any]) -> list[str]:
-    """Figures as they are printed, each with its standard error and what it is held to, if any."""
+    """Format values for printing, each with its standard error and its references, if any."""
     found = []
     for key, value in values.items():
         prefix, _, rest = key.partition("_")
-        if key.endswith(ERROR) or (prefix in BESIDE and rest in values):
+        if key.endswith(ERROR) or (prefix in REFERENCES and rest in values):
             continue
         error = values.get(key + ERROR)
         figure = value if error is None else {"mean": value, "standard_error": error}
-        others = [f"{BESIDE[name]} {shown(values[f'{name}_{key}']).strip()}"
-                  for name in BESIDE if f"{name}_{key}" in values]  # fmt: skip
+        others = [f"{REFERENCES[name]} {shown(values[f'{name}_{key}']).strip()}"
+                  for name in REFERENCES if f"{name}_{key}" in values]  # fmt: skip
         found.append(f"{key:28} {shown(figure)}" + (f"   ({', '.join(others)})" if others else ""))
     return found
 
 
 def evaluated(folder: Path) -> list[dict[str, Any]]:
-    """The results in the folder, oldest first; none where nothing was evaluated.
+    """Read the results in a run's folder, oldest first; none if it was not evaluated.
 
     Raises:
-        BadInput: a line is none.
+        BadInput: a line is not a result.
     """
     file = folder / EVALUATIONS
     found = read(file) if file.exists() else []
@@ -66,7 +66,7 @@ def evaluated(folder: Path) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A figure as `shown` takes it; what is none as its JSON."""
+    """Return a value as `shown` takes it; convert any other to JSON."""
     each = (
         value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
     )
@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 def last(folder: Path, metric: str) -> dict[str, Any]:
-    """The newest result of this metric in the folder.
+    """Return the newest result of this metric in a run's folder.
 
     Raises:
         BadInput: there is none.
@@ -91,29 +91,31 @@ def last(folder: Path, metric: str) -> dict[str, Any]:
 
 
 def compared(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The values of each result, if they were come by in the same way.
+    """Return the values of each result, if their protocols are the same.
 
     Raises:
-        BadInput: two differ in their protocol, split or data; names in what.
+        BadInput: two differ in their protocol, split, data or weights; the message says how.
     """
     (first, reference), *others = results.items()
     for name, result in others:
         old, new = (
-            {key: each.get(key) for key in ALIKE} | {"weights": _weights(each)}
+            {key: each.get(key) for key in COMPARED_KEYS} | {"weights": _weights(each)}
             for each in (reference, result)
         )
-        if unlike := differences(old, new):
-            words = "; ".join(unlike).replace(" in the workdir", f" in {first}")
-            raise BadInput(f"{name} cannot be compared with {first}: {words.replace(' now', '')}.")
+        if different := differences(old, new):
+            reasons = "; ".join(different).replace(" in the workdir", f" in {first}")
+            raise BadInput(
+                f"{name} cannot be compared with {first}: {reasons.replace(' now', '')}."
+            )
     return {name: result["values"] for name, result in results.items()}
 
 
 def _weights(line: Mapping[str, Any]) -> str:
-    """'those that are sampled', or which others.
+    """Return which weights were measured: 'those that are sampled', or their name.
 
-    Before `weights` was written, 'terms' were of the last step's and all else of the sampled ones.
+    In results without the key `weights`, 'terms' are of the raw weights, all others of the sampled.
     """
     method = line.get("method")
     sampled = "ema" if isinstance(method, Mapping) and method.get("ema_decay") else "raw"
-    said = line.get("weights", "raw" if line.get("metric") == "terms" else sampled)
-    return "those that are sampled" if said == sampled else str(said)
+    weights = line.get("weights", "raw" if line.get("metric") == "terms" else sampled)
+    return "those that are sampled" if weights == sampled else str(weights)

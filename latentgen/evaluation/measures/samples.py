@@ -1,8 +1,8 @@
-"""Synthetic examples beside real ones: distances of their features, and whether they mix.
+"""Measures of synthetic examples against real ones, by their features.
 
-Each value stands beside what real examples get in place of synthetic ones, what a perfect generator
-would get: the floor of a distance, the reference of a value of which more is better. These are
-examples that no side has.
+Each value is reported with the value that other real examples get in place of the synthetic ones,
+as a perfect generator would: the floor of a distance, the reference of a score. These examples are
+on neither side of the comparison.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,13 +39,13 @@ from latentgen.metrics.prdc import prdc as four_values
 from latentgen.metrics.prdc import several_radii
 
 AT_ONCE = 500  # examples that go through a feature network at once
-NEIGHBOURS_OF = 10_000  # examples a side at most, whose distances to all others are computed
+NEIGHBOURS_OF = 10_000  # maximum examples of each side in `prdc`, which computes all distances
 K_PRECISION, K_DENSITY = 3, 5
 MISSING = "none: every example of every split is on the real side"
 
 
 class Least(NamedTuple):
-    """The fewest examples of each side that a measure can do with."""
+    """Minimum number of examples of each side for a measure."""
 
     real: int
     synthetic: int
@@ -56,7 +56,7 @@ PRDC = Least(K_DENSITY + 1, K_PRECISION + 1)
 
 
 class Reference(NamedTuple):
-    """The examples `first` .. `last` - 1 of a split, none of which is on the real side."""
+    """Examples `first` .. `last` - 1 of a split, none of which is on the real side."""
 
     split: str
     first: int
@@ -64,22 +64,22 @@ class Reference(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The number of examples and their split, in words."""
+        """Describe the number of examples and their split."""
         kind = "training" if self.split == "train" else self.split
         return f"{self.last - self.first} {kind} examples"
 
 
 def frechet(subject: Subject, options: Options) -> Result:
-    """The Frechet distance of features, in double precision; memory holds moments and a block."""
+    """Compute the Frechet distance of features, a block at a time, in double precision."""
     groups = _groups(subject, options, FRECHET)
     sides = {
         which: _summarized(subject, options, which, groups) for which in _sides(subject, options)
     }
     with jax.enable_x64(True):
-        take = lambda which: lambda keep: _frechet(sides["real"], sides[which], keep)  # noqa: E731
-        values = _with_error("frechet_distance", take("synthetic"), groups)
+        compute = lambda which: lambda keep: _frechet(sides["real"], sides[which], keep)  # noqa: E731
+        values = _with_error("frechet_distance", compute("synthetic"), groups)
         if "reference" in sides:
-            values["floor"] = float(take("reference")(jnp.ones(groups + 1)))
+            values["floor"] = float(compute("reference")(jnp.ones(groups + 1)))
     counted = protocol(subject, options, "floor_of", ("real", "synthetic"))
     size, least = sides["real"].mean.shape[-1], min(counted["real"], counted["synthetic"])
     warning = (
@@ -92,17 +92,19 @@ def frechet(subject: Subject, options: Options) -> Result:
 
 
 def kernel(subject: Subject, options: Options) -> Result:
-    """The unbiased kernel distance of features, over all pairs, in double precision."""
-    groups, seen = _groups(subject, options, FRECHET), views_of(subject, options, None)
+    """Compute the unbiased kernel distance of features, over all pairs, in double precision."""
+    groups, features = _groups(subject, options, FRECHET), views_of(subject, options, None)
     how: dict[str, Any] = {"kernel": "(x.y/d + 1)^3, all pairs"}
     with jax.enable_x64(True):
-        take = lambda real, other: jnp.stack([_kernel(real, other)])  # noqa: E731
-        values = _of_pair(subject, options, ("kernel_distance",), take, seen, groups)
-        if "reference" in seen:
-            values["floor"] = float(_kernel(_double(seen["real"]), _double(seen["reference"])))
+        compute = lambda real, other: jnp.stack([_kernel(real, other)])  # noqa: E731
+        values = _of_pair(subject, options, ("kernel_distance",), compute, features, groups)
+        if "reference" in features:
+            values["floor"] = float(
+                _kernel(_double(features["real"]), _double(features["reference"]))
+            )
         if options.subsets:
             key = named_key(evaluation_key(options), "subsets")
-            pair = _double(seen["real"]), _double(seen["synthetic"])
+            pair = _double(features["real"]), _double(features["synthetic"])
             found = np.asarray(_subsets(key, *pair, options.subsets, options.subset_size))
             values["subsets_mean"] = float(found.mean())
             values["subsets_standard_deviation"] = float(found.std())
@@ -112,34 +114,34 @@ def kernel(subject: Subject, options: Options) -> Result:
 
 
 def prdc(subject: Subject, options: Options) -> Result:
-    """Precision and recall, density and coverage: quality and variety apart."""
-    groups, seen = _groups(subject, options, PRDC), views_of(subject, options, NEIGHBOURS_OF)
+    """Compute precision, recall, density and coverage, which separate quality from variety."""
+    groups, features = _groups(subject, options, PRDC), views_of(subject, options, NEIGHBOURS_OF)
     names = ("precision", "recall", "density", "coverage")
     with jax.enable_x64(True):
-        real = _double(seen["real"])
+        real = _double(features["real"])
         own = jax.jit(several_radii, static_argnums=1)(real, (K_PRECISION, K_DENSITY))
-        found = _four(real, _double(seen["synthetic"]), own)
+        found = _prdc_values(real, _double(features["synthetic"]), own)
         values = dict(zip(names, map(float, found), strict=True))
         if groups:
-            take = lambda real, other: jnp.stack(_four(real, other, None))  # noqa: E731
-            values |= _errors(subject, options, names, take, seen, groups)
-        if len(seen.get("reference", ())) >= PRDC.synthetic:
-            found = _four(real, _double(seen["reference"]), own)
+            compute = lambda real, other: jnp.stack(_prdc_values(real, other, None))  # noqa: E731
+            values |= _errors(subject, options, names, compute, features, groups)
+        if len(features.get("reference", ())) >= PRDC.synthetic:
+            found = _prdc_values(real, _double(features["reference"]), own)
             values |= {f"reference_{n}": float(x) for n, x in zip(names, found, strict=True)}
     counted = protocol(subject, options, "reference_of", ("real", "synthetic"))
-    counted |= {which: len(seen[which]) for which in ("real", "synthetic")}
+    counted |= {which: len(features[which]) for which in ("real", "synthetic")}
     how = {"k_precision": K_PRECISION, "k_density": K_DENSITY}
     return Result(values, counted | how | _jackknife_words(groups))
 
 
 def score(subject: Subject, options: Options) -> Result:
-    """exp(mean KL(p(y|x) || p(y))) of the classifier's logits; memory holds sums and a block."""
+    """Compute exp(mean KL(p(y|x) || p(y))) of a classifier's logits, a block at a time."""
     groups = _groups(subject, options, SCORE)
     sides = [which for which in _sides(subject, options) if which != "real"]
     sums = {which: _summarized(subject, options, which, groups, logits=True) for which in sides}
     with jax.enable_x64(True):
-        take = lambda keep: _score(sums["synthetic"], keep)  # noqa: E731
-        values = _with_error("inception_score", take, groups)
+        compute = lambda keep: _score(sums["synthetic"], keep)  # noqa: E731
+        values = _with_error("inception_score", compute, groups)
         if "reference" in sums:
             found = _score(sums["reference"], jnp.ones(groups + 1))
             values["reference_inception_score"] = float(found)
@@ -149,7 +151,7 @@ def score(subject: Subject, options: Options) -> Result:
 
 @jax.jit
 def _frechet(real: PyTree, other: PyTree, keep: Float[Array, " g"]) -> Float[Array, ""]:
-    """The distance of the groups that are kept (1) and not left out (0)."""
+    """Compute the distance of the groups with keep=1, without those with keep=0."""
     return frechet_distance(fold(merge_moments, real, keep), fold(merge_moments, other, keep))
 
 
@@ -163,7 +165,7 @@ _subsets = jax.jit(kernel_distance_of_subsets, static_argnums=(3, 4))
 
 
 @jax.jit
-def _four(real: Array, other: Array, own: Array | None) -> tuple[Array, ...]:
+def _prdc_values(real: Array, other: Array, own: Array | None) -> tuple[Array, ...]:
     return tuple(four_values(real, other, K_PRECISION, K_DENSITY, own=own))
 
 
@@ -181,16 +183,16 @@ def _jackknife_words(groups: int) -> dict[str, Any]:
     return {"standard_errors": f"jackknife of {groups} groups"} if groups else {}
 
 
-def _with_error(name: str, take: Callable[[Array], Array], groups: int) -> dict[str, float]:
-    """A value of all groups, and its standard error from those without each in turn.
+def _with_error(name: str, compute: Callable[[Array], Array], groups: int) -> dict[str, float]:
+    """Compute a value of all groups, and its jackknife standard error over groups.
 
     Args:
-        take: which of the groups, and the rest behind them, count (1) and do not (0) -> the value.
+        compute: weights of the groups and of the examples in none, 1 or 0 -> the value.
     """
     every = jnp.ones(groups + 1)
-    values = {name: float(take(every))}
+    values = {name: float(compute(every))}
     if groups:
-        left = [float(take(every.at[g].set(0))) for g in with_progress(name, range(groups))]
+        left = [float(compute(every.at[g].set(0))) for g in with_progress(name, range(groups))]
         values[f"{name}_standard_error"] = float(jackknife_error(jnp.asarray(left)))
     return values
 
@@ -199,32 +201,32 @@ def _of_pair(
     subject: Subject,
     options: Options,
     names: tuple[str, ...],
-    take: Callable[[Array, Array], Array],
-    seen: dict[str, np.ndarray],
+    compute: Callable[[Array, Array], Array],
+    features: dict[str, np.ndarray],
     groups: int,
 ) -> dict[str, float]:
-    """Values of the real and the synthetic examples, with standard errors."""
-    found = take(_double(seen["real"]), _double(seen["synthetic"]))
+    """Compute values of the real and the synthetic examples, with standard errors."""
+    found = compute(_double(features["real"]), _double(features["synthetic"]))
     values = dict(zip(names, map(float, found), strict=True))
-    return values | (_errors(subject, options, names, take, seen, groups) if groups else {})
+    return values | (_errors(subject, options, names, compute, features, groups) if groups else {})
 
 
 def _errors(
     subject: Subject,
     options: Options,
     names: tuple[str, ...],
-    take: Callable[[Array, Array], Array],
-    seen: dict[str, np.ndarray],
+    compute: Callable[[Array, Array], Array],
+    features: dict[str, np.ndarray],
     groups: int,
 ) -> dict[str, float]:
-    """Standard errors by the jackknife: each group left out of both sides at once."""
+    """Compute standard errors by the jackknife, which leaves a group out of both sides."""
     key = named_key(evaluation_key(options), "jackknife")
     left = [
-        groups_left_out(named_key(key, which), len(seen[which]), groups)
+        groups_left_out(named_key(key, which), len(features[which]), groups)
         for which in ("real", "synthetic")
     ]
     found = [
-        take(_double(seen["real"][real]), _double(seen["synthetic"][other]))
+        compute(_double(features["real"][real]), _double(features["synthetic"][other]))
         for real, other in with_progress("jackknife", list(zip(*left, strict=True)))
     ]
     errors = map(float, jackknife_error(jnp.stack(found)))
@@ -234,16 +236,17 @@ def _errors(
 def _summarized(
     subject: Subject, options: Options, which: str, groups: int, logits: bool = False
 ) -> PyTree:
-    """Moments of features, or sums of scores of logits, of each group and of the rest behind them.
+    """Compute moments of features, or sums for the score of logits, of each group.
 
-    Examples are dealt to groups at random, a block at a time.
+    The last entry is of the examples that are in no group. Each block's examples are assigned to
+    groups at random.
     """
     blocks = logit_blocks if logits else feature_blocks
     make, merge = (score_sums, merge_sums) if logits else (moments, merge_moments)
     add = jax.jit(jax.vmap(merge))
     key, total = named_key(named_key(evaluation_key(options), "jackknife"), which), None
     for i, block in enumerate(blocks(subject, options, which)):
-        with jax.enable_x64(True):  # what makes the examples stays as it is
+        with jax.enable_x64(True):  # examples are computed in single precision
             x = _double(block[:, 0] if logits else block)
             found = _summaries(make, x, jax.random.fold_in(key, i), groups)
             total = found if total is None else add(total, found)
@@ -260,21 +263,21 @@ def check(subject: Subject, options: Options, least: Least = SCORE) -> None:
     shown_by(subject, options)
     real, other = _numbers(subject, options)
     if real < least.real:
-        named = f"--split={subject.split!r} has {real} examples; they"
+        flag = f"--split={subject.split!r} has {real} examples; they"
         if options.images is not None and options.images < len(subject.examples.label):
-            named = f"--images={options.images}"
-        raise BadInput(f"{named} must be at least {least.real} for this measure.")
+            flag = f"--images={options.images}"
+        raise BadInput(f"{flag} must be at least {least.real} for this measure.")
     if other < least.synthetic:
         raise BadInput(f"--samples={other} must be at least {least.synthetic} for this measure.")
 
 
 def check_moments(subject: Subject, options: Options) -> None:
-    """The same, for what needs variances."""
+    """Check as `check` does, for measures that need variances."""
     check(subject, options, FRECHET)
 
 
 def check_kernel(subject: Subject, options: Options) -> None:
-    """The same, and the subsets."""
+    """Check as `check_moments` does, and check the size of subsets."""
     check(subject, options, FRECHET)
     most = min(_numbers(subject, options))
     if options.subsets and options.subset_size > most:
@@ -285,12 +288,12 @@ def check_kernel(subject: Subject, options: Options) -> None:
 
 
 def check_neighbours(subject: Subject, options: Options) -> None:
-    """The same, for what needs neighbours."""
+    """Check as `check` does, for measures that need nearest neighbours."""
     check(subject, options, PRDC)
 
 
 def check_classes(subject: Subject, options: Options) -> None:
-    """The same, for what needs one class of each image."""
+    """Check as `check` does, for measures that need a class for each image."""
     check(subject, options)
     shown = shown_by(subject, options)
     if shown.logits is None or "planes" in shown.images:
@@ -301,7 +304,7 @@ def check_classes(subject: Subject, options: Options) -> None:
 
 
 def shown_by(subject: Subject, options: Options) -> Extractor:
-    """The features that the user names, else those that fit the data."""
+    """Return the extractor that the user names, else the default for the data."""
     data = subject.run.dataset
     name = options.features or default(data.name)
     key = "extractor", name
@@ -316,8 +319,8 @@ def protocol(
     """Return the protocol in which values must agree to be compared.
 
     Args:
-        reference: the protocol's key for the examples that stand in for synthetic ones.
-        sides: those whose numbers of examples are part of the protocol.
+        reference: the protocol's key for the examples that replace the synthetic ones.
+        sides: the sides whose numbers of examples are part of the protocol.
     """
     found = reference_of(subject, options)
     number = dict(zip(("real", "synthetic"), _numbers(subject, options), strict=True))
@@ -330,10 +333,10 @@ def protocol(
 
 
 def reference_of(subject: Subject, options: Options) -> Reference | None:
-    """As many examples as synthetic ones that are not on the real side; None where all are.
+    """Choose as many examples as synthetic ones that are not on the real side.
 
-    Training examples where there are enough of them, else those of another split, else of the
-    split that has most left.
+    They come from the first split that has enough of them, beginning with the training split, else
+    from the split that has most. Returns None if all examples are on the real side.
     """
     real, wanted = _numbers(subject, options)
     left = []
@@ -342,7 +345,7 @@ def reference_of(subject: Subject, options: Options) -> Reference | None:
             start = real if split == subject.split else 0
             size = len(subject.run.dataset.splits[split].label)
             left.append(Reference(split, start, min(size, start + wanted)))
-    most = max(left, key=lambda each: each.last - each.first)  # the first of several
+    most = max(left, key=lambda each: each.last - each.first)
     return most if most.last > most.first else None
 
 
@@ -353,13 +356,13 @@ def _sides(subject: Subject, options: Options) -> tuple[str, ...]:
 
 
 def _numbers(subject: Subject, options: Options) -> tuple[int, int]:
-    """Return the numbers of real and synthetic examples: equal, unless the user sets the latter."""
+    """Return the numbers of real and synthetic examples, equal unless the user sets the latter."""
     real = len(first(subject, options, None).label)
     return real, options.samples or real
 
 
 def views_of(subject: Subject, options: Options, most: int | None) -> dict[str, np.ndarray]:
-    """Features of 'real' examples of the split, 'synthetic' ones, and those of the 'reference'."""
+    """Compute features of the 'real', the 'synthetic' and the 'reference' examples."""
     return {
         which: np.concatenate(list(feature_blocks(subject, options, which)))[:most]
         for which in _sides(subject, options)
@@ -367,7 +370,7 @@ def views_of(subject: Subject, options: Options, most: int | None) -> dict[str, 
 
 
 def synthetic(subject: Subject, options: Options, number: int) -> Shaped[np.ndarray, "n *shape"]:
-    """Decoded codes of the prior in pixels of [0, 1], or points."""
+    """Decode codes of the prior, to pixels in [0, 1] or to points."""
     key = "synthetic", number
     if key not in subject.memory:
         blocks = _synthetic_blocks(subject, options, number)
@@ -378,7 +381,7 @@ def synthetic(subject: Subject, options: Options, number: int) -> Shaped[np.ndar
 def _synthetic_blocks(
     subject: Subject, options: Options, number: int
 ) -> Iterator[tuple[Shaped[Array, "b *shape"], int]]:
-    """The same, in blocks of one size, and how many of each block count."""
+    """Yield blocks of one size as in `synthetic`, and the number of valid examples of each."""
     run, key = subject.run, named_key(run_key(options.seed), "sample")
     codes = views.prior(run.method, subject.state, key, number)
     pixels, size = jax.jit(run.experiment.data.preprocess.pixels), min(AT_ONCE, number)
@@ -389,14 +392,14 @@ def _synthetic_blocks(
 
 
 def logits_of(subject: Subject, options: Options, which: str) -> Float[np.ndarray, "n p c"]:
-    """The classifier's logits of 'synthetic' or 'real' images."""
+    """Compute the classifier's logits of 'synthetic' or 'real' images."""
     return np.concatenate(list(logit_blocks(subject, options, which)))
 
 
 def logit_blocks(
     subject: Subject, options: Options, which: str
 ) -> Iterator[Float[np.ndarray, "b p c"]]:
-    """The same, a block at a time."""
+    """Yield the logits of `logits_of`, a block at a time."""
     shown = shown_by(subject, options)
     assert shown.logits is not None
     return _through(subject, options, shown.logits, "logits", which)
@@ -405,7 +408,7 @@ def logit_blocks(
 def feature_blocks(
     subject: Subject, options: Options, which: str
 ) -> Iterator[Float[np.ndarray, "b f"]]:
-    """Features of 'real', 'synthetic' or 'reference' examples, a block at a time."""
+    """Yield features of 'real', 'synthetic' or 'reference' examples, a block at a time."""
     return _through(subject, options, shown_by(subject, options).features, "features", which)
 
 
@@ -434,7 +437,7 @@ def _through(
 def _blocks(
     subject: Subject, options: Options, which: str
 ) -> Iterator[tuple[Shaped[Array | np.ndarray, "b *shape"], int]]:
-    """Examples in pixels, in blocks of one size, and how many of each block count."""
+    """Yield blocks of examples in pixels, and the number of valid examples of each."""
     number = _numbers(subject, options)[1]
     if which == "synthetic" and not subject.keep and (which, number) not in subject.memory:
         yield from _synthetic_blocks(subject, options, number)
@@ -456,7 +459,7 @@ def _blocks(
 def pixel_blocks(
     subject: Subject, options: Options, examples: Examples
 ) -> Iterator[tuple[Shaped[Array, "b *shape"], int]]:
-    """Examples of the data in pixels of [0, 1], or points, in blocks of one size."""
+    """Yield blocks of real examples in pixels, or points, and the number of valid ones."""
     preprocess = subject.run.experiment.data.preprocess
     pixels, size = jax.jit(preprocess.pixels), min(AT_ONCE, len(examples.label))
     for batch, valid in iterate_split(examples, preprocess, size, evaluation_key(options)):

@@ -1,4 +1,4 @@
-"""What a measure is given and what it returns, and how it goes over the images of a split."""
+"""Arguments and results of measures, and iteration over the images of a split."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -20,15 +20,15 @@ from latentgen.training.validation import estimate
 class Options(NamedTuple):
     """The user's options for all measures.
 
-    images: how many of the split, from its first; None: as many as the measure thinks fit
-    k: importance samples of each image
-    chains, temperatures, leapfrogs: of annealing
-    observation_std: of N(x; decoded code, std^2), put in place of the method's own likelihood
-    samples: how many synthetic examples; None: as many as the measure thinks fit
-    features: what samples are compared by, see `features.extractor`; None: what fits the data
-    inception_weights: the file that the features 'inception' need
-    jackknife: groups of examples, left out in turn, from which standard errors come; 0: none
-    subsets, subset_size: of examples, over which the kernel distance is averaged too; 0: none
+    images: use the first `images` of the split; None: the measure's default
+    k: number of importance samples of each image
+    chains, temperatures, leapfrogs: parameters of annealing
+    observation_std: std of a likelihood N(x; decoded code, std^2), instead of the method's own
+    samples: number of synthetic examples; None: the measure's default
+    features: name of the features, see `features.extractor`; None: the data set's default
+    inception_weights: file with the weights of the features 'inception'
+    jackknife: number of groups of examples for standard errors; 0: no standard errors
+    subsets, subset_size: subsets over which the kernel distance is averaged as well; 0: none
     """
 
     seed: int = 0
@@ -49,8 +49,8 @@ class Options(NamedTuple):
 class Subject(NamedTuple):
     """The subject of a measure: a run's state at a step, and a split of its data.
 
-    memory: what one measure keeps for the next, by name
-    keep: whether another measure wants the same features: else they go a block at a time
+    memory: cache of values that several measures use, by name
+    keep: whether to cache features for other measures; else they are computed by blocks
     """
 
     run: Run
@@ -62,17 +62,17 @@ class Subject(NamedTuple):
 
     @property
     def examples(self) -> Examples:
-        """All of the split."""
+        """All examples of the split."""
         return self.run.dataset.splits[self.split]
 
 
 class Result(NamedTuple):
     """The result of a measure.
 
-    values: the figures, an `Estimate` where it is a mean over images
-    protocol: how they were measured; two values may be compared where it is the same
-    picture: an image that illustrates them
-    warning: the reason to doubt the figures, in a line
+    values: values by name; a mean over images is an `Estimate`
+    protocol: how they were measured; only values with the same protocol may be compared
+    picture: an image that illustrates the values
+    warning: a reason to doubt the values, in a line
     """
 
     values: dict[str, Any]
@@ -82,7 +82,11 @@ class Result(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """take: (subject, options) -> Result; check: the same, raises BadInput where it cannot."""
+    """A measure.
+
+    take: (subject, options) -> Result
+    check: (subject, options) -> None; raises BadInput if `take` cannot be called
+    """
 
     take: Callable[[Subject, Options], Result]
     check: Callable[[Subject, Options], None]
@@ -98,7 +102,7 @@ def over_images(
     """Apply `measure` (state, batch, key) to the first images of the split, in batches.
 
     Args:
-        images: how many, where the user does not say; None: all.
+        images: the default number of images; None: all.
         at_once: images in a batch.
     """
     parts, key = [], evaluation_key(options)
@@ -111,22 +115,22 @@ def over_images(
 def batches(
     subject: Subject, options: Options, images: int | None, at_once: int
 ) -> Iterator[tuple[Batch, int]]:
-    """The first images of the split, always preprocessed alike, with progress on a terminal."""
+    """Iterate over the first images of the split, with the same preprocessing noise each time."""
     examples = first(subject, options, images)
     size = min(at_once, len(examples.label))
-    passed = iterate_split(
+    blocks = iterate_split(
         examples, subject.run.experiment.data.preprocess, size, evaluation_key(options)
     )
-    return with_progress("batches", passed, -(-len(examples.label) // size))
+    return with_progress("batches", blocks, -(-len(examples.label) // size))
 
 
 def first(subject: Subject, options: Options, images: int | None) -> Examples:
-    """The first of the split: as many as the user says, else `images`, else all."""
+    """Return the first examples of the split: `options.images` of them, else `images`, else all."""
     return cut(subject.examples, options.images or images)
 
 
 def cut(examples: Examples, images: int | None) -> Examples:
-    """The first of these examples; None: all."""
+    """Return the first `images` of these examples; None: all."""
     return Examples(examples.x[:images], examples.label[:images])
 
 
@@ -136,10 +140,10 @@ def evaluation_key(options: Options) -> Key[Array, ""]:
 
 
 def with_progress(what: str, items: Iterable[Any], total: int | None = None) -> Iterator[Any]:
-    """The items, with progress on a terminal."""
+    """Iterate over items, with a progress bar on a terminal."""
     return iter(tqdm(items, desc=what, total=total, disable=None, leave=False))
 
 
 def mean_of(values: Float[np.ndarray, " n"] | Float[Array, " n"]) -> dict[str, float]:
-    """Mean over images, its standard error, and how many they are."""
+    """Return the mean over images, its standard error, and their number."""
     return estimate(np.asarray(values))._asdict()

@@ -1,4 +1,4 @@
-"""Slurm's commands: called with an environment of their own, and with what they say of mistakes."""
+"""Calls of Slurm's commands in a clean environment, with their errors as BadInput."""
 
 import os
 import subprocess
@@ -7,16 +7,16 @@ from latentgen.core.errors import BadInput
 
 
 def environment() -> dict[str, str]:
-    """Without what a job that we are in, or a profile, would add to commands of Slurm."""
-    ours = ("SBATCH_", "SLURM_", "SLURMD_", "SQUEUE_", "SRUN_", "SUBMITIT_", "SCANCEL_")
-    return {k: v for k, v in os.environ.items() if k == "SLURM_CONF" or not k.startswith(ours)}
+    """Return the environment without variables that would add options to Slurm's commands."""
+    prefixes = ("SBATCH_", "SLURM_", "SLURMD_", "SQUEUE_", "SRUN_", "SUBMITIT_", "SCANCEL_")
+    return {k: v for k, v in os.environ.items() if k == "SLURM_CONF" or not k.startswith(prefixes)}
 
 
 def call(*command: str) -> str:
     """Run a command of Slurm and return what it prints.
 
     Raises:
-        BadInput: it fails, with the `reason` that it prints, or does not answer.
+        BadInput: the command fails or times out; the message has the `reason` that it prints.
     """
     try:
         done = subprocess.run(
@@ -30,7 +30,7 @@ def call(*command: str) -> str:
 
 
 def reason(text: str) -> str:
-    """Return the last line with an error in it, or else the last line, of a command's output."""
+    """Return the last line of an output that has an error, else its last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line] or lines[-1:]
     return errors[-1] if errors else "it does not say why."

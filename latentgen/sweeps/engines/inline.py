@@ -1,4 +1,4 @@
-"""Sweeps as users give them: a file with get_sweep(h); `--grid`, `--zip`, `--draw`, `--seeds`."""
+"""Sweeps on the command line: a file with get_sweep(h); `--grid`, `--zip`, `--draw`, `--seeds`."""
 
 import ast
 import re
@@ -11,45 +11,45 @@ from latentgen.core.errors import BadInput, choose, positive
 from latentgen.sweeps import vocabulary
 from latentgen.sweeps.vocabulary import Series
 
-MOST = 10**6  # seeds
+MOST = 10**6  # maximum number of seeds
 DRAWS: dict[str, Callable[[str, list[Any]], Series]] = {
     "uniform": lambda key, domain: vocabulary.uniform(key, tuple(domain)),
     "loguniform": lambda key, domain: vocabulary.loguniform(key, tuple(domain)),
     "discrete": vocabulary.uniform,
 }
-WORDS = {"True": True, "False": False, "true": True, "false": False}
+BOOLEANS = {"True": True, "False": False, "true": True, "false": False}
 
 
-def value(word: str) -> Any:
-    """A number, a tuple, True, False or a word."""
-    word = word.strip()
-    if word in WORDS:
-        return WORDS[word]
+def value(text: str) -> Any:
+    """Parse a number, a tuple, True or False; any other text is a string."""
+    text = text.strip()
+    if text in BOOLEANS:
+        return BOOLEANS[text]
     try:
-        return ast.literal_eval(word)
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return word
+        return text
 
 
-def values(words: str) -> list[Any]:
-    """'1,(2,3),word' as [1, (2, 3), 'word']: commas within brackets part nothing."""
-    parts = re.split(r",(?![^(\[]*[)\]])", words)
+def values(text: str) -> list[Any]:
+    """Parse '1,(2,3),name' as [1, (2, 3), 'name']; commas within brackets do not separate."""
+    parts = re.split(r",(?![^(\[]*[)\]])", text)
     return [value(part) for part in parts if part.strip()]
 
 
 def swept(flag: str, text: str) -> Series:
-    """'config.a.b=1,2' as a sweep over these values."""
-    key, _, words = text.partition("=")
-    found = values(words)
+    """Parse 'config.a.b=1,2' as a sweep over these values."""
+    key, _, right = text.partition("=")
+    found = values(right)
     if not key.startswith("config.") or not found:
         raise BadInput(f"--{flag}={text!r} must look like 'config.a.b=1,2'.")
     return vocabulary.sweep(key, found)
 
 
 def drawn(text: str) -> Series:
-    """'config.a.b=loguniform(1e-5,1e-2)' as draws without an end."""
-    key, _, words = text.partition("=")
-    found = re.fullmatch(r"\s*(\w+)\((.*)\)\s*", words)
+    """Parse 'config.a.b=loguniform(1e-5,1e-2)' as an unlimited series of random values."""
+    key, _, right = text.partition("=")
+    found = re.fullmatch(r"\s*(\w+)\((.*)\)\s*", right)
     if not key.startswith("config.") or found is None:
         raise BadInput(f"--draw={text!r} must look like 'config.a.b=loguniform(1e-5,1e-2)'.")
     return choose(f"--draw={key}", found[1], DRAWS)(key, values(found[2]))
@@ -62,7 +62,7 @@ def _seed(value: Any) -> int:
 
 
 def seeds(text: str) -> Series:
-    """'0:10' as the seeds 0 to 9, '3,5' as these."""
+    """Parse '0:10' as the seeds 0 to 9, and '3,5' as these two."""
     try:
         first, colon, stop = text.partition(":")
         found = range(int(first or 0), int(stop)) if colon else list(map(_seed, values(text)))
@@ -78,7 +78,7 @@ def seeds(text: str) -> Series:
 def series(
     grid: Sequence[str], zipped: Sequence[str], draw: Sequence[str], draws: int | None
 ) -> list[Series]:
-    """Return the series that the flags of these names describe, to be multiplied together."""
+    """Return the series of these flags, whose `product` is the sweep."""
     found = [swept("grid", text) for text in grid]
     if zipped:
         found.append(vocabulary.zipit([swept("zip", text) for text in zipped]))
@@ -93,10 +93,10 @@ def series(
 
 
 def described(file: str) -> Series:
-    """Return the series that get_sweep(h) of a file describes.
+    """Return the series that get_sweep(h) of a file returns.
 
     Raises:
-        BadInput: the file is missing or fails.
+        BadInput: the file is missing, raises, or returns something else.
     """
     if not Path(file).is_file():
         raise BadInput(f"--sweep={file!r}: there is no such file.")
@@ -104,7 +104,7 @@ def described(file: str) -> Series:
         found = runpy.run_path(file)["get_sweep"](vocabulary)
     except BadInput as error:
         raise BadInput(f"--sweep={file!r}: {error}") from None
-    except (Exception, SystemExit) as error:  # a file of the user's: anything may be wrong with it
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise BadInput(f"--sweep={file!r} fails with {type(error).__name__}: {error}.") from None
     if isinstance(found, list) and all(isinstance(row, dict) for row in found):
         listed: list[dict[str, Any]] = found

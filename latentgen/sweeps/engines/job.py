@@ -1,4 +1,4 @@
-"""What runs inside a job of Slurm: imports little, as it stays beside the worker all the time."""
+"""The process of a Slurm job, which starts the worker and waits for it; it imports little."""
 
 import os
 import signal
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
 STOPPED = 128 + signal.SIGTERM
-"""The exit code of a worker that was told to stop, whether or not it was far enough to save."""
+"""The exit code of a worker that was terminated, whether or not it has saved a checkpoint."""
 
 
 class Work:
-    """The callable that runs inside a job: starts the worker and waits for it.
+    """The callable of a job, which starts the worker and waits for it.
 
     Slurm signals every process of a job. On SIGTERM (cancelled, requeued or preempted) the worker
-    saves and ends by itself, and this waits for it. SIGUSR2 (the time limit is near) is for this
-    process alone: submitit calls `checkpoint`, then requeues the job.
+    saves and ends by itself. SIGUSR2 (close to the time limit) is handled by this process only:
+    submitit calls `checkpoint`, then requeues the job.
 
     Args:
         argv: the worker's command.
-        log: gets all that it prints.
+        log: file for the output of the worker.
     """
 
     def __init__(self, argv: Sequence[str], log: Path) -> None:
@@ -37,10 +37,10 @@ class Work:
         self._stopping = False
 
     def __call__(self) -> None:
-        """End this process with the worker's exit code: Slurm sees what failed."""
+        """Run the worker, and end this process with its exit code, which Slurm records."""
         signal.signal(signal.SIGTERM, self._note)
-        # Blocked in the worker for good, which has no handler for it and would die; here only
-        # until the worker is known, so that none is lost.
+        # The worker inherits the blocked signal, for which it has no handler. This process blocks
+        # it only until the worker has started, so that no signal is lost.
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         with workdir.opened(self.log, "ab") as log:
             self._worker = subprocess.Popen(
@@ -57,7 +57,7 @@ class Work:
         sys.exit(STOPPED)
 
     def checkpoint(self) -> "DelayedSubmission":
-        """Make the worker save and end; return what to run when the job starts again."""
+        """Make the worker save and end; return the callable of the requeued job."""
         from submitit.core.utils import DelayedSubmission
 
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -65,7 +65,7 @@ class Work:
             if not self._stopping:
                 self._worker.terminate()
             code = _wait(self._worker)
-            if code == 0:  # it came to its own end first: nothing to requeue
+            if code == 0:  # it has finished: nothing to requeue
                 sys.exit(0)
             if _exit_code(code) != STOPPED:
                 self._fail(code)
@@ -80,16 +80,16 @@ class Work:
 
 
 def _wait(worker: subprocess.Popen[bytes]) -> int:
-    """The worker's exit code, once it has one; -n where signal n killed it.
+    """Wait for the worker; return its exit code, or -n if signal n killed it.
 
-    It is not reaped: a signal handler may wait here while `__call__` does, where Popen.wait would
-    block for ever.
+    The worker is not reaped, because a signal handler may call this while `__call__` waits as
+    well, in which case Popen.wait would block forever.
     """
     # macOS, where no Slurm runs, has no waitid before Python 3.13.
-    end = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # type: ignore[attr-defined, unused-ignore]
-    assert end is not None
-    code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
-    worker.returncode = code  # else it complains when it is collected
+    result = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # type: ignore[attr-defined, unused-ignore]
+    assert result is not None
+    code = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+    worker.returncode = code  # otherwise Popen warns when it is deleted
     return code
 
 
@@ -98,14 +98,14 @@ def _exit_code(code: int) -> int:
 
 
 def _requeue_if_running() -> None:
-    """Put this job back that was told to stop while Slurm counts it as running.
+    """Requeue this job if it got SIGTERM while Slurm counts it as running.
 
-    That is a preemption with a GraceTime: Slurm would requeue a job that had to be killed at the
-    end of it, but takes one that ends by itself for finished. A cancelled or requeued job is no
-    longer running by the time it gets its SIGTERM.
+    This happens at a preemption with GraceTime. Slurm requeues a job that it kills at the end of
+    that time, but takes a job that ends by itself for completed. A cancelled or requeued job is
+    not counted as running any more when it gets SIGTERM.
     """
     from submitit import JobEnvironment
 
-    job = JobEnvironment().job_id  # with its place in the array: SLURM_JOB_ID may mean all of it
+    job = JobEnvironment().job_id  # with its array index: SLURM_JOB_ID may name the whole array
     if commands.call("squeue", "--noheader", "--format=%T", f"--jobs={job}").strip() == "RUNNING":
         commands.call("scontrol", "requeue", job)

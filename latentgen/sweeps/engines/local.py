@@ -1,4 +1,4 @@
-"""This machine's devices, a process a run: a queue, retries, a log of each."""
+"""Engine that trains each run in a process on this machine's devices, with retries and logs."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from latentgen.sweeps.options import Options
 from latentgen.sweeps.plan import Member
 
 POLL = 0.2  # seconds
-HOPELESS = (2, 5)  # exit codes that another start would only repeat: bad input, divergence
+HOPELESS = (2, 5)  # exit codes that are not retried: bad input, divergence
 
 
 class Devices(NamedTuple):
@@ -28,7 +28,7 @@ class Devices(NamedTuple):
 
 
 def devices() -> Devices:
-    """Asked in a process of its own: whoever asks holds a device's memory."""
+    """Return this machine's devices; a subprocess asks JAX, which allocates their memory."""
     code = "import jax; print(jax.default_backend(), jax.local_device_count())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     platform, count = done.stdout.split()[-2:]
@@ -37,11 +37,11 @@ def devices() -> Devices:
 
 def command(sweep: Sweep, run: str, options: Options) -> list[str]:
     """Return the command that trains the member of this name."""
-    places = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
+    data_folders = {"data_dir": options.data_dir, "manual_dir": options.manual_dir}
     return [
         *(sys.executable, "-m", "latentgen.worker"),
         *(f"--workdir={sweep.folder.absolute()}", f"--run={run}"),
-        *(f"--{name}={Path(at).absolute()}" for name, at in places.items() if at),
+        *(f"--{name}={Path(path).absolute()}" for name, path in data_folders.items() if path),
     ]
 
 
@@ -57,8 +57,12 @@ def _share(devices: Devices, slot: int, jobs: int) -> dict[str, str]:
         return {}
     each = -(-jobs // devices.number)
     visible = "ROCR_VISIBLE_DEVICES" if devices.platform == "rocm" else "CUDA_VISIBLE_DEVICES"
-    mine = os.environ.get(visible, "").split(",")
-    device = mine[slot % devices.number] if any(mine) else str(slot % devices.number)
+    visible_devices = os.environ.get(visible, "").split(",")
+    device = (
+        visible_devices[slot % devices.number]
+        if any(visible_devices)
+        else str(slot % devices.number)
+    )
     share = {} if each == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / each:.3f}"}
     return {visible: device, **share}
 
@@ -70,30 +74,30 @@ class _Job(NamedTuple):
 
 
 class Queue:
-    """Members waiting, members training, and what has become of the others."""
+    """A queue of members: those that wait, those that train, those that have ended."""
 
     def __init__(self, sweep: Sweep, todo: Sequence[Member], options: Options, source: Path):
         self._sweep, self._options, self._source = sweep, options, source
         self._devices = devices()
         self.jobs = options.jobs or self._devices.number
         self._waiting, self._running = list(todo), list[_Job]()
-        self._elsewhere: list[Member] = []
-        self._tries: dict[str, int] = {}
+        self._orphans: list[Member] = []
+        self._retries: dict[str, int] = {}
         self._total, self._ended = len(todo), 0
         self.failed = False
 
     def go(self, stopped: Callable[[], int | None]) -> None:
-        """Train all.
+        """Train all members.
 
         Raises:
-            Stopped: a signal came, and every process has saved and ended.
+            Stopped: after a signal, once every process has saved a checkpoint and ended.
         """
-        with self._nothing_left_behind():
-            while self._waiting or self._running or self._elsewhere:
+        with self._stop_on_error():
+            while self._waiting or self._running or self._orphans:
                 if signum := stopped():
                     self._stop()
                     raise Stopped(signum, None)
-                self._look()
+                self._poll()
                 if self.failed and self._options.fail_fast:
                     self._stop()
                     return
@@ -101,7 +105,7 @@ class Queue:
                 time.sleep(POLL)
 
     @contextlib.contextmanager
-    def _nothing_left_behind(self) -> Iterator[None]:
+    def _stop_on_error(self) -> Iterator[None]:
         try:
             yield
         except BaseException:
@@ -112,13 +116,13 @@ class Queue:
         free = [slot for slot in range(self.jobs) if slot not in {j.slot for j in self._running}]
         while self._waiting and free:
             member, slot = self._waiting.pop(0), free.pop(0)
-            place = self._sweep.place(member.run)
-            if folder.in_use(place):  # of a launcher that was killed
-                self._elsewhere.append(member)
+            run_folder = self._sweep.place(member.run)
+            if folder.in_use(run_folder):  # by a worker of a killed launcher
+                self._orphans.append(member)
                 free.insert(0, slot)
                 continue
-            workdir.prepare(place)
-            with workdir.opened(place / folder.LOG, "ab") as log:
+            workdir.prepare(run_folder)
+            with workdir.opened(run_folder / folder.LOG, "ab") as log:
                 process = subprocess.Popen(
                     command(self._sweep, member.run, self._options),
                     cwd=self._source,
@@ -126,43 +130,43 @@ class Queue:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C reaches the launcher, which asks in turn
+                    start_new_session=True,  # Ctrl-C only reaches the launcher, which stops it
                 )
             self._running.append(_Job(member, process, slot))
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for job in list(self._running):
             if (code := job.process.poll()) is not None:
                 self._running.remove(job)
-                self._judge(job.member, code)
-        for member in list(self._elsewhere):
+                self._handle_exit(job.member, code)
+        for member in list(self._orphans):
             if not folder.in_use(self._sweep.place(member.run)):
-                self._elsewhere.remove(member)
-                now = standing(self._sweep.place(member.run))
-                if now.status in folder.ENDED:
-                    self._end(member, now)
+                self._orphans.remove(member)
+                current = standing(self._sweep.place(member.run))
+                if current.status in folder.ENDED:
+                    self._end(member, current)
                 else:
                     self._waiting.insert(0, member)
 
-    def _judge(self, member: Member, code: int) -> None:
-        place = self._sweep.place(member.run)
-        if code and standing(place).status != status.DONE:
-            status.blame(place, code, place / folder.LOG)
-        now = standing(place)
-        again = self._tries.get(member.run, 0) < self._options.retries
-        if code and code not in HOPELESS and again:
-            self._tries[member.run] = self._tries.get(member.run, 0) + 1
-            print(f"{member.run}: {now.reason}; started again", file=sys.stderr, flush=True)
+    def _handle_exit(self, member: Member, code: int) -> None:
+        run_folder = self._sweep.place(member.run)
+        if code and standing(run_folder).status != status.DONE:
+            status.blame(run_folder, code, run_folder / folder.LOG)
+        current = standing(run_folder)
+        retry = self._retries.get(member.run, 0) < self._options.retries
+        if code and code not in HOPELESS and retry:
+            self._retries[member.run] = self._retries.get(member.run, 0) + 1
+            print(f"{member.run}: {current.reason}; started again", file=sys.stderr, flush=True)
             self._waiting.append(member)
             return
-        self._end(member, now)
+        self._end(member, current)
 
-    def _end(self, member: Member, now: folder.Standing) -> None:
+    def _end(self, member: Member, current: folder.Standing) -> None:
         self._ended += 1
-        self.failed |= now.status != status.DONE
-        reason = f" ({now.reason})" if now.reason else ""
+        self.failed |= current.status != status.DONE
+        reason = f" ({current.reason})" if current.reason else ""
         print(
-            f"[{self._ended}/{self._total}] {member.run}: {now.status}{reason}; "
+            f"[{self._ended}/{self._total}] {member.run}: {current.status}{reason}; "
             f"{len(self._running)} running, {len(self._waiting)} waiting",
             file=sys.stderr,
             flush=True,
@@ -177,7 +181,7 @@ class Queue:
 
 
 def describe(members: Sequence[Member], options: Options) -> list[str]:
-    """The number of processes at once, and their devices."""
+    """Describe the number of processes at once and their devices."""
     found = devices()
     return [f"{options.jobs or found.number} at once on {found.number} x {found.platform}"]
 
@@ -185,9 +189,9 @@ def describe(members: Sequence[Member], options: Options) -> list[str]:
 def train(
     sweep: Sweep, todo: Sequence[Member], options: Options, stopped: Callable[[], int | None]
 ) -> None:
-    """Train these members, a process each, with the source as it is now.
+    """Train these members, a process each, with a snapshot of the present source.
 
     Raises:
-        Stopped: a signal came; the same command continues.
+        Stopped: after a signal; the same command continues.
     """
     Queue(sweep, todo, options, folder.snapshot(sweep.folder, folder.modules_of(sweep))).go(stopped)

@@ -1,4 +1,4 @@
-"""The engines that train a sweep's runs, by name: all that commands know of them."""
+"""The engines that train a sweep's runs, by name."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,10 +15,10 @@ Stopped = Callable[[], int | None]
 class Engine(NamedTuple):
     """A way to train runs.
 
-    check: (members, options, dry_run) -> None; raises BadInput where it cannot train them here
+    check: (members, options, dry_run) -> None; raises BadInput if it cannot train the members
     train: (sweep, members, options, stopped) -> None; raises Stopped after a signal
-    describe: (members, options) -> lines that say how it would train them
-    waits: runs have ended when `train` returns
+    describe: (members, options) -> lines that describe how it would train the members
+    waits: whether all runs have ended when `train` returns
     """
 
     check: Callable[[Sequence[Member], Options, bool], None]
@@ -40,11 +40,11 @@ ENGINES: dict[str, Engine] = {
 
 
 def settled(engine: str, options: Options, members: Sequence[Member]) -> tuple[str, Options]:
-    """The engine that trains, and its options.
+    """Choose the engine if it is 'auto'; return the engine and its options.
 
-    'auto' is 'local' where there are several devices, or where a number of processes is asked
-    for, or a run may leave out steps, which it cannot as one of many; else 'vmap' with populations
-    of the size that was measured to be the fastest.
+    'auto' is 'local' if there are several devices, if `options.jobs` is set, or if a run may skip
+    divergences, which 'vmap' does not support. Else it is 'vmap' with populations of the size that
+    is measured to be the fastest.
     """
     if engine != AUTO:
         return engine, options

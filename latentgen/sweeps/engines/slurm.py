@@ -1,9 +1,9 @@
-"""Members of a sweep as jobs of Slurm: submit and leave; the same command submits what is missing.
+"""Engine that submits members as Slurm jobs and returns; the same command submits missing ones.
 
-A submission has three steps, each on disk in submissions.jsonl before the next: the intent, with a
-job name of its own; the jobs, which Slurm holds back at first; their release. A launcher that dies
-in between leaves jobs that are held, so nothing runs twice: the next one withdraws by name what
-was not recorded, and releases what was.
+A submission has three steps, each of which is written to submissions.jsonl before the next one:
+the intent, with a unique job name; the job ids, submitted with --hold; the release. If a launcher
+dies in between, its jobs are still held, so that no member runs twice. The next launcher cancels
+jobs without recorded ids by name, and releases recorded ones.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from latentgen.training import setup
 
 SUBMISSIONS = "submissions.jsonl"
 JOBS = "slurm"
-"""What submitit keeps of each job: its script, its callable, its own log."""
+"""Folder in which submitit keeps each job's script, callable and log."""
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 OURS = (
     *("array", "chdir", "error", "export", "hold", "job-name", "open-mode", "output", "requeue"),
@@ -48,14 +48,14 @@ class Options(NamedTuple):
         partition: None for the cluster's default.
         account: None for the user's default.
         qos: None for the account's default.
-        gpus: of each job.
-        cpus: of each job.
-        mem: of each job, in sbatch's words, such as "16G"; None for the partition's default.
+        gpus: number of GPUs of each job.
+        cpus: number of cores of each job.
+        mem: memory of each job as for sbatch, such as "16G"; None for the partition's default.
         at_once: how many members of one launch run at the same time; None for as many as fit.
         requeues: how often a member may reach its time limit and be requeued.
-        lead: seconds before the time limit at which a member is told to save. Slurm may be a
-            minute early.
-        extra: further options of sbatch without their dashes; True for one without a value.
+        lead: seconds before the time limit at which a member gets the signal to save. Slurm may
+            send it a minute early.
+        extra: further options of sbatch without dashes; True for one without a value.
     """
 
     time: int
@@ -75,14 +75,14 @@ def check(options: Options, dry_run: bool = False) -> None:
     """Check that jobs with these options can be submitted from here; write nothing.
 
     Args:
-        dry_run: nothing will be submitted, and Slurm is asked only where there is one.
+        dry_run: whether Slurm and submitit may be missing, because nothing will be submitted.
 
     Raises:
         BadInput: Slurm or submitit is missing, or Slurm would refuse such a job.
     """
-    absent = [name for name in PROGRAMS if shutil.which(name) is None]
-    if absent and not dry_run:
-        raise BadInput(f"There is no Slurm here: {absent[0]} is not on the PATH.")
+    missing_programs = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing_programs and not dry_run:
+        raise BadInput(f"There is no Slurm here: {missing_programs[0]} is not on the PATH.")
     if importlib.util.find_spec("submitit") is None and not dry_run:
         raise BadInput("Jobs of Slurm need submitit: pip install 'latentgen[slurm]'.")
     for key in ("time", "cpus", "requeues", "at_once"):
@@ -95,7 +95,7 @@ def check(options: Options, dry_run: bool = False) -> None:
         )
     if clash := sorted(set(options.extra) & set(OURS)):
         raise BadInput(f"extra={clash[0]!r} is set by latentgen itself or has an option here.")
-    if absent:
+    if missing_programs:
         return
     partitions = _partitions()
     default = next((name for name, of in partitions.items() if of.get("Default") == "YES"), None)
@@ -105,7 +105,7 @@ def check(options: Options, dry_run: bool = False) -> None:
             raise BadInput(
                 f"time={options.time} min exceeds what partition {name!r} allows: {most}."
             )
-    flags = [f"--{k}" if v is True else f"--{k}={v}" for k, v in _asked(options).items()]
+    flags = [f"--{k}" if v is True else f"--{k}={v}" for k, v in _sbatch_options(options).items()]
     commands.call("sbatch", "--test-only", "--output=/dev/null", *flags, "--wrap=true")
 
 
@@ -116,45 +116,44 @@ def submit(
     source: Path,
     options: Options,
 ) -> list[tuple[str, str]]:
-    """Submit those members that are neither finished nor queued, as arrays; return at once.
+    """Submit the members that are neither finished nor queued, as job arrays; do not wait for them.
 
-    Another launcher waits until this one is through. What a killed one left half done is put
-    right first, also where `runs` is empty.
+    It first recovers from interrupted submissions, even if `runs` is empty. Other launchers wait
+    until it returns.
 
     Args:
-        folder: the sweep's.
-        runs: run ids; each has its folder in runs/.
+        folder: the sweep's folder.
+        runs: run ids; each run has its folder in runs/.
         command: run id -> the worker's command.
-        source: a snapshot of this package: the folder in which workers run and from which they
-            import it.
-        options: which `check` has found good.
+        source: a snapshot of this package, in which workers run and from which they import it.
+        options: options that `check` accepts.
 
     Returns:
-        (run id, job id) of what was submitted.
+        (run id, job id) of each submitted job.
 
     Raises:
-        BadInput: Slurm refuses a job or does not answer. What it took until then is recorded.
+        BadInput: Slurm refuses a job or does not answer; jobs submitted before are recorded.
     """
     folder, source = folder.absolute(), source.absolute()
-    with _turn(folder):
-        _settle(folder)
-        taken = queued(folder)
-        missing = [run for run in dict.fromkeys(runs) if run not in taken]
+    with _submit_lock(folder):
+        _recover(folder)
+        in_queue = queued(folder)
+        missing = [run for run in dict.fromkeys(runs) if run not in in_queue]
         missing = [r for r in missing if setup.summary(folder / "runs" / r) is None]
         size = _largest_array() if missing else 1
         submitted: list[tuple[str, str]] = []
         after = None
         for first in range(0, len(missing), size):
-            part = missing[first : first + size]
-            jobs = _submit_array(folder, part, command, source, options, after)
-            submitted += zip(part, jobs, strict=True)
+            batch = missing[first : first + size]
+            jobs = _submit_array(folder, batch, command, source, options, after)
+            submitted += zip(batch, jobs, strict=True)
             if options.at_once is not None:
                 after = jobs[0].partition("_")[0]
         return submitted
 
 
 def train(sweep: Sweep, todo: Sequence[Member], options: local.Options) -> None:
-    """Submit these members with the source as it is now, and say what was submitted.
+    """Submit these members with a snapshot of the present source; print what was submitted.
 
     Raises:
         BadInput: as for `submit`.
@@ -173,7 +172,7 @@ def train(sweep: Sweep, todo: Sequence[Member], options: local.Options) -> None:
 
 
 def queued(folder: Path) -> dict[str, tuple[str, str]]:
-    """run id -> (job id, Slurm's word for its state) of members that wait or run in Slurm now.
+    """Return run id -> (job id, Slurm's state) of members that wait or run in Slurm.
 
     Raises:
         BadInput: Slurm does not answer.
@@ -189,7 +188,7 @@ def queued(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 class _Submission(NamedTuple):
-    """One call of sbatch: `jobs` is empty until it is known to have succeeded."""
+    """A call of sbatch; `jobs` is empty until the call has succeeded."""
 
     name: str
     runs: list[str]
@@ -198,7 +197,7 @@ class _Submission(NamedTuple):
 
 
 def _submissions(folder: Path) -> dict[str, _Submission]:
-    """name -> what submissions.jsonl says of it. A torn last line says nothing."""
+    """Read submissions.jsonl by job name; ignore an incomplete last line."""
     found: dict[str, _Submission] = {}
     path = folder / SUBMISSIONS
     text = workdir.read_text(path) if path.exists() else ""
@@ -216,23 +215,23 @@ def _submissions(folder: Path) -> dict[str, _Submission]:
     return found
 
 
-def _record(folder: Path, event: str, name: str, **what: Any) -> None:
-    workdir.append_json(folder / SUBMISSIONS, {"event": event, "name": name, **what})
+def _append_event(folder: Path, event: str, name: str, **fields: Any) -> None:
+    workdir.append_json(folder / SUBMISSIONS, {"event": event, "name": name, **fields})
 
 
 @contextlib.contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One launcher at a time; the others wait."""
+def _submit_lock(folder: Path) -> Iterator[None]:
+    """Lock submissions; other launchers wait."""
     with workdir.opened(folder / "submit.lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _settle(folder: Path) -> None:
-    """Put right what a killed launcher left: withdraw jobs not recorded, release recorded ones.
+def _recover(folder: Path) -> None:
+    """Recover from a killed launcher: cancel jobs without recorded ids, release recorded ones.
 
-    A name without a record is looked for at each launch: its sbatch may have outlived the
-    launcher and been slow. Its jobs are held, none has run.
+    Names without recorded ids are looked up at each launch, because a slow sbatch may outlive its
+    launcher. Their jobs are held, so none has run.
     """
     submissions = _submissions(folder).values()
     lost = _queue(each.name for each in submissions if not each.jobs)
@@ -247,10 +246,10 @@ def _release(folder: Path, name: str, jobs: Sequence[str]) -> None:
     if _held(name):
         try:
             commands.call("scontrol", "release", jobs[0].partition("_")[0])
-        except BadInput:  # also where the job is released, but no node could take it now
+        except BadInput:  # also if the job is released but no node is available
             if _held(name):
                 raise
-    _record(folder, "released", name)
+    _append_event(folder, "released", name)
 
 
 def _submit_array(
@@ -261,22 +260,24 @@ def _submit_array(
     options: Options,
     after: str | None,
 ) -> list[str]:
-    """The job ids of one array, recorded and released.
+    """Submit one array, record and release it; return its job ids.
 
     Args:
-        after: the job whose end it has to wait for.
+        after: a job that must have ended before this array starts.
     """
     from submitit.core.utils import FailedJobError
     from submitit.slurm.slurm import SlurmExecutor
 
     name = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', folder.name)}-{uuid.uuid4().hex[:12]}"
-    asked = _asked(options)
+    sbatch_options = _sbatch_options(options)
     if after is not None:
-        asked["dependency"] = ",".join(filter(None, (asked.get("dependency"), f"afterany:{after}")))
-    works = [Work(command(run), folder / "runs" / run / "log.txt") for run in runs]
+        sbatch_options["dependency"] = ",".join(
+            filter(None, (sbatch_options.get("dependency"), f"afterany:{after}"))
+        )
+    callables = [Work(command(run), folder / "runs" / run / "log.txt") for run in runs]
     for run in runs:
         (folder / "runs" / run).mkdir(parents=True, exist_ok=True)
-    _record(folder, "intent", name, runs=list(runs))
+    _append_event(folder, "intent", name, runs=list(runs))
     with _clean_environment():
         executor = SlurmExecutor(folder / JOBS, max_num_timeout=options.requeues)
         executor.update_parameters(
@@ -285,10 +286,10 @@ def _submit_array(
             array_parallelism=options.at_once or len(runs),
             wckey=None,
             setup=_setup(source),
-            # Since Slurm 22.05 srun no longer takes it from the job.
+            # Since Slurm 22.05, srun does not inherit it from the job.
             srun_args=[f"--cpus-per-task={options.cpus}", "--export=ALL"],
             additional_parameters={
-                **asked,
+                **sbatch_options,
                 "chdir": str(source),
                 "hold": True,
                 "requeue": True,
@@ -297,24 +298,24 @@ def _submit_array(
         )
         try:
             with executor.batch():
-                submitted = [executor.submit(work) for work in works]
+                submitted = [executor.submit(work) for work in callables]
         except FailedJobError as error:
             raise BadInput(f"sbatch refuses: {commands.reason(str(error))}") from None
     jobs = [job.job_id for job in submitted]
-    _record(folder, "submitted", name, jobs=jobs)
+    _append_event(folder, "submitted", name, jobs=jobs)
     _release(folder, name, jobs)
     return jobs
 
 
 def _setup(source: Path) -> list[str]:
-    """Lines before the job's command: the package comes from the snapshot."""
+    """Return shell lines before the job's command, which import the package from the snapshot."""
     path = f"{shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}"
     return [f"export PYTHONPATH={path}", "export SUBMITIT_PREEMPT_SIGNAL=USR2"]
 
 
-def _asked(options: Options) -> dict[str, Any]:
-    """Return the options that the user has set, by sbatch's long names."""
-    asked = {
+def _sbatch_options(options: Options) -> dict[str, Any]:
+    """Return the user's options, by sbatch's long names."""
+    sbatch_options = {
         "partition": options.partition,
         "account": options.account,
         "qos": options.qos,
@@ -324,18 +325,22 @@ def _asked(options: Options) -> dict[str, Any]:
         "mem": options.mem,
         **options.extra,
     }
-    return {key: value for key, value in asked.items() if value is not None and value is not False}
+    return {
+        key: value
+        for key, value in sbatch_options.items()
+        if value is not None and value is not False
+    }
 
 
 class _Waiting(NamedTuple):
-    """A job that waits or runs: Slurm's words for its state and for why it waits."""
+    """A job that waits or runs: Slurm's names of its state and of the reason why it waits."""
 
     state: str
     reason: str
 
 
 def _queue(names: Iterable[str]) -> dict[str, _Waiting]:
-    """job id -> what is known of it, of all jobs with one of these names that wait or run."""
+    """Return job id -> state of all jobs with these names that wait or run."""
     if not (names := ",".join(names)):
         return {}
     lines = commands.call("squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--name={names}")
@@ -348,14 +353,14 @@ def _held(name: str) -> bool:
 
 
 def _partitions() -> dict[str, dict[str, str]]:
-    """name -> what Slurm says of it."""
+    """Return name -> settings of each of Slurm's partitions."""
     lines = commands.call("scontrol", "--oneliner", "show", "partition").splitlines()
-    fields = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+    fields = [dict(item.split("=", 1) for item in line.split() if "=" in item) for line in lines]
     return {each["PartitionName"]: each for each in fields if "PartitionName" in each}
 
 
 def _minutes(limit: str) -> int | None:
-    """Return the minutes of Slurm's "2-03:00:00"; None where there is no limit."""
+    """Parse Slurm's time limit, such as "2-03:00:00", as minutes; None: no limit."""
     if limit in ("UNLIMITED", "INFINITE", "NONE"):
         return None
     days, _, clock = limit.rpartition("-")
@@ -364,7 +369,7 @@ def _minutes(limit: str) -> int | None:
 
 
 def _largest_array() -> int:
-    """Return the most jobs that an array may have: their numbers stay below MaxArraySize."""
+    """Return the maximum number of jobs in an array, whose indices are below MaxArraySize."""
     shown = commands.call("scontrol", "show", "config")
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown, re.MULTILINE)
     return max(1, int(found[1])) if found else 1
@@ -372,7 +377,7 @@ def _largest_array() -> int:
 
 @contextlib.contextmanager
 def _clean_environment() -> Iterator[None]:
-    """submitit starts sbatch with the environment of this process."""
+    """Remove Slurm's variables from os.environ, with which submitit starts sbatch."""
     old, new = dict(os.environ), commands.environment()
     for key in old.keys() - new.keys():
         del os.environ[key]

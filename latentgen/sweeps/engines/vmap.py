@@ -1,9 +1,8 @@
-"""One device, many runs: members that differ in seed and numbers train as one program.
+"""Engine that trains members that differ in seed and numbers as one program on one device.
 
-Members of one structure form a group; a group is cut into populations that fit into memory, and a
-population never changes: resumed, it is restored whole, so that each of its members does bitwise
-what it would have done undisturbed. A member that has ended keeps its place in the program, but
-nothing of it is written any more.
+Members of the same structure form a group. A group is split into populations that fit into memory.
+A population never changes: it is resumed with all of its members, so that each computes bitwise the
+same as in an uninterrupted run. A member that has ended stays in the program, but writes nothing.
 """
 
 import json
@@ -43,10 +42,10 @@ from latentgen.training.run_writer import RunWriter
 from latentgen.training.setup import Run
 
 SHAPES = ((2,), (8, 8, 1), (28, 28, 1), (32, 32, 1), (32, 32, 3))
-"""Of examples that a method is tried with, before there are data."""
+"""Shapes of examples with which tracing is tried before the data are loaded."""
 
 FEW = 8
-"""Members whose weights a CPU's caches may still hold."""
+"""A number of members whose weights may fit into the caches of a CPU."""
 
 Hypers = Mapping[str, Float[Array, " m"]]
 Say = Callable[[str], None]
@@ -55,8 +54,8 @@ Say = Callable[[str], None]
 class Group(NamedTuple):
     """Members of one structure.
 
-    keys: the numbers in which they differ, which are traced
-    size: how many train at once; 0 where that is not decided yet
+    keys: keys of the numbers in which they differ, which are traced
+    size: how many train at once; 0: not yet decided
     """
 
     members: tuple[Member, ...]
@@ -64,17 +63,17 @@ class Group(NamedTuple):
     size: int = 0
 
     def populations(self) -> list[range]:
-        """The places of members that train at once: as few parts as can be, of like sizes."""
+        """Return the indices of the members of each population: few, of equal size."""
         parts = -(-len(self.members) // self.size)
         ends = [round(len(self.members) * i / parts) for i in range(parts + 1)]
         return [range(first, last) for first, last in pairwise(ends)]
 
 
 def groups(members: Sequence[Member]) -> list[Group]:
-    """The members by structure, in order: what is left of a config without seed and traced numbers.
+    """Group members by structure, in order: the config without its seed and traced numbers.
 
-    A number with a fraction is traced unless it is 0, where a config often means "none", or the
-    method cannot be made with an unknown number in its place.
+    Floats are traced unless they are 0, which often means "none" in a config, or the method cannot
+    be made with a traced number.
     """
     numbers = _varying(members)
     first = {_structure(m, numbers): m for m in reversed(members)}.values()
@@ -88,7 +87,7 @@ def groups(members: Sequence[Member]) -> list[Group]:
 
 
 def _varying(members: Sequence[Member]) -> set[str]:
-    """The keys that hold numbers with a fraction, and not the same one everywhere."""
+    """Return the keys of floats that are not the same in all members."""
     flat = [flatten(member.config) for member in members]
     keys = {key for key, value in flat[0].items() if isinstance(value, float)}
     return {key for key in keys if len({str(config.get(key)) for config in flat}) > 1}
@@ -101,7 +100,7 @@ def _structure(member: Member, traced: set[str]) -> str:
 
 
 def _traceable(member: Member, keys: set[str]) -> bool:
-    """Return whether the method can be traced with unknown numbers at these keys of the config."""
+    """Return whether the method can be traced with respect to these keys of the config."""
     flat = flatten(member.config)
     unknown = {key: jnp.float32(0.5) for key in keys if flat[key] != 0}
 
@@ -115,7 +114,7 @@ def _traceable(member: Member, keys: set[str]) -> bool:
         try:
             jax.eval_shape(partial(step, shape=shape), unknown)
             return True
-        except BadInput:  # the networks want another shape
+        except BadInput:  # the networks need another shape
             continue
         except (jax.errors.ConcretizationTypeError, TypeError):
             return False
@@ -123,7 +122,7 @@ def _traceable(member: Member, keys: set[str]) -> bool:
 
 
 def describe(members: Sequence[Member], options: Options) -> list[str]:
-    """The programs that would train these members, a line each."""
+    """Describe the programs that would train these members, a line each."""
     return [
         f"one program for {len(group.members)}"
         + (f", tracing {', '.join(group.keys)}" if group.keys else "")
@@ -132,16 +131,16 @@ def describe(members: Sequence[Member], options: Options) -> list[str]:
 
 
 def skipping(members: Sequence[Member]) -> int:
-    """Return the most divergences that any of the members may skip."""
+    """Return the maximum number of divergences that any of the members may skip."""
     return max((member.config.get("skip_diverged", 0) for member in members), default=0)
 
 
 def check(members: Sequence[Member]) -> None:
-    """Refuse to train together what would not.
+    """Check that the members can be trained together.
 
     Raises:
-        BadInput: no two runs have one structure; names the keys that part them. Or one may leave
-            out steps, which a program of many has no way to do for one.
+        BadInput: no two members have the same structure, or one of them may skip divergences,
+            which is not possible for one member of a program.
     """
     if steps := skipping(members):
         raise BadInput(
@@ -165,7 +164,8 @@ class PopulationProgram(NamedTuple):
     """The training of a group: everything that its members share, compiled once.
 
     runs: one for each member, in order
-    step: (hypers, seeds, state, steps, rows, resident, key) -> (state, metrics, finite of each)
+    step: (hypers, seeds, state, steps, rows, resident, key) -> (state, metrics, is_finite)
+    take: (state, index) -> the state of one member
     """
 
     group: Group
@@ -173,9 +173,9 @@ class PopulationProgram(NamedTuple):
     step: Callable[..., Any]
     take: Callable[..., PyTree]
 
-    def hypers(self, places: Sequence[int]) -> Hypers:
-        """The traced numbers of the members at these places."""
-        flat = [flatten(self.group.members[i].config) for i in places]
+    def hypers(self, indices: Sequence[int]) -> Hypers:
+        """Return the traced numbers of the members at these indices."""
+        flat = [flatten(self.group.members[i].config) for i in indices]
         return {
             key: jnp.asarray([config[key] for config in flat], jnp.float32)
             for key in self.group.keys
@@ -183,27 +183,29 @@ class PopulationProgram(NamedTuple):
 
 
 def population_program(
-    group: Group, place: Callable[[str], Path], data_dir: str | None, manual_dir: str | None
+    group: Group, folder_of: Callable[[str], Path], data_dir: str | None, manual_dir: str | None
 ) -> PopulationProgram:
-    """Load the group's data once, and make what its members share.
+    """Load the group's data once, and make the program of its members.
 
     Args:
-        place: a member's name -> its folder.
+        folder_of: member's name -> its folder.
         data_dir, manual_dir: see `sources.load`.
 
     Raises:
         BadInput: as for `setup.load`.
     """
     first, *others = group.members
-    run = setup.load(place(first.run), first.config, data_dir, manual_dir)
+    run = setup.load(folder_of(first.run), first.config, data_dir, manual_dir)
     shape = run.dataset.shape
     make = configs.make(first.config, shape)
-    at = setup.make_eval_fns(make, run.method, shape)
-    runs = [run, *(setup.with_config(run, place(m.run), m.config) for m in others)]
-    # float32 as in the population: a Python number would be rounded elsewhere.
+    make_eval_fns = setup.make_eval_fns(make, run.method, shape)
+    runs = [run, *(setup.with_config(run, folder_of(m.run), m.config) for m in others)]
+    # float32 as in the population, so that numbers are rounded in the same way.
     runs = [
         each._replace(
-            eval_fns=at({key: jnp.float32(flatten(m.config)[key]) for key in group.keys}),
+            eval_fns=make_eval_fns(
+                {key: jnp.float32(flatten(m.config)[key]) for key in group.keys}
+            ),
         )
         for each, m in zip(runs, group.members, strict=True)
     ]
@@ -224,19 +226,19 @@ def _chunk(
     seeds: Integer[Array, " m"],
     *inputs: PyTree,
 ) -> tuple[PyTree, dict[str, Array], Array]:
-    """`game.run_chunk` of a population, and whether each member's metrics and state are finite."""
+    """Run a chunk of a population; return whether each member's state and metrics are finite."""
     method = population(make, hypers, seeds)
     state, metrics = run_chunk(method, population_batches(batches, seeds), *inputs)
     is_finite = jax.vmap(loop.finite, in_axes=(0,))(state)
     return state, metrics, is_finite & jax.vmap(loop.finite, in_axes=1)(metrics)
 
 
-def _take(state: PyTree, place: Int[Array, ""]) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[place], state)
+def _take(state: PyTree, index: Int[Array, ""]) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[index], state)
 
 
 def feed(runs: Sequence[Run]) -> pipeline.Feed:
-    """The rows of all runs, side by side; what stays on the device is there once."""
+    """Stack the rows of all runs; data that stay on the device are shared."""
     first, *others = runs
     one = setup.feed_of(first)
     each = [one.rows, *(setup.rows_of(run, one) for run in others)]
@@ -249,63 +251,63 @@ def feed(runs: Sequence[Run]) -> pipeline.Feed:
 
 
 class AllEnded(Exception):
-    """No member of the population is left to train."""
+    """Raised when no member of the population is left to train."""
 
 
 class Population:
-    """Members training as one program: who of them is alive, and what is written of each.
+    """Members that train as one program, with a writer for each.
 
-    A watchdog ends the process where something is stuck, as for a run alone.
+    A watchdog ends the process if it is stuck, as for a single run.
 
     Args:
-        program: of the group that they belong to.
-        places: theirs in the group.
-        ended: those of these that had ended before: they only keep their place.
-        fail_fast: whether the first that fails ends all.
+        program: the program of their group.
+        indices: indices of the members in the group.
+        ended: those of `indices` that have ended before; they stay in the program.
+        fail_fast: whether the first member that fails ends all.
     """
 
     def __init__(
-        self, program: PopulationProgram, places: Sequence[int], ended: set[int], fail_fast: bool
+        self, program: PopulationProgram, indices: Sequence[int], ended: set[int], fail_fast: bool
     ):
-        self._program, self._places, self._fail_fast = program, list(places), fail_fast
-        self._runs = [program.runs[i] for i in places]
-        self._live = [slot for slot, i in enumerate(places) if i not in ended]
-        self._records: dict[int, RunWriter] = {}
-        self._bad: dict[int, Diverged] = {}
-        self._watchdog = Watchdog(distributed.STUCK, _stuck, self._give_up)
+        self._program, self._indices, self._fail_fast = program, list(indices), fail_fast
+        self._runs = [program.runs[i] for i in indices]
+        self._active = [slot for slot, i in enumerate(indices) if i not in ended]
+        self._writers: dict[int, RunWriter] = {}
+        self._diverged: dict[int, Diverged] = {}
+        self._watchdog = Watchdog(distributed.STUCK, _stuck, self._preempt)
         self.broken = False
 
     def train(self, stopped: Callable[[], int | None], say: Say) -> None:
-        """Train from the newest step that all who have not ended stand at, to the end.
+        """Train from the newest step of which all active members have a checkpoint, to the end.
 
         Raises:
-            Stopped: a signal came; checkpoints have been saved.
-            BadInput, Damaged: nothing can be begun.
+            Stopped: after a signal; checkpoints have been saved.
+            BadInput, Damaged: training cannot start.
         """
         rows = feed(self._runs)
-        with ExitStack() as held:
-            for slot in self._live:
-                self._records[slot] = held.enter_context(RunWriter(self._runs[slot]))
+        with ExitStack() as stack:
+            for slot in self._active:
+                self._writers[slot] = stack.enter_context(RunWriter(self._runs[slot]))
             with self._watchdog:
                 self._watchdog.begin("restore")
                 first, state = self._resume()
                 with suppress(AllEnded):
                     self._steps(rows, first, state, stopped, say)
-            for slot, bad in self._bad.items():
-                self._explain(slot, bad, stopped)
-            for slot in self._live:
+            for slot, bad in self._diverged.items():
+                self._record_divergence(slot, bad, stopped)
+            for slot in self._active:
                 if self.broken:
-                    self._records[slot].end(status.PREEMPTED, "another run failed")
+                    self._writers[slot].end(status.PREEMPTED, "another run failed")
                 else:
-                    self._records[slot].finish(population=len(self._runs))
+                    self._writers[slot].finish(population=len(self._runs))
 
     def _resume(self) -> tuple[int, PyTree]:
-        saved = [set(self._records[slot].checkpoints.steps()) for slot in self._live]
+        saved = [set(self._writers[slot].checkpoints.steps()) for slot in self._active]
         common = sorted(set.intersection(*saved), reverse=True)
         states = [run.eval_fns.init(run.key) for run in self._runs]
         for number, step in enumerate(common):
             try:
-                found = {slot: self._records[slot].restore(step)[1] for slot in self._live}
+                found = {slot: self._writers[slot].restore(step)[1] for slot in self._active}
             except Damaged as error:
                 if number == len(common) - 1:
                     raise
@@ -327,22 +329,22 @@ class Population:
     ) -> None:
         experiment = self._runs[0].experiment
         progress = Progress(experiment.steps, first)
-        for slot in self._live:
-            self._records[slot].open(first, partial(_named, progress.say, self._runs[slot]))
+        for slot in self._active:
+            self._writers[slot].open(first, partial(_say_for, progress.say, self._runs[slot]))
 
-        def tell(step: int, metrics: loop.Metrics) -> None:
-            for slot in self._live:
-                mine = {name: values[slot] for name, values in metrics.items()}
-                self._guarded(slot, partial(self._records[slot].log_metrics, step, mine))
+        def log_metrics(step: int, metrics: loop.Metrics) -> None:
+            for slot in self._active:
+                member_metrics = {name: values[slot] for name, values in metrics.items()}
+                self._call_for(slot, partial(self._writers[slot].log_metrics, step, member_metrics))
             self._watchdog.begin("chunk")
-            progress.update(step, {k: np.median(v[self._live]) for k, v in metrics.items()})
+            progress.update(step, {k: np.median(v[self._active]) for k, v in metrics.items()})
 
         seeds = jnp.asarray([run.experiment.seed for run in self._runs], jnp.uint32)
-        steps = partial(self._program.step, self._program.hypers(self._places), seeds)
+        steps = partial(self._program.step, self._program.hypers(self._indices), seeds)
         self._watchdog.begin("start")
         try:
             if first == 0:
-                self._each(state, lambda record, mine: record.first_pictures(mine))
+                self._call_each(state, lambda writer, state: writer.first_pictures(state))
             loop.train(
                 steps,
                 rows,
@@ -351,7 +353,7 @@ class Population:
                 last=experiment.steps,
                 chunk=experiment.every.log,
                 key=jax.random.key(0),
-                log=tell,
+                log=log_metrics,
                 hooks=self._hooks(),
                 stopped=stopped,
                 check=self._check,
@@ -360,57 +362,62 @@ class Population:
             progress.close()
 
     def _hooks(self) -> list[loop.Hook]:
-        """Those that each member has, each calling all who are alive."""
+        """Make hooks, each of which calls that hook of all active members."""
 
         def all_of(number: int, name: str) -> Callable[[int, PyTree], None]:
             def call(step: int, state: PyTree) -> None:
                 with self._watchdog.within(name):
-                    self._each(state, lambda record, mine: record.hooks[number].call(step, mine))
+                    self._call_each(
+                        state,
+                        lambda writer, member: writer.hooks[number].call(step, member),
+                    )
 
             return call
 
-        pattern = self._records[self._live[0]].hooks
-        return [hook._replace(call=all_of(i, hook.name)) for i, hook in enumerate(pattern)]
+        hooks = self._writers[self._active[0]].hooks
+        return [hook._replace(call=all_of(i, hook.name)) for i, hook in enumerate(hooks)]
 
-    def _each(self, state: PyTree, call: Callable[[RunWriter, PyTree], None]) -> None:
-        for slot in list(self._live):
-            mine = self._program.take(state, slot)
-            self._guarded(slot, partial(call, self._records[slot], mine))
+    def _call_each(self, state: PyTree, call: Callable[[RunWriter, PyTree], None]) -> None:
+        for slot in list(self._active):
+            member_state = self._program.take(state, slot)
+            self._call_for(slot, partial(call, self._writers[slot], member_state))
 
-    def _guarded(self, slot: int, call: Callable[[], Any]) -> None:
-        """Call `call`; an error of the member ends that one, an error of the disk is raised."""
+    def _call_for(self, slot: int, call: Callable[[], Any]) -> None:
+        """Call `call` for a member; its errors end the member, errors of the disk are raised."""
         try:
             call()
         except Diverged as bad:
-            self._lose(slot, bad)
+            self._remove(slot, bad)
         except Exception as error:
             if is_transient(error):
                 raise
-            self._records[slot].end(status.FAILED, f"{type(error).__name__}: {error}"[:500])
-            self._lose(slot, None)
+            self._writers[slot].end(status.FAILED, f"{type(error).__name__}: {error}"[:500])
+            self._remove(slot, None)
 
     def _check(self, start: int, step: int, is_finite: np.ndarray) -> None:
-        for slot in list(self._live):
+        for slot in list(self._active):
             if not is_finite[slot]:
-                self._lose(slot, Diverged(start, step))
+                self._remove(slot, Diverged(start, step))
 
-    def _lose(self, slot: int, bad: Diverged | None) -> None:
-        self._live = [other for other in self._live if other != slot]
+    def _remove(self, slot: int, bad: Diverged | None) -> None:
+        self._active = [other for other in self._active if other != slot]
         if bad is not None:
-            self._bad[slot] = bad
+            self._diverged[slot] = bad
         self.broken = self._fail_fast
-        if self.broken or not self._live:
+        if self.broken or not self._active:
             raise AllEnded
 
-    def _explain(self, slot: int, bad: Diverged, stopped: Callable[[], int | None]) -> None:
-        """Alone, the member may round otherwise; then there is no more to say than when it was."""
-        run, record = self._runs[slot], self._records[slot]
-        found, _ = trainer.search(run, setup.feed_of(run), record, bad, stopped)
-        record.end(status.DIVERGED, trainer.leave(run, found) if found else str(bad))
+    def _record_divergence(
+        self, slot: int, bad: Diverged, stopped: Callable[[], int | None]
+    ) -> None:
+        """Search for the tensor that diverged; alone, the member may round differently."""
+        run, writer = self._runs[slot], self._writers[slot]
+        found, _ = trainer.search(run, setup.feed_of(run), writer, bad, stopped)
+        writer.end(status.DIVERGED, trainer.leave(run, found) if found else str(bad))
 
-    def _give_up(self, line: str) -> None:
-        for slot in self._live:
-            soon(partial(self._records[slot].mark_preempted, line))
+    def _preempt(self, line: str) -> None:
+        for slot in self._active:
+            soon(partial(self._writers[slot].mark_preempted, line))
         leave(line)
 
 
@@ -418,15 +425,15 @@ def _stuck(what: str, waited: float) -> str:
     return f"stuck: {what} has not ended for {waited:.0f} s; {AGAIN}"
 
 
-def _named(say: Say, run: Run, line: str) -> None:
+def _say_for(say: Say, run: Run, line: str) -> None:
     say(f"{run.folder.name}: {line}")
 
 
 def fitting(program: PopulationProgram, most: int, limit: float) -> int:
-    """Return how many members a program may train at once, by its memory use when compiled.
+    """Return how many members a program can train at once, by the memory of the compiled program.
 
     Args:
-        most: the upper bound on members.
+        most: maximum number of members.
         limit: memory in bytes.
     """
     size = most
@@ -452,7 +459,7 @@ def inputs(program: PopulationProgram, size: int, steps: int) -> tuple[PyTree, .
 
 
 def memory(program: PopulationProgram, size: int) -> float:
-    """Bytes that the compiled program of `size` members holds at once."""
+    """Return the bytes that the compiled program of `size` members needs."""
     steps = program.runs[0].experiment.every.log
     found = program.step.lower(*inputs(program, size, steps)).compile().memory_analysis()  # type: ignore[attr-defined]
     if found is None:
@@ -462,15 +469,15 @@ def memory(program: PopulationProgram, size: int) -> float:
 
 
 def seconds(program: PopulationProgram, size: int, steps: int = 20) -> float:
-    """Measure the seconds of one member's step in a program of `size` members; run it twice."""
-    took = []
-    given = list(inputs(program, size, steps))
+    """Measure the seconds of one member's step in a program of `size` members."""
+    times = []
+    arguments = list(inputs(program, size, steps))
     for _ in range(2):
         began = time.perf_counter()
-        given[2], _, is_finite = program.step(*given)
+        arguments[2], _, is_finite = program.step(*arguments)
         jax.block_until_ready(is_finite)
-        took.append(time.perf_counter() - began)
-    return took[-1] / steps / size
+        times.append(time.perf_counter() - began)
+    return times[-1] / steps / size
 
 
 def train(
@@ -479,73 +486,75 @@ def train(
     """Train these members of a sweep, each group with one compiled program.
 
     Raises:
-        Stopped: a signal came; the same command continues.
-        BadInput: as for `setup.load`, or a member's folder is held by another process.
+        Stopped: after a signal; the same command continues.
+        BadInput: as for `setup.load`, or another process holds a member's folder.
     """
-    known = _recorded(sweep)
-    placed = {m.run for group in known for m in group.members}
+    known = _read_groups(sweep)
+    grouped = {m.run for group in known for m in group.members}
     waiting = {member.run for member in todo}
-    fresh = groups([m for m in todo if m.run not in placed]) if waiting - placed else []
-    for number, group in enumerate([*known, *fresh]):
+    new_groups = groups([m for m in todo if m.run not in grouped]) if waiting - grouped else []
+    for number, group in enumerate([*known, *new_groups]):
         if not waiting & {m.run for m in group.members}:
             continue
         program = population_program(group, sweep.place, options.data_dir, options.manual_dir)
         if not group.size:
-            group = _sized(program, options)
+            group = _with_size(program, options)
             known.append(group)
-            _keep(sweep, known)
+            _write_groups(sweep, known)
         if signum := stopped():  # measuring may have taken minutes
             raise Stopped(signum, None)
-        say(f"group {number + 1}: {_said(group)}")
-        for places in group.populations():
-            ended = {i for i in places if group.members[i].run not in waiting}
-            if len(ended) == len(places):
+        say(f"group {number + 1}: {_describe_group(group)}")
+        for indices in group.populations():
+            ended = {i for i in indices if group.members[i].run not in waiting}
+            if len(ended) == len(indices):
                 continue
-            say(_whose([group.members[i].run for i in places if i not in ended]))
-            population = Population(program, places, ended, options.fail_fast)
+            say(_progress_header([group.members[i].run for i in indices if i not in ended]))
+            population = Population(program, indices, ended, options.fail_fast)
             population.train(stopped, say)
             if population.broken:
                 return
 
 
-def _whose(runs: Sequence[str]) -> str:
-    """Whose steps the lines that follow tell of."""
+def _progress_header(runs: Sequence[str]) -> str:
+    """Describe the runs of which progress lines follow."""
     if len(runs) == 1:
         return f"the next lines are of {runs[0]}"
     return f"the next lines are medians of {len(runs)} runs: {runs[0]} to {runs[-1]}"
 
 
-def _said(group: Group) -> str:
+def _describe_group(group: Group) -> str:
     keys = f", tracing {', '.join(group.keys)}" if group.keys else ""
     return f"{len(group.members)} runs, {group.size} at once{keys}"
 
 
-def _sized(program: PopulationProgram, options: Options) -> Group:
-    """The group with a size that fits into memory and, where asked, is the fastest measured.
+def _with_size(program: PopulationProgram, options: Options) -> Group:
+    """Return the group with the size of its populations.
+
+    The size fits into memory; with `options.measure`, it is the fastest of several sizes.
 
     Args:
-        options: `measure` asks; `at_once` is the most.
+        options: `at_once` is the maximum size.
     """
     most = min(len(program.runs), options.at_once or len(program.runs))
     size = fitting(program, most, options.memory or available())
     if options.measure and size > 1:
-        took = {n: seconds(program, n) for n in sorted({1, min(size, FEW), size}, reverse=True)}
-        size = min(took, key=lambda n: took[n])
-        timings = ", ".join(f"{1e3 * t:.3g} with {n} at once" for n, t in took.items())
+        times = {n: seconds(program, n) for n in sorted({1, min(size, FEW), size}, reverse=True)}
+        size = min(times, key=lambda n: times[n])
+        timings = ", ".join(f"{1e3 * t:.3g} with {n} at once" for n, t in times.items())
         say(f"measured, ms of a run's step: {timings}")
     return program.group._replace(size=size)
 
 
 def available() -> float:
-    """Bytes that a program may use: most of an accelerator's, half of what is free on a CPU."""
+    """Return the bytes a program may use: 90% of an accelerator's memory, half of a CPU's free."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return 0.9 * float(stats["bytes_limit"])
     return 0.5 * machine.memory().available
 
 
-def _recorded(sweep: Sweep) -> list[Group]:
-    """The groups of an earlier start."""
+def _read_groups(sweep: Sweep) -> list[Group]:
+    """Read the groups of an earlier launch."""
     file = sweep.folder / POPULATIONS
     by_name = {member.run: member for member in sweep.members}
     try:
@@ -557,7 +566,7 @@ def _recorded(sweep: Sweep) -> list[Group]:
         raise BadInput(f"{str(file)!r} cannot be read; remove it to have it made anew.") from None
 
 
-def _keep(sweep: Sweep, known: Sequence[Group]) -> None:
+def _write_groups(sweep: Sweep, known: Sequence[Group]) -> None:
     found = [
         {"runs": [m.run for m in group.members], "keys": group.keys, "size": group.size}
         for group in known
@@ -566,5 +575,5 @@ def _keep(sweep: Sweep, known: Sequence[Group]) -> None:
 
 
 def say(line: str) -> None:
-    """To the terminal."""
+    """Print a line to stderr."""
     print(line, file=sys.stderr, flush=True)
