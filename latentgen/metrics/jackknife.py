@@ -32,6 +32,14 @@ def groups_left_out(key: Key[Array, ""], n: int, groups: int) -> list[Int[np.nda
     return [np.sort(np.delete(order, np.s_[g * size : (g + 1) * size])) for g in range(groups)]
 
 
+def group_numbers(key: Key[Array, ""], n: int, groups: int) -> Int[np.ndarray, " n"]:
+    """Return the group of each example, dealt as in `summaries`; `groups` for those in none."""
+    order, each = np.asarray(jax.random.permutation(key, n)), n // groups if groups else 0
+    found = np.full(n, groups)
+    found[order[: each * groups]] = np.repeat(np.arange(groups), each)
+    return found
+
+
 def summaries(
     make: Callable[[Array], PyTree], x: Float[Array, "n d"], key: Key[Array, ""], groups: int
 ) -> PyTree:

@@ -114,6 +114,29 @@ def test_the_jackknife_of_moments_is_that_of_the_examples(one: Subject) -> None:
     assert "frechet_distance_standard_error" not in plain
 
 
+def test_few_examples_have_the_distance_and_the_error_of_their_moments(one: Subject) -> None:
+    """30 of 40 features: by rows, what moments of the same groups give, a group left out in turn.
+
+    33 in 10 groups: three examples are in none.
+    """
+    for n in (30, 33):
+        two = Two(one, n, 40, 0)
+        few = samples.frechet(two.subject, two.options).values
+        blocks = lambda which: samples.feature_blocks(two.subject, two.options, which)  # noqa: B023, E731
+        sides = {
+            which: samples._summarized(two.options, which, 10, blocks(which))
+            for which in ("real", "synthetic", "reference")
+        }
+        with jax.enable_x64(True):
+            compute = lambda keep: samples._frechet(sides["real"], sides["synthetic"], keep)  # noqa: B023, E731
+            expected = samples._with_error("frechet_distance", compute, 10)
+            every = jnp.ones(11)
+            expected["floor"] = float(samples._frechet(sides["real"], sides["reference"], every))
+        assert expected.keys() == few.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(few[name], value, rtol=1e-7)
+
+
 def test_the_kernel_distance_of_subsets_is_offered_as_published(one: Subject) -> None:
     two = Two(one, 60, 2, 0)
     options = two.options._replace(jackknife=0, subsets=40, subset_size=30)

@@ -5,6 +5,7 @@ as a perfect generator would: the floor of a distance, the reference of a score.
 on neither side of the comparison.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key, run_key
@@ -29,11 +30,17 @@ from latentgen.evaluation.measures.subject import (
     first,
     with_progress,
 )
-from latentgen.metrics.frechet import frechet_distance, moments
+from latentgen.metrics.frechet import frechet_distance, frechet_distance_of_examples, moments
 from latentgen.metrics.frechet import merge as merge_moments
 from latentgen.metrics.inception_score import inception_score, score_sums
 from latentgen.metrics.inception_score import merge as merge_sums
-from latentgen.metrics.jackknife import fold, groups_left_out, jackknife_error, summaries
+from latentgen.metrics.jackknife import (
+    fold,
+    group_numbers,
+    groups_left_out,
+    jackknife_error,
+    summaries,
+)
 from latentgen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
 from latentgen.metrics.prdc import prdc as four_values
 from latentgen.metrics.prdc import several_radii
@@ -69,11 +76,21 @@ class Reference(NamedTuple):
         return f"{self.last - self.first} {kind} examples"
 
 
+class Dealt(NamedTuple):
+    """Features of all examples of a side, and the jackknife group of each."""
+
+    x: Float[np.ndarray, "n f"]
+    group: Int[np.ndarray, " n"]
+
+
 def frechet(subject: Subject, options: Options) -> Result:
-    """Compute the Frechet distance of features, a block at a time, in double precision."""
+    """Compute the Frechet distance of features, in double precision.
+
+    Features are summed up a block at a time, unless there are no more examples than features.
+    """
     groups = _groups(subject, options, FRECHET)
     sides = {
-        which: _summarized(subject, options, which, groups) for which in _sides(subject, options)
+        which: _for_frechet(subject, options, which, groups) for which in _sides(subject, options)
     }
     with jax.enable_x64(True):
         compute = lambda which: lambda keep: _frechet(sides["real"], sides[which], keep)  # noqa: E731
@@ -81,7 +98,9 @@ def frechet(subject: Subject, options: Options) -> Result:
         if "reference" in sides:
             values["floor"] = float(compute("reference")(jnp.ones(groups + 1)))
     counted = protocol(subject, options, "floor_of", ("real", "synthetic"))
-    size, least = sides["real"].mean.shape[-1], min(counted["real"], counted["synthetic"])
+    real = sides["real"]
+    size = (real.x if isinstance(real, Dealt) else real.mean).shape[-1]
+    least = min(counted["real"], counted["synthetic"])
     warning = (
         f"frechet: {least} examples are fewer than the {size + 1} that a covariance of {size} "
         "features needs; the distance depends on their number more than on what they are."
@@ -138,7 +157,12 @@ def score(subject: Subject, options: Options) -> Result:
     """Compute exp(mean KL(p(y|x) || p(y))) of a classifier's logits, a block at a time."""
     groups = _groups(subject, options, SCORE)
     sides = [which for which in _sides(subject, options) if which != "real"]
-    sums = {which: _summarized(subject, options, which, groups, logits=True) for which in sides}
+    sums = {
+        which: _summarized(
+            options, which, groups, logit_blocks(subject, options, which), logits=True
+        )
+        for which in sides
+    }
     with jax.enable_x64(True):
         compute = lambda keep: _score(sums["synthetic"], keep)  # noqa: E731
         values = _with_error("inception_score", compute, groups)
@@ -149,9 +173,27 @@ def score(subject: Subject, options: Options) -> Result:
     return Result(values, counted | _jackknife_words(groups))
 
 
+def _for_frechet(subject: Subject, options: Options, which: str, groups: int) -> PyTree:
+    """Return `Dealt` if no side has more examples than features, else moments of each group."""
+    blocks = feature_blocks(subject, options, which)
+    head = next(blocks)
+    blocks = itertools.chain([head], blocks)
+    if max(_numbers(subject, options)) > head.shape[1]:
+        return _summarized(options, which, groups, blocks)
+    key, parts = _jackknife_key(options, which), list(blocks)
+    with jax.enable_x64(True):  # as in `_summarized`, which deals in double precision
+        dealt = [
+            group_numbers(jax.random.fold_in(key, i), len(part), groups)
+            for i, part in enumerate(parts)
+        ]
+    return Dealt(np.concatenate(parts).astype(np.float64), np.concatenate(dealt))
+
+
 @jax.jit
 def _frechet(real: PyTree, other: PyTree, keep: Float[Array, " g"]) -> Float[Array, ""]:
     """Compute the distance of the groups with keep=1, without those with keep=0."""
+    if isinstance(real, Dealt):
+        return frechet_distance_of_examples(real.x, other.x, keep[real.group], keep[other.group])
     return frechet_distance(fold(merge_moments, real, keep), fold(merge_moments, other, keep))
 
 
@@ -234,23 +276,30 @@ def _errors(
 
 
 def _summarized(
-    subject: Subject, options: Options, which: str, groups: int, logits: bool = False
+    options: Options,
+    which: str,
+    groups: int,
+    blocks: Iterator[np.ndarray],
+    logits: bool = False,
 ) -> PyTree:
     """Compute moments of features, or sums for the score of logits, of each group.
 
     The last entry is of the examples that are in no group. Each block's examples are assigned to
     groups at random.
     """
-    blocks = logit_blocks if logits else feature_blocks
     make, merge = (score_sums, merge_sums) if logits else (moments, merge_moments)
     add = jax.jit(jax.vmap(merge))
-    key, total = named_key(named_key(evaluation_key(options), "jackknife"), which), None
-    for i, block in enumerate(blocks(subject, options, which)):
+    key, total = _jackknife_key(options, which), None
+    for i, block in enumerate(blocks):
         with jax.enable_x64(True):  # examples are computed in single precision
             x = _double(block[:, 0] if logits else block)
             found = _summaries(make, x, jax.random.fold_in(key, i), groups)
             total = found if total is None else add(total, found)
     return total
+
+
+def _jackknife_key(options: Options, which: str) -> Key[Array, ""]:
+    return named_key(named_key(evaluation_key(options), "jackknife"), which)
 
 
 _summaries = partial(jax.jit, static_argnums=(0, 3))(summaries)
