@@ -79,8 +79,8 @@ class Reference(NamedTuple):
 class Dealt(NamedTuple):
     """Features of all examples of a side, and the jackknife group of each."""
 
-    x: Float[np.ndarray, "n f"]
-    group: Int[np.ndarray, " n"]
+    x: Float[Array, "n f"]
+    group: Int[Array, " n"]
 
 
 def frechet(subject: Subject, options: Options) -> Result:
@@ -186,7 +186,7 @@ def _for_frechet(subject: Subject, options: Options, which: str, groups: int) ->
             group_numbers(jax.random.fold_in(key, i), len(part), groups)
             for i, part in enumerate(parts)
         ]
-    return Dealt(np.concatenate(parts).astype(np.float64), np.concatenate(dealt))
+        return Dealt(_double(np.concatenate(parts)), jnp.asarray(np.concatenate(dealt)))
 
 
 @jax.jit
