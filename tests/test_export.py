@@ -52,7 +52,7 @@ def test_a_classifier_is_trained_exported_and_judges(tmp_path: Path) -> None:
 
 
 def test_a_damaged_or_foreign_classifier_is_refused(tmp_path: Path) -> None:
-    folder = Path(features.__file__).parent / "classifiers" / "digits"
+    folder = Path(features.__file__).parents[1] / "classifiers" / "digits"
     card = json.loads((folder / features.CARD).read_text())
     (tmp_path / features.CARD).write_text(json.dumps(card))
     content = (folder / features.WEIGHTS).read_bytes()

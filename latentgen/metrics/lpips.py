@@ -26,7 +26,10 @@ def lpips(
     """
     layers = zip(x, y, weights, strict=True)
     return jnp.stack(
-        [((_unit(a) - _unit(b)) ** 2 * w[None, None, None]).sum(axis=-1).mean(axis=(1, 2)) for a, b, w in layers]
+        [
+            ((_unit(a) - _unit(b)) ** 2 * w[None, None, None]).sum(axis=-1).mean(axis=(1, 2))
+            for a, b, w in layers
+        ]
     ).sum(axis=0)
 
 

@@ -355,7 +355,7 @@ def check_classes(subject: Subject, options: Options) -> None:
 def shown_by(subject: Subject, options: Options) -> Extractor:
     """Return the extractor that the user names, else the default for the data."""
     data = subject.run.dataset
-    name = options.features or default(data.name)
+    name = options.features or default(data.name, data.shape)
     key = "extractor", name
     if key not in subject.memory:
         subject.memory[key] = extractor(name, data.shape, options.inception_weights)

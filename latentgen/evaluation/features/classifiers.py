@@ -1,14 +1,8 @@
-"""Features by which images are compared: pixels, a small classifier, the Inception network.
+"""Features of classifiers, those that come with latentgen and those that are exported."""
 
-Distances between sets of images depend on the features, which must be reported with them. Only the
-Inception network of 2015-12-05 gives the FID; the features of a classifier trained on the data give
-a Frechet classifier distance.
-"""
-
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,93 +11,27 @@ from jaxtyping import Array, Float
 from latentgen import configs
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method, State
-from latentgen.data.stacked import PREFIX
-from latentgen.networks import inception, weights
+from latentgen.evaluation.features.base import Extractor, Pixels
+from latentgen.networks import weights
 from latentgen.storage import workdir
 from latentgen.storage.checkpoint import by_path
 
 SHIPPED = ("digits", "fashion_mnist")
 CARD, WEIGHTS = "classifier.json", "weights.npz"
 
-Pixels = Float[Array, "n h w c"]
+
+def shipped(name: str, shape: tuple[int, ...], file: str | None) -> Extractor:
+    """Load a classifier that comes with latentgen."""
+    folder = Path(str(resources.files("latentgen.evaluation"))) / "classifiers" / name
+    return extractor(name, folder, shape)
 
 
-class Extractor(NamedTuple):
-    """Features by a name that identifies them.
-
-    sha256: SHA-256 of the weights; None for pixels
-    images: description of the preprocessing of an image
-    features: pixels in [0, 1], or points -> (n, f)
-    logits: pixels -> (n, planes, classes); None if it has no classes
-    """
-
-    name: str
-    sha256: str | None
-    images: str
-    features: Callable[[Float[Array, "n *shape"]], Float[Array, "n f"]]
-    logits: Callable[[Pixels], Float[Array, "n p classes"]] | None
-
-    @property
-    def stamp(self) -> dict[str, str | None]:
-        """The entries that identify the features in a result."""
-        return {
-            "features": self.name,
-            "features_sha256": self.sha256 and self.sha256[:16],
-            "images_are": self.images,
-        }
-
-
-def default(data: str) -> str:
-    """Return the default features of a data set: its classifier if one is shipped, else pixels."""
-    plain = data.removeprefix(PREFIX)
-    return plain if plain in SHIPPED else "pixels"
-
-
-def extractor(name: str, shape: tuple[int, ...], inception_weights: str | None) -> Extractor:
-    """Load the features of this name for examples of this shape.
-
-    Args:
-        name: 'pixels', 'inception', a shipped classifier, or the folder of an exported one.
-        inception_weights: file with the weights of 'inception'.
+def extractor(name: str, folder: Path, shape: tuple[int, ...]) -> Extractor:
+    """Load the classifier in a folder for images of this shape.
 
     Raises:
-        BadInput: the name is unknown, its file is missing, or the images do not fit.
+        BadInput: the folder does not hold a classifier, or the images do not fit it.
     """
-    if name == "pixels":
-        return Extractor(name, None, "as they are", lambda x: x.reshape(len(x), -1), None)
-    if len(shape) != 3:
-        raise BadInput(f"--features={name!r} must be 'pixels' for points.")
-    if name == "inception":
-        return _inception(inception_weights)
-    folder = Path(str(resources.files("latentgen.evaluation"))) / "classifiers" / name
-    if name not in SHIPPED:
-        folder = Path(name)
-    if not (folder / CARD).is_file():
-        raise BadInput(
-            f"--features={name!r} is unknown. Valid: pixels, inception, {', '.join(SHIPPED)}, or "
-            "the folder of a classifier that latentgen.export wrote."
-        )
-    return _classifier(name, folder, shape)
-
-
-def _inception(file: str | None) -> Extractor:
-    if file is None:
-        raise BadInput(
-            "--inception_weights is missing: 'inception' needs the weights of 2015-12-05, as a "
-            "file that latentgen.export wrote."
-        )
-    loaded, sha256 = weights.load(file)
-    params, run = inception.checked(loaded), jax.jit(inception.inception)
-    return Extractor(
-        "inception",
-        sha256,
-        "resized to 299x299 as TensorFlow 1 did",
-        lambda x: run(params, x).pooled,
-        lambda x: run(params, x).logits[:, None],
-    )
-
-
-def _classifier(name: str, folder: Path, shape: tuple[int, ...]) -> Extractor:
     try:
         card = workdir.read_json(folder / CARD)
         height, width, channels = map(int, card["shape"])
