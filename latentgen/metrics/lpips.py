@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
 def lpips(
     x: Sequence[Float[Array, "n _ _ _"]],
     y: Sequence[Float[Array, "n _ _ _"]],
-    weights: Sequence[Float[Array, " _"]],
+    weights: Sequence[Float[Array | np.ndarray, " _"]],
 ) -> Float[Array, " n"]:
     """Compute d(x, y) = sum_l mean_hw w_l . (f_l(x) - f_l(y))^2, each f_l of unit norm.
 

@@ -167,7 +167,7 @@ def checked(network: Network, params: Mapping[str, Any]) -> PyTree:
 
 
 def _convolution(
-    stage: Stage, layer: Mapping[str, Array], x: Float[Array, "n h w i"]
+    stage: Stage, layer: PyTree, x: Float[Array, "n h w i"]
 ) -> Float[Array, "n p q o"]:
     found = jax.lax.conv_general_dilated(
         x,

