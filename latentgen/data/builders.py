@@ -179,7 +179,7 @@ def _download(name: str, folder: Path) -> dict[str, list[Path]]:
     files_by_split = originals.ORIGINALS[name]
     try:
         return {
-            split: [_fetch(o, folder) for o in split_] for split, split_ in files_by_split.items()
+            split: [fetch(o, folder) for o in split_] for split, split_ in files_by_split.items()
         }
     except (OSError, http.client.HTTPException) as error:
         names = ", ".join(o.file for split in files_by_split.values() for o in split)
@@ -189,7 +189,7 @@ def _download(name: str, folder: Path) -> dict[str, list[Path]]:
         ) from error
 
 
-def _fetch(original: Original, folder: Path) -> Path:
+def fetch(original: Original, folder: Path) -> Path:
     """Download a file, in bounded time.
 
     Raises:

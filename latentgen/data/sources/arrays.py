@@ -1,0 +1,112 @@
+"""Arrays in a file of the user: arrays:FILE.npy or arrays:FILE.npz.
+
+An .npy file holds images, uint8 or floats in [0, 1], of shape (n, h, w), (n, h, w, c) or
+(n, c, h, w); uint8 images with channels last are mapped into memory as they are. An .npz file holds
+`x` and perhaps `label`; or `train_x`, `train_label`, `validation_x`, `test_x`, ...
+"""
+
+import hashlib
+import logging
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from latentgen.core.errors import BadInput
+from latentgen.data import store
+from latentgen.data.dataset import SPLITS, DataSet, Examples, as_bytes, checked_label
+from latentgen.data.sources.base import SETS, Request, Source
+
+CHANNELS = (1, 3)
+_log = logging.getLogger(__name__)
+
+
+def _arrays(request: Request) -> DataSet:
+    path = Path(request.argument).expanduser().absolute()
+    try:
+        stat = path.stat()
+        if path.suffix == ".npy":
+            x = np.load(path, mmap_mode="r", allow_pickle=False)
+            arrays = {"x": x}
+        elif path.suffix == ".npz":
+            arrays = {}
+            with np.load(path, allow_pickle=False) as file:
+                names = set(file.files)
+        else:
+            raise BadInput(
+                f"config.data.name={request.name!r} must name a file that ends in .npy or .npz."
+            )
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"config.data.name={request.name!r} cannot be read: {error}.") from None
+    if path.suffix == ".npy" and x.dtype == np.uint8 and _last(request.name, x.shape):
+        shaped = x.reshape(*x.shape, 1) if x.ndim == 3 else x
+        splits = {"train": Examples(shaped, np.zeros(len(x), np.int32))}
+        return DataSet("arrays", "1", f"file {path}", splits)
+
+    def contents() -> store.Contents:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                for name in names:
+                    arrays[name] = file[name]
+        return _contents(request.name, arrays)
+
+    key = hashlib.sha256(repr((str(path), stat.st_size, stat.st_mtime_ns)).encode()).hexdigest()
+    folder = request.data_dir / SETS / f"arrays_{key[:16]}"
+    try:
+        dataset = store.read_or_write(folder, contents, warn=_log.warning)
+    except (ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"config.data.name={request.name!r} cannot be read: {error}.") from None
+    return dataset._replace(name="arrays", version="1", origin=f"file {path}")
+
+
+def _contents(name: str, arrays: dict[str, np.ndarray]) -> store.Contents:
+    """Check the arrays of a file, and describe their splits."""
+    whole = "x" in arrays
+    wanted = {("x", "label") if whole else (f"{s}_x", f"{s}_label"): s for s in SPLITS[: 1 if whole else 3]}
+    splits, shapes = {}, set()
+    for (x_name, label_name), split in wanted.items():
+        if x_name not in arrays:
+            continue
+        x = arrays[x_name]
+        last = _last(name, x.shape)
+        x = as_bytes(x) if last else np.moveaxis(as_bytes(x), 1, -1)
+        x = x[..., None] if x.ndim == 3 else x
+        label = checked_label(arrays.get(label_name), len(x))
+        shapes.add(x.shape[1:])
+        splits[split] = store.Columns(len(x), store.in_blocks(x, label))
+    known = {n for pair, split in wanted.items() for n in pair if split in splits}
+    if "train" not in splits or known < arrays.keys():
+        odd = ", ".join(sorted(arrays.keys() - known)) or "no array"
+        raise BadInput(
+            f"config.data.name={name!r} has {odd}; valid: x and perhaps label, or train_x, "
+            "train_label, and the same for validation and test."
+        )
+    if len(shapes) > 1:
+        raise BadInput(f"config.data.name={name!r} has splits of different shapes: {shapes}.")
+    return store.Contents(shapes.pop(), splits)
+
+
+def _last(name: str, shape: tuple[int, ...]) -> bool:
+    """Return whether the channels come last, or there is no axis of channels.
+
+    Raises:
+        BadInput: the shape is not that of images, or both axes could be that of channels.
+    """
+    if len(shape) == 3 and shape[0]:
+        return True
+    first, last = len(shape) == 4 and shape[1] in CHANNELS, shape[-1] in CHANNELS
+    if len(shape) == 4 and first != last and shape[0]:
+        return last
+    size = "x".join(map(str, shape))
+    problem = "could have its channels first or last" if first and last else "is not images"
+    raise BadInput(
+        f"config.data.name={name!r}: an array of {size} {problem}; valid: (n, h, w), "
+        "(n, h, w, c) or (n, c, h, w) with c = 1 or 3."
+    )
+
+
+SOURCES = {"arrays": Source(_arrays, argument="FILE.npz")}
