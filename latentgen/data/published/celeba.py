@@ -44,15 +44,14 @@ FILES = (IMAGES, PARTITION, ATTRIBUTE_LIST)
 SPLITS = {"train": 162_770, "validation": 19_867, "test": 19_962}
 """Split -> number of images, in the order of the numbers 0, 1, 2 in the partition's file."""
 
-ATTRIBUTES = tuple(
-    """
-    5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose
-    Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee
-    Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard
-    Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair
-    Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young
-    """.split()
-)
+_NAMES = """
+5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose
+Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee
+Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard
+Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair
+Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young
+"""
+ATTRIBUTES = tuple(_NAMES.split())
 """Attributes in the order of the file's header."""
 
 
@@ -111,12 +110,13 @@ def _partition(path: Path) -> dict[str, str]:
 
 def _attributes(path: Path) -> dict[str, Int8[np.ndarray, "40"]]:
     """Read the count, the header, and lines of a file name and 40 values of -1 or 1."""
-    count, header, *lines = *_lines(path)[:2], *_lines(path)[2:]
-    if tuple(header.split()) != ATTRIBUTES or count.strip() != str(len(lines)):
-        raise damaged(path, f"its first lines are not {len(lines)} and the 40 attributes")
+    lines = _lines(path)
+    n = len(lines) - 2
+    if n < 0 or tuple(lines[1].split()) != ATTRIBUTES or lines[0].strip() != str(n):
+        raise damaged(path, f"its first lines are not {n} and the 40 attributes")
     values = {"1": 1, "-1": -1}
     found = {}
-    for line in lines:
+    for line in lines[2:]:
         name, *words = line.split()
         if len(words) != len(ATTRIBUTES) or not set(words) <= values.keys():
             raise damaged(path, f"{name} has not {len(ATTRIBUTES)} attributes of -1 or 1")

@@ -121,8 +121,8 @@ _CIFAR100 = _Kind(
 
 
 def _blocks(kind: _Kind, classes: int, files: Files, split: str) -> Iterator[Block]:
-    """Read a split from the Python files if they are given, else from the binary ones."""
-    if kind.python.name in files:
+    """Read a split from the binary files if they are given, else from the Python ones."""
+    if kind.python.name in files and kind.binary.name not in files:
         path, folder = files[kind.python.name], kind.python.folder
         for name in choose("split", split, kind.python_members):
             yield from _pickled(kind, classes, path, f"{folder}/{name}")

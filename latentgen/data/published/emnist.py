@@ -18,7 +18,6 @@ import numpy as np
 from latentgen.core.errors import choose
 from latentgen.data.published.files import (
     damaged,
-    exhausted,
     gunzipped,
     labels,
     member,
@@ -62,19 +61,19 @@ def _blocks(variant: str, files: Files, split: str) -> Iterator[Block]:
     ):
         x, y = gunzipped(images), gunzipped(names)
         n, *sides = _header(path, x, 3)
+        differ = damaged(path, f"{prefix} has not as many labels as images of 28 x 28 pixels")
         if sides != [28, 28] or _header(path, y, 1) != [n]:
-            raise damaged(path, f"{prefix} has not as many labels as images of 28 x 28 pixels")
+            raise differ
         for rows in records(path, x, 28 * 28):
             label = np.frombuffer(y.read(len(rows)), np.uint8)
             n -= len(rows)
-            if n < 0 or len(label) != len(rows):
-                break
+            if len(label) != len(rows):
+                raise differ
             upright = rows.reshape(-1, 28, 28).transpose(0, 2, 1)[..., None]
             value = labels(path, label.astype(np.int32) - first, classes)
             yield Block(np.ascontiguousarray(upright), value)
-        if n:
-            raise damaged(path, f"{prefix} has not the size that its header says")
-        exhausted(path, y)
+        if n or y.read(1):
+            raise damaged(path, f"{prefix} has not the size that its headers say")
 
 
 def _header(path: Path, stream: BinaryIO, rank: int) -> list[int]:

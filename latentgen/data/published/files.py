@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from latentgen.core.errors import BadInput, printable, shortened
+from latentgen.core.errors import BadInput, is_transient, printable, shortened
 from latentgen.data.published.types import BLOCK, File, Files, Published
 
 CHUNK = 2**20
@@ -76,6 +76,8 @@ def verify(file: File, path: Path) -> str:
     try:
         size, sha256, md5 = _digests(path)
     except OSError as error:
+        if is_transient(error):
+            raise
         raise BadInput(f"{path} cannot be read ({error.strerror}): {_advice(file)}") from None
     sizes, known = (file.size, size), [(file.sha256, sha256), (file.md5, md5)]
     if any(wanted not in (None, found) for wanted, found in (sizes, *known)):
@@ -130,6 +132,8 @@ def reading(path: Path) -> Iterator[None]:
         *(EOFError, OSError, NotImplementedError, RuntimeError, zlib.error),
         *(tarfile.TarError, zipfile.BadZipFile),
     ) as error:
+        if is_transient(error):  # the disk, not the file
+            raise
         raise damaged(path, error) from None
 
 
@@ -192,16 +196,6 @@ def labels(path: Path, values: np.ndarray, classes: int) -> Int32[np.ndarray, " 
     if len(wrong):
         raise damaged(path, f"a label is {wrong[0]}, of {classes} classes")
     return values.astype(np.int32)
-
-
-def exhausted(path: Path, stream: BinaryIO) -> None:
-    """Check that a stream has ended.
-
-    Raises:
-        BadInput: it has more bytes.
-    """
-    if stream.read(1):
-        raise damaged(path, "it has more bytes than its header says")
 
 
 def gunzipped(stream: BinaryIO) -> BinaryIO:

@@ -39,18 +39,17 @@ FILES = {
     ),
 }
 
-ALPHABETS = tuple(
-    """
-    Alphabet_of_the_Magi Angelic Anglo-Saxon_Futhorc Arcadian Armenian Asomtavruli_(Georgian)
-    Atemayar_Qelisayer Atlantean Aurek-Besh Avesta Balinese Bengali
-    Blackfoot_(Canadian_Aboriginal_Syllabics) Braille Burmese_(Myanmar) Cyrillic Early_Aramaic
-    Futurama Ge_ez Glagolitic Grantha Greek Gujarati Gurmukhi Hebrew
-    Inuktitut_(Canadian_Aboriginal_Syllabics) Japanese_(hiragana) Japanese_(katakana) Kannada Keble
-    Korean Latin Malay_(Jawi_-_Arabic) Malayalam Manipuri Mkhedruli_(Georgian) Mongolian N_Ko
-    Ojibwe_(Canadian_Aboriginal_Syllabics) Old_Church_Slavonic_(Cyrillic) Oriya Sanskrit Sylheti
-    Syriac_(Estrangelo) Syriac_(Serto) Tagalog Tengwar Tibetan Tifinagh ULOG
-    """.split()
-)
+_NAMES = """
+Alphabet_of_the_Magi Angelic Anglo-Saxon_Futhorc Arcadian Armenian Asomtavruli_(Georgian)
+Atemayar_Qelisayer Atlantean Aurek-Besh Avesta Balinese Bengali
+Blackfoot_(Canadian_Aboriginal_Syllabics) Braille Burmese_(Myanmar) Cyrillic Early_Aramaic
+Futurama Ge_ez Glagolitic Grantha Greek Gujarati Gurmukhi Hebrew
+Inuktitut_(Canadian_Aboriginal_Syllabics) Japanese_(hiragana) Japanese_(katakana) Kannada Keble
+Korean Latin Malay_(Jawi_-_Arabic) Malayalam Manipuri Mkhedruli_(Georgian) Mongolian N_Ko
+Ojibwe_(Canadian_Aboriginal_Syllabics) Old_Church_Slavonic_(Cyrillic) Oriya Sanskrit Sylheti
+Syriac_(Estrangelo) Syriac_(Serto) Tagalog Tengwar Tibetan Tifinagh ULOG
+"""
+ALPHABETS = tuple(_NAMES.split())
 
 
 def _blocks(files: Files, split: str) -> Iterator[Block]:
@@ -58,9 +57,9 @@ def _blocks(files: Files, split: str) -> Iterator[Block]:
     path = path_of(files, choose("split", split, FILES))
     with reading(path), zipfile.ZipFile(path) as archive:
         # Archives made by macOS have files of the same ending in the folder __MACOSX.
-        names = [n for n in archive.namelist() if n.endswith(".png") and n.startswith("images_")]
+        names = sorted(n for n in archive.namelist() if n[:7] == "images_" and n[-4:] == ".png")
         for start in range(0, len(names), BLOCK):
-            part = sorted(names)[start : start + BLOCK]
+            part = names[start : start + BLOCK]
             label = np.array([_alphabet(path, name) for name in part], np.int32)
             yield Block(np.stack([_image(path, archive, name) for name in part]), label)
 

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import UInt8
 
-from latentgen.core.errors import BadInput
 from latentgen.data.published.files import damaged
 
 
@@ -38,8 +37,8 @@ class _Array:
         _, shape, dtype, in_columns, raw = state
         if type(dtype) is not _DType or type(raw) is not bytes:
             raise pickle.UnpicklingError("it has an array that is not of bytes")
-        order = "F" if in_columns else "C"
-        self.x = np.frombuffer(raw, np.uint8).reshape(shape, order=order)
+        flat = np.frombuffer(raw, np.uint8)
+        self.x = flat.reshape(shape, order="F") if in_columns else flat.reshape(shape)
 
 
 STAND_INS: dict[tuple[str, str], type] = {
@@ -75,12 +74,9 @@ def load(path: Path, stream: BinaryIO) -> dict[str, Any]:
     """
     try:
         content = _Unpickler(stream, encoding="bytes").load()
-        items = {_text(k): v.x if isinstance(v, _Array) else v for k, v in content.items()}
-    except BadInput:
-        raise
+        return {_text(k): v.x if isinstance(v, _Array) else v for k, v in content.items()}
     except Exception as error:  # damaged pickles raise any error
         raise damaged(path, error) from None
-    return items
 
 
 def _text(key: str | bytes) -> str:

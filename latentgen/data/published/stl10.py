@@ -57,16 +57,17 @@ def _blocks(prefixes: Mapping[str, str], files: Files, split: str) -> Iterator[B
             counted = np.frombuffer(stream.read(), np.uint8).astype(np.int32)
         label = labels(path, counted - 1, len(CLASSES))
     start = 0
+    differ = damaged(path, f"{prefix} has not as many labels as images")
     with member(path, f"{FOLDER}/{prefix}_X.bin") as stream:
         for rows in records(path, stream, PIXELS):
             stop = start + len(rows)
             y = np.zeros(len(rows), np.int32) if label is None else label[start:stop]
             if len(y) != len(rows):
-                break
+                raise differ
             yield Block(_images(rows), y)
             start = stop
     if label is not None and len(label) != start:
-        raise damaged(path, f"{prefix} has {len(label)} labels, and not as many images")
+        raise differ
 
 
 def _images(rows: UInt8[np.ndarray, "n 27648"]) -> UInt8[np.ndarray, "n 96 96 3"]:

@@ -45,8 +45,8 @@ def _blocks(files: Files, split: str) -> Iterator[Block]:
     if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.shape[:-1] != (32, 32, 3):
         raise damaged(path, "it has no X of 32 x 32 x 3 x n bytes")
     n = x.shape[-1]
-    if not isinstance(y, np.ndarray) or y.shape != (n, 1) or y.dtype.kind not in "uif":
-        raise damaged(path, f"it has no y of {n} numbers")
+    if not isinstance(y, np.ndarray) or y.shape != (n, 1) or y.dtype.kind not in "ui":
+        raise damaged(path, f"it has no y of {n} integers")
     digit = labels(path, y[:, 0] - (y[:, 0] == 10) * y.dtype.type(10), 10)
     for start in range(0, n, BLOCK):
         rest = slice(start, start + BLOCK)
