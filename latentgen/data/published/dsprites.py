@@ -7,16 +7,15 @@ The archive has imgs (n, 64, 64) of 0 and 1, read as 0 and 255, and latents_clas
 first column, the colour, is always 0 and left out. The label is the shape.
 """
 
-import zipfile
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import Int32
 
 from latentgen.core.errors import choose
-from latentgen.data.published.files import damaged, path_of, reading
+from latentgen.data.published.files import damaged, member, path_of
 from latentgen.data.published.types import BLOCK, Block, File, Files, Published
 
 # The MD5 agrees in several public loaders; the authors, TFDS and torchvision publish none for this
@@ -36,26 +35,23 @@ def _blocks(files: Files, split: str) -> Iterator[Block]:
     """Read the images and factors as two streams."""
     choose("split", split, {"train": None})
     path = path_of(files, FILE)
-    with reading(path), zipfile.ZipFile(path) as archive:
-        if missing := {"imgs.npy", "latents_classes.npy"} - set(archive.namelist()):
-            raise damaged(path, f"it has no member {min(missing)}")
-        with archive.open("imgs.npy") as images, archive.open("latents_classes.npy") as latents:
-            n, image, pixel = _header(path, images)
-            as_many, row, integer = _header(path, latents)
-            if (image, row, pixel.str, integer.kind) != ((64, 64), (6,), "|u1", "i"):
-                raise damaged(path, "it has no bytes (n, 64, 64) and integers (n, 6)")
-            if n != as_many:
-                raise damaged(path, f"it has {n} images and {as_many} rows of factors")
-            for start in range(0, n, BLOCK):
-                size = min(BLOCK, n - start)
-                x = _read(path, images, (size, 64, 64, 1), pixel)
-                if x.max() > 1:
-                    raise damaged(path, f"a pixel is {x.max()}, not 0 or 1")
-                factors = _factors(path, _read(path, latents, (size, 6), integer))
-                yield Block(x * np.uint8(255), factors[:, 0].copy(), factors)
+    with member(path, "imgs.npy") as images, member(path, "latents_classes.npy") as latents:
+        n, image, pixel = _header(path, images)
+        as_many, row, integer = _header(path, latents)
+        if (image, row, pixel.str, integer.kind) != ((64, 64), (6,), "|u1", "i"):
+            raise damaged(path, "it has no bytes (n, 64, 64) and integers (n, 6)")
+        if n != as_many:
+            raise damaged(path, f"it has {n} images and {as_many} rows of factors")
+        for start in range(0, n, BLOCK):
+            size = min(BLOCK, n - start)
+            x = _read(path, images, (size, 64, 64, 1), pixel)
+            if x.max() > 1:
+                raise damaged(path, f"a pixel is {x.max()}, not 0 or 1")
+            factors = _factors(path, _read(path, latents, (size, 6), integer))
+            yield Block(x * np.uint8(255), factors[:, 0].copy(), factors)
 
 
-def _header(path: Path, stream: IO[bytes]) -> tuple[int, tuple[int, ...], np.dtype]:
+def _header(path: Path, stream: BufferedIOBase) -> tuple[int, tuple[int, ...], np.dtype]:
     """Read the header of an array in numpy's format: (n, shape of a row, dtype)."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -70,7 +66,9 @@ def _header(path: Path, stream: IO[bytes]) -> tuple[int, tuple[int, ...], np.dty
     return shape[0], shape[1:], dtype
 
 
-def _read(path: Path, stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _read(
+    path: Path, stream: BufferedIOBase, shape: tuple[int, ...], dtype: np.dtype
+) -> np.ndarray:
     """Read rows of an array."""
     size = int(np.prod(shape)) * dtype.itemsize
     raw = stream.read(size)

@@ -10,8 +10,8 @@ files, which have more letters than Table II of the paper.
 import functools
 import string
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def _blocks(variant: str, files: Files, split: str) -> Iterator[Block]:
             raise damaged(path, f"{prefix} has not the size that its headers say")
 
 
-def _header(path: Path, stream: BinaryIO, rank: int) -> list[int]:
+def _header(path: Path, stream: BufferedIOBase, rank: int) -> list[int]:
     """Read the header of bytes in the IDX format of MNIST; return the sizes."""
     raw = stream.read(4 + 4 * rank)
     if len(raw) != 4 + 4 * rank or raw[:4] != bytes([0, 0, 8, rank]):

@@ -10,8 +10,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -138,7 +139,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def member(path: Path, name: str) -> Iterator[BinaryIO]:
+def member(path: Path, name: str) -> Iterator[BufferedIOBase]:
     """Open a member of an archive as a stream.
 
     Args:
@@ -153,7 +154,7 @@ def member(path: Path, name: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
+def _opened(path: Path, name: str) -> Iterator[BufferedIOBase]:
     """Open a member; errors are those of the archive."""
     if path.is_dir():
         with open(path / PurePosixPath(name).name, "rb") as file:
@@ -164,17 +165,17 @@ def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
             if name not in archive.namelist():
                 raise damaged(path, f"it has no member {name}")
             with archive.open(name) as unzipped:
-                yield cast(BinaryIO, unzipped)
+                yield cast(BufferedIOBase, unzipped)
         return
     with tarfile.open(path, "r|gz") as tar:
         found = next((info for info in tar if info.name == name and info.isfile()), None)
         stream = tar.extractfile(found) if found else None
         if stream is None:
             raise damaged(path, f"it has no member {name}")
-        yield cast(BinaryIO, stream)
+        yield cast(BufferedIOBase, stream)
 
 
-def records(path: Path, stream: BinaryIO, size: int) -> Iterator[UInt8[np.ndarray, "n size"]]:
+def records(path: Path, stream: BufferedIOBase, size: int) -> Iterator[UInt8[np.ndarray, "n size"]]:
     """Read records of `size` bytes, in arrays of at most `BLOCK`.
 
     Raises:
@@ -198,6 +199,6 @@ def labels(path: Path, values: np.ndarray, classes: int) -> Int32[np.ndarray, " 
     return values.astype(np.int32)
 
 
-def gunzipped(stream: BinaryIO) -> BinaryIO:
+def gunzipped(stream: BufferedIOBase) -> BufferedIOBase:
     """Decompress a stream."""
-    return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+    return gzip.GzipFile(fileobj=stream)

@@ -6,8 +6,9 @@ Both classes have a __setstate__, so that a pickle can only set the state of the
 """
 
 import pickle
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -59,7 +60,7 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no original does")
 
 
-def load(path: Path, stream: BinaryIO) -> dict[str, Any]:
+def load(path: Path, stream: BufferedIOBase) -> dict[str, Any]:
     """Load a pickled dict.
 
     Args:

@@ -149,11 +149,11 @@ def test_a_truncated_archive_is_refused(pack, refused):
     archive = KINDS["cifar100"][0]
     path = pack(archive, _binary("cifar100"))
     path.write_bytes(path.read_bytes()[:-2_000])
-    assert str(path) in refused("cifar100", {archive: path})
+    assert str(path) in refused("cifar100", {archive: path}, "test")
 
 
-def test_missing_files_and_splits_are_named(refused):
+def test_missing_files_and_splits_are_named(tmp_path, refused):
     assert "cifar-10-binary.tar.gz is missing" in refused("cifar10", {})
     assert "'validation' is unknown" in refused(
-        "cifar10", {KINDS["cifar10"][0]: None}, "validation"
+        "cifar10", {KINDS["cifar10"][0]: tmp_path}, "validation"
     )
