@@ -1,11 +1,12 @@
 import hashlib
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
 from latentgen.core.errors import BadInput
-from latentgen.data.published import PUBLISHED, File, files, find, verify
+from latentgen.data.published import PUBLISHED, File, celeba, files, find, verify
 
 CONTENT = b"original" * 100
 
@@ -47,6 +48,22 @@ def test_classes_have_their_published_numbers():
         **{"emnist/byclass": 62, "emnist/bymerge": 47, "emnist/digits": 10},
         **{"emnist/letters": 26, "emnist/mnist": 10},
     }
+
+
+def test_sizes_and_sha256_are_those_that_tfds_registers():
+    package = Path(importlib.util.find_spec("tensorflow_datasets").submodule_search_locations[0])
+    lists = [
+        *(package / "url_checksums" / f"{n}.txt" for n in ("cifar10", "cifar100", "omniglot")),
+        package / "url_checksums" / "emnist.txt",
+        *(package / "datasets" / n / "checksums.tsv" for n in ("svhn_cropped", "stl10")),
+        *(package / "datasets" / n / "checksums.tsv" for n in ("shapes3d", "celeb_a")),
+    ]
+    lines = [line.split("\t") for path in lists for line in path.read_text().splitlines()]
+    registered = {name: (int(size), sha256) for _, size, sha256, name in lines}
+    ours = [f for p in PUBLISHED.values() for f in p.files] + list(celeba.FILES)
+    found = {f.name: (f.size, f.sha256) for f in ours if f.sha256}
+    assert found == {name: registered[name] for name in found}
+    assert {f.name for f in ours} - set(found) == {f.name for f in PUBLISHED["dsprites"].files}
 
 
 # verify
