@@ -21,6 +21,8 @@ from latentgen.configs.vae import vae_of
 from latentgen.configs.vaegan import vaegan_of
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
+from latentgen.data.augment import augmentation
+from latentgen.data.pipeline import Augmentation
 from latentgen.data.preprocess import PREPROCESS, Preprocess
 from latentgen.system import plugins
 
@@ -35,6 +37,7 @@ METHODS: dict[str, Callable[[Section, Section, Preprocess], Plan]] = {
 }
 """(the config, its section `method`, the preprocessing) -> a plan of the method."""
 
+COLORS = ("rgb", "grey", "as_is")
 MOST_SKIPPED = 100
 """Times: a run that diverges more often is no run of its config any more."""
 
@@ -44,12 +47,20 @@ class Data(NamedTuple):
 
     validation: examples held out from the end of the training split; None: the set's default.
     pad_to: the side of its images after padding with black; 0: no padding.
+    size: the side of images of a source that makes them of any size; 0: the source's own.
+    color: of the same sources: rgb, grey or as_is.
+    augment: (x, key) -> x of a training batch; None: no augmentation.
+    balance: every class has the same share of the training batches.
     """
 
     name: str
     preprocess: Preprocess
     validation: int | None
     pad_to: int
+    size: int
+    color: str
+    augment: Augmentation | None
+    balance: bool
 
 
 class Every(NamedTuple):
@@ -133,11 +144,16 @@ def _replace(values: Mapping[str, Any], key: str, path: list[str], new: Any) -> 
 
 
 def _data(section: Section) -> Data:
+    preprocess, names = section.choose("preprocess", PREPROCESS), section.words("augment")
     return Data(
         section.word("name"),
-        section.choose("preprocess", PREPROCESS),
+        preprocess,
         section.integer_or_none("validation", low=0),
         section.integer("pad_to", low=0, high=4096),
+        section.integer("size", low=0, high=4096),
+        section.choose("color", {color: color for color in COLORS}),
+        augmentation(names, preprocess.range) if names else None,
+        section.flag("balance"),
     )
 
 

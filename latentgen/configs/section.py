@@ -14,7 +14,10 @@ LARGEST = 2**31 - 1  # what an int32 on a device holds
 WIDEST, DEEPEST = 2**20, 100  # of what arrays are made of, and how many layers
 HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps none below
 
-LATER: dict[str, Any] = {"skip_diverged": 0, "method.output": "sigmoid", "plugins": []}
+LATER: dict[str, Any] = {
+    **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": []},
+    **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
+}
 """Keys that came after the first release, each with the value that means what was before."""
 
 
@@ -143,6 +146,13 @@ class Section:
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise BadInput(f"{self.key(name)}={value!r} must be a tuple of strings.")
         return tuple(value)
+
+    def flag(self, name: str) -> bool:
+        """True or False."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise BadInput(f"{self.key(name)}={value!r} must be True or False.")
+        return value
 
     def choose(self, name: str, options: Mapping[str, T]) -> T:
         """Return the entry of `options` that the config names, or what 'module:name' names."""

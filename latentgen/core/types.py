@@ -24,10 +24,14 @@ Terms = dict[str, Array]
 
 
 class Batch(NamedTuple):
-    """One minibatch of a data set, preprocessed."""
+    """One minibatch of a data set, preprocessed.
+
+    factors: the index of each ground-truth factor's value; None where a set has none.
+    """
 
     x: Shaped[Array, "n *shape"]
     label: Int[Array, " n"]
+    factors: Int[Array, "n k"] | None = None
 
 
 class Net(NamedTuple):

@@ -202,10 +202,14 @@ def padded(dataset: DataSet, side: int) -> DataSet:
 def cut(examples: Examples, last: int, name: str) -> dict[str, Examples]:
     """Split off the last examples under this name; the others are 'train'."""
     at = len(examples.label) - last
-    train, rest = (
-        Examples(*(None if rows is None else rows[i] for rows in examples)) for i in np.s_[:at, at:]
-    )
+    train, rest = part(examples, slice(at)), part(examples, slice(at, None))
     return {"train": train} | ({name: rest} if last else {})
+
+
+def part(examples: Examples, rows: slice) -> Examples:
+    """Return these rows of a split."""
+    x, label, factors = examples
+    return Examples(x[rows], label[rows], None if factors is None else factors[rows])
 
 
 def hold_out(dataset: DataSet, validation: int | None, default: int | None = None) -> DataSet:
@@ -234,7 +238,8 @@ def hold_out(dataset: DataSet, validation: int | None, default: int | None = Non
         kept = {s: e for s, e in splits.items() if s != "validation"}
         return dataset._replace(splits=kept, sha256=None)
     n = len(train.label)
-    last = (min(HELD_OUT, n // 10) if default is None else default) if validation is None else validation
+    default = min(HELD_OUT, n // 10) if default is None else default
+    last = default if validation is None else validation
     if not 0 <= last < n:
         raise BadInput(
             f"config.data.validation={last} must be at least 0 and below {n}, the "
@@ -243,9 +248,7 @@ def hold_out(dataset: DataSet, validation: int | None, default: int | None = Non
     if dataset.by_content and last:
         last = n - _first_equal(train.x, n - last)
     held_out = cut(train, last, "validation")
-    return dataset._replace(
-        splits=held_out | {s: e for s, e in splits.items() if s != "train"}
-    )
+    return dataset._replace(splits=held_out | {s: e for s, e in splits.items() if s != "train"})
 
 
 def _first_equal(x: np.ndarray, at: int) -> int:

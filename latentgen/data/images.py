@@ -45,17 +45,6 @@ def decode(content: bytes, shape: Sequence[int]) -> UInt8[np.ndarray, "h w c"]:
         return _with_channels(_channels(image), shape[-1])
 
 
-def check(content: bytes, shape: Sequence[int]) -> None:
-    """Check that `decode` accepts an image; decode it only if its header is not sufficient.
-
-    Raises:
-        ValueError: as for `decode`, except that damaged pixels may not be found.
-    """
-    with _opened(content, shape) as image:
-        if image.mode != PLAIN.get(shape[-1]) or "transparency" in image.info:
-            _with_channels(_channels(image), shape[-1])
-
-
 def _opened(content: bytes, shape: Sequence[int]) -> "Image":
     """Open an image without decoding it."""
     from PIL import Image

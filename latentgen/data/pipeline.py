@@ -19,8 +19,8 @@ from jaxtyping import Array, Int, Int32, Key
 from latentgen.core.errors import BadInput, positive
 from latentgen.core.keys import named_key
 from latentgen.core.types import Batch, PyTree
+from latentgen.data.dataset import Examples
 from latentgen.data.preprocess import Preprocess
-from latentgen.data.sources import Examples
 
 READ_AHEAD = 2**28
 """Maximum bytes of raw examples in the prefetch buffer of a streamed data set."""
@@ -76,9 +76,16 @@ def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"
 
 
 def indices(
-    key: Key[Array, ""], n: int, batch_size: int, draws: int
+    key: Key[Array, ""], n: int, batch_size: int, draws: int, label: np.ndarray | None = None
 ) -> Callable[[int, int], Int32[np.ndarray, "steps draws batch"]]:
-    """Return (first step, steps) -> indices of the examples of these steps, of n examples."""
+    """Return (first step, steps) -> indices of the examples of these steps, of n examples.
+
+    Args:
+        label: labels by which classes get equal shares: position p takes an example of class
+            p mod k of the k classes, each of which has epochs of its own; None: one epoch of all.
+    """
+    if label is not None:
+        return _balanced(key, label, batch_size, draws)
     order = _orders(key, n)
 
     def rows(first: int, steps: int) -> Int32[np.ndarray, "steps draws batch"]:
@@ -96,6 +103,34 @@ def indices(
     return rows
 
 
+def _balanced(
+    key: Key[Array, ""], label: np.ndarray, batch_size: int, draws: int
+) -> Callable[[int, int], Int32[np.ndarray, "steps draws batch"]]:
+    """Return `indices` of batches in which the classes take turns."""
+    members = [np.flatnonzero(label == c).astype(np.int32) for c in np.unique(label)]
+    k = len(members)
+    orders = [
+        _orders(jax.random.fold_in(named_key(key, "balance"), c), len(rows))
+        for c, rows in enumerate(members)
+    ]
+
+    def rows(first: int, steps: int) -> Int32[np.ndarray, "steps draws batch"]:
+        each = draws * batch_size
+        p = np.arange(first * each, (first + steps) * each)
+        out = np.empty(len(p), np.int32)
+        for c, of_class in enumerate(members):
+            at = p % k == c
+            epoch, position = np.divmod(p[at] // k, len(of_class))
+            out[at] = [of_class[orders[c](int(e))[i]] for e, i in zip(epoch, position, strict=True)]
+        return out.reshape(steps, draws, batch_size)
+
+    return rows
+
+
+Augmentation = Callable[[Any, Key[Array, ""]], Array]
+"""(x of a minibatch, key) -> x."""
+
+
 def feed(
     examples: Examples,
     preprocess: Preprocess,
@@ -104,6 +139,8 @@ def feed(
     key: Key[Array, ""],
     stream_above: int = 2**30,
     place: Place = Place(),  # noqa: B008
+    augment: Augmentation | None = None,
+    balanced: bool = False,
 ) -> Feed:
     """Make the training batches of a run.
 
@@ -115,6 +152,8 @@ def feed(
         key: the run's key.
         stream_above: a split of more bytes than this stays on the host.
         place: placement of the arrays on devices.
+        augment: (x, key) -> x, applied to each minibatch after preprocessing.
+        balanced: every class has the same share of the batches.
 
     Raises:
         BadInput: batch_size is below 1 or larger than the split.
@@ -122,28 +161,31 @@ def feed(
     n = len(examples.label)
     if positive("config.batch_size", batch_size) > n:
         raise BadInput(f"config.batch_size={batch_size} must be at most {n}, the training split.")
-    all_indices = indices(key, n, batch_size, draws)
+    all_indices = indices(key, n, batch_size, draws, examples.label if balanced else None)
 
     def index(first: int, steps: int) -> Int32[np.ndarray, "steps draws part"]:
         return all_indices(first, steps)[:, :, place.part]
 
-    def prepared(x: Any, label: Any, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
-        key = jax.random.fold_in(named_key(key, "preprocess"), step)
-        return Batch(preprocess.forward(x, key), label)
+    def prepared(raw: PyTree, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
+        x = preprocess.forward(raw.x, jax.random.fold_in(named_key(key, "preprocess"), step))
+        if augment is not None:
+            keys = jax.random.fold_in(named_key(key, "augment"), step)
+            x = jax.vmap(augment)(x, jax.random.split(keys, len(x)))
+        return Batch(x, raw.label, raw.factors)
 
     def gather(
-        resident: Batch, i: Int[Array, "draws batch"], key: Key[Array, ""], step: Int[Array, ""]
+        resident: Examples, i: Int[Array, "draws batch"], key: Key[Array, ""], step: Int[Array, ""]
     ) -> Batch:
-        return prepared(resident.x[i], resident.label[i], key, step)
+        return prepared(jax.tree.map(lambda rows: rows[i], resident), key, step)
 
     def streamed(
         resident: tuple[()], raw: Examples, key: Key[Array, ""], step: Int[Array, ""]
     ) -> Batch:
-        return prepared(raw.x, raw.label, key, step)
+        return prepared(raw, key, step)
 
     size = math.prod(examples.x.shape) * examples.x.dtype.itemsize
-    if isinstance(examples.x, np.ndarray) and size <= stream_above:
-        resident = Batch(place.keep(examples.x), place.keep(examples.label))
+    if size <= stream_above:
+        resident = jax.tree.map(place.keep, Examples(*examples))
         return Feed(resident, lambda first, steps: place.send(index(first, steps)), gather)
     raw = _read_ahead(examples, index, size // n * draws * batch_size)
     return Feed((), lambda first, steps: place.send(raw(first, steps)), streamed)
@@ -166,8 +208,7 @@ def _read_ahead(
 
         def __getitem__(self, step: int) -> Examples:
             i = index(step, 1)[0]
-            x = np.asarray(examples.x.take(i.ravel(), axis=0))
-            return Examples(x.reshape(*i.shape, *x.shape[1:]), examples.label[i])
+            return jax.tree.map(lambda rows: rows[i], Examples(*examples))
 
     source = grain.MapDataset.source(Steps())
     next_step, iterator = -1, iter(())
@@ -191,7 +232,8 @@ def chosen(
 ) -> Batch:
     """Preprocess the examples of a split at these indices."""
     x = preprocess.forward(jnp.asarray(examples.x.take(indices, axis=0)), key)
-    return Batch(x, jnp.asarray(examples.label[indices]))
+    factors = None if examples.factors is None else jnp.asarray(examples.factors[indices])
+    return Batch(x, jnp.asarray(examples.label[indices]), factors)
 
 
 @functools.partial(jax.jit, static_argnames="forward")
@@ -219,4 +261,6 @@ def iterate_split(
         at = np.minimum(np.arange(i * batch_size, (i + 1) * batch_size), n - 1)
         raw = np.asarray(examples.x.take(at, axis=0))
         x = _forward(preprocess.forward, raw, jnp.asarray(at), key)
-        yield Batch(x, jnp.asarray(examples.label[at])), min(batch_size, n - i * batch_size)
+        factors = None if examples.factors is None else jnp.asarray(examples.factors[at])
+        valid = min(batch_size, n - i * batch_size)
+        yield Batch(x, jnp.asarray(examples.label[at]), factors), valid

@@ -62,7 +62,9 @@ class Rows:
         self._file = open(path, "wb")  # noqa: SIM115
         self._dtype, self._left, self._digest = dtype, shape[0], hashlib.sha256()
         header = {
-            "descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": shape,
         }
         np.lib.format.write_array_header_1_0(self._file, header)
 
@@ -83,7 +85,9 @@ class Rows:
             file.flush()
             os.fsync(file.fileno())
         if self._left:
-            raise ValueError(f"{abs(self._left)} examples {'missing' if self._left > 0 else 'more'}")
+            raise ValueError(
+                f"{abs(self._left)} examples {'missing' if self._left > 0 else 'more'}"
+            )
         return self._digest.hexdigest()
 
 
@@ -212,12 +216,11 @@ def read_or_write(
     return read(folder)
 
 
-def _in_memory(
-    name: str, contents: Contents, check: Callable[[dict[str, str]], None]
-) -> DataSet:
+def _in_memory(name: str, contents: Contents, check: Callable[[dict[str, str]], None]) -> DataSet:
     def joined(blocks: Iterable[Block]) -> Examples:
-        columns = zip(*blocks, strict=True)
-        return Examples(*(None if c[0] is None else np.concatenate(c) for c in columns))
+        columns: Any = zip(*blocks, strict=True)
+        x, label, factors = (None if c[0] is None else np.concatenate(c) for c in columns)
+        return Examples(x, label, factors)  # type: ignore[arg-type]
 
     splits = {split: joined(columns.blocks) for split, columns in contents.splits.items()}
     check(digests_of(splits))

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree
-from latentgen.data.sources import Examples
+from latentgen.data.dataset import Examples
 from latentgen.evaluation import views
 from latentgen.reporting.images import mosaic
 from latentgen.storage.checkpoint import Damaged

@@ -11,9 +11,9 @@ from jaxtyping import Array, Key, Shaped
 from latentgen.core.errors import Diverged
 from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree, Terms
+from latentgen.data.dataset import Examples
 from latentgen.data.pipeline import iterate_split
 from latentgen.data.preprocess import Preprocess
-from latentgen.data.sources import Examples
 from latentgen.storage import workdir
 from latentgen.storage.checkpoint import Checkpoints
 from latentgen.storage.log import Log

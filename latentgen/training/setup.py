@@ -177,7 +177,12 @@ def _dataset(data: configs.Data, data_dir: str | None, manual_dir: str | None) -
             "latentgen.load or latentgen.train."
         )
     return sources.load(
-        data.name, validation=data.validation, data_dir=data_dir, manual_dir=manual_dir
+        data.name,
+        validation=data.validation,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+        size=data.size,
+        color=data.color,
     )
 
 
@@ -284,11 +289,13 @@ def _check_fits(run: Run, sizes: Mapping[str, int]) -> None:
 def _rows(run: Run, feed: pipeline.Feed, steps: int) -> PyTree:
     """Return the shapes of the rows of a chunk, see `Feed.rows`."""
     shape = (steps, run.method.draws, run.experiment.batch_size)
-    index, x = jax.ShapeDtypeStruct(shape, np.int32), run.dataset.splits["train"].x
     if feed.resident != ():
-        return index
-    examples: Any = jax.ShapeDtypeStruct((*shape, *x.shape[1:]), x.dtype)
-    return sources.Examples(examples, index)  # type: ignore[arg-type]
+        return jax.ShapeDtypeStruct(shape, np.int32)
+    rows: PyTree = run.dataset.splits["train"]
+    return jax.tree.map(
+        lambda rows: jax.ShapeDtypeStruct((*shape, *rows.shape[1:]), rows.dtype),
+        sources.Examples(*rows),
+    )
 
 
 def _trace_eval_fns(run: Run, state: PyTree) -> list[Any]:
@@ -496,6 +503,8 @@ def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:
         run.method.draws,
         run.key,
         place=place(mesh, run.experiment.batch_size),
+        augment=run.experiment.data.augment,
+        balanced=run.experiment.data.balance,
     )
 
 
@@ -508,7 +517,8 @@ def rows_of(run: Run, feed: pipeline.Feed) -> Callable[[int, int], PyTree]:
     if feed.resident == ():
         return feed_of(run).rows
     n, size = len(run.dataset.splits["train"].label), run.experiment.batch_size
-    return pipeline.indices(run.key, n, size, run.method.draws)
+    label = run.dataset.splits["train"].label if run.experiment.data.balance else None
+    return pipeline.indices(run.key, n, size, run.method.draws, label)
 
 
 def sampler(run: Run) -> Callable[[PyTree], Array]:

@@ -88,7 +88,6 @@ def test_each_mode_by_its_rule_or_not_at_all(content, one, three):
         x = images.decode(content, (*SHAPE, channels))
         assert x.dtype == np.uint8
         np.testing.assert_array_equal(x, expected)
-        images.check(content, (*SHAPE, channels))
 
 
 def test_the_modes_are_all_that_pillow_knows():
@@ -138,20 +137,12 @@ def test_a_palette_in_a_set_has_its_colours(tmp_path):
     np.testing.assert_array_equal(x, [COLOUR, np.asarray(PALETTE.convert("RGB"))])
 
 
-def test_a_refused_image_is_named_at_once_and_when_met_later(tmp_path, monkeypatch):
+def test_a_refused_image_is_named(tmp_path):
     prepare(tmp_path, [PLAIN, PLAIN, BAD])
     place = tmp_path / "mixed" / "1.0.0"
     said = re.escape(f"name='mixed': example 2 of train in {place}: parts of it are transparent")
     with pytest.raises(BadInput, match=said):
         sources.load("mixed", data_dir=tmp_path, validation=0)
-    monkeypatch.setattr(sources, "LAZY_ABOVE", 1)
-    with pytest.raises(BadInput, match=said):
-        sources.load("mixed", data_dir=tmp_path, validation=0)
-    monkeypatch.setattr(images, "check", lambda content, shape: None)
-    rows = sources.load("mixed", data_dir=tmp_path, validation=0).splits["train"].x
-    np.testing.assert_array_equal(rows.take([1]), [COLOUR])
-    with pytest.raises(BadInput, match=said):
-        rows.take([1, 2])
 
 
 def test_advice_for_a_damaged_set_is_for_who_prepared_it(tmp_path):

@@ -8,9 +8,10 @@ from scipy import stats
 
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key, run_key
+from latentgen.data.augment import augmentation
+from latentgen.data.dataset import Examples
 from latentgen.data.pipeline import feed, indices, iterate_split
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.data.sources import Examples, LazyRows
 
 KEY = run_key(3)
 
@@ -80,20 +81,19 @@ def runner(f):
     return run
 
 
-def lazy(examples: Examples) -> Examples:
-    x = examples.x
-    rows = LazyRows(lambda i: x[np.asarray(i)], range(len(x)), x.shape[1:], "")
-    return Examples(rows, examples.label)
+def mapped(examples: Examples, folder) -> Examples:
+    np.save(folder / "x.npy", examples.x)
+    return examples._replace(x=np.load(folder / "x.npy", mmap_mode="r"))
 
 
-def test_streamed_equals_resident():
+def test_streamed_equals_resident(tmp_path):
     examples = images(23)
     preprocess = PREPROCESS["dequantize"]  # tells grey values and noise
     resident = feed(examples, preprocess, 5, 2, KEY)
     expect = runner(resident)
     streamed = [
         feed(examples, preprocess, 5, 2, KEY, stream_above=0),
-        feed(lazy(examples), preprocess, 5, 2, KEY),
+        feed(mapped(examples, tmp_path), preprocess, 5, 2, KEY, stream_above=0),
     ]
     runs = [runner(f) for f in streamed]
     assert all(f.resident == () for f in streamed)
@@ -149,11 +149,10 @@ def test_a_batch_size_that_does_not_fit(batch_size):
         feed(images(23), PREPROCESS["unit"], batch_size, 1, KEY)
 
 
-@pytest.mark.parametrize("wrap", [lambda e: e, lazy])
 @pytest.mark.parametrize("batch_size", [5, 23, 40])
-def test_passes_cover_a_split_once_in_order(batch_size, wrap):
+def test_passes_cover_a_split_once_in_order(batch_size):
     examples = images(23)
-    batches = list(iterate_split(wrap(examples), PREPROCESS["unit"], batch_size, KEY))
+    batches = list(iterate_split(examples, PREPROCESS["unit"], batch_size, KEY))
     assert all(b.x.shape == (batch_size, 4, 3, 1) for b, _ in batches)
     assert all(isinstance(b.x, jax.Array) for b, _ in batches)
     assert all(isinstance(b.label, jax.Array) for b, _ in batches)
@@ -175,3 +174,41 @@ def test_passes_with_one_key_see_the_same_noise():
     for batch_size in (5, 7, 40):
         np.testing.assert_array_equal(noisy(KEY), noisy(KEY, batch_size))
     assert (noisy(KEY) != noisy(run_key(4))).any()
+
+
+def test_balanced_batches_have_each_class_equally_often():
+    label = np.array([0] * 20 + [2] * 5 + [7] * 3, np.int32)
+    rows = indices(KEY, len(label), 6, 2, label)
+    got = rows(0, 50).reshape(-1)
+    assert np.bincount(label[got])[[0, 2, 7]].tolist() == [200, 200, 200]
+    for batch in rows(0, 50).reshape(-1, 6):
+        assert np.bincount(label[batch], minlength=8)[[0, 2, 7]].tolist() == [2, 2, 2]
+    # an epoch of a class holds each of its examples once
+    sevens = got[label[got] == 7]
+    assert all(sorted(sevens[i : i + 3]) == [25, 26, 27] for i in range(0, 198, 3))
+    np.testing.assert_array_equal(rows(7, 3), rows(0, 50)[7:10])
+
+
+def test_training_batches_are_augmented_by_step_and_seed_and_others_are_not():
+    examples = images(23)
+    augment = augmentation(("flip",), (0.0, 1.0))
+    plain, f = (
+        runner(feed(examples, PREPROCESS["unit"], 5, 2, KEY, augment=a)) for a in (None, augment)
+    )
+    before, after = plain(3, 4).x, f(3, 4).x
+    flipped = (after == before[..., ::-1, :]).all((3, 4, 5))
+    assert ((after == before).all((3, 4, 5)) | flipped).all()
+    assert 5 < flipped.sum() < 35
+    assert len({tuple(row) for row in flipped.reshape(-1, 5)}) > 4  # each minibatch its own
+    np.testing.assert_array_equal(f(5, 1).x, after[2:3])
+    streamed = feed(examples, PREPROCESS["unit"], 5, 2, KEY, stream_above=0, augment=augment)
+    np.testing.assert_array_equal(runner(streamed)(3, 4).x, after)
+
+
+def test_factors_follow_their_examples():
+    examples = images(23)._replace(factors=np.arange(46, dtype=np.int32).reshape(23, 2))
+    for above in (0, 2**30):
+        batch = runner(feed(examples, PREPROCESS["unit"], 5, 2, KEY, stream_above=above))(0, 4)
+        np.testing.assert_array_equal(batch.factors[..., 0], 2 * batch.label)
+    batch, _ = next(iterate_split(examples, PREPROCESS["unit"], 7, KEY))
+    np.testing.assert_array_equal(batch.factors, examples.factors[:7])

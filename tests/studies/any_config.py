@@ -46,8 +46,8 @@ from latentgen.configs import vae as vae_config
 from latentgen.core.errors import BadInput, Diverged, Stopped
 from latentgen.core.types import Batch
 from latentgen.data import originals, sources
+from latentgen.data.dataset import DataSet, Examples
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.data.sources import DataSet, Examples
 from latentgen.methods.gan import CONDITIONS
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.mlp import ACTIVATIONS, INITS

@@ -11,8 +11,8 @@ from test_config import config_of
 from latentgen import configs
 from latentgen.core.keys import run_key
 from latentgen.data import pipeline
+from latentgen.data.dataset import Examples
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.data.sources import Examples
 from latentgen.training import loop, mesh
 
 COLLECTIVE = re.compile(

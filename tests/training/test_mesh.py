@@ -14,9 +14,9 @@ from jax.sharding import AbstractMesh, PartitionSpec
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.split import gather_params, shard_examples
+from latentgen.data.dataset import Examples
 from latentgen.data.pipeline import Place, feed
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.data.sources import Examples
 from latentgen.training import mesh
 
 TESTS = Path(__file__).parents[1]

@@ -14,8 +14,8 @@ from latentgen import configs
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method
 from latentgen.data import pipeline
+from latentgen.data.dataset import Examples
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.data.sources import Examples
 from latentgen.training.loop import program
 
 SHAPE = (8, 8, 1)

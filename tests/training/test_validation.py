@@ -6,9 +6,9 @@ import numpy as np
 import scipy.stats
 
 from latentgen.core.types import Batch
+from latentgen.data.dataset import Examples
 from latentgen.data.pipeline import iterate_split
 from latentgen.data.preprocess import PREPROCESS
-from latentgen.data.sources import Examples
 from latentgen.training.validation import estimate, evaluate
 
 

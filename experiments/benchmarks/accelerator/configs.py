@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from latentgen import configs
-from latentgen.data.sources import DataSet, Examples
+from latentgen.data.dataset import DataSet, Examples
 from latentgen.training import setup
 
 EXPERIMENTS = Path(__file__).parents[2]

@@ -23,7 +23,8 @@ from latentgen.data.published.omniglot import OMNIGLOT
 from latentgen.data.published.shapes3d import SHAPES3D
 from latentgen.data.published.stl10 import STL10, UNLABELED
 from latentgen.data.published.svhn import SVHN
-from latentgen.data.published.types import BLOCK, Block, File, Files, Published
+from latentgen.data.published.types import BLOCK, File, Files, Published
+from latentgen.data.store import Block
 
 __all__ = ["BLOCK", "PUBLISHED", "Block", "File", "Files", "Published", "find", "verify"]
 

@@ -1,11 +1,10 @@
-"""Types of the readers: an original file, a block of examples, and a published data set."""
+"""Types of the readers: an original file and a published data set."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Int32, UInt8
+from latentgen.data.store import Block
 
 BLOCK = 1_000
 """Most examples in a block."""
@@ -28,14 +27,6 @@ class File(NamedTuple):
     md5: str | None
     folder: str = ""
     contents: tuple["File", ...] = ()
-
-
-class Block(NamedTuple):
-    """Consecutive examples of a split; label is 0 without classes."""
-
-    x: UInt8[np.ndarray, "n h w c"]
-    label: Int32[np.ndarray, " n"]
-    factors: Int32[np.ndarray, "n k"] | None = None
 
 
 Files = Mapping[str, Path]

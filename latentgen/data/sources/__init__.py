@@ -47,8 +47,18 @@ from latentgen.data.sources.base import SETS, Request, Source
 from latentgen.data.stacked import PREFIX, TRAIN, stacked
 
 __all__ = [
-    *("ARRAYS", "BUILT_IN", "HELD_OUT", "SPLITS", "DataSet", "Examples", "LazySplits"),
-    *("as_bytes", "from_arrays", "identity", "load", "padded"),
+    "ARRAYS",
+    "BUILT_IN",
+    "HELD_OUT",
+    "SPLITS",
+    "DataSet",
+    "Examples",
+    "LazySplits",
+    "as_bytes",
+    "from_arrays",
+    "identity",
+    "load",
+    "padded",
 ]
 
 MODULES = {
@@ -57,7 +67,6 @@ MODULES = {
     "sprites": ("sprites",),
     "tfds": tuple(originals.ORIGINALS),
     "published": tuple(published.PUBLISHED),
-    "celeba": ("celeba",),
     "folder": ("folder",),
     "arrays": ("arrays",),
 }
@@ -65,7 +74,7 @@ MODULES = {
 
 GREY = ("digits", *originals.ORIGINALS)
 STACKED = tuple(f"{PREFIX}{name}" for name in GREY if name != "binarized_mnist")  # has no labels
-BUILT_IN = (*GREY, *STACKED, *toys.TOYS, "sprites", *published.PUBLISHED, "celeba")
+BUILT_IN = (*GREY, *STACKED, *toys.TOYS, "sprites", *published.PUBLISHED)
 """Names without an argument."""
 
 WITH_ARGUMENT = ("folder", "arrays")

@@ -66,7 +66,10 @@ def _arrays(request: Request) -> DataSet:
 def _contents(name: str, arrays: dict[str, np.ndarray]) -> store.Contents:
     """Check the arrays of a file, and describe their splits."""
     whole = "x" in arrays
-    wanted = {("x", "label") if whole else (f"{s}_x", f"{s}_label"): s for s in SPLITS[: 1 if whole else 3]}
+    wanted = {
+        ("x", "label") if whole else (f"{s}_x", f"{s}_label"): s
+        for s in SPLITS[: 1 if whole else 3]
+    }
     splits, shapes = {}, set()
     for (x_name, label_name), split in wanted.items():
         if x_name not in arrays:

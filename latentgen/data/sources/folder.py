@@ -7,7 +7,6 @@ from pathlib import Path
 from latentgen.core.errors import BadInput
 from latentgen.data import store
 from latentgen.data.dataset import DataSet, hold_out
-from latentgen.data.pictures.prepare import Options, prepare
 from latentgen.data.sources.base import SETS, Request, Source
 
 SIZE = 64  # pixels, by default
@@ -16,6 +15,8 @@ _log = logging.getLogger(__name__)
 
 def _folder(request: Request) -> DataSet:
     """Prepare the pictures once, and map them into memory."""
+    from latentgen.data.pictures.prepare import Options, prepare
+
     where = Path(request.argument).expanduser().absolute()
     options = Options(size=request.size or SIZE, color=request.color)
     folder = prepare(where, options, request.data_dir / SETS, say=_log.info).folder

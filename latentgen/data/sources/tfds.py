@@ -88,9 +88,7 @@ def _mnist(request: Request) -> DataSet:
     return _read(name, builders.prepare(name, data_dir, files), data_dir, origin)
 
 
-def _files(
-    name: str, manual_dir: Path | None
-) -> tuple[dict[str, list[Path]] | None, str]:
+def _files(name: str, manual_dir: Path | None) -> tuple[dict[str, list[Path]] | None, str]:
     """Find a set's original files; return (files, or None to download them; their origin)."""
     if manual_dir is not None:
         files, missing = originals.find(name, manual_dir)
@@ -166,13 +164,13 @@ def _contents(name: str, folder: Path) -> store.Contents:
     for s, info in builder.info.splits.items():
         _check_files(s, paths[s], info.num_examples)
     label = features.get("label")
-    named = isinstance(label, tfds.features.ClassLabel)
+    named: Any = label if isinstance(label, tfds.features.ClassLabel) else None
     rows = _Rows(
         name,
         folder,
         tuple(shape),
         encoded=isinstance(image, tfds.features.Image),
-        classes=label.num_classes or 2**31 - 1 if named else 0,
+        classes=named.num_classes or 2**31 - 1 if named else 0,
         zero_or_one=folder.parent.name == "binarized_mnist",
     )
     skip = {"image": tfds.decode.SkipDecoding()} if rows.encoded else None
@@ -180,7 +178,7 @@ def _contents(name: str, folder: Path) -> store.Contents:
     for s in filter(paths.__contains__, SPLITS):
         source = builder.as_data_source(s, decoders=skip)
         splits[s] = store.Columns(len(source), rows.blocks(s, source))
-    names = tuple(label.names) if named and label.num_classes and label.names else ()
+    names = tuple(named.names or ()) if named and named.num_classes else ()
     has_names = names != tuple(map(str, range(len(names))))
     return store.Contents(tuple(shape), splits, names if has_names else ())
 
@@ -239,6 +237,7 @@ class _Rows(NamedTuple):
         if not -1 <= int(record["label"]) < self.classes:
             raise ValueError(f"its label is {record['label']}, of {self.classes} classes")
         return int(record["label"])
+
 
 SOURCES = {
     name: Source(_mnist, held_out=None if name == "binarized_mnist" else HELD_OUT)

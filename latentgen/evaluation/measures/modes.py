@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key
-from latentgen.data.sources import Examples
+from latentgen.data.dataset import Examples
 from latentgen.data.stacked import CLASSES, PLANES, PREFIX
 from latentgen.data.toys import MODES, Modes
 from latentgen.evaluation.features import Extractor

@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import PyTree
+from latentgen.data.dataset import SPLITS, Examples
 from latentgen.data.pipeline import iterate_split
-from latentgen.data.sources import SPLITS, Examples
 from latentgen.evaluation import views
 from latentgen.evaluation.features import Extractor, default, extractor
 from latentgen.evaluation.measures.subject import (

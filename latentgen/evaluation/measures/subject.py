@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, PyTree
+from latentgen.data.dataset import Examples
 from latentgen.data.pipeline import iterate_split
-from latentgen.data.sources import Examples
 from latentgen.training.pictures import Image
 from latentgen.training.setup import Run
 from latentgen.training.validation import estimate
