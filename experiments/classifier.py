@@ -27,7 +27,14 @@ def fashion_mnist():
             batch_size=128,
             compute="float32",
             data=dict(
-                name="fashion_mnist", preprocess="unit", validation=placeholder(int), pad_to=0
+                name="fashion_mnist",
+                preprocess="unit",
+                validation=placeholder(int),
+                pad_to=0,
+                size=0,
+                color="rgb",
+                augment=(),
+                balance=False,
             ),
             method=dict(
                 name="classifier", classes=10, features=64, ema_decay=0.999, ema_start=1_000

@@ -25,6 +25,8 @@
 |               |               | (Mescheder et al. 2018, arXiv:1801.04406), RMSProp 1e-4         |
 | r3gan         | Fashion-MNIST | in [-1, 1]; infogan's network; the loss of R3GAN (Huang et al.  |
 |               |               | 2024, arXiv:2501.05441): relativistic, R1 + R2; not its network |
+| images        | any images    | R3GAN's loss; convolutions to fit their size; also a folder of  |
+|               |               | yours: --config.data.name=folder:DIR --config.data.size=64      |
 | sngan         | Fashion-MNIST | at 32x32, in [-1, 1]: residual networks, hinge, spectral norm   |
 |               |               | in D, 5 D steps (Miyato et al. 2018, arXiv:1802.05957), a       |
 |               |               | quarter as wide; 0.5 steps/s on two busy cores, not run to its  |
@@ -104,6 +106,10 @@ def nonsaturating():
                 preprocess="unit",  # unit: [0, 1]; signed: [-1, 1]; binarize, dequantize, ...
                 validation=placeholder(int),  # examples held out of training; None: the set's own
                 pad_to=0,  # side of the images with black around them; 0: as they are
+                size=0,  # side of the images of a folder; 0: the set's own, or 64
+                color="rgb",  # of a folder: rgb, grey, as_is
+                augment=(),  # of training images: flip, vflip, rotate90, crop:4, color:0.2, zoom:0.2
+                balance=False,  # True: each class has the same share of the batches
             ),
             method=dict(
                 name="gan",
@@ -308,6 +314,25 @@ def r3gan():
     return config
 
 
+def images():
+    """Any images of 16 to 256 pixels, grey or coloured; nobody's.
+
+    The relativistic loss with R1 and R2 of Huang et al. 2024 (see `r3gan`), which is stable on
+    small sets; depth and width of the convolutions follow from the size.
+    """
+    config = nonsaturating()
+    config.data.name = "sprites"
+    signed(config, "linear")
+    config.steps = 20_000
+    config.method.update(loss="relativistic", penalty="r1_r2", penalty_weight=1.0, code_dim=128)
+    conv = dict(network="conv", hidden=(), channels=(), width=32, widest=256, init="he")
+    config.generator = ConfigDict(network(norm="batch", activation="leaky_relu", **conv))
+    config.discriminator = ConfigDict(network(activation="leaky_relu", **conv))
+    both_optimizers(config, b1=0.0, b2=0.99)
+    config.every = ConfigDict(dict(log=100, validate=2_000, sample=1_000, checkpoint=1_000))
+    return config
+
+
 def sngan():
     """Miyato et al. 2018 (pfnet-research/sngan_projection e84b1a5, sn_cifar10_unconditional.yml).
 
@@ -425,7 +450,7 @@ VARIANTS = {
     f.__name__: f
     for f in (
         *(nonsaturating, minimax, conditional, projection, mixture, infogan, fashion),
-        *(mmgan, nsgan, lsgan, wgan, wgan_gp, dragan, r1, r3gan, sngan, dcgan),
+        *(mmgan, nsgan, lsgan, wgan, wgan_gp, dragan, r1, r3gan, images, sngan, dcgan),
         *(stacked, stacked_pacgan, ring, grid, pacgan_ring, pacgan_grid),
     )
 }

@@ -6,6 +6,7 @@
 |---------------|-----------------------------------------------------------------------------|
 | digits        | digits 8x8, MLP 64-256-256-8-256-256-64                                     |
 | fashion, conv | Fashion-MNIST, grey: MLP 784-400-20-400-784; convolutions 32, 64            |
+| images        | any images, also a folder of yours; convolutions to fit their size          |
 | binary        | Fashion-MNIST, pixels above 1/2: 784-200-200-50; what follows changes it    |
 | iwae, iwae2   | 50 codes of each image; two stochastic layers (burda: the authors' recipe)  |
 | dreg, stl     | other gradients of IWAE and of the ELBO                                     |
@@ -54,7 +55,16 @@ def digits():
             steps=6_000,
             batch_size=64,
             compute="float32",
-            data=dict(name="digits", preprocess="unit", validation=placeholder(int), pad_to=0),
+            data=dict(
+                name="digits",
+                preprocess="unit",
+                validation=placeholder(int),
+                pad_to=0,
+                size=0,
+                color="rgb",
+                augment=(),
+                balance=False,
+            ),
             method=dict(
                 name="vae",
                 # p(z), q(z|x): how many coordinates a code has, and their distributions
@@ -119,6 +129,24 @@ def conv():
     half = dict(network="conv", hidden=(512,), channels=(32, 64), init="normal02")
     config.encoder = ConfigDict(network(activation="leaky_relu", **half))
     config.decoder = ConfigDict(network(**half))
+    return config
+
+
+def images():
+    """Any images of 16 to 256 pixels, grey or coloured; nobody's.
+
+    Depth and width follow from the size. One standard deviation of all pixels is learned, as in
+    sigma-VAE (Rybkin et al. 2021, arXiv:2006.13202), so that the KL needs no weight.
+    """
+    config = digits()
+    config.data.name = "sprites"
+    config.steps = 20_000
+    config.method.update(code_dim=128, likelihood="normal_learned", std=0.2, std_floor=0.005)
+    by_size = dict(channels=(), width=32, widest=256, init="he")
+    config.encoder = ConfigDict(network(network="conv", hidden=(512,), **by_size))
+    config.decoder = ConfigDict(network(network="conv", hidden=(512,), **by_size))
+    config.optimizer.update(lr=5e-4, schedule="cosine")
+    config.every = ConfigDict(dict(log=100, validate=2_000, sample=1_000, checkpoint=1_000))
     return config
 
 
@@ -376,7 +404,7 @@ def wu():
 VARIANTS = {
     f.__name__: f
     for f in (
-        *(digits, fashion, conv, linear, binary),
+        *(digits, fashion, conv, images, linear, binary),
         *(iwae, burda, iwae2, dreg, stl, miwae, ciwae, piwae),
         *(beta, free, full, flow, mixture, vamp, gated, uniform),
         *(conditional, logistic, cremer, titsias, uivi, vcd, wu),

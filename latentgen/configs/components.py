@@ -14,7 +14,7 @@ from latentgen.core.errors import BadInput
 from latentgen.core.types import Method, Net
 from latentgen.core.wrappers import with_ema
 from latentgen.networks import DECODERS, ENCODERS
-from latentgen.networks.conv import halvings
+from latentgen.networks.conv import halvings, widths
 from latentgen.networks.mlp import ACTIVATIONS, INITS, WIDTHS
 from latentgen.networks.net import bound_output
 from latentgen.networks.norms import NORMS
@@ -65,11 +65,11 @@ class Network(NamedTuple):
                 f"{self.section.key('network')}='twin' halves its outputs, of which there are "
                 f"{outputs} here. Valid: {', '.join(sorted(set(ENCODERS) - {'twin'}))}."
             )
-        return self._constructor(ENCODERS, shape)(outputs=outputs, **self.options)
+        return self._constructor(ENCODERS, shape)(outputs=outputs)
 
     def decoder(self, shape: Shape) -> Net:
         """Make a network from codes, (n, d), to (n, *shape)."""
-        return self._constructor(DECODERS, shape)(shape, **self.options)
+        return self._constructor(DECODERS, shape)(shape)
 
     def generator(
         self, shape: Shape, within: tuple[float, float] | None, output: str = "sigmoid"
@@ -86,12 +86,15 @@ class Network(NamedTuple):
     def _constructor(
         self, constructors: Mapping[str, Callable[..., Net]], shape: Shape
     ) -> Callable[..., Net]:
+        options = dict(self.options)
         try:
-            if self.kind in CONVOLUTIONAL:
-                halvings(shape, self.options["channels"])
+            if widest := options.pop("widest", 0):
+                options["channels"] = widths(shape, options.pop("width"), widest)
+            elif self.kind in CONVOLUTIONAL:
+                halvings(shape, options["channels"])
         except BadInput as error:
             raise BadInput(f"{self.section.key('channels')}: {error}") from None
-        return self.section.choose("network", constructors)
+        return partial(self.section.choose("network", constructors), **options)
 
 
 def network(
@@ -123,15 +126,19 @@ def network(
         )
     options["dropout"] = section.number("dropout", low=0.0, high=0.99)
     hidden, channels = section.sizes("hidden"), section.sizes("channels")
+    by_size = {name: section.size(name) for name in ("width", "widest") if section.has(name)}
     if kind not in CONVOLUTIONAL:
         return Network(section, kind, options | {"hidden": hidden, "dtype": dtype})
     if options["activation"] in WIDTHS:
         raise BadInput(
             f"{section.key('activation')}={options['activation']!r} does not fit network={kind!r}."
         )
-    if not channels:
-        raise BadInput(f"{section.key('channels')}=() must name at least one size.")
-    options |= {"dense": hidden, "channels": channels}
+    if not channels and len(by_size) < 2:
+        raise BadInput(
+            f"{section.key('channels')}=() must name at least one size, or the config must have "
+            f"{section.key('width')} and {section.key('widest')}."
+        )
+    options |= {"dense": hidden, "channels": channels} | ({} if channels else by_size)
     return Network(section, kind, options | {"dtype": dtype})
 
 

@@ -96,6 +96,39 @@ def halvings(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
     return shape[0] // factor, shape[1] // factor
 
 
+SMALLEST = 4
+"""Least side of the last image of networks whose depth follows from the size."""
+
+
+def widths(shape: Sequence[int], width: int, widest: int) -> tuple[int, ...]:
+    """Channels for as many halvings as leave sides of at least `SMALLEST`: they double up to a cap.
+
+    The i-th halving from the image inwards has min(2^i width, widest) channels, as in DCGAN
+    (Radford et al. 2016, arXiv:1511.06434) and StyleGAN (`channel_base`, `channel_max`).
+
+    Args:
+        shape: (h, w, c) of the image.
+        width: channels next to the image.
+        widest: greatest number of channels.
+
+    Raises:
+        BadInput: a side is not 4, 5, 6 or 7 times the same power of two.
+    """
+    sides, found = list(shape[:2]), []
+    while len(shape) == 3 and all(s % 2 == 0 and s // 2 >= SMALLEST for s in sides):
+        sides = [s // 2 for s in sides]
+        found.append(min(width * 2 ** len(found), widest))
+    if not found or max(sides) >= 2 * SMALLEST:
+        size = "x".join(map(str, shape))
+        valid = sorted(m * 2**k for m in range(SMALLEST, 2 * SMALLEST) for k in range(1, 8))
+        near = sorted(sorted(valid, key=lambda s: abs(s - max(shape[:2])))[:2])
+        raise BadInput(
+            f"an image of {size} does not halve to sides of {SMALLEST} to {2 * SMALLEST - 1} "
+            f"pixels; the nearest sides that do are {near[0]} and {near[1]}."
+        )
+    return tuple(found)
+
+
 def unfolded(activation: str, norm: str, dropout: float, init: str, dtype: DTypeLike) -> Style:
     """The checked options of convolutions: activations keep their width.
 

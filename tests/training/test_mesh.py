@@ -169,9 +169,9 @@ class Noted:
         self.x, self.read = x, set()
         self.shape, self.dtype = x.shape, x.dtype
 
-    def take(self, indices: np.ndarray, axis: int) -> np.ndarray:
-        self.read |= set(indices.tolist())
-        return self.x.take(indices, axis)
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        self.read |= set(indices.ravel().tolist())
+        return self.x[indices]
 
 
 def test_each_process_reads_only_its_own_rows() -> None:
