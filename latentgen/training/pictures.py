@@ -51,7 +51,8 @@ def grid(
     factor = -(-CELL // min(h, w))
     images = images.repeat(factor, 1).repeat(factor, 2)
     if captions:
-        images = np.stack([_captioned(*each) for each in zip(images, captions, strict=True)])
+        strips = np.stack([_caption(text, images.shape[2]) for text in captions])
+        images = np.concatenate([images, strips.repeat(c, axis=-1)], axis=1)
     h, w = images.shape[1:3]
     cells = np.zeros((rows * columns, h + gap, w + gap, c), np.uint8)
     cells[:n, gap:, gap:] = images
@@ -95,20 +96,18 @@ def reduced(
     return small
 
 
-def _captioned(image: Image, caption: str) -> Image:
-    """Add a black strip with a caption in white below an image; a long caption is shortened."""
+def _caption(text: str, width: int) -> UInt8[np.ndarray, "height width 1"]:
+    """Write a caption in white on a black strip; a long caption is shortened."""
     import PIL.Image
     import PIL.ImageDraw
     import PIL.ImageFont
 
-    strip = PIL.Image.new("L", (image.shape[1], CAPTION))
+    strip = PIL.Image.new("L", (width, CAPTION))
     font = PIL.ImageFont.load_default(FONT_SIZE)
-    kept = caption
-    while len(kept) > 1 and font.getlength(kept) > strip.width:
-        kept = f"{kept.rstrip('.')[:-1]}."
-    PIL.ImageDraw.Draw(strip).text((1, 1), kept, fill=255, font=font)
-    text = np.asarray(strip)[..., None].repeat(image.shape[-1], axis=-1)
-    return np.concatenate([image, text])
+    while len(text) > 1 and font.getlength(text) > width:
+        text = f"{text.rstrip('.')[:-1]}."
+    PIL.ImageDraw.Draw(strip).text((1, 1), text, fill=255, font=font)
+    return np.array(strip)[..., None]
 
 
 def pairs(
