@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from latentgen.core.keys import named_key, run_key
 from latentgen.evaluation import sample_files, views
 from latentgen.evaluation.sample_files import Source
 from latentgen.storage import workdir
+from latentgen.training import hooks, pictures, setup
 
 CHANGES = {
     **{"steps": 2, "batch_size": 4, "generator.hidden": [8], "discriminator.hidden": [8]},
@@ -202,3 +204,20 @@ def test_samples_that_are_not_finite_are_refused(model: latentgen.Model, tmp_pat
     broken = sample_files.from_prior(model.run, 2, state, 0, (0, 1, 2))
     with pytest.raises(BadInput, match="the samples are not finite"):
         sample_files.write_folder(tmp_path / "x", broken, 1)
+
+
+def test_pictures_in_training_say_the_class(model: latentgen.Model) -> None:
+    x = setup.sampler(model.run)(model.state)
+    preprocess = model.run.experiment.data.preprocess
+    written = [str(i % 3) for i in range(64)]
+    expected = pictures.png(hooks.draw(x, preprocess, None, captions=written))
+    folder = model.run.folder / "samples"
+    assert (folder / "step_00000002.png").read_bytes() == expected
+    assert model._repr_png_() == expected
+    assert expected != pictures.png(hooks.draw(x, preprocess, None))
+
+
+def test_the_workdir_gets_the_names_of_classes(model: latentgen.Model) -> None:
+    data: Any = SimpleNamespace(shape=(4, 4, 3), dtype=np.dtype("uint8"), classes=("a", "b"))
+    assert setup.description(model.run._replace(dataset=data))["classes"] == ["a", "b"]
+    assert "classes" not in setup.description(model.run)
