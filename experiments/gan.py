@@ -108,7 +108,7 @@ def nonsaturating():
                 pad_to=0,  # side of the images with black around them; 0: as they are
                 size=0,  # side of the images of a folder; 0: the set's own, or 64
                 color="rgb",  # of a folder: rgb, grey, as_is
-                augment=(),  # of training images: flip, vflip, rotate90, crop:4, color:0.2, zoom:0.2
+                augment=(),  # in training: flip, crop:4, color:0.2, ...: data/augment.py
                 balance=False,  # True: each class has the same share of the batches
             ),
             method=dict(

@@ -1,11 +1,15 @@
 """Looking at a run and measuring it, from the command line."""
 
+import json
+import shutil
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
-from commands import run, tiny
+from commands import run, start, tiny
 
 VAE_ONLY = ("aggregate", "reconstruct")
 SHORT = ["--config.steps=100", "--config.every.checkpoint=50"]
@@ -19,10 +23,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "vae": tiny("vae"),
         "gan": tiny("gan"),
         "ring": [*tiny("gan"), *ring],
+        "classes": [*tiny("gan"), "--config.method.classes=10"],
     }.items():
         done = run("run", *flags, *SHORT, f"--workdir={folder / name}")
         assert done.returncode == 0, done.stderr
-    return {name: folder / name for name in ("vae", "gan", "ring")}
+    return {name: folder / name for name in ("vae", "gan", "ring", "classes")}
 
 
 MODES = ("prior", "interpolate", "traverse", *VAE_ONLY)
@@ -84,6 +89,20 @@ def test_an_older_checkpoint_gives_other_samples(runs: dict[str, Path], tmp_path
     ("flags", "words"),
     [
         (["--workdir=RUN", "--out=x.jpg"], ["x.jpg", ".png"]),
+        (["--workdir=RUN", "--out=x.jpg"], ["a folder", ".zip"]),
+        (["--workdir=RUN", "--out=x", "--mode=traverse"], ["'traverse'", "--mode=prior"]),
+        (["--workdir=RUN", "--out=x.zip", "--mode=aggregate"], ["'aggregate'", "--mode=prior"]),
+        (["--workdir=RUN", "--out=x", "--num=1000001"], ["1 .. 1000000", "folder"]),
+        (["--workdir=RUN", "--out=x", "--classes=1"], ["--classes=1", "unconditional"]),
+        (["--workdir=RUN", "--out=x.png", "--classes=1"], ["--classes=1", "unconditional"]),
+        (["--workdir=CLASSES", "--out=x", "--classes=3,10"], ["'10' is no class", "0 .. 9"]),
+        (["--workdir=CLASSES", "--out=x", "--classes="], ["--classes is empty"]),
+        (
+            ["--workdir=CLASSES", "--out=x.npz", "--classes=1", "--mode=aggregate"],
+            ["'aggregate'", "prior, interpolate, traverse"],
+        ),
+        (["--workdir=RING", "--out=x"], ["images only", ".npz"]),
+        (["--workdir=RUN"], ["--out is missing", "a folder"]),
         (["--workdir=RUN", "--out=x.png", "--mode=priro"], ["priro", "'prior'", "traverse"]),
         (["--workdir=RUN", "--out=x.png", "--num=0"], ["--num=0"]),
         (["--workdir=RUN", "--out=x.png", "--step=51"], ["51", "50", "100"]),
@@ -92,8 +111,15 @@ def test_an_older_checkpoint_gives_other_samples(runs: dict[str, Path], tmp_path
         (["--workdir=/nowhere", "--out=x.png"], ["/nowhere", "config.json"]),
     ],
 )
-def test_bad_input_is_one_line(runs: dict[str, Path], flags: list[str], words: list[str]) -> None:
-    done = run("sample", *(f.replace("RUN", str(runs["vae"])) for f in flags))
+def test_bad_input_is_one_line(
+    runs: dict[str, Path], flags: list[str], words: list[str], tmp_path: Path
+) -> None:
+    places = {"RUN": "vae", "CLASSES": "classes", "RING": "ring"}
+    for word, name in places.items():
+        flags = [flag.replace(f"--workdir={word}", f"--workdir={runs[name]}") for flag in flags]
+    flags = [flag.replace("--out=", f"--out={tmp_path}/") for flag in flags]
+    done = run("sample", *flags)
+    assert list(tmp_path.iterdir()) == []
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     for word in words:
@@ -109,3 +135,72 @@ def test_reconstructions_are_as_many_as_were_asked_for(
     for name in ("x", "inputs"):
         assert (found[name].shape, found[name].dtype) == ((7, 8, 8, 1), np.float32)
         assert 0 <= found[name].min() < found[name].max() <= 1
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_folder_and_a_zip_of_one_class_after_the_other(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    flags = [f"--workdir={runs['classes']}", "--classes=7,2", "--seed=3"]
+    for out, num, kept in (("a", 4, ""), ("a", 6, "4 of them already there"), ("b.zip", 6, "")):
+        done = run("sample", *flags, f"--out={tmp_path / out}", f"--num={num}")
+        assert done.returncode == 0, done.stderr
+        assert f"{out}: {num} examples" in done.stdout
+        assert kept in done.stdout
+    with zipfile.ZipFile(tmp_path / "b.zip") as packed:
+        assert {name: packed.read(name) for name in packed.namelist()} == files(tmp_path / "a")
+    labels = json.loads((tmp_path / "a" / "dataset.json").read_text())["labels"]
+    assert labels == [[f"{i:06d}.png", (7, 2)[i % 2]] for i in range(6)]
+
+
+def test_an_unconditional_folder_has_no_labels_and_keeps_other_seeds_out(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    flags = [f"--workdir={runs['vae']}", f"--out={tmp_path}/x", "--num=3"]
+    assert run("sample", *flags).returncode == 0
+    before = files(tmp_path / "x")
+    assert sorted(before) == ["000000.png", "000001.png", "000002.png", "samples.json"]
+    for other in ("--seed=1", "--step=50", "--num=2", f"--workdir={runs['gan']}"):
+        done = run("sample", *flags, other)
+        assert done.returncode == 2
+        assert "name another --out" in done.stderr
+    assert files(tmp_path / "x") == before
+
+
+def test_names_of_classes_choose_and_are_drawn(runs: dict[str, Path], tmp_path: Path) -> None:
+    copied = shutil.copytree(runs["classes"], tmp_path / "run")
+    data = json.loads((copied / "data.json").read_text())
+    data["example"]["classes"] = [f"name {i}" for i in range(10)]
+    (copied / "data.json").write_text(json.dumps(data))
+    pictures = {}
+    for out, flags in {
+        "named": [f"--workdir={copied}", "--classes=name 4"],
+        "numbered": [f"--workdir={runs['classes']}", "--classes=4"],
+    }.items():
+        for end in (".png", ".npz"):
+            place = f"--out={tmp_path / out}{end}"
+            done = run("sample", *flags, place, "--num=1")
+            assert done.returncode == 0, done.stderr
+        pictures[out] = np.asarray(PIL.Image.open(tmp_path / f"{out}.png"))
+        assert np.load(tmp_path / f"{out}.npz")["label"].tolist() == [4]
+    image, caption = (slice(0, 56), slice(56, None))
+    np.testing.assert_array_equal(pictures["named"][image], pictures["numbered"][image])
+    assert (pictures["named"][caption] > 0).sum() > (pictures["numbered"][caption] > 0).sum() > 0
+
+
+@pytest.mark.long
+def test_killed_at_any_moment_and_continued_it_is_the_undisturbed_one(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    flags = [f"--workdir={runs['classes']}", "--num=3000"]
+    assert run("sample", *flags, f"--out={tmp_path}/a").returncode == 0
+    for files_then in (1, 700, 2_000):
+        with start("sample", *flags, f"--out={tmp_path}/b") as process:
+            while process.poll() is None and len(list(tmp_path.glob("b/*.png"))) < files_then:
+                time.sleep(0.02)
+            process.kill()
+    assert run("sample", *flags, f"--out={tmp_path}/b").returncode == 0
+    assert files(tmp_path / "a") == files(tmp_path / "b")

@@ -21,7 +21,7 @@ from latentgen.evaluation import views
 from latentgen.evaluation.measures import measure, named
 from latentgen.evaluation.measures.subject import Options, Result, Subject
 from latentgen.networks.labels import cycle_labels
-from latentgen.training import hooks, setup
+from latentgen.training import classes, hooks, setup
 from latentgen.training.pictures import png
 from latentgen.training.setup import Run
 
@@ -56,8 +56,9 @@ class Model:
         """Draw samples, which a notebook shows for the model."""
         if self.method.sample is None or len(self.shape) != 3:
             return None
-        draw = setup.sampler(self.run)
-        return png(hooks.draw(draw(self.state), self.run.experiment.data.preprocess, None))
+        x, preprocess = setup.sampler(self.run)(self.state), self.run.experiment.data.preprocess
+        written = classes.captions(self.run, cycle_labels(len(x), self.classes))
+        return png(hooks.draw(x, preprocess, None, captions=written))
 
     def sample(
         self, n: int, seed: int = 0, label: int | Sequence[int] | np.ndarray | None = None

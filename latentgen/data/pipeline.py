@@ -259,8 +259,20 @@ def iterate_split(
     key = named_key(key, "preprocess")
     for i in range(-(-n // positive("batch_size", batch_size))):
         at = np.minimum(np.arange(i * batch_size, (i + 1) * batch_size), n - 1)
-        raw = np.asarray(examples.x.take(at, axis=0))
-        x = _forward(preprocess.forward, raw, jnp.asarray(at), key)
-        factors = None if examples.factors is None else jnp.asarray(examples.factors[at])
-        valid = min(batch_size, n - i * batch_size)
-        yield Batch(x, jnp.asarray(examples.label[at]), factors), valid
+        yield _at(examples, at, preprocess, key), min(batch_size, n - i * batch_size)
+
+
+def examples_at(
+    examples: Examples, indices: Int[np.ndarray, " n"], preprocess: Preprocess, key: Key[Array, ""]
+) -> Batch:
+    """Preprocess the examples at these indices with the noise that `iterate_split` gives them."""
+    return _at(examples, indices, preprocess, named_key(key, "preprocess"))
+
+
+def _at(
+    examples: Examples, indices: Int[np.ndarray, " n"], preprocess: Preprocess, key: Key[Array, ""]
+) -> Batch:
+    raw = np.asarray(examples.x.take(indices, axis=0))
+    x = _forward(preprocess.forward, raw, jnp.asarray(indices), key)
+    factors = None if examples.factors is None else jnp.asarray(examples.factors[indices])
+    return Batch(x, jnp.asarray(examples.label[indices]), factors)

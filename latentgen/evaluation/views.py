@@ -47,6 +47,15 @@ def prior(method: Method, state: PyTree, key: Key[Array, ""], num: int) -> Float
     return probe(method, "codes")(state, key, num)
 
 
+def prior_by_index(
+    method: Method, state: PyTree, key: Key[Array, ""], indices: Int[Array, " n"]
+) -> Float[Array, "n d"]:
+    """Draw z_i ~ p(z) from a key of its own, so that it does not depend on the other indices."""
+    codes = probe(method, "codes")
+    draw = lambda i: codes(state, jax.random.fold_in(key, i), 1)[0]  # noqa: E731
+    return jax.vmap(draw)(indices)
+
+
 def aggregate(
     method: Method, state: PyTree, key: Key[Array, ""], batch: Batch
 ) -> Float[Array, "n d"]:

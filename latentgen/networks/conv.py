@@ -114,7 +114,8 @@ def widths(shape: Sequence[int], width: int, widest: int) -> tuple[int, ...]:
     Raises:
         BadInput: a side is not 4, 5, 6 or 7 times the same power of two.
     """
-    sides, found = list(shape[:2]), []
+    sides = list(shape[:2])
+    found: list[int] = []
     while len(shape) == 3 and all(s % 2 == 0 and s // 2 >= SMALLEST for s in sides):
         sides = [s // 2 for s in sides]
         found.append(min(width * 2 ** len(found), widest))

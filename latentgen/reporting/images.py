@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from latentgen.storage import workdir
 from latentgen.training.hooks import GAP
-from latentgen.training.pictures import CELL, Image
+from latentgen.training.pictures import CELL, Image, reduced, reduction
 
 T = TypeVar("T")
 
@@ -27,6 +27,12 @@ CHOICES = (
 )
 LARGEST = 2**25
 """Maximum pixels of a picture: twice a grid of 64 images of 512 x 512."""
+
+SHOWN_SIDE = 720
+"""Side of a picture in pixels above which it is reduced, by a whole factor."""
+
+LOSSY = 80
+"""Quality of WebP for a picture that is reduced; others are without loss."""
 
 MOST_SERIES = 48
 """Maximum number of runs with pictures."""
@@ -62,7 +68,10 @@ class Selection(NamedTuple):
 
 
 def read(path: Path) -> Image:
-    """Read a picture as 8-bit values, (h, w, 1) or (h, w, 3), and reduce its grid of images.
+    """Read a picture as 8-bit values, (h, w, 1) or (h, w, 3), and reduce it.
+
+    A grid of enlarged images is given back without the enlargement, see `shrunk`. Larger pictures
+    are reduced to at most `SHOWN_SIDE` pixels a side.
 
     Raises:
         OSError: it is not a picture, or has too many pixels according to its header.
@@ -78,7 +87,8 @@ def read(path: Path) -> Image:
         raise
     except Exception as error:  # Pillow raises any error for damaged files
         raise OSError(f"it is no picture: {error}") from None
-    return shrunk(x[..., None] if x.ndim == 2 else x)
+    small = shrunk(x[..., None] if x.ndim == 2 else x)
+    return reduced(small[None], -(-max(small.shape) // SHOWN_SIDE))[0]
 
 
 def shrunk(x: Image) -> UInt8[np.ndarray, "small_height small_width channels"]:
@@ -120,6 +130,16 @@ def mosaic(images: np.ndarray, columns: int, gap: int = THIN_GAP) -> Image:
     cells[:n, :h, :w] = images
     parts = cells.reshape(rows, columns, h + gap, w + gap, c).swapaxes(1, 2)
     return parts.reshape(rows * (h + gap), columns * (w + gap), c)[: -gap or None, : -gap or None]
+
+
+def preview(images: UInt8[np.ndarray, "n h w c"], columns: int) -> tuple[Image, int]:
+    """Arrange images in a grid, reduced as in `training.pictures.grid`; return it and the factor.
+
+    The grid has at most `SHOWN_SIDE` pixels a side, unless images were too small then.
+    """
+    n, h, w, _ = images.shape
+    factor = reduction(-(-n // columns) * h, columns * w, min(h, w), SHOWN_SIDE)
+    return mosaic(reduced(images, factor), columns), factor
 
 
 def webp(image: Image, quality: int | None = None) -> bytes:

@@ -1,30 +1,32 @@
 """Views of a run's newest checkpoint: traversals, nearest neighbours, discriminator's field."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Float
 
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree
-from latentgen.data.dataset import Examples
 from latentgen.evaluation import views
-from latentgen.reporting.images import mosaic
+from latentgen.reporting.images import preview
+from latentgen.reporting.neighbours import (
+    Neighbours,
+    check_kind,
+    classes_in_turn,
+    neighbours,
+    to_8_bits,
+)
 from latentgen.storage.checkpoint import Damaged
-from latentgen.training import setup
+from latentgen.training import classes, setup
 from latentgen.training.pictures import Image
 from latentgen.training.setup import Run
 
 ROWS, COLUMNS = 10, 10  # of a traversal
-SAMPLES, NEAREST = 12, 3
-SEARCHED = 60_000
-"""Maximum number of training images among which neighbours are searched."""
-AT_ONCE = 5_000
 SIDE = 96  # of D's field, in values
 DOTS = 400  # real and synthetic points above it
 
@@ -39,28 +41,15 @@ class Traversal(NamedTuple):
 
     rows: number of rows
     coordinates: number of all coordinates
+    classes: class of each row; () for an unconditional method
+    reduced: factor by which the images are reduced
     """
 
     picture: Image
     rows: int
     coordinates: int
-
-
-class Neighbours(NamedTuple):
-    """A picture of samples, with their nearest training images below each.
-
-    distances: root mean square distance over pixels in [0, 1], of each sample to its neighbours.
-    median: median over samples of the distance to the nearest neighbour.
-    held_out: the same for images of `split`, which are not trained on; None if there are none.
-    """
-
-    picture: Image
-    distances: Float[np.ndarray, "n k"]
-    median: float
-    held_out: float | None
-    split: str | None
-    searched: int
-    of: int
+    classes: Sequence[str] = ()
+    reduced: int = 1
 
 
 class Field(NamedTuple):
@@ -113,88 +102,21 @@ def _or_reason(view: Callable[[Run, PyTree], T], run: Run, state: PyTree) -> T |
         return text[:1].upper() + text[1:]
 
 
-def _check_kind(images: bool, run: Run) -> None:
-    if images != (len(run.dataset.shape) == 3):
-        kind = "images" if images else "points in the plane"
-        raise BadInput(f"Only {kind} can be looked at in this way.")
-
-
-def _bytes(run: Run, x: Shaped[Array | np.ndarray, "n h w c"]) -> np.ndarray:
-    """Convert preprocessed examples to 8-bit pixels."""
-    pixels = np.asarray(run.experiment.data.preprocess.pixels(jnp.asarray(x)), np.float32)
-    return np.rint(255 * np.clip(np.nan_to_num(pixels), 0, 1)).astype(np.uint8)
-
-
-def _classes_in_turn(run: Run, num: int, each: int) -> Int[Array, " n"] | None:
-    classes = run.experiment.plan.classes
-    return jnp.arange(num) // each % classes if classes else None
-
-
 def traversal(run: Run, state: PyTree) -> Traversal:
     """Decode a traversal, a coordinate in each row, from its 1 % to its 99 % quantile.
 
     Raises:
         BadInput: the data are not images, or the method has no codes.
     """
-    _check_kind(True, run)
+    check_kind(True, run)
     width = run.experiment.plan.layers[0]
     key = named_key(run.key, "traversal")
     z = views.traversals(run.method, state, key, min(ROWS, width), COLUMNS)
-    x = views.decoded(run.method, state, z, _classes_in_turn(run, len(z), COLUMNS))
-    return Traversal(mosaic(_bytes(run, x), COLUMNS), len(z) // COLUMNS, width)
-
-
-def neighbours(run: Run, state: PyTree) -> Neighbours:
-    """Find the training images that are nearest to samples, by pixels.
-
-    Raises:
-        BadInput: the data are not images, or the method draws no samples.
-    """
-    _check_kind(True, run)
-    if run.method.sample is None:
-        raise BadInput("this method generates nothing.")
-    x = run.method.sample(state, named_key(run.key, "pictures"), SAMPLES)
-    samples, train = _bytes(run, x), run.dataset.splits["train"]
-    train_pixels = _trained_on(run, train)
-    found, distances = nearest(samples, train_pixels, NEAREST)
-    split = next((s for s in ("validation", "test") if s in run.dataset.splits), None)
-    held_out = None
-    if split is not None:
-        others = run.dataset.splits[split]
-        some = _trained_on(run, Examples(others.x[:200], others.label[:200]))
-        held_out = float(np.median(nearest(some, train_pixels, 1)[1]))
-    columns = np.concatenate([samples[None], train_pixels[found.T]])
-    picture = mosaic(columns.reshape(-1, *samples.shape[1:]), len(samples))
-    median = float(np.median(distances[:, 0]))
-    return Neighbours(
-        picture, distances, median, held_out, split, len(train_pixels), len(train.label)
-    )
-
-
-def _trained_on(run: Run, examples: Examples) -> np.ndarray:
-    """Return the first `SEARCHED` examples as preprocessed 8-bit pixels."""
-    rows = np.arange(min(len(examples.label), SEARCHED))
-    forward, key = run.experiment.data.preprocess.forward, named_key(run.key, "neighbours")
-    parts = [
-        _bytes(run, forward(jnp.asarray(examples.x.take(part, axis=0)), key))
-        for part in np.array_split(rows, -(-len(rows) // AT_ONCE))
-    ]
-    return np.concatenate(parts)
-
-
-def nearest(
-    x: Shaped[np.ndarray, "n h w c"], among: Shaped[np.ndarray, "m h w c"], k: int
-) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-    """Return indices and root mean square distances, over pixels in [0, 1], of k nearest images."""
-    flat = x.reshape(len(x), -1).astype(np.float32) / 255
-    squares = []
-    for i in range(0, len(among), AT_ONCE):
-        part = among[i : i + AT_ONCE].reshape(-1, flat.shape[1]).astype(np.float32) / 255
-        squares.append((flat**2).sum(1)[:, None] - 2 * flat @ part.T + (part**2).sum(1)[None])
-    square = np.maximum(np.concatenate(squares, axis=1), 0)
-    which = np.argsort(square, axis=1, kind="stable")[:, :k]
-    found = np.take_along_axis(square, which, axis=1)
-    return which, np.sqrt(found.astype(np.float64) / flat.shape[1])
+    label = classes_in_turn(run, len(z), COLUMNS)
+    x = views.decoded(run.method, state, z, label)
+    picture, factor = preview(to_8_bits(run, x), COLUMNS)
+    names = classes.captions(run, None if label is None else label[::COLUMNS])
+    return Traversal(picture, len(z) // COLUMNS, width, names, factor)
 
 
 def field(run: Run, state: PyTree) -> Field:
@@ -203,7 +125,7 @@ def field(run: Run, state: PyTree) -> Field:
     Raises:
         BadInput: the data are not points, or the method has no D of single points.
     """
-    _check_kind(False, run)
+    check_kind(False, run)
     discriminate = views.probe(run.method, "discriminate")
     if run.experiment.plan.classes or run.method.sample is None:
         raise BadInput("the discriminator is told classes; its field is a different one for each.")

@@ -12,14 +12,15 @@ import jinja2
 from latentgen.reporting import charts, images, opened, scores, sections
 from latentgen.reporting.folders import KINDS, Folder, Member, section
 from latentgen.reporting.images import Selection, Series, Shown
+from latentgen.reporting.neighbours import Neighbours
 from latentgen.reporting.opened import Opened
 from latentgen.reporting.scores import Setting
 from latentgen.reporting.sections import MAX_LISTED, counted, plain, shown
 from latentgen.storage.workdir import flatten, json_safe
 from latentgen.training.pictures import Image
 
-LIMIT = {False: 2_000_000, True: 5_000_000}
-"""Maximum bytes of the page of a run (False) and of a sweep (True)."""
+LIMIT, LIMIT_EACH, LIMIT_ALL = 2_000_000, 300_000, 5_000_000
+"""Maximum bytes of the page of a run, more for each further run of a sweep, and of any page."""
 TARGET = {False: 470, True: 240}  # pixels: maximum width of an enlarged picture
 WIDE = 720
 MOST_METRICS = 12  # columns of the table of all runs
@@ -59,16 +60,21 @@ def page(
         metric, lower: metric that ranks settings, and whether lower is better.
         chosen: whether the user named the metric.
         command: the command that writes the page.
-        limit: maximum bytes; None: `LIMIT`. Pictures get what the rest leaves.
+        limit: maximum bytes; None: `most_bytes`. Pictures get what the rest leaves.
     """
     settings = scores.ranked(folder.members, metric, lower)
     context = _context(folder, settings, looked_at, metric, lower, chosen, command)
     bare = render(context | _pictures(folder, NO_PICTURES))
-    budget = (limit or LIMIT[folder.is_sweep]) - len(bare.encode())
+    budget = (limit or most_bytes(len(folder.members))) - len(bare.encode())
     series = _series(settings)
     # Names, captions and markup of a picture need characters besides its URI.
     selection = images.select(series, max(int(0.97 * budget) - 600 * len(series), 0))
     return render(context | _pictures(folder, selection))
+
+
+def most_bytes(runs: int) -> int:
+    """Return the maximum bytes of the page of this many runs."""
+    return min(LIMIT + LIMIT_EACH * max(runs - 1, 0), LIMIT_ALL)
 
 
 def render(context: Mapping[str, Any], template: str = "page.html") -> str:
@@ -387,10 +393,16 @@ def _evaluation_pictures(folder: Folder) -> list[dict[str, Any]]:
     return found
 
 
-def _placed(image: Image, alt: str, caption: str, target: int = TARGET[False]) -> dict[str, Any]:
+def _placed(
+    image: Image,
+    alt: str,
+    caption: str,
+    target: int = TARGET[False],
+    quality: int | None = None,
+) -> dict[str, Any]:
     factor = max(1, target // image.shape[1])
     return {
-        "uri": images.data_uri(image),
+        "uri": images.data_uri(image, quality),
         "width": image.shape[1] * factor,
         "height": image.shape[0] * factor,
         "smooth": image.shape[1] > target,
@@ -410,7 +422,7 @@ def _opened(folder: Folder, looked_at: Sequence[Opened]) -> dict[str, Any]:
                 missing[name].append((each.name, part))
             elif isinstance(part, opened.Traversal):
                 found[name].append(_traversal(part, label))
-            elif isinstance(part, opened.Neighbours):
+            elif isinstance(part, Neighbours):
                 found[name].append(_neighbours(part, label))
             else:
                 found[name].append(_field(part, label))
@@ -435,10 +447,14 @@ def _said_once(missing: Sequence[tuple[str, str]], named: bool) -> list[str]:
 def _traversal(part: opened.Traversal, label: str) -> dict[str, Any]:
     some = f"{part.rows} of {part.coordinates} coordinates"
     alt = f"Traversal of {some}: a row each, moved from left to right"
-    return _placed(part.picture, alt, f"{label}: {some}", WIDE)
+    caption = f"{label}: {some}"
+    if part.classes:
+        caption += f"; rows are of the classes {', '.join(part.classes)}"
+    caption += _reduction(part.reduced)
+    return _placed(part.picture, alt, caption, WIDE, _quality(part.reduced))
 
 
-def _neighbours(part: opened.Neighbours, label: str) -> dict[str, Any]:
+def _neighbours(part: Neighbours, label: str) -> dict[str, Any]:
     caption = f"{label}: median distance to the nearest {part.median:.3f}"
     if part.held_out is not None:
         caption += f"; of {part.split} images {part.held_out:.3f}"
@@ -447,8 +463,23 @@ def _neighbours(part: opened.Neighbours, label: str) -> dict[str, Any]:
         " training images)" if part.searched == part.of else f" of {shown(part.of)} searched)"
     )
     alt = f"{len(part.distances)} samples, below each its nearest training images"
-    rows = [[str(i), *(f"{d:.3f}" for d in row)] for i, row in enumerate(part.distances, 1)]
-    return {**_placed(part.picture, alt, caption, WIDE), "rows": rows}
+    caption += _reduction(part.reduced)
+    names = [f"{i}" for i in range(1, len(part.distances) + 1)]
+    if part.classes:
+        names = [f"{i} ({each})" for i, each in zip(names, part.classes, strict=True)]
+    distances = [[f"{d:.3f}" for d in row] for row in part.distances]
+    rows = [[sample, *row] for sample, row in zip(names, distances, strict=True)]
+    quality = _quality(part.reduced)
+    return {**_placed(part.picture, alt, caption, WIDE, quality), "rows": rows}
+
+
+def _reduction(factor: int) -> str:
+    return f"; images are reduced to 1/{factor} of their side" if factor > 1 else ""
+
+
+def _quality(factor: int) -> int | None:
+    """Return the quality of WebP for a picture whose images are reduced by this factor."""
+    return images.LOSSY if factor > 1 else None
 
 
 def _field(part: opened.Field, label: str) -> dict[str, Any]:

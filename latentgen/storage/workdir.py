@@ -252,25 +252,38 @@ def write_all(file: io.FileIO, content: bytes) -> None:
         remaining = remaining[file.write(remaining) :]
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file atomically: a reader, or a crash, sees the old content or the new one.
+def write_bytes(path: str | os.PathLike[str], content: bytes, sync: bool = True) -> None:
+    """Write a file atomically; see `replacing`."""
+    with replacing(path, sync) as file:
+        file.write(content)
 
-    The temporary file has a fixed name, so that the next write replaces one that a killed writer
-    has left. Concurrent writers wait for each other.
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], sync: bool = True) -> Iterator[IO[bytes]]:
+    """Open a file for writing that replaces `path` when the context ends without an error.
+
+    A reader, or a crash, sees the old content or the new one. The temporary file has a fixed name,
+    so that the next write replaces one that a killed writer has left. Concurrent writers wait for
+    each other.
+
+    Args:
+        sync: whether to flush the file to disk. If not, a power failure may leave it incomplete.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     with naming(path, temporary), _temporary_file(temporary) as file:
         try:
-            file.write(content)
+            yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -284,6 +297,9 @@ def _temporary_file(temporary: Path) -> Iterator[IO[bytes]]:
             with contextlib.suppress(OSError):  # file systems without locks, see README
                 fcntl.flock(file, fcntl.LOCK_EX)
             if _is_same_file(file, temporary):  # else the former holder has renamed it: try again
+                # "a" has created it; without O_APPEND the writer may seek back, as zipfile does.
+                fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) & ~os.O_APPEND)
+                file.seek(0)
                 file.truncate(0)
                 yield file
                 return

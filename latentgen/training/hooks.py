@@ -1,6 +1,6 @@
 """Hooks between chunks of steps: pictures, validation, checkpoints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,17 @@ def draw(
     preprocess: Preprocess,
     real: Examples | None,
     columns: int | None = None,
+    captions: Sequence[str] = (),
 ) -> Image:
     """Draw x: images as a grid, points in the plane as a scatter plot over real ones.
 
     Args:
         real: needed for points only.
         columns: images per row; None for a square grid.
+        captions: one below each image, such as its class; empty for none.
     """
     if x.ndim == 4:
-        return grid(np.asarray(preprocess.pixels(jnp.asarray(x))), columns, GAP)
+        return grid(np.asarray(preprocess.pixels(jnp.asarray(x))), columns, GAP, captions)
     assert real is not None, "points are drawn above real ones"
     return scatter(np.asarray(x), np.asarray(real.x[:5_000]))
 
@@ -57,6 +59,7 @@ def write_pictures(
     log: Log,
     watch: Watch = lambda step, x: None,
     show: Callable[[str, bytes], None] = lambda name, png: None,
+    captions: Sequence[str] = (),
 ) -> Call:
     """Make a hook that writes NAME/step_XXXXXXXX.png and adds it to TensorBoard.
 
@@ -68,12 +71,13 @@ def write_pictures(
         log: writes the picture for TensorBoard.
         watch: called with (step, x) before x is drawn.
         show: called with the name and the PNG's bytes.
+        captions: see `draw`.
     """
 
     def call(step: int, state: PyTree) -> None:
         x = draw_from(state)
         watch(step, x)
-        image = draw(x, preprocess, real, columns)
+        image = draw(x, preprocess, real, columns, captions)
         (folder / name).mkdir(exist_ok=True)
         encoded = png(image)
         workdir.write_bytes(folder / name / f"step_{step:08d}.png", encoded)

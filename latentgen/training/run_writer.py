@@ -16,12 +16,13 @@ from latentgen.core.errors import BadInput, Diverged, Stopped, is_transient, pri
 from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
+from latentgen.networks.labels import cycle_labels
 from latentgen.storage import evidence, provenance, status, workdir
 from latentgen.storage.checkpoint import Checkpoints, Damaged
 from latentgen.storage.log import METRICS, Log, figures
 from latentgen.system.compilation import settings
 from latentgen.system.distributed import PeerLost
-from latentgen.training import hooks, loop, transfer
+from latentgen.training import classes, hooks, loop, transfer
 from latentgen.training.pictures import pairs
 from latentgen.training.setup import (
     COLLAPSED,
@@ -317,16 +318,24 @@ def _picture_hooks(run: Run, log: Log, say: Callable[[str], None]) -> list[hooks
             pipeline.chosen(real, indices, preprocess, named_key(key, "real")).x
         )
         watch = hooks.watch_for_collapse(real_std, run.folder / COLLAPSED, say)
-        calls.append(hooks.write_pictures("samples", sample, None, *shared, watch, run.show))
+        written = classes.captions(run, cycle_labels(n, run.experiment.plan.classes))
+        calls.append(
+            hooks.write_pictures("samples", sample, None, *shared, watch, run.show, written)
+        )
     if reconstruct is not None:
         split = run.dataset.splits.get("validation", real)
         indices = np.arange(PAIRS) % len(split.label)
         batch = pipeline.chosen(split, indices, preprocess, named_key(key, "preprocess"))
         reconstructions = lambda state: pairs(batch.x, reconstruct(state, batch))  # noqa: E731
-        columns = hooks.PAIRED
+        columns, written = hooks.PAIRED, classes.captions(run, batch.label, repeats=2)
         calls.append(
             hooks.write_pictures(
-                "reconstructions", reconstructions, columns, *shared, show=run.show
+                "reconstructions",
+                reconstructions,
+                columns,
+                *shared,
+                show=run.show,
+                captions=written,
             )
         )
     return calls

@@ -203,9 +203,10 @@ def _make_run(
 
 
 def description(run: Run) -> dict[str, Any]:
-    """Return shape and dtype of a raw example, and the folders of the data, for the workdir."""
+    """Return shape and dtype of a raw example, names of classes and folders, for the workdir."""
     shape, dtype = run.dataset.shape, run.dataset.dtype
-    return {"shape": list(shape), "dtype": dtype.name, **run.places}
+    names = {"classes": list(found)} if (found := getattr(run.dataset, "classes", ())) else {}
+    return {"shape": list(shape), "dtype": dtype.name, **names, **run.places}
 
 
 def sampled_weights(config: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from commands import run, tiny
 
-from latentgen.reporting import opened
+from latentgen.reporting import neighbours, opened
 
 SHORT = ["--config.steps=100", "--config.every.checkpoint=50"]
 
@@ -14,12 +14,12 @@ SHORT = ["--config.steps=100", "--config.every.checkpoint=50"]
 def test_nearest_images_are_those_of_brute_force() -> None:
     rng = np.random.default_rng(0)
     x, among = (rng.integers(0, 256, (n, 4, 4, 1)).astype(np.uint8) for n in (7, 12_000))
-    which, distance = opened.nearest(x, among, 3)
+    which, distance = neighbours.nearest(x, [among[:5_000], among[5_000:]], 3)
     for i in range(7):
         exact = np.sqrt((((x[i] / 255.0) - (among / 255.0)) ** 2).mean(axis=(1, 2, 3)))
         assert distance[i] == pytest.approx(np.sort(exact)[:3], abs=1e-4)
         assert exact[which[i]] == pytest.approx(distance[i], abs=1e-4)
-    found, zero = opened.nearest(among[:2], among, 1)
+    found, zero = neighbours.nearest(among[:2], [among], 1)
     assert found[:, 0].tolist() == [0, 1]
     assert zero.max() < 1e-3
 

@@ -162,6 +162,22 @@ def test_a_file_that_cannot_be_written_is_named_as_the_user_knows_it(tmp_path):
     assert refused.value.filename == str(tmp_path / "nowhere" / "x.json")
 
 
+@pytest.mark.parametrize("sync", [True, False])
+def test_replacing_allows_seeks_and_keeps_the_old_file_on_an_error(tmp_path, sync):
+    path = tmp_path / "x"
+    (tmp_path / ".x.tmp").write_bytes(b"left by a killed writer")
+    with workdir.replacing(path, sync) as file:
+        file.write(b"abcd")
+        file.seek(1)
+        file.write(b"X")
+        assert not path.exists()
+    assert path.read_bytes() == b"aXcd"
+    with pytest.raises(TypeError), workdir.replacing(path, sync) as file:
+        file.write("no bytes")
+    assert path.read_bytes() == b"aXcd"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path):
     """A writer is killed in a loop of writes; whatever moment, the file is one of the two."""
     path = tmp_path / "x.json"

@@ -38,6 +38,60 @@ def test_grid_leaves_large_images_as_they_are_and_clips():
     assert image[0, :4, 0].tolist() == [0, 0, 0, 255]
 
 
+@pytest.mark.parametrize(
+    ("n", "side", "shown"),
+    [
+        (64, 64, 64),
+        (64, 128, 128),
+        (64, 256, 128),
+        (64, 512, 128),
+        (4, 256, 256),
+        (1, 1024, 1024),
+        (2, 1100, 367),
+        (100, 128, 64),
+        (400, 128, 64),
+    ],
+)
+def test_a_grid_has_at_most_1024_pixels_a_side_unless_its_images_were_too_small(n, side, shown):
+    columns = int(np.ceil(np.sqrt(n)))
+    if n * side**2 > 2**22:  # the rule alone, without the arrays
+        factor = pictures.reduction(columns * side, columns * side, side)
+        assert -(-side // factor) == shown
+    else:
+        image = pictures.grid(np.zeros((n, side, side, 3)), gap=4)
+        assert image.shape[1] == columns * (shown + 4) - 4
+    assert columns * shown <= 1_024 or shown < 2 * pictures.CELL
+
+
+def test_64_images_of_noise_are_a_small_png():
+    x = np.random.default_rng(0).random((64, 256, 256, 3), np.float32)
+    assert len(pictures.png(pictures.grid(x, gap=4))) < 4_000_000
+
+
+def test_images_are_reduced_by_means_of_squares():
+    x = np.random.default_rng(0).integers(0, 256, (2, 6, 9, 3)).astype(np.uint8)
+    means = x.reshape(2, 2, 3, 3, 3, 3).mean(axis=(2, 4))
+    np.testing.assert_array_equal(pictures.reduced(x, 3), np.floor(means + 0.5))
+    ragged = pictures.reduced(x, 4)
+    assert ragged.shape == (2, 2, 3, 3)
+    np.testing.assert_array_equal(ragged[:, 0, 2], np.floor(x[:, :4, 8].mean(axis=1) + 0.5))
+    np.testing.assert_array_equal(ragged[:, 1, 0], np.floor(x[:, 4:, :4].mean((1, 2)) + 0.5))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_captions_stand_below_their_images(channels):
+    x = np.random.default_rng(0).random((3, 56, 56, channels))
+    bare = pictures.grid(x, columns=3)
+    found = pictures.grid(x, columns=3, captions=("cat", "cat", "a name that is far too long"))
+    assert found.shape == (56 + pictures.CAPTION, *bare.shape[1:])
+    np.testing.assert_array_equal(found[:56], bare)
+    first, second, third = (found[56:, i : i + 56] for i in (0, 57, 114))
+    assert first.max() > 128
+    np.testing.assert_array_equal(first, second)
+    assert (third.max(axis=(0, 2)) > 0).sum() > 40  # shortened to its image's width
+    assert not found[56:, 56].any()
+
+
 def test_grid_refuses_two_channels():
     with pytest.raises(BadInput, match="channels=2"):
         pictures.grid(np.zeros((1, 4, 4, 2)))
