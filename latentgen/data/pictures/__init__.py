@@ -1,0 +1,1 @@
+"""Folders and archives of pictures, prepared as arrays of equal-size images."""

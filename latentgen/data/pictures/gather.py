@@ -1,0 +1,196 @@
+"""Pieces to final arrays: examples of each split in the order of their pixels' digests."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32, UInt8
+from numpy.lib import format as npy
+
+from latentgen.data import folders
+from latentgen.data.pictures import pieces
+from latentgen.data.pictures.labels import SPLITS
+
+BLOCK_BYTES = 2**27
+"""Bytes of the examples that are in memory at a time."""
+
+
+class Taken(NamedTuple):
+    """Entries that were converted, in the order of their names.
+
+    entry: position in the listing
+    piece, row: place of the pixels in the pieces
+    digest, grey: SHA-256 of the pixels, and of one channel of them
+    is_grey: whether all channels are equal
+    size: width and height of the file's picture
+    """
+
+    entry: Int[np.ndarray, " n"]
+    piece: Int32[np.ndarray, " n"]
+    row: Int32[np.ndarray, " n"]
+    digest: UInt8[np.ndarray, "n 32"]
+    grey: UInt8[np.ndarray, "n 32"]
+    is_grey: Bool[np.ndarray, " n"]
+    size: Int32[np.ndarray, "n 2"]
+
+    def only(self, kept: Bool[np.ndarray, " n"]) -> "Taken":
+        """Select rows."""
+        return Taken(*(field[kept] for field in self))
+
+
+class Rows(NamedTuple):
+    """Examples of a split, in their order; piece and row as in `Taken`."""
+
+    piece: Int32[np.ndarray, " n"]
+    row: Int32[np.ndarray, " n"]
+    label: Int32[np.ndarray, " n"]
+
+
+def collect(work: Path, number: int) -> tuple[Taken, dict[int, str]]:
+    """Read the outcomes of all pieces; return the taken entries, and entry -> reason of others.
+
+    Args:
+        number: how many pieces there are.
+    """
+    parts, start = [], 0
+    refused: dict[int, str] = {}
+    for piece in range(number):
+        found = pieces.outcomes(work, piece)
+        refused |= {start + i: each.reason for i, each in enumerate(found) if each.reason}
+        parts.append(_taken(piece, start, found))
+        start += len(found)
+    return Taken(*(np.concatenate(fields) for fields in zip(*parts, strict=True))), refused
+
+
+def _taken(piece: int, start: int, outcomes: list[pieces.Outcome]) -> Taken:
+    entry = np.array([start + i for i, o in enumerate(outcomes) if not o.reason], np.int64)
+    found = [outcome for outcome in outcomes if not outcome.reason]
+    return Taken(
+        entry,
+        np.full(len(found), piece, np.int32),
+        np.arange(len(found), dtype=np.int32),
+        _digests([o.sha256 for o in found]),
+        _digests([o.grey or "0" * 64 for o in found]),
+        np.array([bool(o.grey) for o in found], np.bool_),
+        np.array([(o.width, o.height) for o in found], np.int32).reshape(-1, 2),
+    )
+
+
+def _digests(texts: list[str]) -> UInt8[np.ndarray, "n 32"]:
+    return np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(-1, 32)
+
+
+def in_last_split(
+    digest: UInt8[np.ndarray, "n 32"], split: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+    """Return whether no later split has the same pixels."""
+    group = _groups(digest)
+    last = np.zeros(len(group), np.int64)
+    np.maximum.at(last, group, split)
+    return split == last[group]
+
+
+def duplicates(digest: UInt8[np.ndarray, "n 32"]) -> int:
+    """Return the number of images that equal another one, less one of each."""
+    return len(digest) - int(_groups(digest).max(initial=-1)) - 1
+
+
+def _groups(digest: UInt8[np.ndarray, "n 32"]) -> Int[np.ndarray, " n"]:
+    """Number the different digests; return the number of each row."""
+    order = np.lexsort(digest.view(">u8").T[::-1])
+    ordered = digest[order]
+    new = np.ones(len(digest), np.int64)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    group = np.empty(len(digest), np.int64)
+    group[order] = np.cumsum(new) - 1
+    return group
+
+
+def arranged(
+    taken: Taken,
+    digest: UInt8[np.ndarray, "n 32"],
+    split: Int[np.ndarray, " n"],
+    label: Int32[np.ndarray, " n"],
+) -> dict[str, Rows]:
+    """Sort the examples of each split by digest, then label, then name."""
+    order = np.lexsort((label, *digest.view(">u8").T[::-1]))
+    found = {}
+    for position, name in enumerate(SPLITS):
+        at = order[split[order] == position]
+        if len(at):
+            found[name] = Rows(taken.piece[at], taken.row[at], label[at])
+    return found
+
+
+def write(
+    work: Path, out: Path, splits: Mapping[str, Rows], shape: tuple[int, int, int]
+) -> tuple[dict[str, str], str]:
+    """Write the arrays of all splits.
+
+    Args:
+        work: folder of the pieces.
+        out: where to write.
+        shape: of an example.
+
+    Returns:
+        Array -> SHA-256 of its bytes, and the SHA-256 of all labels, then all pixels.
+    """
+    whole = hashlib.sha256()
+    digests = {}
+    for name, rows in splits.items():
+        whole.update(rows.label.tobytes())
+        with open(out / f"{name}_label.npy", "wb") as file:
+            np.save(file, rows.label)
+            _sync(file)
+        digests[f"{name}_label"] = folders.digest(rows.label)
+    for name, rows in splits.items():
+        with open(out / f"{name}_x.npy", "wb") as file:
+            digests[f"{name}_x"] = _write_pixels(file, work, rows, shape, whole)
+            _sync(file)
+    return digests, whole.hexdigest()
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _write_pixels(
+    file: BinaryIO, work: Path, rows: Rows, shape: tuple[int, int, int], whole: Any
+) -> str:
+    """Write the pixels of a split in blocks; return their digest, and add them to `whole`."""
+    n, digest = len(rows.label), hashlib.sha256()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (n, *shape)}
+    npy.write_array_header_1_0(file, header)
+    each = max(1, BLOCK_BYTES // int(np.prod(shape)))
+    for start in range(0, n, each):
+        block = np.empty((min(each, n - start), *shape), np.uint8)
+        at = slice(start, start + each)
+        _read_rows(work, rows.piece[at], rows.row[at], block)
+        for each_digest in (digest, whole):
+            each_digest.update(block.data)
+        file.write(block.data)
+    return digest.hexdigest()
+
+
+def _read_rows(
+    work: Path,
+    piece: Int32[np.ndarray, " n"],
+    row: Int32[np.ndarray, " n"],
+    out: UInt8[np.ndarray, "n h w c"],
+) -> None:
+    """Read rows of pieces, each file once; of three equal channels keep one if `out` has one."""
+    order = np.lexsort((row, piece))
+    starts = np.flatnonzero(np.diff(piece[order], prepend=-1))
+    for part in np.split(order, starts[1:]):
+        with open(pieces.pixels_file(work, int(piece[part[0]])), "rb") as file:
+            npy.read_magic(file)
+            (_, *shape), _, _ = npy.read_array_header_1_0(file)
+            start, buffer = file.tell(), np.empty(shape, np.uint8)
+            for i in part:
+                file.seek(start + int(row[i]) * buffer.nbytes)
+                file.readinto(buffer.data)
+                out[i] = buffer[..., : out.shape[-1]]
