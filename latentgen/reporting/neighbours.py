@@ -11,7 +11,7 @@ from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
-from latentgen.data.sources import Examples
+from latentgen.data.dataset import Examples
 from latentgen.reporting.images import preview
 from latentgen.training import classes
 from latentgen.training.pictures import Image, to_bytes
