@@ -9,7 +9,7 @@ from PIL import Image
 
 def noise(width: int, height: int, seed: int = 0, mode: str = "RGB") -> Image.Image:
     """An image of random values."""
-    channels = len(Image.new(mode, (1, 1)).getbands())
+    channels = len(Image.new(mode, (1, 1)).tobytes())  # bytes of a pixel
     x = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
     return Image.frombytes(mode, (width, height), x.tobytes())
 
