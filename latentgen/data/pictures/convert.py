@@ -25,7 +25,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from latentgen.core.errors import BadInput, choose
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF")  # JPEG includes MPO
 MOST_PIXELS = 64_000_000
 LARGEST_SIZE = 4096
 CROPS = ("center", "none", "pad")
@@ -120,7 +120,7 @@ def _opened(content: bytes) -> Image.Image:
     if not content:
         raise Refused("empty file")
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=_formats())
     except UnidentifiedImageError:
         raise Refused("not a picture") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -134,13 +134,20 @@ def _opened(content: bytes) -> Image.Image:
     return image
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Return those of `FORMATS` that this Pillow can read."""
+    Image.init()
+    return tuple(format for format in FORMATS if format in Image.OPEN)
+
+
 _TOO_LARGE = f"more than {MOST_PIXELS // 10**6} megapixels"
 
 
 def _pixels(image: Image.Image, options: Options) -> UInt8[np.ndarray, "size size c"]:
     profile = image.info.get("icc_profile")
     cropped = _cropped(image, options)
-    flat = _composited(_in_srgb(_known(cropped), profile), _background(options.background))
+    flat = _composited(*_in_srgb(_known(cropped), profile), _background(options.background))
     if options.color == "grey":
         flat = flat.convert("L")
     x = np.asarray(_resized(flat, options))
@@ -189,8 +196,8 @@ def _upper_byte(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert to RGB or RGBA in sRGB."""
+def _in_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Image.Image | None]:
+    """Return the colours as RGB in sRGB, and alpha."""
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     colours = image if alpha is None else image.convert(image.mode[:-1])
     transform = _transform(profile or b"", colours.mode)
@@ -200,11 +207,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         colours = ImageCms.applyTransform(colours, transform) or colours
     elif colours.mode == "LAB":
         raise Refused("mode LAB")
-    if colours.mode != "RGB":
-        colours = colours.convert("RGB")
-    if alpha is not None:
-        colours.putalpha(alpha)
-    return colours
+    return colours if colours.mode == "RGB" else colours.convert("RGB"), alpha
 
 
 @functools.lru_cache(maxsize=16)
@@ -226,12 +229,14 @@ def _transform(profile: bytes, mode: str) -> Any:
         return None
 
 
-def _composited(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _composited(
+    colours: Image.Image, alpha: Image.Image | None, background: tuple[int, int, int]
+) -> Image.Image:
     """Composite on the background; return RGB."""
-    if image.mode == "RGB":
-        return image
-    flat = Image.new("RGB", image.size, background)
-    flat.paste(image.convert("RGB"), mask=image.getchannel("A"))
+    if alpha is None:
+        return colours
+    flat = Image.new("RGB", colours.size, background)
+    flat.paste(colours, mask=alpha)
     return flat
 
 

@@ -18,7 +18,7 @@ from latentgen.data.pictures import convert
 from latentgen.data.pictures.convert import Options, Refused
 from latentgen.data.pictures.entries import Entry, Listing, Reader
 
-MOST, MOST_BYTES = 512, 2**26
+MOST, MOST_BYTES = 512, 2**26  # a change needs other RULES in `prepare`: pieces are found again
 JOB, FATAL = "job.json", "fatal.json"
 
 

@@ -1,0 +1,85 @@
+"""The command `prepare`: a folder of pictures becomes a data set with a name, and a report."""
+
+import json
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+from made_pictures import encoded, noise, write
+from PIL import Image
+
+from latentgen.core.errors import BadInput
+from latentgen.data.pictures import named, report
+
+
+def test_a_folder_becomes_a_named_set(tmp_path: Path) -> None:
+    files = {f"{c}/{i}.png": encoded(noise(9, 9, i)) for i, c in enumerate("ab" * 6)}
+    files |= {f"a/bad {i:02}\n.png": b"words" for i in range(12)} | {"notes.txt": b""}
+    write(tmp_path / "in", files)
+    flags = (f"--images={tmp_path / 'in'}", "--size=8", f"--data_dir={tmp_path / 'data'}")
+    done = commands.run("prepare", *flags, "--name=mine", "--holdout=0.25")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for line in ("seen 24", "taken 12", "refused 12", "not a picture 12", "ignored files 1"):
+        assert line in lines
+    assert r"bad 09\n.png" in done.stdout
+    assert "and 2 more" in lines
+    assert "classes 2" in lines
+    command = "python -m latentgen.run --config experiments/vae.py:images"
+    assert lines[-1] == f"{command} --config.data.name=mine"
+
+    sets = tmp_path / "data" / "latentgen_sets"
+    found = named.read(sets, "mine")
+    assert found is not None
+    assert found.holdout == 0.25
+    folder = sets / found.folder
+    assert np.load(folder / "train_x.npy").shape == (12, 8, 8, 3)
+    assert len(json.loads((folder / "card.json").read_text())["report"]["refused"]) == 12
+    with Image.open(folder / "sheet.png") as sheet:
+        assert sheet.size == (4 * 57 - 1, 3 * 57 - 1)  # 12 images in a grid, each 56 pixels wide
+
+    again = commands.run("prepare", *flags, "--name=mine", "--crop=pad")
+    assert again.returncode == 2
+    assert f"--name='mine' is the set {found.folder}; choose another name" in again.stderr
+    assert named.read(sets, "mine") == found
+    again = commands.run("prepare", *flags, "--name=mine", "--crop=pad", "--replace")
+    assert again.returncode == 0
+    assert named.read(sets, "mine") != found
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), "--images and --size are needed"),
+        (("--images=nowhere", "--size=8"), "nowhere does not exist"),
+        (("--images=.", "--size=8", "--name=a/b"), "--name='a/b' must have letters"),
+        (("--images=.", "--size=8", "--name=a", "--holdout=1"), "--holdout=1.0 must be above 0"),
+        (("--images=.", "--size=8", "--holdout=0.1"), "--holdout=0.1 needs a --name"),
+        (("--images=.", "--size=0"), "size=0 must be in 1"),
+    ],
+)
+def test_refused_flags(tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+    done = commands.run("prepare", *flags, f"--data_dir={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_name(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"a\.json is damaged; write it with --replace"):
+        named.read(tmp_path, "a")
+    named.write(tmp_path, "a", named.Named("folder"), replace=True)
+    assert named.read(tmp_path, "a") == named.Named("folder", None)
+    assert named.read(tmp_path, "b") is None
+
+
+def test_a_report_of_many_classes_is_short() -> None:
+    counts = {str(i): 1 for i in range(100)}
+    found = dict(seen=1, taken=1, refused={}, ignored=0, duplicates=0, in_two_splits=2)
+    found |= dict(width=[1, 1, 1], height=[1, 1, 1], splits={"train": 1}, classes=counts)
+    lines = report.lines(found)
+    assert lines[-1].split() == ["and", "80", "more"]
+    assert any(line.split() == "left out: in a later split 2".split() for line in lines)
