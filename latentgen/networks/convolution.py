@@ -2,8 +2,8 @@
 
 GPUs and TPUs get native convolutions. XLA's CPU compiler runs a native weight gradient far too
 slowly, most of all inside a loop (github.com/jax-ml/jax/issues/12868), so CPUs get a matrix
-product over patches. The choice is made on lowering, from the same parameters; both ways are plain
-compositions of JAX's own functions, hence differentiable to any order, forward and reverse.
+product over patches. The choice is made on lowering, from the same parameters; both ways are
+differentiable to any order, forward and reverse.
 `experiments/benchmarks/convolution.py` measures them.
 """
 
@@ -65,11 +65,48 @@ def conv_native(
     )
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def conv_transpose_native(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
 ) -> Float[Array, "n h*{stride} w*{stride} o"]:
-    """`conv_transpose` as one convolution."""
-    return lax.conv_transpose(x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT)
+    """`conv_transpose` as the input gradient of `conv_native`, for which cuDNN has a routine.
+
+    Its derivative in the kernel is written so that its transpose, which training computes, is the
+    weight gradient of `conv_native`, another routine of cuDNN's. Plain `jax.lax.conv_transpose`
+    becomes forward convolutions of dilated images, several times slower on a GPU.
+    """
+    return _transposed(x, kernel, stride)
+
+
+@conv_transpose_native.defjvp
+def _conv_transpose_jvp(
+    stride: int, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    (x, kernel), (dx, d_kernel) = primals, tangents
+    y = conv_transpose_native(x, kernel, stride)
+    image = jax.ShapeDtypeStruct(y.shape, y.dtype)
+
+    # As <conv(image, turned), x> = <image, y>, the gradient in the kernel at dy is that of
+    # <conv(dy, turned), x>; the derivative is its transpose.
+    def gradient(dy: Array) -> Array:
+        _, back = jax.vjp(lambda turned: conv_native(dy, turned, stride), _turned(kernel))
+        return _turned(back(x)[0])
+
+    (dy,) = jax.linear_transpose(gradient, image)(d_kernel)
+    return y, _transposed(dx, kernel, stride) + dy
+
+
+def _transposed(x: Array, kernel: Array, stride: int) -> Array:
+    n, h, w, _ = x.shape
+    image = jax.ShapeDtypeStruct((n, h * stride, w * stride, kernel.shape[-1]), x.dtype)
+    turned = _turned(kernel)
+    (y,) = jax.linear_transpose(lambda image: conv_native(image, turned, stride), image)(x)
+    return y
+
+
+def _turned(kernel: Array) -> Array:
+    """Rotate the kernel by 180 degrees, and swap inputs and outputs."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
 def conv_by_matmul(
@@ -96,7 +133,7 @@ def conv_transpose_by_matmul(
 ) -> Float[Array, "n h*{stride} w*{stride} o"]:
     """`conv_transpose` as the transpose of `conv_by_matmul`."""
     n, h, w, _ = x.shape
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    turned = _turned(kernel)
     image = jax.ShapeDtypeStruct((n, h * stride, w * stride, kernel.shape[-1]), x.dtype)
     (y,) = jax.linear_transpose(lambda y: conv_by_matmul(y, turned, stride), image)(x)
     return y

@@ -140,6 +140,7 @@ def _transposed(found: results.Results) -> list[str]:
     header = "| a transposed convolution and its gradients, microseconds | precision | "
     lines = ["", header + " | ".join(forms) + " |", "|---" * (2 + len(forms)) + "|"]
     for row in rows:
-        times = [f"{1e6 * row[f'{form}{ending}']:,.0f}" for form in forms]
+        found_times = [row.get(f"{form}{ending}") for form in forms]
+        times = ["-" if t is None else f"{1e6 * t:,.0f}" for t in found_times]
         lines.append(f"| {row['layer']} | {row['precision']} | {' | '.join(times)} |")
     return lines
