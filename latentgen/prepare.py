@@ -17,10 +17,10 @@ from latentgen.core.errors import BadInput
 from latentgen.data import sources
 from latentgen.data.pictures import convert, named, report
 from latentgen.data.pictures.prepare import CARD, Options, Prepared, prepare
+from latentgen.data.sources.base import SETS
 from latentgen.training import pictures
 
 FLAGS = flags.FLAGS
-SETS = "latentgen_sets"  # folder of prepared sets in data_dir
 SHEET, SHOWN = "sheet.png", 64
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     """Prepare the set that the flags describe, and print its report."""
     if FLAGS.images is None or FLAGS.size is None:
         raise BadInput("--images and --size are needed: a folder of pictures, and their new size.")
-    parent = sources._data_dir(FLAGS.data_dir) / SETS
+    parent = sources.data_folder(FLAGS.data_dir) / SETS
     if FLAGS.name is not None:
         named.check(parent, FLAGS.name, FLAGS.holdout)
     elif FLAGS.holdout is not None:

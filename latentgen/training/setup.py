@@ -153,6 +153,8 @@ def load(
         BadInput: the config is invalid, or its data are unknown, missing or damaged.
     """
     experiment = configs.experiment(config)
+    if dataset is None:
+        sources.check_data_dir(experiment.data.name, data_dir)
     raw = dataset or _dataset(experiment.data, data_dir, manual_dir)
     padded = sources.padded(raw, _checked_side(raw, experiment.data.pad_to))
     sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in padded.splits.items())
@@ -163,6 +165,12 @@ def load(
             "can be shown."
         )
     _check_classes(experiment.plan.classes, padded)
+    if experiment.plan.score and padded.shape[-1] == 3:
+        print(
+            "likelihood: that of each pixel is not a density of colours; a normal one, as in "
+            "vae.py:images, is",
+            file=sys.stderr,
+        )
     if sampled_weights(config) == "ema":
         print("weights: samples, validation and measures see the moving average", file=sys.stderr)
     folders = {"data_dir": data_dir, "manual_dir": manual_dir}

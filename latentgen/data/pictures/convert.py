@@ -103,6 +103,7 @@ def convert(content: bytes, options: Options) -> Picture:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with _opened(content) as image:
+            _check_size(image, options)
             try:
                 image.load()
                 with contextlib.suppress(Exception):  # damaged EXIF data: as if there were none
@@ -129,9 +130,16 @@ def _opened(content: bytes) -> Image.Image:
         raise
     except Exception:
         raise Refused("damaged") from None
+    return image
+
+
+def _check_size(image: Image.Image, options: Options) -> None:
+    """Refuse a picture by its size in the header."""
     if image.width * image.height > MOST_PIXELS:
         raise Refused(_TOO_LARGE)
-    return image
+    after_crop = max(image.size) if options.crop == "pad" else min(image.size)
+    if after_crop < options.size and not options.upscale:
+        raise Refused("smaller than the size")
 
 
 @functools.cache
@@ -155,11 +163,9 @@ def _pixels(image: Image.Image, options: Options) -> UInt8[np.ndarray, "size siz
 
 
 def _cropped(image: Image.Image, options: Options) -> Image.Image:
-    """Crop to the centre square; refuse a picture that is smaller than the size afterwards."""
+    """Crop to the centre square."""
     w, h = image.size
     side = min(w, h)
-    if (max(w, h) if options.crop == "pad" else side) < options.size and not options.upscale:
-        raise Refused("smaller than the size")
     if options.crop != "center" or w == h:
         return image
     left, top = (w - side) // 2, (h - side) // 2

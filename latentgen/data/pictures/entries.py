@@ -21,7 +21,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from latentgen.core.errors import BadInput
@@ -96,9 +95,9 @@ def listed(where: Path) -> Listing:
         found = list(files[kind](where))
     except (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, struct.error) as error:
         raise BadInput(f"{shown(str(where))} is damaged ({shown(str(error))}).") from None
-    entries = {e.name: e for e in found if e is not None}  # the last of equal names in an archive
-    root = _root(entries) if kind != "folder" else ""
-    entries = {e.name: e for e in (e._replace(name=e.name[len(root) :]) for e in entries.values())}
+    named = {e.name: e for e in found if e is not None}  # the last of equal names in an archive
+    root = len(_root(named)) if kind != "folder" else 0
+    entries = {name[root:]: entry._replace(name=name[root:]) for name, entry in named.items()}
     labels = {name: entries.pop(name) for name in LABEL_FILES if name in entries}
     kept = [e for e in entries.values() if posixpath.basename(e.name) not in LABEL_FILES]
     if not kept:
@@ -110,9 +109,9 @@ def listed(where: Path) -> Listing:
 
 
 def _kind(where: Path) -> str:
-    at = shown(str(where))
     if where.is_dir():
         return "folder"
+    at = shown(str(where))
     if not where.exists():
         raise BadInput(f"{at} does not exist; name a folder, a .zip or a .tar of pictures.")
     if not where.is_file():
@@ -135,12 +134,12 @@ def _root(entries: dict[str, Entry]) -> str:
     return f"{tops.pop()}/" if len(tops) == 1 and "" not in tops else ""
 
 
-def _judged(entry: Entry) -> Entry | None:
+def _selected(entry: Entry) -> Entry | None:
     """Refuse a file by its name and size; return None for one to ignore."""
     if any(part.startswith(".") or part == "__MACOSX" for part in entry.name.split("/")):
         return None
-    suffix = posixpath.splitext(entry.name)[1].lower()
-    if suffix not in READ | NOT_READ and posixpath.basename(entry.name) not in LABEL_FILES:
+    suffix, file = posixpath.splitext(entry.name)[1].lower(), posixpath.basename(entry.name)
+    if suffix not in READ | NOT_READ and file not in LABEL_FILES:
         return None
     if suffix in NOT_READ:
         return entry._replace(refused=f"format {suffix} is not read")
@@ -171,7 +170,7 @@ def _folder(root: Path, inside: str = "") -> Iterator[Entry | None]:
 
 def _file(root: Path, name: str) -> Entry | None:
     path = root / name
-    if _judged(Entry(name, 0, 0)) is None:
+    if _selected(Entry(name, 0, 0)) is None:
         return None
     try:
         status = path.stat()
@@ -182,7 +181,7 @@ def _file(root: Path, name: str) -> Entry | None:
         return None
     if path.is_symlink() and not _leads_into(path, root):
         return Entry(name, 0, 0, refused="a link out of the folder")
-    return _judged(Entry(name, status.st_size, status.st_mtime_ns))
+    return _selected(Entry(name, status.st_size, status.st_mtime_ns))
 
 
 def _leads_into(path: Path, root: Path) -> bool:
@@ -201,7 +200,7 @@ def _zip(where: Path) -> Iterator[Entry | None]:
                 continue
             place = (info.header_offset, info.compress_type, info.compress_size, info.CRC)
             time = int("{:04}{:02}{:02}{:02}{:02}{:02}".format(*info.date_time))
-            entry = _judged(Entry(_normal(info.filename), info.file_size, time, place))
+            entry = _selected(Entry(_normal(info.filename), info.file_size, time, place))
             if entry is not None and not entry.refused:
                 entry = entry._replace(refused=_refused_in_zip(info))
             yield entry
@@ -227,7 +226,7 @@ def _tar(where: Path) -> Iterator[Entry | None]:
                 yield None
                 continue
             at, time = (info.offset_data,), int(info.mtime * 10**9)
-            entry = _judged(Entry(_normal(info.name), info.size, time, at))
+            entry = _selected(Entry(_normal(info.name), info.size, time, at))
             if entry is not None and (not info.isreg() or info.issparse()):
                 entry = entry._replace(refused="a link" if not info.isreg() else "a sparse file")
             yield entry
@@ -249,12 +248,7 @@ class Reader:
             self._archive = open(self._where, "rb")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._archive is not None:
             self._archive.close()
 

@@ -110,13 +110,10 @@ def _groups(digest: UInt8[np.ndarray, "n 32"]) -> Int[np.ndarray, " n"]:
 
 
 def arranged(
-    taken: Taken,
-    digest: UInt8[np.ndarray, "n 32"],
-    split: Int[np.ndarray, " n"],
-    label: Int32[np.ndarray, " n"],
+    taken: Taken, split: Int[np.ndarray, " n"], label: Int32[np.ndarray, " n"]
 ) -> dict[str, Rows]:
     """Sort the examples of each split by digest, then label, then name."""
-    order = np.lexsort((label, *digest.view(">u8").T[::-1]))
+    order = np.lexsort((label, *taken.digest.view(">u8").T[::-1]))
     found = {}
     for position, name in enumerate(SPLITS):
         at = order[split[order] == position]

@@ -38,6 +38,11 @@ def read(parent: Path, name: str) -> Named | None:
         raise BadInput(f"{shown(str(path))} is damaged; write it with --replace.") from None
 
 
+def is_valid(name: str) -> bool:
+    """Return whether a set can have this name."""
+    return _VALID.fullmatch(name) is not None
+
+
 def check(parent: Path, name: str, holdout: float | None) -> None:
     """Check a name and a held-out part.
 
@@ -45,7 +50,7 @@ def check(parent: Path, name: str, holdout: float | None) -> None:
         BadInput: the name has other characters than letters, digits, _ and -, or the part is not
             between 0 and 1.
     """
-    if not _VALID.fullmatch(name):
+    if not is_valid(name):
         raise BadInput(f"--name={name!r} must have letters A-Z and a-z, digits, _ and - only.")
     if holdout is not None and not 0 < holdout < 1:
         raise BadInput(f"--holdout={holdout} must be above 0 and below 1.")

@@ -18,7 +18,9 @@ from latentgen.data.pictures import convert
 from latentgen.data.pictures.convert import Options, Refused
 from latentgen.data.pictures.entries import Entry, Listing, Reader
 
-MOST, MOST_BYTES = 512, 2**26  # a change needs other RULES in `prepare`: pieces are found again
+LEAST, MOST, MOST_BYTES = 32, 512, 2**26
+"""Limits of a piece's entries and bytes; a change needs other RULES: pieces are found again."""
+
 JOB, FATAL = "job.json", "fatal.json"
 
 
@@ -52,14 +54,19 @@ class Job(NamedTuple):
     pieces: int
 
 
-def length(size: int) -> int:
-    """Return the number of entries in a piece, for images of this size."""
-    return min(MOST, max(1, MOST_BYTES // (3 * size * size)))
+def length(entries: int, size: int) -> int:
+    """Return the number of entries in a piece: few enough for workers to share them evenly.
+
+    Args:
+        entries: number of all entries.
+        size: side of an image.
+    """
+    return min(MOST, max(LEAST, entries // 64), max(1, MOST_BYTES // (3 * size * size)))
 
 
 def write_job(work: Path, listing: Listing, options: Options) -> int:
     """Write a job and its entries; return the number of pieces."""
-    each = length(options.size)
+    each = length(len(listing.entries), options.size)
     starts = range(0, len(listing.entries), each)
     for number, at in enumerate(starts):
         write_json(_path(work, number, "json", "entries"), listing.entries[at : at + each])

@@ -146,7 +146,7 @@ def _convert(
     """Make the pieces that are missing."""
     count, total = pieces.write_job(work, listing, options), len(listing.entries)
     missing = [n for n in range(count) if not pieces.is_done(work, n)]
-    each = pieces.length(options.size)
+    each = pieces.length(total, options.size)
 
     def done(finished: int) -> None:
         if progress is not None:
@@ -178,43 +178,45 @@ def _finish(
     refused = {names[i]: reasons[i] for i in sorted(reasons)}
     _check(listing.where, options, refused, len(taken.entry))
     grey = options.color == "grey" or (options.color == "as_is" and bool(taken.is_grey.all()))
+    if grey:
+        taken = taken._replace(digest=taken.grey)
     split, depth = labels.splits(names)
     split = split[taken.entry]
-    digest = taken.grey if grey else taken.digest
-    kept = gather.in_last_split(digest, split)
     label, classes = labels.numbered([names[i] for i in taken.entry], given, depth)
-    taken, digest, split, label = taken.only(kept), digest[kept], split[kept], label[kept]
-    splits = gather.arranged(taken, digest, split, label)
+    kept = gather.in_last_split(taken.digest, split)
+    taken, split, label = taken.only(kept), split[kept], label[kept]
+    splits = gather.arranged(taken, split, label)
     if "train" not in splits:
-        raise BadInput(f"{shown(str(listing.where))}: every picture of train is in another split.")
-    out = work / "final"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    shape = (options.size, options.size, 1 if grey else 3)
-    digests, whole = gather.write(work, out, splits, shape)
+        raise BadInput(
+            f"{shown(str(listing.where))}: train has no picture that can be used and is in no "
+            "later split."
+        )
     counts = np.bincount(label, minlength=len(classes))
     report = {
         "seen": len(names),
         "taken": len(label),
         "refused": refused,
         "ignored": listing.ignored,
-        "duplicates": gather.duplicates(digest),
+        "duplicates": gather.duplicates(taken.digest),
         "in_two_splits": int((~kept).sum()),
         "width": _spread(taken.size[:, 0]),
         "height": _spread(taken.size[:, 1]),
         "classes": {name: int(n) for name, n in zip(classes, counts, strict=False) if n},
         "splits": {name: len(rows.label) for name, rows in splits.items()},
     }
-    card = {
-        "shape": shape,
-        "classes": classes,
-        "options": options._asdict(),
-        "rules": RULES,
-        "pillow": PIL.__version__,
-        "report": report,
-        "sha256": whole[:16],
-    }
-    pieces.write_json(out / CARD, card)
+    shape = (options.size, options.size, 1 if grey else 3)
+    card = {"shape": shape, "classes": classes, "options": options._asdict(), "report": report}
+    _write(work, splits, card, folder)
+
+
+def _write(work: Path, splits: dict[str, gather.Rows], card: dict[str, Any], folder: Path) -> None:
+    """Write arrays, digests and card into a folder of the work, and rename it."""
+    out = work / "final"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    digests, whole = gather.write(work, out, splits, card["shape"])
+    made = {"rules": RULES, "pillow": PIL.__version__, "sha256": whole[:16]}
+    pieces.write_json(out / CARD, card | made)
     folders.write_digests(out, digests)
     if folder.exists():  # without digests: it is not complete
         shutil.rmtree(folder)

@@ -78,6 +78,7 @@ BUILT_IN = (*GREY, *STACKED, *toys.TOYS, "sprites", *published.PUBLISHED)
 """Names without an argument."""
 
 WITH_ARGUMENT = ("folder", "arrays")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
 def load(
@@ -117,7 +118,7 @@ def load(
         return _checked_size(_stacked(plain), size)
     manual = Path(manual_dir).expanduser() if manual_dir is not None else None
     scheme, colon, argument = name.partition(":")
-    request = Request(name, argument, _data_dir(data_dir), manual, size, color)
+    request = Request(name, argument, data_folder(data_dir), manual, size, color)
     source = _source(scheme) if colon and scheme in WITH_ARGUMENT else _source(name)
     if source is None:
         source = _prepared(request)
@@ -138,14 +139,30 @@ def _prepared(request: Request) -> Source:
     """Return the source of a set prepared by latentgen.prepare, or by TFDS."""
     from latentgen.data.sources import folder, tfds
 
-    named = request.data_dir / SETS / f"{request.name}.json"
-    if "/" not in request.name and named.is_file():
-        return folder.named(named)
+    if (named := folder.named(request)) is not None:
+        return named
     others = {f"{scheme}:..." for scheme in WITH_ARGUMENT}
     others |= {path.stem for path in (request.data_dir / SETS).glob("*.json")}
     known = dict.fromkeys((*BUILT_IN, *others), Path())
     found = choose("config.data.name", request.name, tfds.prepared(request.data_dir) | known)
     return Source(lambda request: tfds.load(request, found))
+
+
+def check_data_dir(name: str, data_dir: str | os.PathLike[str] | None) -> None:
+    """Check that `data_dir` is not a folder of pictures beside a set that reads no folder.
+
+    Raises:
+        BadInput: it holds pictures and no prepared set, and the set is computed.
+    """
+    if data_dir is None or name not in ("digits", "sprites", *toys.TOYS):
+        return
+    folder = Path(data_dir).expanduser()
+    files = [*folder.glob("*"), *folder.glob("*/*")] if folder.is_dir() else []
+    if any(path.suffix.lower() in PICTURES for path in files) and not (folder / SETS).exists():
+        raise BadInput(
+            f"--data_dir={str(data_dir)!r} is where prepared sets are kept, and config.data.name="
+            f"{name!r} reads none; pictures of yours are --config.data.name=folder:{data_dir}."
+        )
 
 
 def _checked_size(dataset: DataSet, size: int) -> DataSet:
@@ -169,6 +186,7 @@ def _stacked(plain: DataSet) -> DataSet:
     return plain._replace(name=f"{PREFIX}{plain.name}", splits=splits, sha256=None, classes=())
 
 
-def _data_dir(data_dir: str | os.PathLike[str] | None) -> Path:
+def data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+    """Return TFDS's folder: this one, or $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
     return Path(data_dir or default).expanduser().absolute()

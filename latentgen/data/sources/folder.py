@@ -1,12 +1,12 @@
 """Pictures of the user: folder:PATH, where PATH is a folder, a .zip or a .tar."""
 
-import json
 import logging
 from pathlib import Path
 
 from latentgen.core.errors import BadInput
 from latentgen.data import store
 from latentgen.data.dataset import DataSet, hold_out
+from latentgen.data.pictures import named as names
 from latentgen.data.sources.base import SETS, Request, Source
 
 SIZE = 64  # pixels, by default
@@ -38,27 +38,25 @@ def opened(folder: Path) -> DataSet:
     return dataset._replace(by_content=True)
 
 
-def named(file: Path) -> Source:
-    """Return the source of a set that latentgen.prepare has given a name.
-
-    Args:
-        file: NAME.json in the folder of sets.
+def named(request: Request) -> Source | None:
+    """Return the source of a set that latentgen.prepare has given a name, if there is one.
 
     Raises:
-        BadInput: the file is damaged.
+        BadInput: the file of the name is damaged.
     """
-    try:
-        entry = json.loads(file.read_text())
-        folder, holdout = file.parent / str(entry["folder"]), entry.get("holdout")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{file} is damaged ({error}); prepare the set anew.") from None
+    if not names.is_valid(request.name):
+        return None
+    sets = request.data_dir / SETS
+    found = names.read(sets, request.name)
+    if found is None:
+        return None
 
     def load(request: Request) -> DataSet:
-        dataset = opened(folder)._replace(name=file.stem, origin=f"prepared in {folder}")
-        if holdout is None or "validation" in dataset.splits:
+        folder = sets / found.folder
+        dataset = opened(folder)._replace(name=request.name, origin=f"prepared in {folder}")
+        if found.holdout is None or "validation" in dataset.splits:
             return dataset
-        n = len(dataset.splits["train"].label)
-        return hold_out(dataset, None, round(holdout * n))
+        return hold_out(dataset, None, round(found.holdout * len(dataset.splits["train"].label)))
 
     return Source(load)
 

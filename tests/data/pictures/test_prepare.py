@@ -126,6 +126,12 @@ def test_splits_of_top_folders(tmp_path: Path, parent: Path) -> None:
     assert card(found)["sha256"] == sources.identity(data, "unit")["sha256"]
 
 
+def test_a_train_split_of_copies(tmp_path: Path, parent: Path) -> None:
+    write(tmp_path / "in", {"train/0.png": image(0), "test/0.png": image(0)})
+    with pytest.raises(BadInput, match="train has no picture that can be used and is in no later"):
+        prepare(tmp_path / "in", Options(4), parent)
+
+
 def test_no_classes_and_no_splits(tmp_path: Path, parent: Path) -> None:
     for number, names in enumerate([("a/0", "b/1", "2"), ("a/0", "a/1"), ("test/a/0", "test/a/1")]):
         folder = tmp_path / str(number)
@@ -296,10 +302,12 @@ def test_blocks_and_their_order(
     assert card(found)["sha256"] == card(expected)["sha256"]
 
 
-def test_large_images_make_short_pieces() -> None:
-    assert pieces.length(64) == 512
-    assert pieces.length(1024) == 21
-    assert pieces.length(4096) == 1
+def test_pieces_are_small_enough_for_memory_and_workers() -> None:
+    assert pieces.length(10**6, 64) == 512
+    assert pieces.length(10**6, 1024) == 21
+    assert pieces.length(10**6, 4096) == 1
+    assert pieces.length(6400, 64) == 100
+    assert pieces.length(10, 64) == 32
 
 
 # A decoder that ends the process, in every process that has this file on its path.
