@@ -45,8 +45,9 @@ from latentgen.configs import components
 from latentgen.configs import vae as vae_config
 from latentgen.core.errors import BadInput, Diverged, Stopped
 from latentgen.core.types import Batch
-from latentgen.data import originals, sources
+from latentgen.data import originals, published, sources
 from latentgen.data.dataset import DataSet, Examples
+from latentgen.data.sources.base import Request, Source
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.methods.gan import CONDITIONS
 from latentgen.networks import DECODERS, ENCODERS
@@ -68,7 +69,7 @@ LONGEST_CHUNK = 20  # steps that a case which is run may take at a time
 
 NAMES: dict[str, tuple[str, ...]] = {
     "method.name": tuple(configs.METHODS),
-    "data.name": (*sources.BUILT_IN, "cifar10"),
+    "data.name": (*sources.BUILT_IN, "cifar"),
     "preprocess": tuple(PREPROCESS),
     "compute": tuple(components.DTYPES),
     "network": tuple(ENCODERS | DECODERS),
@@ -312,31 +313,35 @@ def ended(case: Case, known: set[str], train: bool = False, shapes: bool = True)
         return Found(f"{type(error).__name__} at {place}", " ".join(str(error).split())[:200])
 
 
-def _noise(name: str, data_dir: Path, manual_dir: Any) -> DataSet:
-    """In place of sets that come out of files, with few examples; other names as ever."""
-    if name not in originals.ORIGINALS:
-        return _from_tfds(name, data_dir, manual_dir)
+def _noise(request: Request) -> DataSet:
+    """In place of sets that come out of files, with few examples."""
     random = np.random.default_rng(0)
+    found = published.PUBLISHED.get(request.name)
+    shape, size = (found.shape, 600) if found else ((28, 28, 1), 6_000)
 
     def split(n: int) -> Examples:
-        x = random.integers(0, 256, (n, 28, 28, 1), np.uint8)
+        x = random.integers(0, 256, (n, *shape), np.uint8)
         return Examples(x, np.arange(n, dtype=np.int32) % 10)
 
-    return DataSet(name, "0.0.0", "noise", {"train": split(6_000), "test": split(1_000)})
+    return DataSet(request.name, "0.0.0", "noise", {"train": split(size), "test": split(size // 6)})
 
 
-_from_tfds, _load = sources._from_tfds, sources.load
+_source, _load = sources._source, sources.load
+
+
+def _of_noise(name: str) -> Source | None:
+    return Source(_noise) if name in {*originals.ORIGINALS, *published.PUBLISHED} else _source(name)
 
 
 @contextlib.contextmanager
 def stand_ins() -> Iterator[None]:
     """Inside, data sets are at hand: each is made once, and none is downloaded."""
     stacked, kept = sources.TRAIN, functools.lru_cache(maxsize=32)(_load)
-    sources._from_tfds, sources.TRAIN, sources.load = _noise, 6_000, kept
+    sources._source, sources.TRAIN, sources.load = _of_noise, 6_000, kept
     try:
         yield
     finally:
-        sources._from_tfds, sources.TRAIN, sources.load = _from_tfds, stacked, _load
+        sources._source, sources.TRAIN, sources.load = _source, stacked, _load
 
 
 def study(number: int, every: int, start: int) -> tuple[Counter[str], list[tuple[Case, Found]]]:
