@@ -79,7 +79,7 @@ def digits():
     return config
 
 
-def sprites():  # not yet a variant: config.data.name has no sprites
+def sprites():
     """Shapes of coloured sprites, 32 x 32 x 3."""
     config = fashion_mnist()
     config.data.name = "sprites"
@@ -92,7 +92,7 @@ def sprites():  # not yet a variant: config.data.name has no sprites
     return config
 
 
-VARIANTS = {f.__name__: f for f in (fashion_mnist, mnist, digits)}
+VARIANTS = {f.__name__: f for f in (fashion_mnist, mnist, digits, sprites)}
 
 
 def get_config(variant="fashion_mnist"):
