@@ -186,6 +186,8 @@ def test_a_shipped_classifier_is_what_its_card_says(
         ("inception", (8, 8, 1), "--inception_weights"),
         ("fashion_mnist", (8, 8, 1), "28x28x1"),
         ("digits", (2,), "pixels"),
+        ("sprites", (7, 40, 3), "from 8x8; these are of 7x40x3"),
+        ("sprites", (8, 8, 2), "1 or 3 channels"),
     ],
 )
 def test_features_that_do_not_fit_are_refused(name: str, shape: tuple, words: str) -> None:

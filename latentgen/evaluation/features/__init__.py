@@ -12,7 +12,7 @@ from pathlib import Path
 
 from latentgen.core.errors import BadInput
 from latentgen.data.stacked import PREFIX
-from latentgen.evaluation.features import classifiers, imagenet, inception, pixels
+from latentgen.evaluation.features import classifiers, imagenet, inception, pixels, sprites
 from latentgen.evaluation.features.base import Extractor, Maker
 from latentgen.evaluation.features.classifiers import (
     CARD,
@@ -42,6 +42,7 @@ FEATURES: dict[str, Maker] = {
     "pixels": pixels.extractor,
     "inception": inception.extractor,
     **{name: partial(classifiers.shipped, name) for name in SHIPPED},
+    "sprites": sprites.extractor,  # in SHIPPED too; images of any size fit
     "vgg16": partial(imagenet.extractor, "vgg16"),
     "alexnet": partial(imagenet.extractor, "alexnet"),
 }
@@ -50,8 +51,9 @@ FEATURES: dict[str, Maker] = {
 def default(data: str, shape: tuple[int, ...]) -> str:
     """Return the default features of a data set.
 
-    A classifier of the data if one is shipped; else, of images with three channels, 'vgg16' where
-    its weights are installed; else 'pixels'.
+    A classifier of the data if one is shipped; else those of `of_colours` for RGB images; else
+    'pixels', also for images too small for 'sprites' and for stacked sets, whose planes are no
+    colours.
 
     Args:
         data: name of the data set.
@@ -60,12 +62,19 @@ def default(data: str, shape: tuple[int, ...]) -> str:
     plain = data.removeprefix(PREFIX)
     if plain in SHIPPED:
         return plain
-    return of_colours() if len(shape) == 3 and shape[2] == 3 else "pixels"
+    if len(shape) != 3 or shape[2] != 3:
+        return "pixels"
+    fit = data == plain and min(shape[:2]) >= sprites.SMALLEST
+    found = of_colours()
+    return found if found != "sprites" or fit else "pixels"
 
 
 def of_colours() -> str:
-    """Return the default features of RGB images that no shipped classifier knows."""
-    return "vgg16" if pretrained.installed() else "pixels"
+    """Return the default features of RGB images that no shipped classifier knows.
+
+    'vgg16' where its weights are installed; else 'sprites'.
+    """
+    return "vgg16" if pretrained.installed() else "sprites"
 
 
 def extractor(name: str, shape: tuple[int, ...], inception_weights: str | None) -> Extractor:

@@ -16,7 +16,7 @@ from latentgen.networks import weights
 from latentgen.storage import workdir
 from latentgen.storage.checkpoint import by_path
 
-SHIPPED = ("digits", "fashion_mnist")
+SHIPPED = ("digits", "fashion_mnist", "sprites")
 CARD, WEIGHTS = "classifier.json", "weights.npz"
 
 

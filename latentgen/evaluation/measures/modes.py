@@ -62,7 +62,7 @@ def modes(subject: Subject, options: Options) -> Result:
     expected = shares(subject, planes)
     split, known = _held_out_verdicts(subject, options, shown, planes)
     confused = confusion.confusions(
-        jnp.asarray(known.label), jnp.asarray(known.logits.argmax(axis=1)), CLASSES
+        jnp.asarray(known.label), jnp.asarray(known.logits.argmax(axis=1)), logits.shape[-1]
     )
     key = named_key(evaluation_key(options), "modes")
     of = partial(_of_classes, expected=expected, confused=confused, key=key)
@@ -80,7 +80,7 @@ def modes(subject: Subject, options: Options) -> Result:
         "confident_from": CONFIDENT,
         "corrected_by": f"the classifier's confusions on {len(known.label)} {split} planes",
         "captured_corrected_is": f"a share above {LEAST[planes]:g} of the data's",
-        "removed": f"class {hardest}, {len(expected) - (CLASSES - 1) ** planes} of the modes",
+        "removed": f"class {hardest}, {len(expected) - (len(confused) - 1) ** planes} of the modes",
     }
     return Result(values, {**shown.stamp, "synthetic": number, **protocol})
 
@@ -159,7 +159,8 @@ _captured = jax.jit(confusion.captured, static_argnums=4)
 
 def _modes(logits: Float[np.ndarray, "n p c"]) -> Int[np.ndarray, " n"]:
     """Return the mode of each sample, whose digits are the classes of its planes."""
-    return logits.argmax(axis=-1) @ CLASSES ** np.arange(logits.shape[1])[::-1]
+    _, planes, classes = logits.shape
+    return logits.argmax(axis=-1) @ classes ** np.arange(planes)[::-1]
 
 
 def _with_references(found: Figures, real: Figures, removed: Figures, noise: Figures) -> Figures:
@@ -173,7 +174,7 @@ def _with_references(found: Figures, real: Figures, removed: Figures, noise: Fig
 def _hardest_class(confused: Float[Array, "c c"]) -> int:
     """Return the class for which others are most often taken, whose absence is hardest to see."""
     chance = np.asarray(confusion.chances(confused))
-    return int((chance * (1 - np.eye(CLASSES))).sum(axis=0).argmax())
+    return int((chance * (1 - np.eye(len(chance)))).sum(axis=0).argmax())
 
 
 def _resampled(
@@ -220,8 +221,9 @@ def _verdicts(
     if known is None:
         examples = cut(subject.run.dataset.splits[split], IMAGES)
         found = list(_logits(shown.logits, samples.pixel_blocks(subject, options, examples)))
-        digits = examples.label[:, None] // CLASSES ** np.arange(planes)[::-1] % CLASSES
-        known = Verdicts(np.concatenate(found).reshape(-1, CLASSES), digits.reshape(-1))
+        classes = found[0].shape[-1]
+        label = _by_plane(examples.label, planes, classes)
+        known = Verdicts(np.concatenate(found).reshape(-1, classes), label.reshape(-1))
         subject.memory["verdicts", split] = known
     return known
 
@@ -236,12 +238,24 @@ def _logits(
 def shares(subject: Subject, planes: int) -> Float[np.ndarray, " k"]:
     """Return the share of each mode; planes are independent, so that their shares multiply."""
     label: Int[np.ndarray, " n"] = subject.run.dataset.splits["train"].label
-    classes = label[:, None] // CLASSES ** np.arange(planes)[::-1][None] % CLASSES
-    share = np.bincount(classes.ravel(), minlength=CLASSES) / classes.size
+    classes = _classes(subject)
+    by_plane = _by_plane(label, planes, classes)
+    share = np.bincount(by_plane.ravel(), minlength=classes) / by_plane.size
     joint = share
     for _ in range(planes - 1):
         joint = np.outer(joint, share).ravel()
     return joint.astype(np.float32)
+
+
+def _by_plane(label: Int[np.ndarray, " n"], planes: int, classes: int) -> Int[np.ndarray, "n p"]:
+    return label[:, None] // classes ** np.arange(planes)[::-1] % classes
+
+
+def _classes(subject: Subject) -> int:
+    """Return the number of classes of the data, of each plane of stacked sets."""
+    dataset = subject.run.dataset
+    stacked = dataset.name.startswith(PREFIX)
+    return CLASSES if stacked else int(dataset.splits["train"].label.max()) + 1
 
 
 def check(subject: Subject, options: Options) -> None:
@@ -253,16 +267,16 @@ def check(subject: Subject, options: Options) -> None:
     shown = samples.shown_by(subject, options)
     plain = name.removeprefix(PREFIX)
     planes = PLANES if name.startswith(PREFIX) else 1
-    logits = shown.logits
+    logits, classes = shown.logits, _classes(subject)
     if logits is None or shown.name == "inception":
         raise BadInput(
             f"--features={shown.name!r} tells no modes of {plain}; name a classifier of its "
-            f"{CLASSES} classes (experiments/classifier.py and latentgen.export make one)."
+            f"{classes} classes (experiments/classifier.py and latentgen.export make one)."
         )
     shape = subject.run.dataset.shape
     found = logits(jnp.zeros((1, *shape))).shape[1:]
-    if found != (planes, CLASSES):
+    if found != (planes, classes):
         raise BadInput(
             f"--features={shown.name!r} tells {found[1]} classes of {found[0]} planes; modes of "
-            f"{name} need {CLASSES} of {planes}."
+            f"{name} need {classes} of {planes}."
         )

@@ -20,6 +20,7 @@ from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import PyTree
 from latentgen.data.dataset import SPLITS, Examples
 from latentgen.data.pipeline import iterate_split
+from latentgen.data.stacked import PREFIX
 from latentgen.evaluation import views
 from latentgen.evaluation.features import Extractor, default, extractor
 from latentgen.evaluation.measures.subject import (
@@ -358,7 +359,10 @@ def shown_by(subject: Subject, options: Options) -> Extractor:
     name = options.features or default(data.name, data.shape)
     key = "extractor", name
     if key not in subject.memory:
-        subject.memory[key] = extractor(name, data.shape, options.inception_weights)
+        found = extractor(name, data.shape, options.inception_weights)
+        if options.features is None and name != data.name.removeprefix(PREFIX):
+            found = found._replace(logits=None)  # 'sprites' knows no classes of other data
+        subject.memory[key] = found
     return subject.memory[key]
 
 
