@@ -47,8 +47,8 @@ from latentgen.core.errors import BadInput, Diverged, Stopped
 from latentgen.core.types import Batch
 from latentgen.data import originals, published, sources
 from latentgen.data.dataset import DataSet, Examples
-from latentgen.data.sources.base import Request, Source
 from latentgen.data.preprocess import PREPROCESS
+from latentgen.data.sources.base import Request, Source
 from latentgen.methods.gan import CONDITIONS
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.mlp import ACTIVATIONS, INITS
