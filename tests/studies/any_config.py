@@ -71,6 +71,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "method.name": tuple(configs.METHODS),
     "data.name": (*sources.BUILT_IN, "cifar"),
     "preprocess": tuple(PREPROCESS),
+    "color": configs.COLORS,
     "compute": tuple(components.DTYPES),
     "network": tuple(ENCODERS | DECODERS),
     "activation": tuple(ACTIVATIONS),
@@ -94,6 +95,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "output": tuple(OUTPUTS),
 }
 """What may stand at a key, by its last words."""
+
+AUGMENTED = ("flip", "vflip", "rotate90", "crop:2", "color:0.2", "zoom:0.2", "crop:9", "zoom:2")
 
 NARROW = {"hidden": "4,", "components": "3", "features": "4"}
 
@@ -172,6 +175,13 @@ def texts(key: str, value: Any) -> st.SearchStrategy[str]:
         known = NAMES.get(key) or NAMES[last]
         right = st.sampled_from(known)
         return mostly(right, right.flatmap(misspelt), noise)
+    if isinstance(value, bool):
+        return mostly(st.sampled_from(["True", "False", "1", "0"]), st.sampled_from(WHOLE), noise)
+    if key.endswith("augment"):
+        right = st.lists(st.sampled_from(AUGMENTED), max_size=3).map(
+            lambda names: f"{tuple(names)}"
+        )
+        return mostly(right, right.flatmap(misspelt), st.sampled_from(SIZES), noise)
     if isinstance(value, tuple | list):
         near = st.lists(st.integers(1, 6), max_size=3).map(lambda sizes: f"{tuple(sizes)}")
         return mostly(near, st.sampled_from(SIZES), st.sampled_from(SIZES), noise)
