@@ -1,6 +1,8 @@
 """The command `prepare`: a folder of pictures becomes a data set with a name, and a report."""
 
 import json
+import shlex
+import zipfile
 from pathlib import Path
 
 import commands
@@ -83,3 +85,29 @@ def test_a_report_of_many_classes_is_short() -> None:
     lines = report.lines(found)
     assert lines[-1].split() == ["and", "80", "more"]
     assert "left out: in a later split 2" in [" ".join(line.split()) for line in lines]
+
+
+@pytest.mark.long
+def test_the_commands_of_the_document(tmp_path: Path) -> None:
+    """The three of latentgen/data/README.md, on few pictures and with few steps."""
+    text = (commands.ROOT / "latentgen" / "data" / "README.md").read_text()
+    lines = text.split("```")[1].strip().splitlines()
+    assert len(lines) == 3
+    write(tmp_path / "pictures", {f"{i}.png": encoded(noise(70, 70, i)) for i in range(24)})
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        for path in (tmp_path / "pictures").iterdir():
+            archive.write(path, path.name)
+    every = [f"--config.every.{key}=2" for key in ("log", "validate", "sample", "checkpoint")]
+    narrow = {"vae": ("encoder", "decoder"), "gan": ("generator", "discriminator")}
+    data = f"--data_dir={tmp_path / 'data'}"
+    for line in lines:
+        python, m, module, *flags = shlex.split(line)
+        assert (python, m) == ("python", "-m")
+        command = module.removeprefix("latentgen.")
+        if command == "run":
+            name = flags[1].removeprefix("experiments/").partition(".")[0]
+            flags[1] = str(commands.ROOT / flags[1])
+            flags += [f"--config.{net}.{w}=4" for net in narrow[name] for w in ("width", "widest")]
+            flags += ["--config.steps=2", "--config.batch_size=8", *every]
+        done = commands.run(command, *flags, data, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
