@@ -27,7 +27,7 @@ from latentgen.data.preprocess import Preprocess
 READ_AHEAD = 2**28
 """Maximum bytes of raw examples in the prefetch buffer of a streamed data set."""
 
-PART = 2**22
+PART = 2**23
 """Bytes of raw examples that a thread reads at a time, or those of one step if it has more."""
 
 
@@ -251,7 +251,7 @@ def _chunks(
             return out
 
     buffer_size = min(max(2, READ_AHEAD // (each * step_bytes)), 2 * parts)
-    options = grain.ReadOptions(num_threads=min(8, buffer_size), prefetch_buffer_size=buffer_size)
+    options = grain.ReadOptions(num_threads=min(4, buffer_size), prefetch_buffer_size=buffer_size)
     items = iter(grain.MapDataset.source(Parts()).to_iter_dataset(options))
     for chunk in itertools.count():
         for _ in range(parts):
