@@ -2,9 +2,9 @@
 
     python -m experiments.benchmarks.mapped [--images 1000000] [--size 64] [--json FILE]
 
-Arrays: an .npy file of made images, 12 GB by default, is loaded as arrays:FILE, and read in training
-batches of 64 and of 256, an epoch in random order each, in chunks of 6,400 images. The first bytes
-of every example and all bytes of the first chunks are checked. Identity is the SHA-256 of all.
+Arrays: an .npy file of made images, 12 GB by default, is loaded as arrays:FILE, and read in batches
+of 64 and of 256 as in training, an epoch in random order each, in chunks of 6,400 images. The first
+bytes of every example and all bytes of three chunks are checked. Identity is the SHA-256 of all.
 
 Pictures: a hundredth as many made PNG files of 192 x 160 pixels are prepared, beside a plain Pillow
 loop in as many processes, whose start is not counted; both have to find the same pixels.

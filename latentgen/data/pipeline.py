@@ -203,7 +203,8 @@ def _read_ahead(
 
     Requests of equal length that follow each other share an iterator; any other starts a new one.
     """
-    expected, chunks = (-1, 0), iter(())
+    expected = (-1, 0)
+    chunks: Iterator[Examples] = iter(())
 
     def rows(first: int, steps: int) -> Examples:
         nonlocal expected, chunks
