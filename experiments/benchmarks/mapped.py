@@ -7,7 +7,8 @@ of 64 and of 256 as in training, an epoch in random order each, in chunks of 6,4
 bytes of every example and all bytes of three chunks are checked. Identity is the SHA-256 of all.
 
 Pictures: a hundredth as many made PNG files of 192 x 160 pixels are prepared, beside a plain Pillow
-loop in as many processes, whose start is not counted; both have to find the same pixels.
+loop in as many processes, whose start is not counted. Both have to find the same pixels. Figures
+are medians of three rounds.
 
 Memory is anonymous memory, which does not hold the pages of mapped files. Files lie in a temporary
 folder of --folder and are deleted at the end. Linux only. Takes some minutes.
@@ -36,8 +37,10 @@ from latentgen.data import pipeline, sources
 from latentgen.data.dataset import Examples
 from latentgen.data.pictures.prepare import Options, prepare
 from latentgen.data.preprocess import PREPROCESS
+from latentgen.data.sources.base import SETS
 
 BATCHES, CHUNK = (64, 256), 6_400
+ROUNDS = 3  # of preparing and the plain loop
 BLOCK = 4_096  # images that are made at a time
 FEWEST = 512  # images of a set, so that there are two batches
 WIDTH, HEIGHT = 192, 160  # of a picture's file
@@ -188,28 +191,45 @@ def digests(x: Any) -> list[bytes]:
     return sorted(hashlib.sha256(np.ascontiguousarray(row).data).digest() for row in x)
 
 
+def one_round(
+    files: list[Path], size: int, sets: Path
+) -> tuple[dict[str, dict[str, float]], list[np.ndarray]]:
+    """Prepare a folder's pictures, then read them by the plain loop; return what that has read."""
+    with watched() as memory:
+        prepared, _ = timed(lambda: prepare(files[0].parent, Options(size), sets / SETS))
+    prepared["MiB_of_a_process"] = memory.child
+    seconds, images = in_processes(plain, [(file, size) for file in files])
+    prepared["times_the_plain_loop"] = prepared["seconds"] / seconds
+    return {"prepare": prepared, "plain Pillow loop": {"seconds": seconds}}, images
+
+
+def medians(rounds: list[dict[str, dict[str, float]]], n: int) -> dict[str, dict[str, float]]:
+    """Return the median of each figure over rounds, and the seconds of 1,000 pictures."""
+    found = {
+        way: {key: float(np.median([each[way][key] for each in rounds])) for key in figures}
+        for way, figures in rounds[0].items()
+    }
+    for figures in found.values():
+        figures["seconds_a_1000"] = figures["seconds"] / n * 1000
+    return found
+
+
 def of_pictures(folder: Path, n: int, size: int) -> dict[str, dict[str, float]]:
     """Measure a folder of pictures.
 
     Raises:
         AssertionError: the plain loop has found other pixels.
     """
-    where, sets = folder / "pictures", folder / "sets"
+    where = folder / "pictures"
     where.mkdir()
     files = [where / f"{i:07}.png" for i in range(n)]
     seconds, _ = in_processes(write_picture, list(zip(files, range(n), strict=True)))
     found: dict[str, dict[str, float]] = {"write pictures": {"seconds": seconds}}
-    preparing = lambda: prepare(where, Options(size), sets / sources.base.SETS)  # noqa: E731
-    with watched() as memory:
-        found["prepare"], _ = timed(preparing)
-    found["prepare"]["MiB_of_a_process"] = memory.child
-    seconds, images = in_processes(plain, [(file, size) for file in files])
-    found["plain Pillow loop"] = {"seconds": seconds}
-    for name in ("prepare", "plain Pillow loop"):
-        found[name]["seconds_a_1000"] = found[name]["seconds"] / n * 1000
-    found["prepare"]["times_the_plain_loop"] = found["prepare"]["seconds"] / seconds
+    rounds = [one_round(files, size, folder / f"sets_{number}") for number in range(ROUNDS)]
+    found |= medians([figures for figures, _ in rounds], n)
+    images = rounds[-1][1]
     found["load prepared"], dataset = timed(
-        lambda: sources.load(f"folder:{where}", validation=0, data_dir=sets, size=size)
+        lambda: sources.load(f"folder:{where}", validation=0, data_dir=folder / "sets_0", size=size)
     )
     train = dataset.splits["train"]
     assert digests(train.x) == digests(images)
