@@ -8,7 +8,6 @@ from scipy import stats
 
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key, run_key
-from latentgen.data import pipeline
 from latentgen.data.augment import augmentation
 from latentgen.data.dataset import Examples
 from latentgen.data.pipeline import feed, indices, iterate_split
@@ -109,23 +108,6 @@ def test_streamed_equals_resident(tmp_path):
             got = run(first, steps)
             np.testing.assert_array_equal(got.x, expected.x)
             np.testing.assert_array_equal(got.label, expected.label)
-
-
-@pytest.mark.parametrize("part", [1, 250, 2**23])  # bytes; a step has 120
-@pytest.mark.parametrize("contiguous", [True, False])
-def test_streamed_rows_are_those_of_their_indices(part, contiguous, monkeypatch):
-    """However many steps are read at a time, and wherever the examples lie in memory."""
-    monkeypatch.setattr(pipeline, "PART", part)
-    examples = images(23)
-    if not contiguous:
-        examples = examples._replace(x=examples.x[:, ::-1], label=examples.label[::-1])
-    f = feed(examples, PREPROCESS["unit"], 5, 2, KEY, stream_above=0)
-    for first, steps in ((0, 5), (5, 5), (10, 3), (13, 3), (2, 1)):
-        i = indices(KEY, 23, 5, 2)(first, steps)
-        rows = f.rows(first, steps)
-        np.testing.assert_array_equal(rows.x, examples.x[i])
-        np.testing.assert_array_equal(rows.label, examples.label[i])
-        assert rows.factors is None
 
 
 def test_batches_are_the_same_inside_a_scan():
