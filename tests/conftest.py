@@ -57,6 +57,7 @@ _compile_cheaply()
 pytest_plugins = ["progress"]
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+OPENCLIPART = Path("/usr/share/openclipart/png")
 FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
 
@@ -118,6 +119,15 @@ def fashion_mnist() -> Path:
         complain = pytest.fail if os.environ.get("LATENTGEN_CI") else pytest.skip
         complain(f"needs Debian's dataset-fashion-mnist: {', '.join(missing)} missing")
     return FASHION_MNIST
+
+
+@pytest.fixture(scope="session")
+def openclipart() -> Path:
+    """The folder of Debian's openclipart-png; without it, a skip, or under CI a failure."""
+    if not OPENCLIPART.is_dir():
+        complain = pytest.fail if os.environ.get("LATENTGEN_CI") else pytest.skip
+        complain(f"needs Debian's openclipart-png: {OPENCLIPART} missing")
+    return OPENCLIPART
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,9 +21,7 @@ from latentgen.core.keys import named_key
 from latentgen.core.types import Batch, PyTree
 from latentgen.data.dataset import Examples
 from latentgen.data.preprocess import Preprocess
-
-READ_AHEAD = 2**28
-"""Maximum bytes of raw examples in the prefetch buffer of a streamed data set."""
+from latentgen.data.streamed import read_ahead
 
 
 class Feed(NamedTuple):
@@ -187,44 +185,8 @@ def feed(
     if size <= stream_above:
         resident = jax.tree.map(place.keep, Examples(*examples))
         return Feed(resident, lambda first, steps: place.send(index(first, steps)), gather)
-    raw = _read_ahead(examples, index, size // n * draws * batch_size)
+    raw = read_ahead(examples, index, size // n * draws * batch_size)
     return Feed((), lambda first, steps: place.send(raw(first, steps)), streamed)
-
-
-def _read_ahead(
-    examples: Examples, index: Callable[[int, int], np.ndarray], step_bytes: int
-) -> Callable[[int, int], Examples]:
-    """Return `rows` of a streamed set, which prefetches examples with Grain's threads.
-
-    Consecutive requests share an iterator; any other request starts a new one.
-    """
-    import grain
-
-    class Steps:
-        """A data source whose item s is the raw batch of step s."""
-
-        def __len__(self) -> int:
-            return 2**62
-
-        def __getitem__(self, step: int) -> Examples:
-            i = index(step, 1)[0]
-            return jax.tree.map(lambda rows: rows[i], Examples(*examples))
-
-    source = grain.MapDataset.source(Steps())
-    next_step, iterator = -1, iter(())
-
-    def rows(first: int, steps: int) -> Examples:
-        nonlocal next_step, iterator
-        if first != next_step:
-            buffer_size = min(max(2, READ_AHEAD // step_bytes), 2 * steps)
-            options = grain.ReadOptions(
-                num_threads=min(8, buffer_size), prefetch_buffer_size=buffer_size
-            )
-            iterator = iter(source[first:].to_iter_dataset(options))
-        next_step = first + steps
-        return jax.tree.map(lambda *a: np.stack(a), *(next(iterator) for _ in range(steps)))
-
-    return rows
 
 
 def chosen(
