@@ -55,7 +55,7 @@ def _h5py() -> Any:
     try:
         return importlib.import_module("h5py")
     except ImportError:
-        raise BadInput("shapes3d needs h5py: pip install h5py.") from None
+        raise BadInput("shapes3d needs h5py: pip install latentgen[shapes3d].") from None
 
 
 def _arrays(h5py: Any, path: Path, content: Any) -> tuple[Any, Any]:
