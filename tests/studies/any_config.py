@@ -340,7 +340,11 @@ _source, _load = sources._source, sources.load
 
 
 def _of_noise(name: str) -> Source | None:
-    return Source(_noise) if name in {*originals.ORIGINALS, *published.PUBLISHED} else _source(name)
+    return (
+        Source(_noise)
+        if name in {*originals.ORIGINALS, *published.PUBLISHED, "celeba"}
+        else _source(name)
+    )
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,8 +95,21 @@ def _unique(rows: Sequence[tuple[str, Label]]) -> dict[str, Label]:
     return found
 
 
-def splits(names: Sequence[str]) -> tuple[Int[np.ndarray, " n"], int]:
-    """Return the position in `SPLITS` of each name, and the number of folders that name it."""
+def splits(
+    names: Sequence[str], split_of: Mapping[str, str] | None = None
+) -> tuple[Int[np.ndarray, " n"], int]:
+    """Return the position in `SPLITS` of each name, and the number of folders that name it.
+
+    Args:
+        split_of: name -> split, in place of the names of folders.
+
+    Raises:
+        BadInput: a name is not in `split_of`.
+    """
+    if split_of is not None:
+        if missing := [name for name in names if name not in split_of]:
+            raise BadInput(f"{shown(missing[0])!r} and {len(missing) - 1} more are in no split.")
+        return np.array([SPLITS.index(split_of[name]) for name in names], np.int64), 0
     tops = [name.partition("/")[0] if "/" in name else "" for name in names]
     if "train" in tops and NAMES.keys() >= set(tops):
         return np.array([NAMES[top] for top in tops], np.int64), 1

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +61,7 @@ def prepare(
     workers: int | None = None,
     say: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    split_of: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Prepare a set of pictures in a folder of `parent`, unless it is there.
 
@@ -71,6 +72,7 @@ def prepare(
         workers: number of processes; 0: this one; None: one for each CPU.
         say: called with lines for the user.
         progress: called with the number of entries that are done, and of all.
+        split_of: name of a picture -> its split; None: by the names of folders.
 
     Raises:
         BadInput: an option is not valid, or there is no picture that can be used; with
@@ -82,7 +84,7 @@ def prepare(
         raise BadInput(f"workers={workers} must be at least 0.")
     listing = entries.listed(where)
     given = labels.given(listing)
-    key = _key(listing, options)
+    key = _key(listing, options, split_of)
     folder = parent / key
     if not _is_complete(folder):
         parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ def prepare(
             if not _is_complete(folder):  # another process may have prepared it meanwhile
                 (say or _silent)(f"{shown(str(where))}: {len(listing.entries)} pictures")
                 _convert(work, listing, options, workers, progress)
-                _finish(work, listing, given, options, folder)
+                _finish(work, listing, given, options, split_of, folder)
             shutil.rmtree(work, ignore_errors=True)
     return Prepared(folder, pieces.read_json(folder / CARD)["report"])
 
@@ -100,9 +102,11 @@ def _silent(line: str) -> None:
     pass
 
 
-def _key(listing: Listing, options: Options) -> str:
-    """Return 16 hex digits of the SHA-256 of the listing, the options and the rules."""
+def _key(listing: Listing, options: Options, split_of: Mapping[str, str] | None) -> str:
+    """Return 16 hex digits of the SHA-256 of the listing, the options, splits and the rules."""
     digest = hashlib.sha256(json.dumps([str(listing.where), options, RULES]).encode())
+    if split_of is not None:
+        digest.update(json.dumps(sorted(split_of.items())).encode())
     for each in [*listing.entries, *listing.labels.values()]:
         digest.update(json.dumps([each.name, each.size, each.mtime_ns, each.refused]).encode())
     return digest.hexdigest()[:16]
@@ -166,7 +170,12 @@ def _cpus() -> int:
 
 
 def _finish(
-    work: Path, listing: Listing, given: labels.Given, options: Options, folder: Path
+    work: Path,
+    listing: Listing,
+    given: labels.Given,
+    options: Options,
+    split_of: Mapping[str, str] | None,
+    folder: Path,
 ) -> None:
     """Write the final folder from the pieces, and rename it at the end."""
     names = [entry.name for entry in listing.entries]
@@ -180,7 +189,7 @@ def _finish(
     grey = options.color == "grey" or (options.color == "as_is" and bool(taken.is_grey.all()))
     if grey:
         taken = taken._replace(digest=taken.grey)
-    split, depth = labels.splits(names)
+    split, depth = labels.splits(names, split_of)
     split = split[taken.entry]
     label, classes = labels.numbered([names[i] for i in taken.entry], given, depth)
     kept = gather.in_last_split(taken.digest, split)

@@ -67,6 +67,7 @@ MODULES = {
     "sprites": ("sprites",),
     "tfds": tuple(originals.ORIGINALS),
     "published": tuple(published.PUBLISHED),
+    "celeba": ("celeba",),
     "folder": ("folder",),
     "arrays": ("arrays",),
 }
@@ -74,7 +75,7 @@ MODULES = {
 
 GREY = ("digits", *originals.ORIGINALS)
 STACKED = tuple(f"{PREFIX}{name}" for name in GREY if name != "binarized_mnist")  # has no labels
-BUILT_IN = (*GREY, *STACKED, *toys.TOYS, "sprites", *published.PUBLISHED)
+BUILT_IN = (*GREY, *STACKED, *toys.TOYS, "sprites", *published.PUBLISHED, "celeba")
 """Names without an argument."""
 
 WITH_ARGUMENT = ("folder", "arrays")

@@ -75,7 +75,10 @@ def test_damaged_files_are_refused(h5py, tmp_path, refused):
 def test_without_h5py_the_package_is_named(tmp_path, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     path = tmp_path / "3dshapes.h5"
-    assert refused("shapes3d", {path.name: path}) == "shapes3d needs h5py: pip install latentgen[shapes3d]."
+    assert (
+        refused("shapes3d", {path.name: path})
+        == "shapes3d needs h5py: pip install latentgen[shapes3d]."
+    )
     assert PUBLISHED["shapes3d"].needs == "h5py"
 
 
