@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -168,6 +169,7 @@ class Noted:
     def __init__(self, x: np.ndarray):
         self.x, self.read = x, set()
         self.shape, self.dtype = x.shape, x.dtype
+        self.flags = SimpleNamespace(c_contiguous=False)  # rows are read by their indices
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         self.read |= set(indices.ravel().tolist())
