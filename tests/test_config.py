@@ -83,6 +83,9 @@ def test_the_mlp_has_the_parameters_it_should() -> None:
         (("seed",), -1, ["seed=-1"]),
         (("seed",), 2**32, ["seed=4294967296"]),
         (("compute",), "float16", ["compute='float16'", "bfloat16"]),
+        (("data", "augment"), ("flop",), ["config.data.augment=('flop',)", "'flip'"]),
+        (("data", "color"), "red", ["config.data.color='red'", "grey"]),
+        (("data", "balance"), 1, ["config.data.balance=1", "True or False"]),
     ],
 )
 def test_what_does_not_fit_is_named(path: tuple, value: object, words: list[str]) -> None:
@@ -95,6 +98,15 @@ def test_what_does_not_fit_is_named(path: tuple, value: object, words: list[str]
     for word in words:
         assert word in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_two_levels_are_not_blended() -> None:
+    config = config_of("vae")
+    config["data"] |= {"preprocess": "binarize", "augment": ("flip", "zoom:0.1")}
+    with pytest.raises(BadInput, match=r"'zoom:0.1' makes pixels between the two levels"):
+        configs.experiment(config)
+    config["data"]["augment"] = ("flip", "crop:1")
+    assert configs.experiment(config).data.augment is not None
 
 
 def test_a_missing_key_is_named() -> None:

@@ -21,7 +21,7 @@ from latentgen.configs.vae import vae_of
 from latentgen.configs.vaegan import vaegan_of
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
-from latentgen.data.augment import augmentation
+from latentgen.data.augment import BLENDING, augmentation
 from latentgen.data.pipeline import Augmentation
 from latentgen.data.preprocess import PREPROCESS, Preprocess
 from latentgen.system import plugins
@@ -152,9 +152,23 @@ def _data(section: Section) -> Data:
         section.integer("pad_to", low=0, high=4096),
         section.integer("size", low=0, high=4096),
         section.choose("color", {color: color for color in COLORS}),
-        augmentation(names, preprocess.range) if names else None,
+        _augmentation(section, names, preprocess),
         section.flag("balance"),
     )
+
+
+def _augmentation(
+    section: Section, names: tuple[str, ...], preprocess: Preprocess
+) -> Augmentation | None:
+    if not names:
+        return None
+    blending = [name for name in names if name.partition(":")[0] in BLENDING]
+    if preprocess.levels == 2 and blending:
+        raise BadInput(
+            f"{section.key('augment')}={names!r}: {blending[0]!r} makes pixels between the two "
+            f"levels of {section.key('preprocess')}={preprocess.name!r}."
+        )
+    return augmentation(names, preprocess.range)
 
 
 def _every(section: Section) -> Every:

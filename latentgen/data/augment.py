@@ -157,6 +157,9 @@ AUGMENT: dict[str, Augment] = {
     "zoom": Augment("zoom:S with S from 0 to 0.99", _zoom),
 }
 
+BLENDING = ("color", "zoom")
+"""Entries whose pixels lie between the levels of the data."""
+
 
 def augmentation(
     names: Sequence[str], range: Range | None
