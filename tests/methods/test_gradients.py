@@ -104,7 +104,7 @@ def test_vae_descends_its_loss(likelihood: likelihoods.Likelihood) -> None:
 
 def test_vae_loss_weighs_the_kl_as_the_schedule_says() -> None:
     method = small_vae(optax.sgd(0.0), likelihoods.bernoulli())
-    state, data = begin(method), Batch(*(a[0] for a in batch()))
+    state, data = begin(method), jax.tree.map(lambda a: a[0], batch())
     one_step, measure = jax.jit(method.step), jax.jit(method.terms)
     for step in range(6):
         _, m = one_step(state, jnp.int32(step), batch(), run_key(0))
@@ -140,7 +140,7 @@ def test_minimax_players_move_one_value_and_nonsaturating_another() -> None:
     """With D still, `minimax` reports C as the generator's value; `nonsaturating` does not."""
     for game, same in (("minimax", True), ("nonsaturating", False)):
         method = small_gan(game, optax.set_to_zero(), optax.set_to_zero())
-        state, data = begin(method), Batch(*(a[0] for a in batch()))
+        state, data = begin(method), jax.tree.map(lambda a: a[0], batch())
         # The turns draw codes of their own, so the values agree in expectation only.
         keys = jax.vmap(run_key)(jnp.arange(40))
         measure = jax.vmap(lambda key, m=method, s=state, d=data: m.terms(s, jnp.int32(0), d, key))
