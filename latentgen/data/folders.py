@@ -59,15 +59,6 @@ def digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def digest_files(paths: list[Path]) -> str:
-    """Return the SHA-256 of the digests of files, in order."""
-    found = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
-
-
 def write_digests(folder: Path, digests: Mapping[str, str]) -> None:
     """Write the digests of a folder's arrays into the folder."""
     (folder / DIGESTS).write_text(json.dumps(dict(digests), indent=2) + "\n")

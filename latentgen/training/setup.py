@@ -167,8 +167,8 @@ def load(
     _check_classes(experiment.plan.classes, padded)
     if experiment.plan.score and padded.shape[-1] == 3:
         print(
-            "likelihood: that of each pixel is not a density of colours; a normal one, as in "
-            "vae.py:images, is",
+            "likelihood: config.method.likelihood is not normalized over the values of these "
+            "pixels; that of vae.py:images is",
             file=sys.stderr,
         )
     if sampled_weights(config) == "ema":
@@ -213,7 +213,7 @@ def _make_run(
 def description(run: Run) -> dict[str, Any]:
     """Return shape and dtype of a raw example, names of classes and folders, for the workdir."""
     shape, dtype = run.dataset.shape, run.dataset.dtype
-    names = {"classes": list(found)} if (found := getattr(run.dataset, "classes", ())) else {}
+    names = {"classes": list(run.dataset.classes)} if run.dataset.classes else {}
     return {"shape": list(shape), "dtype": dtype.name, **names, **run.places}
 
 

@@ -90,5 +90,4 @@ SHAPES3D = Published(
     classes=("0", "1", "2", "3"),
     factors={name: count for name, (count, _, _) in RANGES.items()},
     blocks=_blocks,
-    needs="h5py",
 )

@@ -42,7 +42,6 @@ class Published(NamedTuple):
     classes: names of the labels; () without labels
     factors: factor -> number of its values, in the order of `Block.factors`
     blocks: (files, split) -> blocks of at most `BLOCK` examples in the original order
-    needs: package that reading needs; "": none beside the dependencies
     alternatives: other sets of files, each of which is accepted in place of `files`
     """
 
@@ -54,5 +53,4 @@ class Published(NamedTuple):
     classes: tuple[str, ...]
     factors: Mapping[str, int]
     blocks: Callable[[Files, str], Iterator[Block]]
-    needs: str = ""
     alternatives: tuple[tuple[File, ...], ...] = ()
