@@ -127,6 +127,8 @@ def nonsaturating():
                 condition="concat",  # how D sees the class: concat, projection
                 ema_decay=0.999,  # of the weights that are sampled; 0: no average
                 ema_start=1_000,  # step from which on they are averaged
+                ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
+                ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
             ),
             generator=network(norm="batch"),
             discriminator=network(activation="leaky_relu", dropout=0.3),

@@ -98,6 +98,8 @@ def aae():
             std_floor=0.01,  # below which a learned one cannot fall
             ema_decay=0.999,
             ema_start=1_000,
+            ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
+            ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
         ),
         encoder=network(),
         decoder=network(),
@@ -125,6 +127,8 @@ def vaegan():
             gamma=0.1,  # weight of that error in the decoder's turn
             ema_decay=0.999,
             ema_start=1_000,
+            ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
+            ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
         ),
         encoder=network(),
         decoder=network(norm="batch"),
@@ -152,6 +156,8 @@ def bigan():
             features=64,  # of the image, which the discriminator's head sees beside the code
             ema_decay=0.999,
             ema_start=1_000,
+            ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
+            ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
         ),
         generator=network(norm="batch"),
         encoder=network(norm="batch"),

@@ -92,6 +92,8 @@ def digits():
                 warmup_steps=0,  # over which that weight rises from 0
                 ema_decay=0.0,
                 ema_start=0,
+                ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
+                ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
             ),
             encoder=network(),
             decoder=network(),

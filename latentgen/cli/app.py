@@ -300,8 +300,8 @@ def _exit_with_error(line: str, code: int = EXIT_BAD_INPUT) -> Any:
 def check_config(argv: list[str], values: flags.FlagValues = FLAGS) -> None:
     """Load the config of `--config` or of a positional argument, and define flags for its keys.
 
-    The config's name is removed from `argv`, and so are overrides `--config.KEY=None` of keys whose
-    default is None, which ml_collections cannot parse.
+    The config's name is removed from `argv`, and so are overrides that ml_collections cannot parse:
+    `--config.KEY=None` of keys whose default is None, and a schedule in place of a number.
 
     Raises:
         BadInput: the file is missing or fails, or an override names no key of it.
@@ -326,6 +326,7 @@ def check_config(argv: list[str], values: flags.FlagValues = FLAGS) -> None:
     for key, value in overrides:
         recipes.check_override(key, value, keys)
     none = {key for key, value in dict(overrides).items() if value == "None" and keys[key] is None}
+    none |= recipes.exchange_schedules(loaded, dict(overrides), keys)
     argv[:] = [
         argument for argument in argv if "=" not in argument or _override_key(argument) not in none
     ]

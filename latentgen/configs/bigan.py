@@ -21,13 +21,15 @@ def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     prior, values = method.choose("prior", PRIORS)(dim), _loss(method)
     stochastic = method.choose("encoder", {"stochastic": True, "deterministic": False})
     posterior = diagonal(dim) if stochastic else None
-    generator_tx = optimizer(root.section("generator_optimizer"), steps)
-    discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)
+    generator_tx = optimizer(root.section("generator_optimizer"), steps, root.size("batch_size"))
+    discriminator_tx = optimizer(
+        root.section("discriminator_optimizer"), steps, root.size("batch_size")
+    )
     generator = network(root, "generator", dtype, DECODERS)
     encoder = network(root, "encoder", dtype, ENCODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)
     head = network(root, "head", dtype, {"mlp": mlp.encoder})
-    averaged = average(method, ("generator", "encoder"))
+    averaged = average(root, method, ("generator", "encoder"))
     if not head.options["hidden"]:
         raise BadInput(
             f"{head.section.key('hidden')}=() must name at least one size: a linear layer would "

@@ -12,9 +12,9 @@ def classifier_of(root: Section, method: Section, preprocess: Preprocess) -> Pla
     """The classifier that a config describes."""
     dtype = root.choose("compute", DTYPES)
     classes, width = method.size("classes", low=2), method.size("features")
-    tx = optimizer(root.section("optimizer"), root.integer("steps", low=1))
+    tx = optimizer(root.section("optimizer"), root.integer("steps", low=1), root.size("batch_size"))
     encoder = network(root, "encoder", dtype, ENCODERS)
-    averaged = average(method, ("features", "head"))
+    averaged = average(root, method, ("features", "head"))
 
     def wire(shape: Shape) -> Method:
         model = Model(encoder.encoder(shape, width), mlp.encoder((), outputs=classes), width)

@@ -1,5 +1,6 @@
 """Parts of a config that several methods share: networks, optimizers, priors, averages."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
 
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
+from latentgen.core.schedules import Schedule, Value, value_at
 from latentgen.core.types import Method, Net
 from latentgen.core.wrappers import with_ema
 from latentgen.networks import DECODERS, ENCODERS
@@ -24,6 +27,9 @@ from latentgen.probability.priors import LearnedPrior
 Shape = tuple[int, ...]
 
 CONVOLUTIONAL = ("conv", "resnet")
+GENERAL = ("mlp", "twin", *CONVOLUTIONAL)
+"""Networks with the options that `network` lists; others have those that their constructors name.
+"""
 
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -65,11 +71,11 @@ class Network(NamedTuple):
                 f"{self.section.key('network')}='twin' halves its outputs, of which there are "
                 f"{outputs} here. Valid: {', '.join(sorted(set(ENCODERS) - {'twin'}))}."
             )
-        return self._constructor(ENCODERS, shape)(outputs=outputs)
+        return self._made(ENCODERS, shape, outputs=outputs)
 
     def decoder(self, shape: Shape) -> Net:
         """Make a network from codes, (n, d), to (n, *shape)."""
-        return self._constructor(DECODERS, shape)(shape)
+        return self._made(DECODERS, shape, shape)
 
     def generator(
         self, shape: Shape, within: tuple[float, float] | None, output: str = "sigmoid"
@@ -83,18 +89,30 @@ class Network(NamedTuple):
         net = self.decoder(shape)
         return net if within is None else bound_output(net, *within, output)
 
-    def _constructor(
-        self, constructors: Mapping[str, Callable[..., Net]], shape: Shape
-    ) -> Callable[..., Net]:
-        options = dict(self.options)
+    @property
+    def takes_class(self) -> bool:
+        """True if the network has its own way of being conditioned on a class."""
+        return "classes" in self.options
+
+    def _made(
+        self,
+        constructors: Mapping[str, Callable[..., Net]],
+        shape: Shape,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Net:
+        options, make = dict(self.options), self.section.choose("network", constructors)
+        key = self.section.key("channels" if self.kind in CONVOLUTIONAL else "network")
         try:
             if widest := options.pop("widest", 0):
                 options["channels"] = widths(shape, options.pop("width"), widest)
             elif self.kind in CONVOLUTIONAL:
                 halvings(shape, options["channels"])
+            if self.kind not in GENERAL:  # it knows its own limits
+                return make(*args, **kwargs, **options)
         except BadInput as error:
-            raise BadInput(f"{self.section.key('channels')}: {error}") from None
-        return partial(self.section.choose("network", constructors), **options)
+            raise BadInput(f"{key}: {error}") from None
+        return make(*args, **kwargs, **options)
 
 
 def network(
@@ -103,6 +121,7 @@ def network(
     dtype: DTypeLike,
     kinds: Mapping[str, Callable[..., Net]],
     packing: int = 1,
+    **given: int,
 ) -> Network:
     """Read and check the section `name` of a network.
 
@@ -110,10 +129,12 @@ def network(
         dtype: dtype that the network computes in.
         kinds: valid networks: ENCODERS or DECODERS.
         packing: examples that are stacked into one input.
+        given: `classes`, `code_dim`: for networks with parameters of these names.
     """
     section = root.section(name)
-    section.choose("network", kinds)
-    kind = section.word("network")
+    make, kind = section.choose("network", kinds), section.word("network")
+    if kind not in GENERAL:
+        return Network(section, kind, _own_options(section, make, given) | {"dtype": dtype})
     names: dict[str, Mapping[str, Any]] = {"activation": ACTIVATIONS, "norm": NORMS, "init": INITS}
     for key, valid in names.items():
         section.choose(key, valid)
@@ -142,26 +163,66 @@ def network(
     return Network(section, kind, options | {"dtype": dtype})
 
 
-def _adam(section: Section, lr: Any) -> optax.GradientTransformation:
-    return optax.adam(
-        lr,
-        b1=section.number("b1", low=0.0, high=0.9999),
-        b2=section.number("b2", low=0.0, high=0.99999),
-        eps=section.positive("eps"),
-    )
+def _own_options(
+    section: Section, make: Callable[..., Net], given: Mapping[str, int]
+) -> dict[str, Any]:
+    """Read the options of a network that its constructor's keyword-only parameters declare.
+
+    Options that the config lacks have the constructor's defaults; those of other networks are
+    ignored, so that `network` alone can be changed.
+    """
+    for name in ("hidden", "channels", "activation", "norm", "dropout", "init", "width", "widest"):
+        if section.has(name):
+            section.ignore(name)
+    readers: dict[type, Callable[[str], Any]] = {
+        bool: section.flag,
+        int: lambda name: section.integer(name, low=0),
+        float: lambda name: section.number(name, low=0.0),
+        str: section.word,
+        tuple: section.sizes,
+    }
+    options: dict[str, Any] = {}
+    for name, parameter in inspect.signature(make).parameters.items():
+        if name in given:
+            options[name] = given[name]
+        elif parameter.kind is parameter.KEYWORD_ONLY and type(parameter.default) in readers:
+            read = readers[type(parameter.default)]
+            options[name] = read(name) if section.has(name) else parameter.default
+    return options
 
 
-def _sgd(section: Section, lr: Any) -> optax.GradientTransformation:
+def _adam(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
+    b1 = section.value("b1", low=0.0, high=0.9999)
+    b2 = section.value("b2", low=0.0, high=0.99999)
+    eps = section.positive("eps")
+    if not isinstance(b1, Schedule) and not isinstance(b2, Schedule):
+        return optax.adam(lr, b1=b1, b2=b2, eps=eps)
+    by_update = [_by_update(value, images) for value in (b1, b2)]
+    return optax.inject_hyperparams(optax.adam)(lr, *by_update, eps=eps)
+
+
+def _by_update(value: Value, images: int) -> Any:
+    """Turn a schedule of images seen into one of updates done.
+
+    Args:
+        images: number seen between two updates.
+    """
+    if not isinstance(value, Schedule):
+        return value
+    return lambda updates: value(updates * jnp.float32(images))
+
+
+def _sgd(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
     return optax.sgd(lr, momentum=section.number("momentum", low=0.0, high=0.9999))
 
 
-def _rmsprop(section: Section, lr: Any) -> optax.GradientTransformation:
+def _rmsprop(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
     return optax.rmsprop(
         lr, decay=section.number("b2", low=0.0, high=0.99999), eps=section.positive("eps")
     )
 
 
-def _rmsprop_torch(section: Section, lr: Any) -> optax.GradientTransformation:
+def _rmsprop_torch(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
     """RMSProp as in PyTorch: lr g / (eps + sqrt(G)), G the running mean of g^2, from 0.
 
     With eps = 1 / batch size and g the mean over a batch, this is lr s / (1 + sqrt(S)) for the sum
@@ -178,14 +239,14 @@ def _rmsprop_torch(section: Section, lr: Any) -> optax.GradientTransformation:
     return optax.chain(tx, optax.masked(optax.scale(std_rate), _std_network_mask))
 
 
-def _adam_norm_grad(section: Section, lr: Any) -> optax.GradientTransformation:
+def _adam_norm_grad(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
     """Adam of g / (|g| + 1e-7), each leaf of the gradient normalized on its own.
 
     Reference: the code of Tomczak & Welling 2018 (arXiv:1705.07120), AdamNormGrad.
     """
     normalized = lambda g: g / (jnp.linalg.norm(g) + 1e-7)  # noqa: E731
     normalize = optax.stateless(lambda updates, params: jax.tree.map(normalized, updates))
-    return optax.chain(normalize, _adam(section, lr))
+    return optax.chain(normalize, _adam(section, lr, images))
 
 
 def _std_network_mask(params: Any) -> Any:
@@ -198,7 +259,7 @@ def _std_network_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(in_std_network, params)
 
 
-OPTIMIZERS: dict[str, Callable[[Section, Any], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[[Section, Any, int], optax.GradientTransformation]] = {
     "adam": _adam,
     "adam_norm_grad": _adam_norm_grad,
     "rmsprop": _rmsprop,
@@ -248,21 +309,35 @@ SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
 linear end at 0."""
 
 
-def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
+def optimizer(section: Section, steps: int, images: int) -> optax.GradientTransformation:
     """Make the section's optimizer, after clipping to the global norm `clip_norm` (0: no clipping).
 
     Args:
-        steps: number of updates in the run, the length of the learning rate's schedule.
+        steps: number of updates in the run, the length of the learning rate's `schedule`.
+        images: number seen between two updates, by which schedules of images count.
     """
     # All are checked and an optimizer uses some: a config may change the optimizer by name alone.
     for name in ("b1", "b2", "momentum", "eps"):
-        section.number(name)
-    lr = section.choose("schedule", SCHEDULES)(section.positive("lr"), steps)
-    tx = section.choose("name", OPTIMIZERS)(section, lr)
+        section.value(name)
     limit = section.number("clip_norm", low=0.0)
+    lr = _learning_rate(section, steps, images)
+    tx = section.choose("name", OPTIMIZERS)(section, lr, images)
     if isinstance(limit, int | float) and limit == 0:
         return tx
     return optax.chain(optax.clip_by_global_norm(limit), tx)
+
+
+def _learning_rate(section: Section, steps: int, images: int) -> Any:
+    """Return the learning rate: a number, or a function of the updates done."""
+    over_steps = section.choose("schedule", SCHEDULES)
+    if not isinstance(section.value("lr"), Schedule):
+        return over_steps(section.positive("lr"), steps)
+    if (name := section.word("schedule")) != "constant":
+        raise BadInput(
+            f"{section.key('schedule')}={name!r} must be 'constant' where {section.key('lr')} is "
+            "itself a schedule."
+        )
+    return _by_update(section.value("lr", low=0.0), images)
 
 
 def prior_of(
@@ -281,10 +356,40 @@ def prior_of(
     return lambda dim, *_: priors.fixed(make(dim))
 
 
-def average(method: Section, players: tuple[str, ...]) -> Callable[[Method], Method]:
-    """Return the wrapper method -> method that averages these players' parameters."""
+def average(
+    root: Section, method: Section, players: tuple[str, ...], draws: int = 1
+) -> Callable[[Method], Method]:
+    """Return the wrapper method -> method that averages these players' parameters.
+
+    With `ema_images` the decay is 0.5^(n / h) for n images a step and a half-life of h =
+    min(ema_images, ema_rampup images seen) images, as StyleGAN2 and R3GAN have it.
+
+    Args:
+        draws: minibatches of one step.
+    """
     decay = method.number("ema_decay", low=0.0, high=1.0)
     start = method.integer("ema_start", low=0)
-    if isinstance(decay, int | float) and decay == 0:
+    half_life = method.value("ema_images", low=0.0)
+    rampup = method.number("ema_rampup", low=0.0)
+    a_step = draws * root.size("batch_size")
+    if not _is_zero(half_life):
+        by_images = partial(_decay_by_images, a_step, half_life, rampup)
+        return partial(with_ema, names=players, decay=by_images, start=start)
+    if _is_zero(decay):
         return lambda unwrapped: unwrapped
     return partial(with_ema, names=players, decay=decay, start=start)
+
+
+def _is_zero(value: Value) -> bool:
+    return isinstance(value, int | float) and value == 0
+
+
+def _decay_by_images(
+    a_step: int, half_life: Value, rampup: float | Array, step: Int[Array, ""]
+) -> Float[Array, ""]:
+    """Return 0.5^(images of a step / half-life) before the update after `step` others."""
+    seen = step.astype(jnp.float32) * a_step
+    half: Any = value_at(half_life, seen)
+    if not _is_zero(rampup):
+        half = jnp.minimum(half, seen * rampup)
+    return jnp.float32(0.5) ** (a_step / jnp.maximum(half, 1e-8))

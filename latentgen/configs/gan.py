@@ -36,16 +36,22 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     method.choose("condition", dict.fromkeys(CONDITIONS))
     repeats = method.size("discriminator_steps")
     generator_tx, discriminator_tx = _optimizers(root, method, repeats)
-    generator = network(root, "generator", dtype, DECODERS)
-    discriminator = network(root, "discriminator", dtype, ENCODERS, packing)
-    objective = _objective(method, discriminator)
+    generator = network(root, "generator", dtype, DECODERS, classes=classes, code_dim=code_dim)
+    by_network = classes if condition == "network" else 0
+    discriminator = network(root, "discriminator", dtype, ENCODERS, packing, classes=by_network)
+    objective = _objective(method, discriminator, repeats * root.size("batch_size"))
     output = method.word("output")
     method.choose("output", OUTPUTS)
-    wrap_ema = average(method, ("generator", "prior"))
-    if condition == "projection" and (packing > 1 or not classes):
+    wrap_ema = average(root, method, ("generator", "prior"), repeats)
+    if condition != "concat" and (packing > 1 or not classes):
         raise BadInput(
-            f"{method.key('condition')}='projection' needs {method.key('classes')} above 0 and "
+            f"{method.key('condition')}={condition!r} needs {method.key('classes')} above 0 and "
             f"{method.key('packing')}=1."
+        )
+    if condition == "network" and not discriminator.takes_class:
+        raise BadInput(
+            f"{method.key('condition')}='network' needs a discriminator that takes the class "
+            f"itself; {discriminator.section.key('network')}={discriminator.kind!r} does not."
         )
     if (batch := root.size("batch_size")) % packing:
         raise BadInput(
@@ -91,22 +97,23 @@ def _optimizers(
             f"{method.key('discriminator_steps')}={repeats} times {root.key('steps')}={steps} must "
             f"be at most {LARGEST}, which is as far as its updates are counted."
         )
-    generator = optimizer(root.section("generator_optimizer"), steps)
-    discriminator = optimizer(root.section("discriminator_optimizer"), steps * repeats)
+    batch = root.size("batch_size")
+    generator = optimizer(root.section("generator_optimizer"), steps, batch * repeats)
+    discriminator = optimizer(root.section("discriminator_optimizer"), steps * repeats, batch)
     limit: Any = method.number("weight_clip", low=0.0)
     if isinstance(limit, int | float) and limit == 0:
         return generator, discriminator
     return generator, optax.chain(discriminator, clip_weights(limit))
 
 
-def _objective(method: Section, discriminator: Network) -> Objective:
+def _objective(method: Section, discriminator: Network, images_per_step: int) -> Objective:
     loss = method.choose("loss", LOSSES)
-    weight: Any = method.number("penalty_weight", low=0.0)
+    weight = method.value("penalty_weight", low=0.0)
     penalty = method.choose("penalty", {"none": None, **PENALTIES})
-    if penalty is not None and discriminator.options["norm"] == "batch":
+    if penalty is not None and discriminator.options.get("norm") == "batch":
         raise BadInput(
             f"{method.key('penalty')}={method.word('penalty')!r} does not fit "
             "config.discriminator.norm='batch', under which examples see each other: its gradient "
             "in one x is no longer one example's. Valid: layer, none, spectral."
         )
-    return Objective(loss, penalty, weight)
+    return Objective(loss, penalty, weight, images_per_step)

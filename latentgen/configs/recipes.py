@@ -5,11 +5,13 @@ import math
 import runpy
 import traceback
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from latentgen.core import schedules
 from latentgen.core.errors import BadInput, nearest, written
 from latentgen.storage.workdir import flatten
 from latentgen.system import plugins
@@ -119,6 +121,8 @@ def check_override(key: str, value: str, keys: Mapping[str, Any]) -> None:
             f"--config.{inside[0]}; another method is another file: --config=experiments/..."
         )
     old = keys[key]
+    if isinstance(old, float) and schedules.is_schedule(value):
+        return
     if isinstance(old, bool) or not (old is None or isinstance(old, int | float)):
         return
     kind, words = (float, "a number") if isinstance(old, float) else (int, "a whole number")
@@ -131,6 +135,35 @@ def check_override(key: str, value: str, keys: Mapping[str, Any]) -> None:
         hint = f"; write {exact}" if exact is not None else ""
         words += " or None" if old is None else ""
         raise BadInput(f"--config.{key}={value} must be {words}{hint}.") from None
+
+
+def exchange_schedules(
+    config: ConfigDict, overrides: Mapping[str, str], keys: Mapping[str, Any]
+) -> set[str]:
+    """Override a number by a schedule, or a schedule by a number, in `config` itself.
+
+    Returns:
+        The keys that were overridden.
+    """
+    found = set()
+    for key, text in overrides.items():
+        old = keys[key]
+        to_schedule = isinstance(old, float) and schedules.is_schedule(text)
+        to_number = isinstance(old, str) and schedules.is_schedule(old) and _is_number(text)
+        if to_schedule or to_number:
+            *path, name = key.split(".")
+            section = reduce(ConfigDict.__getitem__, path, config)
+            with section.ignore_type():
+                section[name] = text if to_schedule else float(text)
+            found.add(key)
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _whole(value: str) -> int | None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from latentgen.core import schedules
 from latentgen.core.errors import BadInput, choose, nearest
 from latentgen.storage import aliases
 from latentgen.system import plugins
@@ -16,6 +17,7 @@ HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps non
 
 LATER: dict[str, Any] = {
     **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": []},
+    **{"method.ema_images": 0.0, "method.ema_rampup": 0.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
 }
 """Keys that came after the first release, each with the value that means what was before."""
@@ -69,6 +71,10 @@ class Section:
         """Return whether the config has this key; for keys that most configs omit."""
         return name in self._values
 
+    def ignore(self, name: str) -> None:
+        """Accept a key that another choice of the config would read."""
+        self._get(name)
+
     def section(self, name: str) -> "Section":
         """The section below."""
         values = self._get(name)
@@ -118,6 +124,25 @@ class Section:
         if isinstance(value, float) and not value >= TINY:
             raise BadInput(f"{self.key(name)}={value} must be above 0, at least {TINY:.2g}.")
         return value
+
+    def value(self, name: str, low: float | None = None, high: float | None = None) -> Any:
+        """A number in [low, high] as of `number`, or a schedule between two such numbers."""
+        text = self._get(name)
+        if not isinstance(text, str):
+            return self.number(name, low, high)
+        if not schedules.is_schedule(text):
+            valid = "cosine(0.1, 0.01, images=1e6)"
+            raise BadInput(f"{self.key(name)}={text!r} must be a number or a schedule: {valid}.")
+        try:
+            schedule = schedules.parse(text)
+        except BadInput as error:
+            raise BadInput(f"{self.key(name)}={error}") from None
+        for end in (schedule.first, schedule.last, schedule.images):
+            if not math.isfinite(end):
+                raise BadInput(f"{self.key(name)}={text!r}: its numbers must be finite.")
+        for end in (schedule.first, schedule.last):
+            Section(self._path, {name: end}).number(name, low, high)
+        return schedule
 
     def sizes(self, name: str) -> tuple[int, ...]:
         """A tuple of whole numbers, each in [1, WIDEST], at most DEEPEST; it may be empty."""

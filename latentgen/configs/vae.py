@@ -40,10 +40,10 @@ def vae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     likelihood = likelihood_of(method, preprocess)
     objective = _objective(method, code)
     beta = kl_warmup(method.number("beta", low=0.0), method.integer("warmup_steps", low=0))
-    tx = optimizer(root.section("optimizer"), root.integer("steps", low=1))
+    tx = optimizer(root.section("optimizer"), root.integer("steps", low=1), root.size("batch_size"))
     encoder = network(root, "encoder", dtype, ENCODERS)
     decoder = network(root, "decoder", dtype, DECODERS)
-    averaged = average(method, LEARNED)
+    averaged = average(root, method, LEARNED)
     if code.prior_name in VAMPS:
         _check_vamp(method, encoder)
     if method.word("estimator") == "dreg" and decoder.options["norm"] == "batch":

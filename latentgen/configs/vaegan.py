@@ -15,13 +15,15 @@ def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     dtype, steps = root.choose("compute", DTYPES), root.integer("steps", low=1)
     dim, width = method.size("code_dim"), method.size("features")
     values, gamma = method.choose("loss", LOSSES), method.number("gamma", low=0.0)
-    encoder_tx = optimizer(root.section("encoder_optimizer"), steps)
-    decoder_tx = optimizer(root.section("decoder_optimizer"), steps)
-    discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)
+    encoder_tx = optimizer(root.section("encoder_optimizer"), steps, root.size("batch_size"))
+    decoder_tx = optimizer(root.section("decoder_optimizer"), steps, root.size("batch_size"))
+    discriminator_tx = optimizer(
+        root.section("discriminator_optimizer"), steps, root.size("batch_size")
+    )
     encoder = network(root, "encoder", dtype, ENCODERS)
     decoder = network(root, "decoder", dtype, DECODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)
-    averaged = average(method, ("encoder", "decoder"))
+    averaged = average(root, method, ("encoder", "decoder"))
     last = {key: discriminator.options[key] for key in ("norm", "init", "dtype")}
 
     def wire(shape: Shape) -> Method:

@@ -34,12 +34,12 @@ def ascend(tx: optax.GradientTransformation) -> optax.GradientTransformation:
 
 
 def players(
-    nets: Mapping[str, tuple[Net, tuple[int, ...]]],
+    nets: Mapping[str, tuple[Net, *tuple[tuple[int, ...], ...]]],
 ) -> Callable[[Key[Array, ""]], tuple[Params, Params]]:
     """Make the function that initializes every player's network, each with its own key.
 
     Args:
-        nets: player -> (network, shape of one example of its input).
+        nets: player -> (network, shape of one example of each of its inputs).
 
     Returns:
         key -> (params, stats), each with one subtree per player.
@@ -48,8 +48,8 @@ def players(
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         keys = jax.random.split(key, len(nets))
         variables = {
-            name: net.init(k, jnp.zeros((1, *shape)))
-            for k, (name, (net, shape)) in zip(keys, nets.items(), strict=True)
+            name: net.init(k, *(jnp.zeros((1, *shape)) for shape in shapes))
+            for k, (name, (net, *shapes)) in zip(keys, nets.items(), strict=True)
         }
         return {name: params for name, (params, _) in variables.items()}, {
             name: stats for name, (_, stats) in variables.items()

@@ -40,7 +40,12 @@ def with_raw_params(state: State | Averaged) -> State | Averaged:
     return Averaged(state.state, params, stats)
 
 
-def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 0) -> Method:
+def with_ema(
+    method: Method,
+    names: tuple[str, ...],
+    decay: float | Array | Callable[[Int[Array, ""]], Array],
+    start: int = 0,
+) -> Method:
     """Evaluate `method` with an exponential moving average of some players' parameters.
 
     avg <- decay avg + (1 - decay) theta after each step s >= start; before that avg = theta.
@@ -51,7 +56,7 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
 
     Args:
         names: players to average.
-        decay: in [0, 1].
+        decay: in [0, 1], or a function of the updates done before the step.
         start: updates done before the first step that is averaged.
     """
 
@@ -67,7 +72,8 @@ def with_ema(method: Method, names: tuple[str, ...], decay: float, start: int = 
         averaged: Averaged, step: Int[Array, ""], batches: Batch, key: Key[Array, ""]
     ) -> tuple[Averaged, dict[str, Array]]:
         state, metrics = method.step(averaged.state, step, batches, key)
-        rate = jnp.where(step >= start, decay, 0.0)
+        at_step = decay(step) if callable(decay) else decay
+        rate = jnp.where(step >= start, at_step, 0.0)
         new = (select(state.params), select(state.stats))
         old = (averaged.params, averaged.stats)
         # new + rate (old - new) is exactly `new` for rate = 0, and exactly `old` for old == new.

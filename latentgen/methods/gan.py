@@ -17,13 +17,14 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 from latentgen.core.errors import BadInput, choose
 from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import named_key
+from latentgen.core.schedules import Value, value_at
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, Size, State, Terms
 from latentgen.networks.labels import concat_label, cycle_labels
 from latentgen.objectives.adversarial import AdversarialLoss, Logits, minimax_value
 from latentgen.objectives.penalties import Penalty
 from latentgen.probability.priors import LearnedPrior, Prior
 
-CONDITIONS = ("concat", "projection")
+CONDITIONS = ("concat", "projection", "network")
 
 
 class Model(NamedTuple):
@@ -36,7 +37,7 @@ class Model(NamedTuple):
     classes: number of classes that both players are conditioned on; 0: unconditional
     condition: how the discriminator receives the class. 'concat': one-hot, appended to every
         pixel. 'projection': l(x, y) = l(x) + <v_y, features of x> (Miyato & Koyama 2018,
-        arXiv:1802.05637)
+        arXiv:1802.05637). 'network': as a second input, one-hot, of its network
     packing: examples per logit (PacGAN, Lin et al. 2018, arXiv:1712.04086)
     """
 
@@ -53,11 +54,13 @@ class Objective(NamedTuple):
     """Training objective: losses of both players, and an optional penalty on the discriminator.
 
     weight: of the penalty
+    images_per_step: real images that D sees in a step, by which schedules count
     """
 
     loss: AdversarialLoss
     penalty: Penalty | None = None
-    weight: float | Float[Array, ""] = 0.0
+    weight: Value = 0.0
+    images_per_step: int = 0
 
 
 def outputs(classes: int, condition: str) -> int:
@@ -86,12 +89,12 @@ def gan(
         discriminator_steps: k in the paper's algorithm 1.
 
     Raises:
-        BadInput: the condition is unknown, or it is 'projection' without classes or with
+        BadInput: the condition is unknown, or it is another than 'concat' without classes or with
             packing > 1.
     """
     choose("condition", model.condition, dict.fromkeys(CONDITIONS))
-    if model.condition == "projection" and (model.packing > 1 or not model.classes):
-        raise BadInput("condition='projection' needs classes and packing=1.")
+    if model.condition != "concat" and (model.packing > 1 or not model.classes):
+        raise BadInput(f"condition={model.condition!r} needs classes and packing=1.")
     phases = [
         Phase(
             _discriminator_loss(model, objective),
@@ -112,13 +115,12 @@ def gan(
 def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
     *rest, last = x_shape
     label_channels = model.classes if model.condition == "concat" else 0
+    group = (*rest, model.packing * (last + label_channels))
+    one_hot = ((model.classes,),) if model.condition == "network" else ()
     networks = players(
         {
             "generator": (model.generator, (model.code_dim + model.classes,)),
-            "discriminator": (
-                model.discriminator,
-                (*rest, model.packing * (last + label_channels)),
-            ),
+            "discriminator": (model.discriminator, group, *one_hot),
         }
     )
 
@@ -204,7 +206,10 @@ def logits_of(
         x = flat.reshape(*x.shape[:2], *flat.shape[1:])
     stacked = jnp.moveaxis(x, 1, -2)
     stacked = stacked.reshape(*stacked.shape[:-2], -1)
-    out, stats = model.discriminator.apply(params, stats, stacked, train=train, key=key)
+    inputs = [stacked]
+    if model.condition == "network":
+        inputs.append(jax.nn.one_hot(label[:, 0], model.classes, dtype=stacked.dtype))
+    out, stats = model.discriminator.apply(params, stats, *inputs, train=train, key=key)
     if model.condition == "projection":
         class_logits = jnp.take_along_axis(out[:, 1:], label, axis=1)
         return out[:, 0] + class_logits[:, 0], stats
@@ -259,7 +264,8 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
             terms["penalty"] = objective.penalty(
                 scores.score, scores.real, scores.synthetic, penalty_key
             )
-            value = value - objective.weight * terms["penalty"]
+            weight = value_at(objective.weight, step * jnp.float32(objective.images_per_step))
+            value = value - weight * terms["penalty"]
         unpack = lambda per_group: _unpack(per_group, model.packing, batch.label.shape[0])  # noqa: E731
         return unpack(value), (scores.stats, jax.tree.map(unpack, terms))
 

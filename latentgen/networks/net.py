@@ -17,7 +17,7 @@ def from_linen(module: nn.Module) -> Net:
     The collection 'params' is `params`; all others together are `stats`.
 
     Args:
-        module: takes the keyword `train` and draws dropout from the stream 'dropout'.
+        module: takes the keyword `train` and draws its random numbers from the stream 'dropout'.
     """
 
     def init(key: Key[Array, ""], *inputs: Array) -> tuple[PyTree, PyTree]:
@@ -33,9 +33,9 @@ def from_linen(module: nn.Module) -> Net:
     ) -> tuple[Array, PyTree]:
         variables = {"params": params, **stats}
         run: Callable[..., Any] = module.apply
-        if not train:
-            return run(variables, *inputs, train=False), stats
         rngs = None if key is None else {"dropout": key}
+        if not train:
+            return run(variables, *inputs, train=False, rngs=rngs), stats
         return run(variables, *inputs, train=True, rngs=rngs, mutable=list(stats))
 
     return Net(init, apply)

@@ -24,7 +24,7 @@ GRADIENTS = [{"w": rng.normal(size=4), "b": rng.normal(size=2) / 100} for _ in r
 
 def updates_of(settings: dict, steps: int = 100) -> list[dict[str, np.ndarray]]:
     """Of an optimizer, for GRADIENTS."""
-    tx = optimizer(Section("config.optimizer", settings), steps)
+    tx = optimizer(Section("config.optimizer", settings), steps, 1)
     state = tx.init(jax.tree.map(jnp.zeros_like, GRADIENTS[0]))
     found = []
     for gradient in GRADIENTS:
