@@ -131,7 +131,8 @@ def chosen_weights(run: setup.Run) -> str:
     sampled = setup.sampled_weights(run.config)
     if FLAGS.weights == "ema" and sampled == "raw":
         raise BadInput(
-            "--weights='ema': this run keeps no moving average (config.method.ema_decay=0). "
+            "--weights='ema': this run keeps no moving average (config.method.ema_decay and "
+            "ema_images are 0). "
             "Valid: raw."
         )
     return FLAGS.weights or sampled

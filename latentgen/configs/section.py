@@ -23,6 +23,11 @@ LATER: dict[str, Any] = {
 """Keys that came after the first release, each with the value that means what was before."""
 
 
+def is_averaged(method: Mapping[str, Any]) -> bool:
+    """Return whether a config's section `method` asks for a moving average of the weights."""
+    return bool(method.get("ema_decay") or method.get("ema_images"))
+
+
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as plain JSON data, as it is written down, compared and hashed.
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 
 from latentgen import configs
 from latentgen.configs import Experiment
+from latentgen.configs.section import is_averaged
 from latentgen.core.errors import BadInput, Diverged
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, Method, PyTree, Terms
@@ -219,7 +220,7 @@ def description(run: Run) -> dict[str, Any]:
 
 def sampled_weights(config: Mapping[str, Any]) -> str:
     """Return 'ema' if the run samples with a moving average of its weights, else 'raw'."""
-    return "ema" if config["method"].get("ema_decay") else "raw"
+    return "ema" if is_averaged(config["method"]) else "raw"
 
 
 def with_config(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:

@@ -72,7 +72,7 @@ def classifier(config: dict[str, Any], shape: tuple[int, ...]) -> Method:
     Raises:
         BadInput: the config is of another method, or its inputs are not pixels in [0, 1].
     """
-    plain = config | {"method": config["method"] | {"ema_decay": 0.0}}
+    plain = config | {"method": config["method"] | {"ema_decay": 0.0, "ema_images": 0.0}}
     if plain["method"]["name"] != "classifier" or plain["data"]["preprocess"] != "unit":
         raise BadInput("features come of a classifier with config.data.preprocess='unit'.")
     return configs.experiment(plain).plan.wire(shape)

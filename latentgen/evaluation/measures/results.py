@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from latentgen.configs.section import is_averaged
 from latentgen.core.errors import BadInput
 from latentgen.storage.log import read
 from latentgen.storage.workdir import differences
@@ -121,6 +122,6 @@ def _weights(line: Mapping[str, Any]) -> str:
     In results without the key `weights`, 'terms' are of the raw weights, all others of the sampled.
     """
     method = line.get("method")
-    sampled = "ema" if isinstance(method, Mapping) and method.get("ema_decay") else "raw"
+    sampled = "ema" if isinstance(method, Mapping) and is_averaged(method) else "raw"
     weights = line.get("weights", "raw" if line.get("metric") == "terms" else sampled)
     return "those that are sampled" if weights == sampled else str(weights)
