@@ -110,6 +110,7 @@ def nonsaturating():
                 color="rgb",  # of a folder: rgb, grey, as_is
                 augment=(),  # in training: flip, crop:4, color:0.2, ...: data/augment.py
                 balance=False,  # True: each class has the same share of the batches
+                labels=(),  # factors whose combinations are the classes; (): the set's own
             ),
             method=dict(
                 name="gan",

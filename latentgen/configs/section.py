@@ -19,6 +19,7 @@ LATER: dict[str, Any] = {
     **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": []},
     **{"method.ema_images": 0.0, "method.ema_rampup": 0.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
+    "data.labels": [],
 }
 """Keys that came after the first release, each with the value that means what was before."""
 
