@@ -124,7 +124,8 @@ def _grey(x: Image) -> Float[Array, "h w 1"]:
         return x
     if x.shape[-1] != len(LUMA):
         raise BadInput(
-            f"config.data.augment: 'color' and 'grey' need images of 1 or 3 channels, not {x.shape[-1]}."
+            "config.data.augment: 'color' and 'grey' need images of 1 or 3 channels, not "
+            f"{x.shape[-1]}."
         )
     return (x * jnp.array(LUMA).reshape(1, 1, -1)).sum(axis=-1, keepdims=True)
 

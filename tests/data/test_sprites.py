@@ -165,7 +165,8 @@ def test_labels_are_combinations_of_factors() -> None:
     assert factors is not None
     expected = factors[:, 0] * 8 + factors[:, 5]
     np.testing.assert_array_equal(both.splits["test"].label, expected)
-    assert both.classes[9] == "shape 1, hue 1" and len(both.classes) == 32
+    assert both.classes[9] == "shape 1, hue 1"
+    assert len(both.classes) == 32
     assert sources.identity(both, "unit")["sha256"] != sources.identity(plain, "unit")["sha256"]
     assert sources.relabelled(plain, ()) is plain
     with pytest.raises(
