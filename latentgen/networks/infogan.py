@@ -1,0 +1,154 @@
+"""InfoGAN's networks for MNIST: one body for the discriminator's logit and for Q(c|x).
+
+Everything here is the authors': convolutions with biases also before a norm, a leak of 0.01,
+kernels from N(0, 0.02^2), scales of norms from N(1, 0.02^2). Images are of any size whose sides
+halve as often as there are convolutions.
+
+Reference: Chen et al. 2016, C.1 (arXiv:1606.03657); openai/InfoGAN 6e41232,
+infogan/models/regularized_gan.py, infogan/misc/custom_ops.py.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from latentgen.core.errors import positive
+from latentgen.core.types import Net
+from latentgen.networks import convolution
+from latentgen.networks.conv import Conv, halvings
+from latentgen.networks.mlp import sizes
+from latentgen.networks.net import from_linen
+from latentgen.networks.norms import EPSILON, MOMENTUM
+
+STD = 0.02
+NORMAL = nn.initializers.normal(STD)
+TRUNCATED = nn.initializers.truncated_normal(STD)  # cut off at two standard deviations
+
+
+def _scale(*args: Array) -> Array:
+    return 1 + NORMAL(*args)
+
+
+def _norm(train: bool, dtype: DTypeLike) -> nn.BatchNorm:
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=MOMENTUM,
+        epsilon=EPSILON,
+        dtype=dtype,
+        scale_init=_scale,
+        use_fast_variance=False,
+    )
+
+
+def _leaky_relu(x: Float[Array, "n *shape"]) -> Float[Array, "n *shape"]:
+    return nn.leaky_relu(x, 0.01)
+
+
+class Dense(nn.Module):
+    """Fully connected layers, each with batch norm and activation."""
+
+    widths: tuple[int, ...]
+    activation: Callable[[Array], Array]
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], train: bool) -> Float[Array, "n e"]:
+        for width in self.widths:
+            x = nn.Dense(width, dtype=self.dtype, kernel_init=NORMAL)(x)
+            x = self.activation(_norm(train, self.dtype)(x))
+        return x
+
+
+class Encoder(nn.Module):
+    """Discriminator: the first output is linear in the features; the others have hidden layers."""
+
+    channels: tuple[int, ...]
+    hidden: tuple[int, ...]
+    head: tuple[int, ...]
+    outputs: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n outputs"]:
+        halvings(x.shape[1:], self.channels)
+        for i, features in enumerate(self.channels):
+            x = Conv(features, convolution.conv, TRUNCATED, True, self.dtype)(x)
+            x = _leaky_relu(x if i == 0 else _norm(train, self.dtype)(x))
+        dense = partial(Dense, activation=_leaky_relu, dtype=self.dtype)
+        last = partial(nn.Dense, dtype=jnp.float32, kernel_init=NORMAL)
+        x = dense(self.hidden, name="body")(x.reshape(x.shape[0], -1), train)
+        logit = last(1, name="logit")(x)
+        if self.outputs == 1:
+            return logit
+        others = last(self.outputs - 1, name="others")(dense(self.head, name="head")(x, train))
+        return jnp.concatenate([logit, others], axis=1)
+
+
+class Decoder(nn.Module):
+    """Generator: fully connected layers, then transposed convolutions; the last one is linear."""
+
+    shape: tuple[int, ...]
+    channels: tuple[int, ...]
+    hidden: tuple[int, ...]
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "n d"], train: bool) -> Float[Array, "n h w c"]:
+        *between, deepest = self.channels
+        height, width = halvings(self.shape, self.channels)
+        x = Dense((*self.hidden, height * width * deepest), nn.relu, self.dtype)(z, train)
+        x = x.reshape(x.shape[0], height, width, deepest)
+        for features in reversed(between):
+            x = Conv(features, convolution.conv_transpose, NORMAL, True, self.dtype)(x)
+            x = nn.relu(_norm(train, self.dtype)(x))
+        return Conv(self.shape[-1], convolution.conv_transpose, NORMAL, True, jnp.float32)(x)
+
+
+def encoder(
+    *,
+    outputs: int,
+    channels: tuple[int, ...] = (64, 128),
+    hidden: tuple[int, ...] = (1024,),
+    head: tuple[int, ...] = (128,),
+    dtype: DTypeLike = jnp.float32,
+) -> Net:
+    """A network from images (n, h, w, c) to (n, outputs): a logit, then the outputs of Q.
+
+    Args:
+        channels: of the convolutions, each of which halves the image.
+        hidden: widths of the dense layers that all outputs share.
+        head: widths of the dense layers of all outputs but the first.
+
+    Raises:
+        BadInput: a size below 1; on use, an image that does not fit.
+    """
+    return from_linen(
+        Encoder(
+            sizes("channels", channels),
+            sizes("hidden", hidden),
+            sizes("head", head),
+            positive("outputs", outputs),
+            dtype,
+        )
+    )
+
+
+def decoder(
+    shape: tuple[int, ...],
+    *,
+    channels: tuple[int, ...] = (64, 128),
+    hidden: tuple[int, ...] = (1024,),
+    dtype: DTypeLike = jnp.float32,
+) -> Net:
+    """A network from codes (n, d) to images (n, h, w, c), mirroring `encoder`.
+
+    Raises:
+        BadInput: a size below 1, or an image that does not fit.
+    """
+    channels = sizes("channels", channels)
+    halvings(shape, channels)
+    return from_linen(Decoder(sizes("shape", shape), channels, sizes("hidden", hidden), dtype))
