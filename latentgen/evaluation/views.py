@@ -105,8 +105,11 @@ def traversals(
     """Make rows in which one coordinate of a code moves from its 1% to its 99% quantile.
 
     The quantiles are estimated from 10,000 codes of the prior. There are at most as many rows as
-    coordinates.
+    coordinates. A method whose codes have a meaning has a probe `traverse` of its own instead.
     """
+    if "traverse" in method.probes:
+        z = method.probes["traverse"](state, key, columns)[:rows]
+        return z.reshape(-1, z.shape[-1])
     codes = probe(method, "codes")
     pool = codes(state, key, 10_000)
     centre = codes(state, jax.random.fold_in(key, 1), 1)

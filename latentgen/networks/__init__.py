@@ -3,16 +3,18 @@
 from collections.abc import Callable
 
 from latentgen.core.types import Net
-from latentgen.networks import conv, mlp, resnet
+from latentgen.networks import conv, infogan, mlp, resnet
 
 ENCODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.encoder,
     "twin": mlp.twin_encoder,
     "conv": conv.encoder,
     "resnet": resnet.encoder,
+    "infogan": infogan.encoder,
 }
 DECODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.decoder,
     "conv": conv.decoder,
     "resnet": resnet.decoder,
+    "infogan": infogan.decoder,
 }

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from latentgen.core.errors import positive
+from latentgen.core.errors import BadInput, positive
 from latentgen.core.types import Net
 from latentgen.networks import convolution
 from latentgen.networks.conv import Conv, halvings
@@ -108,6 +108,12 @@ class Decoder(nn.Module):
         return Conv(self.shape[-1], convolution.conv_transpose, NORMAL, True, jnp.float32)(x)
 
 
+def _channels(channels: tuple[int, ...]) -> tuple[int, ...]:
+    if not channels:
+        raise BadInput("channels=() must name at least one size.")
+    return sizes("channels", channels)
+
+
 def encoder(
     *,
     outputs: int,
@@ -124,11 +130,11 @@ def encoder(
         head: widths of the dense layers of all outputs but the first.
 
     Raises:
-        BadInput: a size below 1; on use, an image that does not fit.
+        BadInput: no channels, or a size below 1; on use, an image that does not fit.
     """
     return from_linen(
         Encoder(
-            sizes("channels", channels),
+            _channels(channels),
             sizes("hidden", hidden),
             sizes("head", head),
             positive("outputs", outputs),
@@ -147,8 +153,8 @@ def decoder(
     """A network from codes (n, d) to images (n, h, w, c), mirroring `encoder`.
 
     Raises:
-        BadInput: a size below 1, or an image that does not fit.
+        BadInput: no channels, a size below 1, or an image that does not fit.
     """
-    channels = sizes("channels", channels)
+    channels = _channels(channels)
     halvings(shape, channels)
     return from_linen(Decoder(sizes("shape", shape), channels, sizes("hidden", hidden), dtype))

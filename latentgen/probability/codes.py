@@ -1,4 +1,4 @@
-"""Structured codes of a generator: noise, categories and continuous codes, and Q(c|x) of the latter.
+"""Structured codes of a generator, noise and codes c that mean something, and Q(c|x).
 
 A code is z = [noise, one-hot categories, continuous codes]. c, all but the noise, is what InfoGAN
 makes x tell: the categories uniform, the continuous codes uniform on [-1, 1].
