@@ -29,8 +29,8 @@ NORMAL = nn.initializers.normal(STD)
 TRUNCATED = nn.initializers.truncated_normal(STD)  # cut off at two standard deviations
 
 
-def _scale(*args: Array) -> Array:
-    return 1 + NORMAL(*args)
+def _scale(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+    return 1 + NORMAL(key, shape, dtype)
 
 
 def _norm(train: bool, dtype: DTypeLike) -> nn.BatchNorm:

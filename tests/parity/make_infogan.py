@@ -2,16 +2,16 @@
 
     python -m tests.parity.make_infogan CLONE    # of github.com/openai/InfoGAN at 6e41232
 
-Their network for MNIST on images of 8x8, and their trainer as far as the two losses. It needs
-Python 2, TensorFlow 0.9 and PrettyTensor; here Python 3 runs it, and the few functions that it calls
-of the two libraries are PyTorch's, in float64.
+Their network for MNIST on images of 8x8, and their trainer as far as the two losses. It is written
+for Python 2, TensorFlow 0.9 and PrettyTensor; here Python 3 runs it, and the few functions that it
+calls of the two libraries are PyTorch's, in float64.
 """
 
 import contextlib
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class Layer:
 class Template:
     """A chain of calls, each with its own variables, that `construct` applies to an input."""
 
-    counts: dict[str, int] = {}
+    counts: ClassVar[dict[str, int]] = {}
 
     def __init__(self, parent: "Template | None", call: Any):
         self.parent, self.call = parent, call
@@ -82,7 +82,7 @@ class Template:
         found = self.call(self.parent.run(x))
         return found if isinstance(found, Layer) else Layer(found)
 
-    def construct(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+    def construct(self, input: torch.Tensor) -> torch.Tensor:
         return self.run(input).tensor
 
 
@@ -252,6 +252,34 @@ def load(clone: Path, name: str) -> types.ModuleType:
     return module
 
 
+def model_of(clone: Path, side: int) -> Any:
+    """Their model of images of this side, as their script for MNIST makes it."""
+    laws = sys.modules["infogan.misc.distributions"]
+    VARIABLES.clear()
+    Template.counts.clear()
+    return load(clone, "infogan.models.regularized_gan").RegularizedGAN(
+        output_dist=laws.MeanBernoulli(side * side),
+        latent_spec=[
+            (laws.Uniform(62), False),
+            (laws.Categorical(10), True),
+            (laws.Uniform(1, fix_std=True), True),
+            (laws.Uniform(1, fix_std=True), True),
+        ],
+        batch_size=BATCH,
+        image_shape=(side, side, 1),
+        network_type="mnist",
+    )
+
+
+def count(clone: Path, side: int) -> np.ndarray:
+    """Numbers of parameters of their discriminator, with Q, and generator."""
+    model = model_of(clone, side)
+    model.discriminate(tensor(np.zeros((2, side * side))))
+    model.generate(tensor(np.zeros((2, 74))))
+    sizes = {name: v.numel() for name, v in VARIABLES.items()}
+    return np.array([sum(sizes[n] for n in sizes if n.startswith(net)) for net in ("d_", "g_")])
+
+
 def main(clone: Path) -> None:
     x = tensor(1 / (1 + np.exp(-fill("x", (BATCH, SIDE * SIDE), 1.0))))
     noise = np.tanh(fill("noise", (BATCH, 62), 1.0))
@@ -260,21 +288,11 @@ def main(clone: Path) -> None:
     stand_ins(x)
     for package in ("infogan", "infogan.misc", "infogan.models", "infogan.algos"):
         library(package, __path__=[])
-    laws = load(clone, "infogan.misc.distributions")
-    sys.modules["infogan"].misc = sys.modules["infogan.misc"]  # type: ignore[attr-defined]
-    sys.modules["infogan.misc"].custom_ops = load(clone, "infogan.misc.custom_ops")  # type: ignore[attr-defined]
-    model = load(clone, "infogan.models.regularized_gan").RegularizedGAN(
-        output_dist=laws.MeanBernoulli(SIDE * SIDE),
-        latent_spec=[
-            (laws.Uniform(62), False),
-            (laws.Categorical(10), True),
-            (laws.Uniform(1, fix_std=True), True),
-            (laws.Uniform(1, fix_std=True), True),
-        ],
-        batch_size=BATCH,
-        image_shape=(SIDE, SIDE, 1),
-        network_type="mnist",
-    )
+    load(clone, "infogan.misc.distributions")
+    sys.modules["infogan.misc"].custom_ops = load(clone, "infogan.misc.custom_ops")
+    sys.modules["infogan"].misc = sys.modules["infogan.misc"]
+    parameters = count(clone, 28)
+    model = model_of(clone, SIDE)
     model.latent_dist.sample_prior = lambda n: z
     trainer_type = load(clone, "infogan.algos.infogan_trainer").InfoGANTrainer
     data = types.SimpleNamespace(image_dim=SIDE * SIDE)
@@ -282,13 +300,12 @@ def main(clone: Path) -> None:
     trainer.visualize_all_factors = lambda: None
     trainer.init_opt()
     found = {name: value.detach().numpy() for name, value in trainer.log_vars}
-    found["parameters"] = np.array(sum(v.numel() for v in VARIABLES.values()))
+    found["parameters"] = parameters
     for loss, variables in LOSSES:
         names = [v.name for v in variables]
         gradients = torch.autograd.grad(loss, [VARIABLES[n] for n in names], retain_graph=True)
         for name, gradient in zip(names, gradients, strict=True):
             found[f"gradient of {name}"] = summary(name, gradient.numpy())
-            found[f"shape of {name}"] = np.array(gradient.shape)
     np.savez_compressed(Path(__file__).with_name("infogan.npz"), **found)
 
 
