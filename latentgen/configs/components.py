@@ -201,6 +201,20 @@ def _adam(section: Section, lr: Any, images: int) -> optax.GradientTransformatio
     return optax.inject_hyperparams(optax.adam)(lr, *by_update, eps=eps)
 
 
+def _adam_tensorflow(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
+    """Adam with epsilon before the bias correction, as in TensorFlow and Chainer.
+
+    lr m / (sqrt(v) + eps) sqrt(1 - b2^t) / (1 - b1^t) in update t = 1, 2, ...
+
+    Reference: Kingma & Ba 2015, end of section 2 (arXiv:1412.6980).
+    """
+    b1 = section.number("b1", low=0.0, high=0.9999)
+    b2 = section.number("b2", low=0.0, high=0.99999)
+    eps = section.positive("eps")
+    corrected = lambda updates: eps / jnp.sqrt(1 - b2 ** (updates + 1.0))  # noqa: E731
+    return optax.inject_hyperparams(optax.adam)(lr, b1=b1, b2=b2, eps=corrected)
+
+
 def _by_update(value: Value, images: int) -> Any:
     """Turn a schedule of images seen into one of updates done.
 
@@ -262,6 +276,7 @@ def _std_network_mask(params: Any) -> Any:
 OPTIMIZERS: dict[str, Callable[[Section, Any, int], optax.GradientTransformation]] = {
     "adam": _adam,
     "adam_norm_grad": _adam_norm_grad,
+    "adam_tensorflow": _adam_tensorflow,
     "rmsprop": _rmsprop,
     "rmsprop_torch": _rmsprop_torch,
     "sgd": _sgd,

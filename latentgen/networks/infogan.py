@@ -8,7 +8,7 @@ Reference: Chen et al. 2016, C.1 (arXiv:1606.03657); openai/InfoGAN 6e41232,
 infogan/models/regularized_gan.py, infogan/misc/custom_ops.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -29,7 +29,7 @@ NORMAL = nn.initializers.normal(STD)
 TRUNCATED = nn.initializers.truncated_normal(STD)  # cut off at two standard deviations
 
 
-def _scale(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+def _scale(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
     return 1 + NORMAL(key, shape, dtype)
 
 

@@ -157,6 +157,19 @@ ROWS = {
         },
         "generator_optimizer.lr",
     ),
+    "gan-auxiliary-infogan": Row(
+        "gan",
+        {
+            "method.classes": 10,
+            "method.condition": "auxiliary",
+            "method.categories": (3,),
+            "method.continuous": 2,
+            "method.code_dim": 9,
+            **both("generator", "discriminator", SMALL_CONV | {"network": "infogan"}),
+            **both("generator_optimizer", "discriminator_optimizer", {"name": "adam_tensorflow"}),
+        },
+        "method.auxiliary_weight",
+    ),
     "aae": Row(
         "hybrids",
         {},
@@ -268,6 +281,7 @@ SMALL = {
     "channels": (4, 8),
     "components": 5,
     "code_dim": 4,
+    "categories": (2,),
     "second_code_dim": 3,
     "samples": 4,
     "group": 2,
@@ -309,7 +323,11 @@ PROGRAMS = {  # of variants that differ in numbers alone, the first
 }
 
 
-UNLIKE_ROWS = {("gan", "infogan"), ("gan", "ring"), ("vae", "uniform")}  # quick: no row has these
+UNLIKE_ROWS = {
+    ("gan", "infogan_network"),
+    ("gan", "ring"),
+    ("vae", "uniform"),
+}  # quick: no row has these
 
 
 @pytest.mark.parametrize("name", EVERY_ROW)
