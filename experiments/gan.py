@@ -223,6 +223,7 @@ def infogan():
 def infogan_digits():
     """`infogan` on digits, with MLPs; nobody's."""
     config = nonsaturating()
+    config.steps = 6_000
     config.method.update(code_dim=32, categories=(10,), continuous=2, prior="uniform")
     config.generator_optimizer.lr = 1e-3
     return config

@@ -165,7 +165,7 @@ ROWS = {
             "method.categories": (3,),
             "method.continuous": 2,
             "method.code_dim": 9,
-            **both("generator", "discriminator", SMALL_CONV | {"network": "infogan"}),
+            **both("discriminator", "discriminator", SMALL_CONV | {"network": "infogan"}),
             **both("generator_optimizer", "discriminator_optimizer", {"name": "adam_tensorflow"}),
         },
         "method.auxiliary_weight",
