@@ -134,17 +134,14 @@ def network(
     section = root.section(name)
     make, kind = section.choose("network", kinds), section.word("network")
     if kind not in GENERAL:
-        return Network(section, kind, _own_options(section, make, given) | {"dtype": dtype})
+        own = _own_options(section, make, given)
+        _check_batch_norm(root, section, own.get("norm"), packing)
+        return Network(section, kind, own | {"dtype": dtype})
     names: dict[str, Mapping[str, Any]] = {"activation": ACTIVATIONS, "norm": NORMS, "init": INITS}
     for key, valid in names.items():
         section.choose(key, valid)
     options: dict[str, Any] = {key: section.word(key) for key in names}
-    if options["norm"] == "batch" and root.size("batch_size") // packing == 1:
-        raise BadInput(
-            f"{section.key('norm')}='batch' needs more than one input in a batch, over which it "
-            f"normalizes: from {root.key('batch_size')}={root.size('batch_size')} this network "
-            "gets one, of which nothing would be left."
-        )
+    _check_batch_norm(root, section, options["norm"], packing)
     options["dropout"] = section.number("dropout", low=0.0, high=0.99)
     hidden, channels = section.sizes("hidden"), section.sizes("channels")
     by_size = {name: section.size(name) for name in ("width", "widest") if section.has(name)}
@@ -161,6 +158,16 @@ def network(
         )
     options |= {"dense": hidden, "channels": channels} | ({} if channels else by_size)
     return Network(section, kind, options | {"dtype": dtype})
+
+
+def _check_batch_norm(root: Section, section: Section, norm: str | None, packing: int) -> None:
+    """Refuse batch norm over a single input."""
+    if norm == "batch" and root.size("batch_size") // packing == 1:
+        raise BadInput(
+            f"{section.key('norm')}='batch' needs more than one input in a batch, over which it "
+            f"normalizes: from {root.key('batch_size')}={root.size('batch_size')} this network "
+            "gets one, of which nothing would be left."
+        )
 
 
 def _own_options(

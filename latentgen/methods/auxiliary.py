@@ -37,15 +37,15 @@ def auxiliary_terms(
     tasks: Auxiliary,
     label: Int[Array, " n"],
     z: Float[Array, "n d"],
-    real: Float[Array, "n o"],
-    synthetic: Float[Array, "n o"],
+    real: Float[Array, "g o"],
+    synthetic: Float[Array, "g o"],
 ) -> Terms:
     """Return the log-probabilities that both players ascend, in nats; {} without a second task.
 
     Args:
         label: class of each real example, and of the synthetic one.
         z: codes of the synthetic examples.
-        real, synthetic: all outputs of the discriminator.
+        real, synthetic: all outputs of the discriminator; g = n where there is a second task.
     """
     terms: Terms = {}
     if tasks.classes:

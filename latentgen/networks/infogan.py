@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from latentgen.core.errors import BadInput, positive
+from latentgen.core.errors import BadInput, choose, positive
 from latentgen.core.types import Net
 from latentgen.networks import convolution
 from latentgen.networks.conv import Conv, halvings
@@ -33,7 +33,12 @@ def _scale(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> 
     return 1 + NORMAL(key, shape, dtype)
 
 
-def _norm(train: bool, dtype: DTypeLike) -> nn.BatchNorm:
+def _normalized(
+    x: Float[Array, "n *shape"], norm: str, train: bool, dtype: DTypeLike
+) -> Float[Array, "n *shape"]:
+    """Apply batch norm, or nothing; call it inside a linen module."""
+    if norm == "none":
+        return x
     return nn.BatchNorm(
         use_running_average=not train,
         momentum=MOMENTUM,
@@ -41,7 +46,7 @@ def _norm(train: bool, dtype: DTypeLike) -> nn.BatchNorm:
         dtype=dtype,
         scale_init=_scale,
         use_fast_variance=False,
-    )
+    )(x)
 
 
 def _leaky_relu(x: Float[Array, "n *shape"]) -> Float[Array, "n *shape"]:
@@ -49,9 +54,10 @@ def _leaky_relu(x: Float[Array, "n *shape"]) -> Float[Array, "n *shape"]:
 
 
 class Dense(nn.Module):
-    """Fully connected layers, each with batch norm and activation."""
+    """Fully connected layers, each with norm and activation."""
 
     widths: tuple[int, ...]
+    norm: str
     activation: Callable[[Array], Array]
     dtype: DTypeLike
 
@@ -59,7 +65,7 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "n d"], train: bool) -> Float[Array, "n e"]:
         for width in self.widths:
             x = nn.Dense(width, dtype=self.dtype, kernel_init=NORMAL)(x)
-            x = self.activation(_norm(train, self.dtype)(x))
+            x = self.activation(_normalized(x, self.norm, train, self.dtype))
         return x
 
 
@@ -70,6 +76,7 @@ class Encoder(nn.Module):
     hidden: tuple[int, ...]
     head: tuple[int, ...]
     outputs: int
+    norm: str
     dtype: DTypeLike
 
     @nn.compact
@@ -77,8 +84,8 @@ class Encoder(nn.Module):
         halvings(x.shape[1:], self.channels)
         for i, features in enumerate(self.channels):
             x = Conv(features, convolution.conv, TRUNCATED, True, self.dtype)(x)
-            x = _leaky_relu(x if i == 0 else _norm(train, self.dtype)(x))
-        dense = partial(Dense, activation=_leaky_relu, dtype=self.dtype)
+            x = _leaky_relu(x if i == 0 else _normalized(x, self.norm, train, self.dtype))
+        dense = partial(Dense, norm=self.norm, activation=_leaky_relu, dtype=self.dtype)
         last = partial(nn.Dense, dtype=jnp.float32, kernel_init=NORMAL)
         x = dense(self.hidden, name="body")(x.reshape(x.shape[0], -1), train)
         logit = last(1, name="logit")(x)
@@ -94,24 +101,32 @@ class Decoder(nn.Module):
     shape: tuple[int, ...]
     channels: tuple[int, ...]
     hidden: tuple[int, ...]
+    norm: str
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, z: Float[Array, "n d"], train: bool) -> Float[Array, "n h w c"]:
         *between, deepest = self.channels
         height, width = halvings(self.shape, self.channels)
-        x = Dense((*self.hidden, height * width * deepest), nn.relu, self.dtype)(z, train)
+        widths = (*self.hidden, height * width * deepest)
+        x = Dense(widths, self.norm, nn.relu, self.dtype)(z, train)
         x = x.reshape(x.shape[0], height, width, deepest)
         for features in reversed(between):
             x = Conv(features, convolution.conv_transpose, NORMAL, True, self.dtype)(x)
-            x = nn.relu(_norm(train, self.dtype)(x))
+            x = nn.relu(_normalized(x, self.norm, train, self.dtype))
         return Conv(self.shape[-1], convolution.conv_transpose, NORMAL, True, jnp.float32)(x)
 
 
-def _channels(channels: tuple[int, ...]) -> tuple[int, ...]:
+NORMS = {"batch": None, "none": None}
+
+
+def _checked(
+    channels: Sequence[int], hidden: Sequence[int], norm: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    choose("norm", norm, NORMS)
     if not channels:
         raise BadInput("channels=() must name at least one size.")
-    return sizes("channels", channels)
+    return sizes("channels", channels), sizes("hidden", hidden)
 
 
 def encoder(
@@ -120,6 +135,7 @@ def encoder(
     channels: tuple[int, ...] = (64, 128),
     hidden: tuple[int, ...] = (1024,),
     head: tuple[int, ...] = (128,),
+    norm: str = "batch",
     dtype: DTypeLike = jnp.float32,
 ) -> Net:
     """A network from images (n, h, w, c) to (n, outputs): a logit, then the outputs of Q.
@@ -128,19 +144,15 @@ def encoder(
         channels: of the convolutions, each of which halves the image.
         hidden: widths of the dense layers that all outputs share.
         head: widths of the dense layers of all outputs but the first.
+        norm: batch, or none: not theirs, for penalties on gradients.
 
     Raises:
-        BadInput: no channels, or a size below 1; on use, an image that does not fit.
+        BadInput: no channels, a size below 1, or an unknown norm; on use, an image that does not
+            fit.
     """
-    return from_linen(
-        Encoder(
-            _channels(channels),
-            sizes("hidden", hidden),
-            sizes("head", head),
-            positive("outputs", outputs),
-            dtype,
-        )
-    )
+    channels, hidden = _checked(channels, hidden, norm)
+    units = positive("outputs", outputs)
+    return from_linen(Encoder(channels, hidden, sizes("head", head), units, norm, dtype))
 
 
 def decoder(
@@ -148,13 +160,14 @@ def decoder(
     *,
     channels: tuple[int, ...] = (64, 128),
     hidden: tuple[int, ...] = (1024,),
+    norm: str = "batch",
     dtype: DTypeLike = jnp.float32,
 ) -> Net:
     """A network from codes (n, d) to images (n, h, w, c), mirroring `encoder`.
 
     Raises:
-        BadInput: no channels, a size below 1, or an image that does not fit.
+        BadInput: no channels, a size below 1, an unknown norm, or an image that does not fit.
     """
-    channels = _channels(channels)
+    channels, hidden = _checked(channels, hidden, norm)
     halvings(shape, channels)
-    return from_linen(Decoder(sizes("shape", shape), channels, sizes("hidden", hidden), dtype))
+    return from_linen(Decoder(sizes("shape", shape), channels, hidden, norm, dtype))
