@@ -117,7 +117,7 @@ def test_an_auxiliary_classifier_is_trained_by_both_players_on_both_kinds_of_exa
 
 @pytest.mark.parametrize("weight", [0.0, 0.7])
 def test_both_players_ascend_the_weighted_information(weight: float) -> None:
-    """Gradients at the same codes, with the critic r - s: d/ds is -1, plus weight times Q's part."""
+    """Gradients at the same codes, with the critic r - s, of both players."""
     codes = Codes((3,), 1)
     z = jnp.concatenate([jnp.eye(3)[jnp.arange(6) % 3], jnp.linspace(-1, 1, 6)[:, None]], axis=1)
     z = jnp.concatenate([jnp.ones((6, 1)), z], axis=1)
