@@ -15,8 +15,10 @@
 | mixture       | digits 8x8    | codes from a trained mixture of 10 normals (DeLiGAN,            |
 |               |               | Gurumurthy et al. 2017, arXiv:1706.02071)                       |
 | infogan       | Fashion-MNIST | InfoGAN (Chen et al. 2016, arXiv:1606.03657): one category of   |
-|               |               | 10 and two continuous codes that the discriminator infers       |
-| infogan_digits| digits 8x8    | the same with MLPs; SECONDS s on two cores                      |
+|               |               | 10 and two continuous codes that the discriminator infers; not  |
+|               |               | run to its end                                                  |
+| infogan_      | digits 8x8    | the same with MLPs; see "Codes that mean something" in          |
+| digits        |               | README.md                                                       |
 | infogan_      | Fashion-MNIST | a plain GAN with InfoGAN's network, without its mutual          |
 | network       |               | information; codes and batches of Lucic et al. 2018             |
 |               |               | (arXiv:1711.10337); 5.3 steps/s on two cores, an hour           |

@@ -27,6 +27,9 @@ from latentgen.probability.priors import LearnedPrior
 Shape = tuple[int, ...]
 
 CONVOLUTIONAL = ("conv", "resnet")
+HALVING = (*CONVOLUTIONAL, "infogan")
+"""Networks that halve an image once for each of `channels`."""
+
 GENERAL = ("mlp", "twin", *CONVOLUTIONAL)
 """Networks with the options that `network` lists; others have those that their constructors name.
 """
@@ -102,11 +105,11 @@ class Network(NamedTuple):
         **kwargs: Any,
     ) -> Net:
         options, make = dict(self.options), self.section.choose("network", constructors)
-        key = self.section.key("channels" if self.kind in CONVOLUTIONAL else "network")
+        key = self.section.key("channels" if self.kind in HALVING else "network")
         try:
             if widest := options.pop("widest", 0):
                 options["channels"] = widths(shape, options.pop("width"), widest)
-            elif self.kind in CONVOLUTIONAL:
+            elif self.kind in HALVING:
                 halvings(shape, options["channels"])
             if self.kind not in GENERAL:  # it knows its own limits
                 return make(*args, **kwargs, **options)

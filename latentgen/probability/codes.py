@@ -65,7 +65,7 @@ def _join(noise: Prior, codes: Codes) -> Prior:
         categories, continuous = codes.split(z[:, noise.dim :])
         total = noise.log_prob(z[:, : noise.dim]) + box.log_prob(continuous)
         for c in categories:
-            is_one_hot = (jnp.sort(c, axis=1) == jnp.eye(c.shape[1])[-1:]).all(axis=1)
+            is_one_hot = ((c == 0) | (c == 1)).all(axis=1) & (c.sum(axis=1) == 1)
             total += jnp.where(is_one_hot, -math.log(c.shape[1]), -jnp.inf)
         return total
 
