@@ -5,7 +5,7 @@ Modes:
   aggregate    decode codes from the aggregate posterior, a mixture over training examples
   reconstruct  show inputs and their reconstructions
   interpolate  decode paths between two codes
-  traverse     change one coordinate of a code at a time
+  traverse     change one coordinate of a code at a time; of an InfoGAN, one of its codes
 
 `--out x.png` writes one picture. `--out x.npz` writes arrays: `x`, float32 pixels in [0, 1] or
 coordinates of points; `codes`; for `reconstruct` the `inputs`; for conditional methods the `label`.
@@ -230,7 +230,8 @@ if __name__ == "__main__":
     flags.DEFINE_list(
         "classes",
         None,
-        "Of a conditional method: numbers or names of the classes to draw, in turn (default: all).",
+        "Of a conditional method: classes to draw, in turn, by number or name, such as 3,5 or "
+        "cat,dog (default: all).",
     )
     flags.DEFINE_string("split", "test", "Where --mode=reconstruct takes its inputs.")
     flags.adopt_module_key_flags(app)

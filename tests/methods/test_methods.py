@@ -282,6 +282,7 @@ SMALL = {
     "components": 5,
     "code_dim": 4,
     "categories": (2,),
+    "continuous": 1,
     "second_code_dim": 3,
     "samples": 4,
     "group": 2,
