@@ -143,5 +143,6 @@ def test_a_moving_picture_has_its_frames_and_repeats(kind: str, channels: int) -
         assert (picture.n_frames, picture.info["loop"]) == (5, 0)
         for i, level in enumerate(levels):
             picture.seek(i)
+            picture.load()
             assert picture.info["duration"] == 50
             assert abs(np.asarray(picture.convert("RGB")).astype(int) - level).max() <= 4
