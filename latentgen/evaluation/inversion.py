@@ -62,9 +62,9 @@ class Inverted(NamedTuple):
     distances: of x from the given images, by `Options.distance`
     """
 
-    codes: Float[np.ndarray, "n d"]
-    x: Shaped[np.ndarray, "n *shape"]
-    distances: Float[np.ndarray, " n"]
+    codes: Float[Array | np.ndarray, "n d"]
+    x: Shaped[Array | np.ndarray, "n *shape"]
+    distances: Float[Array | np.ndarray, " n"]
 
 
 class Space(NamedTuple):
