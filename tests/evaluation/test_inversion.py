@@ -11,7 +11,9 @@ from latentgen.data.preprocess import PREPROCESS
 from latentgen.evaluation import inversion
 from latentgen.evaluation.inversion import Options, invert
 from latentgen.methods import linear_vae
-from latentgen.networks import mlp
+from latentgen.metrics.lpips import lpips
+from latentgen.networks import imagenet, mlp, pretrained
+from latentgen.networks.imagenet import Stage
 from latentgen.probability.linear import posterior, probabilistic_pca
 from latentgen.probability.priors import normal
 
@@ -126,6 +128,34 @@ def test_styles_are_found_from_their_mean(generator: tuple[Method, dict]) -> Non
     np.testing.assert_allclose(pulled.codes, jnp.broadcast_to(mean, (3, DIM)), atol=1e-2)
     codes = invert(method, state, x, None, PREPROCESS["signed"], KEY, Options(space="z"))
     np.testing.assert_allclose(style(state, codes.codes), planted, atol=1e-3)
+
+
+TINY = imagenet.Network("alexnet", (Stage(4, stride=2), Stage(3, pool=2)), least=12)
+
+
+def test_lpips_is_what_is_minimized(
+    generator: tuple[Method, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, params = np.random.default_rng(0), {}
+    for name, shape in imagenet.shapes(TINY).items():
+        layer, _, kind = name.partition("/")
+        params.setdefault(layer, {})[kind] = rng.normal(size=shape).astype(np.float32)
+    linear = [np.ones(stage.features, np.float32) for stage in TINY.stages]
+    monkeypatch.setitem(imagenet.NETWORKS, "alexnet", TINY)
+    monkeypatch.setattr(
+        pretrained, "load", lambda name: pretrained.Pretrained(params, linear, name)
+    )
+    method, state = generator
+    x = method.probes["decode"](state, jax.random.normal(KEY, (2, DIM)), LABEL[:2])
+    signed = PREPROCESS["signed"]
+    short, long = (
+        invert(method, state, x, LABEL[:2], signed, KEY, Options("lpips", steps=n))
+        for n in (1, 300)
+    )
+    pixels = (x, jnp.asarray(long.x))
+    of_x, of_found = (imagenet.activations(TINY, params, (each + 1) / 2) for each in pixels)
+    np.testing.assert_allclose(long.distances, lpips(of_x, of_found, linear), atol=1e-5)
+    assert (long.distances < 0.05 * short.distances).all()
 
 
 @pytest.mark.parametrize(
