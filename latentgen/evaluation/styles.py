@@ -154,9 +154,9 @@ def mixed(
 
     Reference: Karras et al. 2019, section 3.1 (arXiv:1812.04948).
     """
-    if not (has_styles(method) and LEVELS in method.probes):
+    if not has_styles(method):
         raise BadInput(f"mixing needs styles; this method has {', '.join(method.probes)}.")
-    number = method.probes[LEVELS](state)
+    number = probe(method, LEVELS)(state)
     if levels[1] >= number:
         raise BadInput(f"level {levels[1]} is beyond this generator's. Valid: 0 .. {number - 1}.")
     z = probe(method, "codes")(state, key, rows + columns)
