@@ -22,6 +22,7 @@ from latentgen.core.keys import named_key
 from latentgen.core.types import Method, PyTree
 from latentgen.data.preprocess import Preprocess
 from latentgen.evaluation import styles
+from latentgen.evaluation.measures.subject import with_progress
 from latentgen.evaluation.views import probe
 from latentgen.metrics.lpips import lpips
 from latentgen.networks import imagenet, pretrained
@@ -114,7 +115,7 @@ def invert(
         preprocess: of which `pixels` makes what LPIPS compares.
 
     Raises:
-        BadInput: an option is not valid, or the method has no such codes.
+        BadInput: an option is not valid, the method has no such codes, or nothing is finite.
     """
     check(options)
     name = options.space or ("w" if styles.has_styles(method) else "z")
@@ -124,12 +125,15 @@ def invert(
     spread = jax.jit(partial(_spread, space))(state, named_key(key, "spread"), label)
     size = max(1, VALUES_AT_ONCE // (options.restarts * int(np.prod(x.shape[1:]))))
     size, found = min(size, len(x)), []
-    for first in range(0, len(x), size):
+    for first in with_progress("inversion", range(0, len(x), size)):
         at = np.minimum(np.arange(first, first + size), len(x) - 1)  # one shape, one compilation
         own = None if label is None else label[at]
         ends = search(state, spread, x[at], own, jnp.asarray(at), named_key(key, "starts"))
         found.append(jax.tree.map(np.asarray, ends))
-    return Inverted(*(np.concatenate(parts)[: len(x)] for parts in zip(*found, strict=True)))
+    best = Inverted(*(np.concatenate(parts)[: len(x)] for parts in zip(*found, strict=True)))
+    if not np.isfinite(best.distances).all():
+        raise BadInput(f"no code gives a finite image: the run has diverged, or lr={options.lr}.")
+    return best
 
 
 def _spread(space: Space, state: PyTree, key: Key[Array, ""], label: Any) -> Float[Array, ""]:

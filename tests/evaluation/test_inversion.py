@@ -158,6 +158,12 @@ def test_lpips_is_what_is_minimized(
     assert (long.distances < 0.05 * short.distances).all()
 
 
+def test_a_generator_that_has_diverged_is_told_in_a_line() -> None:
+    method = generating(lambda state, z: z * jnp.nan)
+    with pytest.raises(BadInput, match="no code gives a finite image"):
+        invert(method, None, jnp.zeros((1, DIM)), None, NONE, KEY, Options(steps=1))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
