@@ -312,7 +312,7 @@ if __name__ == "__main__":
     flags.DEFINE_float(
         "truncation",
         None,
-        "In (0, 1]. With styles: how far they are from their mean, 1: as drawn. Else, under the "
+        "With styles, in (0, 1]: how far they are from their mean, 1: as drawn. Else, under the "
         "prior N(0, I): the largest coordinate of a code, others are drawn anew.",
     )
     flags.DEFINE_string(

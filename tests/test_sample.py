@@ -108,8 +108,8 @@ def test_an_older_checkpoint_gives_other_samples(runs: dict[str, Path], tmp_path
         (["--workdir=RUN", "--out=x.png", "--num=0"], ["--num=0"]),
         (["--workdir=RUN", "--out=x.png", "--step=51"], ["51", "50", "100"]),
         (["--workdir=RUN", "--out=x.png", "--mode=reconstruct", "--split=tset"], ["'test'"]),
-        (["--workdir=RUN", "--out=x", "--truncation=0"], ["--truncation=0.0", "at most 1"]),
-        (["--workdir=RUN", "--out=x.png", "--truncation=1.5"], ["--truncation=1.5", "at most 1"]),
+        (["--workdir=RUN", "--out=x", "--truncation=0"], ["--truncation=0.0", "at most 10"]),
+        (["--workdir=RUN", "--out=x.png", "--truncation=15"], ["--truncation=15.0", "at most 10"]),
         (
             ["--workdir=RUN", "--out=x.png", "--truncation=0.5", "--mode=traverse"],
             ["--truncation", "'traverse'", "prior, interpolate"],

@@ -71,8 +71,8 @@ class Model:
         Args:
             seed: the same seed gives the same examples.
             label: the class of all, or of each; None: one class after the other.
-            truncation: in (0, 1], of codes or styles, see `evaluation.styles.truncated`; None:
-                none.
+            truncation: in (0, 1] of styles, in (0, 10] of codes, see
+                `evaluation.styles.truncated`; None: none.
 
         Returns:
             (n, *shape), images as pixels in [0, 1].

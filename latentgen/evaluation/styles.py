@@ -44,14 +44,18 @@ def code_dim(method: Method, state: PyTree) -> int:
     return jax.eval_shape(lambda state: draw(state, jax.random.key(0), 1), state).shape[1]
 
 
-def check_truncation(key: str, value: float) -> None:
-    """Raise BadInput unless 0 < value <= 1.
+MOST = {"styles": 1.0, "codes": 10.0}
+"""Greatest truncation; beyond 10 standard deviations a normal code is not cut off."""
+
+
+def check_truncation(key: str, value: float, of: str = "codes") -> None:
+    """Raise BadInput unless 0 < value <= MOST[of].
 
     Args:
         key: the name of the value, for the message.
     """
-    if not 0 < value <= 1:
-        raise BadInput(f"{key}={value} must be above 0 and at most 1.")
+    if not 0 < value <= MOST[of]:
+        raise BadInput(f"{key}={value} must be above 0 and at most {MOST[of]:g}, for {of}.")
 
 
 def truncated(method: Method, state: PyTree, truncation: float) -> Method:
@@ -63,15 +67,15 @@ def truncated(method: Method, state: PyTree, truncation: float) -> Method:
 
     Args:
         state: of which the prior is looked at; the result is a method of any state.
-        truncation: in (0, 1].
+        truncation: in (0, 1] of styles, in (0, 10] of codes.
 
     Raises:
-        BadInput: the value is not in (0, 1], or the method has neither styles nor that prior.
+        BadInput: the value is out of range, or the method has neither styles nor that prior.
 
     Reference: Karras et al. 2019, appendix B (arXiv:1812.04948); Brock et al. 2019, section 3.1
     (arXiv:1809.11096).
     """
-    check_truncation("truncation", truncation)
+    check_truncation("truncation", truncation, "styles" if has_styles(method) else "codes")
     if has_styles(method):
         return method._replace(probes={**method.probes, **_pulled(method, truncation)})
     if not has_normal_prior(method, state):

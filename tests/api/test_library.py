@@ -247,8 +247,8 @@ def test_samples_may_be_truncated_and_interpolated(model: latentgen.Model) -> No
     assert path.shape == (12, 8, 8, 1)
     steps = abs(np.diff(np.concatenate([path, path[:1]]), axis=0)).max(axis=(1, 2, 3))
     assert steps.max() < abs(path[0] - path[4]).max()
-    with pytest.raises(BadInput, match=r"truncation=2.0 must be above 0 and at most 1"):
-        model.sample(1, truncation=2.0)
+    with pytest.raises(BadInput, match=r"truncation=20.0 must be above 0 and at most 10"):
+        model.sample(1, truncation=20.0)
     with pytest.raises(BadInput, match="frames=0 must be at least 1"):
         model.interpolate(frames=0)
 

@@ -68,10 +68,15 @@ def test_truncated_styles_are_pulled_to_their_mean() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [0.0, -0.5, 1.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.0, -0.5, 10.1, float("nan"), float("inf")])
 def test_truncation_outside_its_interval_is_refused(value: float) -> None:
-    with pytest.raises(BadInput, match="must be above 0 and at most 1"):
+    with pytest.raises(BadInput, match="must be above 0 and at most 10, for codes"):
         styles.truncated(made(normal(2)), None, value)
+
+
+def test_styles_are_not_pushed_away_from_their_mean() -> None:
+    with pytest.raises(BadInput, match="must be above 0 and at most 1, for styles"):
+        styles.truncated(styled(), None, 1.5)
 
 
 def test_truncation_of_other_priors_is_refused() -> None:
