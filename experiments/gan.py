@@ -244,7 +244,7 @@ def infogan_network():
     conv = dict(network="conv", hidden=(1024,), norm="batch", init="normal02")
     config.generator = ConfigDict(network(**conv))
     config.discriminator = ConfigDict(network(activation="leaky_relu", **conv))
-    config.every = ConfigDict(dict(log=50, validate=850, sample=850, checkpoint=850))
+    config.every.update(log=50, validate=850, sample=850, checkpoint=850)
     return config
 
 
@@ -387,7 +387,7 @@ def images():
     config.generator = ConfigDict(network(norm="batch", activation="leaky_relu", **conv))
     config.discriminator = ConfigDict(network(activation="leaky_relu", **conv))
     both_optimizers(config, b1=0.0, b2=0.99)
-    config.every = ConfigDict(dict(log=100, validate=2_000, sample=1_000, checkpoint=1_000))
+    config.every.update(log=100, validate=2_000, sample=1_000, checkpoint=1_000)
     return config
 
 
@@ -494,7 +494,7 @@ def pacgan_ring():
         network(hidden=(200,) * 3, activation="maxout", init="normal02")
     )
     both_optimizers(config, lr=1e-4, b1=0.8)
-    config.every = ConfigDict(dict(log=1_000, validate=10_000, sample=10_000, checkpoint=10_000))
+    config.every.update(log=1_000, validate=10_000, sample=10_000, checkpoint=10_000)
     return config
 
 

@@ -187,7 +187,7 @@ def fashion(config, *networks):
     config.method.code_dim = 32
     for name in networks:
         config[name].update(network="conv", hidden=(512,), init="normal02")
-    config.every = ConfigDict(dict(log=50, validate=850, sample=850, checkpoint=850))
+    config.every.update(log=50, validate=850, sample=850, checkpoint=850)
     return config
 
 

@@ -8,7 +8,7 @@ def shortened(config, steps, times=10):
     config.steps = steps
     log = max(1, steps // 20)
     rest = max(1, steps // times // log) * log
-    config.every = ConfigDict(dict(log=log, validate=rest, sample=rest, checkpoint=rest))
+    config.every.update(log=log, validate=rest, sample=rest, checkpoint=rest)
     return config
 
 

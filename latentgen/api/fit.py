@@ -19,6 +19,7 @@ from latentgen.configs.section import plain
 from latentgen.core.errors import BadInput, Stopped, nearest
 from latentgen.core.types import Method
 from latentgen.data import sources
+from latentgen.evaluation import in_training
 from latentgen.storage.workdir import flatten
 from latentgen.sweeps.plan import applied
 from latentgen.system.compilation import keep_programs, pin_numbers
@@ -79,6 +80,7 @@ def train(
     done = setup.finished(folder, config)
     if not done:
         run = setup.load(folder, config, data_dir, manual_dir, dataset, method)
+        run = in_training.attached(run)
         with _interrupts() as stopped, contextlib.suppress(Stopped):
             trainer.train(run._replace(show=_shown()), stuck=math.inf, stopped=stopped)
     model = load(folder, method=method, data=dataset, data_dir=data_dir, manual_dir=manual_dir)

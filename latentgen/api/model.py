@@ -307,6 +307,7 @@ def load(
     workdir: str | os.PathLike[str],
     step: int | None = None,
     *,
+    checkpoint: str = setup.NEWEST,
     method: Method | None = None,
     data: Any = None,
     data_dir: str | None = None,
@@ -316,7 +317,8 @@ def load(
 
     Args:
         workdir: the run's folder, finished or not.
-        step: which checkpoint; None: the newest.
+        step: which checkpoint; None: the one that `checkpoint` names.
+        checkpoint: newest, or best: by the measure that the run took during training.
         method: the method, for a run whose method was made in Python.
         data: the data, for a run on data given in Python; used by `Model.evaluate`; see `train`.
         data_dir, manual_dir: folders of the data; None: those of the training.
@@ -330,7 +332,7 @@ def load(
     if data is not None:
         dataset = as_dataset(data, experiment(setup.config(folder)).data.validation)
     run = setup.reopen(folder, data_dir, manual_dir, dataset, method, lazily=True)
-    return Model(run, *setup.restore(run, step))
+    return Model(run, *setup.restore_kind(run, step, checkpoint))
 
 
 def as_dataset(data: Any, validation: int | None) -> sources.DataSet | None:

@@ -393,7 +393,7 @@ def default_workdir() -> str:
 
 
 def restore_trained(folder: Path | None = None, data: bool = True) -> tuple[Run, int, PyTree]:
-    """Restore a run at checkpoint --step, or the newest; return (run, step, state).
+    """Restore a run at checkpoint --step or --checkpoint; return (run, step, state).
 
     Args:
         folder: the run's folder; None: --workdir.
@@ -406,7 +406,8 @@ def restore_trained(folder: Path | None = None, data: bool = True) -> tuple[Run,
         check_trained()
     folder = folder or Path(FLAGS.workdir)
     run = setup.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir, lazily=not data)
-    return run, *setup.restore(run, FLAGS.step)
+    flags_ = ("--step", "--checkpoint")
+    return run, *setup.restore_kind(run, FLAGS.step, FLAGS.checkpoint, flags_)
 
 
 def check_trained() -> None:
@@ -424,6 +425,11 @@ def define_trained_flags() -> None:
     """Define the flags of a command that reads a run."""
     flags.DEFINE_string("workdir", None, "The folder of a finished or running run.")
     flags.DEFINE_integer("step", None, "Which checkpoint (default: the newest).", lower_bound=0)
+    flags.DEFINE_string(
+        "checkpoint",
+        setup.NEWEST,
+        "newest, or best: by the measure that the run took during training.",
+    )
     flags.DEFINE_integer(
         "seed", 0, "Of the random numbers drawn here.", lower_bound=0, upper_bound=2**32 - 1
     )

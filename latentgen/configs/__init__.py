@@ -74,6 +74,23 @@ class Every(NamedTuple):
     checkpoint: int
 
 
+class Evaluate(NamedTuple):
+    """A measure that is taken during training.
+
+    every: steps between two evaluations; 0: none.
+    metric: name of the measure.
+    samples: number of synthetic examples, and of real ones.
+    features: name of the features; "": the data set's default.
+    patience: evaluations without a better value after which the run ends; 0: it does not.
+    """
+
+    every: int
+    metric: str
+    samples: int
+    features: str
+    patience: int
+
+
 class Experiment(NamedTuple):
     """A config, checked and parsed.
 
@@ -88,6 +105,7 @@ class Experiment(NamedTuple):
     every: Every
     plan: Plan
     skip_diverged: int
+    evaluate: Evaluate
 
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
@@ -99,15 +117,16 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     root = Section("config", config)
     plugins.load(root.words("plugins"))
     data = _data(root.section("data"))
-    method = root.section("method")
+    method, every = root.section("method"), root.section("every")
     found = Experiment(
         seed=root.integer("seed", low=0, high=2**32 - 1),
         steps=root.integer("steps", low=1),
         batch_size=root.size("batch_size"),
         data=data,
-        every=_every(root.section("every")),
+        every=_every(every),
         plan=method.choose("name", METHODS)(root, method, data.preprocess),
         skip_diverged=root.integer("skip_diverged", low=0, high=MOST_SKIPPED),
+        evaluate=_evaluate(every, root.section("evaluate"), root.section("stop")),
     )
     root.finish()
     return found
@@ -183,3 +202,20 @@ def _every(section: Section) -> Every:
                 f"{section.key('log')}={every.log}."
             )
     return every
+
+
+def _evaluate(every: Section, section: Section, stop: Section) -> Evaluate:
+    steps, log = every.integer("evaluate", low=0), every.integer("log", low=1)
+    if steps % log:
+        raise BadInput(
+            f"{every.key('evaluate')}={steps} must be a multiple of {every.key('log')}={log}, or "
+            "0 for no evaluation."
+        )
+    patience = stop.integer("patience", low=0)
+    if patience and not steps:
+        raise BadInput(
+            f"{stop.key('patience')}={patience} counts evaluations, of which there are none: "
+            f"{every.key('evaluate')}=0 must be above 0."
+        )
+    samples = section.integer("samples", low=10, high=10**7)
+    return Evaluate(steps, section.word("metric"), samples, section.word("features"), patience)

@@ -21,8 +21,13 @@ LATER: dict[str, Any] = {
     **{"method.categories": [], "method.continuous": 0, "method.auxiliary_weight": 1.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
     "data.labels": [],
+    **{"every.evaluate": 0, "evaluate.metric": "frechet", "evaluate.samples": 2_000},
+    **{"evaluate.features": "", "stop.patience": 0},
 }
 """Keys that came after the first release, each with the value that means what was before."""
+
+LATER_SECTIONS = ("evaluate", "stop")
+"""Sections that came after the first release, all of whose keys are in LATER."""
 
 
 def is_averaged(method: Mapping[str, Any]) -> bool:
@@ -45,6 +50,8 @@ def _without_later(config: dict[str, Any], path: str) -> dict[str, Any]:
         key = f"{path}{name}"
         if isinstance(value, dict):
             found[name] = _without_later(value, f"{key}.")
+            if key in LATER_SECTIONS and not found[name]:
+                del found[name]
         elif key not in LATER or value != LATER[key]:
             found[name] = value
     return found
@@ -70,6 +77,8 @@ class Section:
         if name in self._values:
             return self._values[name]
         later = self.key(name).removeprefix("config.")
+        if later in LATER_SECTIONS:
+            return {}
         if later not in LATER:
             raise BadInput(f"{self.key(name)} is missing.")
         return LATER[later]

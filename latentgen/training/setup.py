@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 from latentgen import configs
 from latentgen.configs import Experiment
 from latentgen.configs.section import is_averaged
-from latentgen.core.errors import BadInput, Diverged
+from latentgen.core.errors import BadInput, Diverged, choose
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, Method, PyTree, Terms
 from latentgen.data import pipeline, sources
@@ -23,6 +23,7 @@ from latentgen.storage import evidence, workdir
 from latentgen.storage.checkpoint import Checkpoints
 from latentgen.system import machine, memory, plugins
 from latentgen.training import loop
+from latentgen.training.best import Evaluation
 from latentgen.training.hooks import AT_ONCE
 from latentgen.training.mesh import place
 
@@ -37,7 +38,8 @@ COUNTS = {
         "method.ema_start",
         "method.warmup_steps",
     ),
-    *("every.validate", "every.sample", "every.checkpoint"),
+    *("every.validate", "every.sample", "every.checkpoint", "every.evaluate"),
+    *("evaluate.samples", "stop.patience"),
 }
 """Integers of a config that are no sizes of arrays."""
 IMAGES, POINTS, PAIRS = 64, 2_000, 32  # shown in a picture
@@ -73,6 +75,7 @@ class Run(NamedTuple):
     places: flag -> folder of the data, for the flags that the user set
     show: called with (name, PNG bytes) of each picture in training
     identity: () -> the identity of the data, see `sources.identity`, computed once
+    evaluation: the measure to take during training, see `evaluator.py`; None: none
     """
 
     folder: Path
@@ -87,6 +90,7 @@ class Run(NamedTuple):
     places: Mapping[str, str] = {}
     show: Callable[[str, bytes], None] = lambda name, png: None
     identity: Callable[[], dict[str, Any]] = dict
+    evaluation: Evaluation | None = None
 
     @property
     def key(self) -> Key[Array, ""]:
@@ -469,6 +473,36 @@ def reopen(
     unread = sources.DataSet(experiment.data.name, "", "not yet read", lazy)
     run = _make_run(folder, folder_config, experiment, unread, method)
     return run._replace(identity=lambda: reopened().identity())
+
+
+NEWEST = "newest"
+KINDS = (NEWEST, workdir.BEST)
+"""Checkpoints that a run is looked at from."""
+
+
+def restore_kind(
+    run: Run, step: int | None, kind: str = NEWEST, flags: tuple[str, str] = ("step", "checkpoint")
+) -> tuple[int, PyTree]:
+    """Restore checkpoint `step` of the run, or its newest or best one; see `restore`.
+
+    Args:
+        kind: one of KINDS.
+        flags: names of `step` and `kind`, for messages.
+
+    Raises:
+        BadInput: there is no such checkpoint, or both a step and the best one are wanted.
+    """
+    choose(flags[1], kind, dict.fromkeys(KINDS))
+    if kind == NEWEST:
+        return restore(run, step)
+    if step is not None:
+        raise BadInput(f"{flags[0]}={step} and {flags[1]}='best' name two checkpoints; name one.")
+    if not (run.folder / workdir.BEST).is_dir():
+        raise BadInput(
+            f"workdir={str(run.folder)!r} has no best checkpoint: config.every.evaluate="
+            f"{run.experiment.evaluate.every} is the interval at which one is chosen."
+        )
+    return restore(run, None, workdir.BEST)
 
 
 def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tuple[int, PyTree]:
