@@ -61,7 +61,9 @@ def fashion_mnist():
                 clip_norm=0.0,
             ),
             skip_diverged=0,
-            every=dict(log=100, validate=500, sample=8_600, checkpoint=500),
+            every=dict(log=100, validate=500, sample=8_600, checkpoint=500, evaluate=0),
+            evaluate=dict(metric="", samples=2_000, features=""),
+            stop=dict(patience=0),
         )
     )
 

@@ -146,7 +146,19 @@ def nonsaturating():
             generator_optimizer=optimizer(),
             discriminator_optimizer=optimizer(),
             skip_diverged=0,  # times that a run may go on without a step that diverged
-            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=5_000),
+            every=dict(
+                log=250,
+                validate=1_000,
+                sample=1_000,
+                checkpoint=5_000,
+                evaluate=0,  # steps between two evaluations in training; 0: none
+            ),
+            evaluate=dict(
+                metric="",  # of latentgen.evaluate: frechet, kernel, prdc, terms, ...; "": frechet
+                samples=2_000,  # synthetic examples, and real ones
+                features="",  # of latentgen.evaluate; "": what fits the data
+            ),
+            stop=dict(patience=0),  # evaluations without a better one, then the end; 0: any number
         )
     )
 

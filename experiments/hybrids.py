@@ -79,7 +79,9 @@ def digits(steps, **parts):
                 labels=(),
             ),
             skip_diverged=0,
-            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
+            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000, evaluate=0),
+            evaluate=dict(metric="", samples=2_000, features=""),
+            stop=dict(patience=0),
             **parts,
         )
     )

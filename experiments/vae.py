@@ -110,7 +110,9 @@ def digits():
                 clip_norm=0.0,
             ),
             skip_diverged=0,
-            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=3_000),
+            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=3_000, evaluate=0),
+            evaluate=dict(metric="", samples=2_000, features=""),
+            stop=dict(patience=0),
         )
     )
 

@@ -78,7 +78,7 @@ class Evaluate(NamedTuple):
     """A measure that is taken during training.
 
     every: steps between two evaluations; 0: none.
-    metric: name of the measure.
+    metric: name of the measure; "": frechet, or terms where nothing is generated.
     samples: number of synthetic examples, and of real ones.
     features: name of the features; "": the data set's default.
     patience: evaluations without a better value after which the run ends; 0: it does not.

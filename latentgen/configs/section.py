@@ -22,6 +22,7 @@ LATER: dict[str, Any] = {
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
     "data.labels": [],
     **{"every.evaluate": 0, "evaluate.metric": "frechet", "evaluate.samples": 2_000},
+    **{"every.evaluate": 0, "evaluate.metric": "", "evaluate.samples": 2_000},
     **{"evaluate.features": "", "stop.patience": 0},
 }
 """Keys that came after the first release, each with the value that means what was before."""

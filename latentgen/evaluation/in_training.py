@@ -46,12 +46,13 @@ def attached(
     config = run.experiment.evaluate
     if not config.every:
         return run
-    measure = named("config.evaluate.metric", config.metric)
-    names, sign = COMPARED.get(config.metric, ((), LOWER))
+    metric = config.metric or ("terms" if run.method.sample is None else "frechet")
+    measure = named("config.evaluate.metric", metric)
+    names, sign = COMPARED.get(metric, ((), LOWER))
     if config.patience and not names:
         raise BadInput(
             f"config.stop.patience={config.patience} does not fit config.evaluate.metric="
-            f"{config.metric!r}, by which no state is the best. Valid: {', '.join(COMPARED)}."
+            f"{metric!r}, by which no state is the best. Valid: {', '.join(COMPARED)}."
         )
     take = _measure(run, measure, inception_weights, {} if memory is None else memory)
     return run._replace(evaluation=Evaluation(take, names, sign))
