@@ -1,7 +1,5 @@
 """What baselines have in common: short runs, and the claims of one table."""
 
-from ml_collections import ConfigDict
-
 
 def shortened(config, steps, times=10):
     """The config with so many steps, validated and saved this many `times`."""

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from latentgen.api.model import Model, as_dataset, load
 from latentgen.configs import recipes
-from latentgen.configs.section import plain
+from latentgen.configs.section import LATER, plain
 from latentgen.core.errors import BadInput, Stopped, nearest
 from latentgen.core.types import Method
 from latentgen.data import sources
@@ -102,12 +102,11 @@ def _config_of(
     else:
         base = what.to_dict() if isinstance(what, ConfigDict) else what
         recipes.check_plain(base)
-    base = plain(base)
-    known = flatten(base)
+    known = {**LATER, **flatten(plain(base))}  # `plain` drops later keys without effect
     for key in changes:
         if key not in known:
             raise BadInput(f"changes={key!r} is no key of the config{nearest(key, known)}")
-    config = applied(base, changes)
+    config = applied(plain(base), changes)
     dataset = as_dataset(data, config["data"]["validation"])
     if dataset is not None:
         points = {} if dataset.dtype == "uint8" else {"data.preprocess": "none"}

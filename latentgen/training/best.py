@@ -37,7 +37,7 @@ class Best(NamedTuple):
 
 
 def best_of(
-    lines: Iterable[Mapping[str, Any]], evaluation: Evaluation, last: float = math.inf
+    lines: Iterable[Mapping[str, Any]], evaluation: Evaluation, last: float | int = math.inf
 ) -> Best | None:
     """Find the best evaluation in lines of `metrics.jsonl`; of equal ones, the first.
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from latentgen.core.errors import Diverged, Stopped, is_transient, printable
+from latentgen.core.errors import BadInput, Diverged, Stopped, is_transient, printable
 from latentgen.core.types import PyTree
 from latentgen.storage import workdir
 from latentgen.storage.checkpoint import Checkpoints
@@ -38,7 +38,9 @@ class Evaluator:
         self._lines = [x for x in figures(run.folder / METRICS) if x["split"] == SPLIT]
         best.forget_after(first)
         if (found := self.best) is not None and found.step not in best.steps():
-            say(f"warning: {run.folder / workdir.BEST} has lost the best state, of step {found.step}")
+            say(
+                f"warning: {run.folder / workdir.BEST} has lost the best state, of step {found.step}"
+            )
 
     @property
     def best(self) -> Best | None:
@@ -77,8 +79,8 @@ class Evaluator:
             if is_transient(error):
                 raise
             if not self._has_failed:
-                kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-                self._say(f"warning: no evaluation at step {step}: {printable(f'{kind}{error}')}")
+                why = str(error) if isinstance(error, BadInput) else repr(error)
+                self._say(f"warning: no evaluation at step {step}: {printable(why)}")
             self._has_failed = True
             return None
 
@@ -92,7 +94,7 @@ class Evaluator:
     def summary(self) -> dict[str, Any]:
         """Return the best evaluation, and the step at which the run ended early, if it did."""
         best = self.best
-        found = None if best is None else best._asdict()
+        found = best and {"step": best.step, "name": best.name, "value": best.value}
         return {"best": found, "stopped_early": self._lines[-1]["step"] if self.ended else None}
 
     def reason(self) -> str | None:
