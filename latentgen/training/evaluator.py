@@ -38,9 +38,7 @@ class Evaluator:
         self._lines = [x for x in figures(run.folder / METRICS) if x["split"] == SPLIT]
         best.forget_after(first)
         if (found := self.best) is not None and found.step not in best.steps():
-            say(
-                f"warning: {run.folder / workdir.BEST} has lost the best state, of step {found.step}"
-            )
+            say(f"warning: {run.folder / workdir.BEST} has lost the state of step {found.step}")
 
     @property
     def best(self) -> Best | None:
