@@ -26,6 +26,7 @@ def fashion_mnist():
             seed=0,
             steps=8_600,  # 20 epochs of 55,000
             batch_size=128,
+            microbatches=1,
             compute="float32",
             data=dict(
                 name="fashion_mnist",

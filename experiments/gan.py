@@ -106,6 +106,7 @@ def nonsaturating():
             seed=0,
             steps=10_000,  # updates of the generator, or of all parameters
             batch_size=64,
+            microbatches=1,  # parts of a batch, in memory one at a time; one update
             compute="float32",  # float32, bfloat16: of products in networks
             data=dict(
                 name="digits",

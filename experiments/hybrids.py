@@ -66,6 +66,7 @@ def digits(steps, **parts):
             seed=0,
             steps=steps,
             batch_size=64,
+            microbatches=1,
             compute="float32",
             data=dict(
                 name="digits",

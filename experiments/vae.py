@@ -54,6 +54,7 @@ def digits():
             seed=0,
             steps=6_000,
             batch_size=64,
+            microbatches=1,
             compute="float32",
             data=dict(
                 name="digits",

@@ -21,6 +21,7 @@ from latentgen.configs.vae import vae_of
 from latentgen.configs.vaegan import vaegan_of
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
+from latentgen.core.wrappers import with_microbatches
 from latentgen.data.augment import BLENDING, augmentation
 from latentgen.data.pipeline import Augmentation
 from latentgen.data.preprocess import PREPROCESS, Preprocess
@@ -96,6 +97,7 @@ class Experiment(NamedTuple):
 
     plan: makes the method for data of a given shape.
     skip_diverged: how many times a run that diverges may go on without the steps at fault.
+    microbatches: parts of a minibatch, whose gradients are taken in turn.
     """
 
     seed: int
@@ -106,6 +108,7 @@ class Experiment(NamedTuple):
     plan: Plan
     skip_diverged: int
     evaluate: Evaluate
+    microbatches: int
 
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
@@ -118,15 +121,18 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     plugins.load(root.words("plugins"))
     data = _data(root.section("data"))
     method, every = root.section("method"), root.section("every")
+    plan = method.choose("name", METHODS)(root, method, data.preprocess)
+    parts = _microbatches(root, method)
     found = Experiment(
         seed=root.integer("seed", low=0, high=2**32 - 1),
         steps=root.integer("steps", low=1),
         batch_size=root.size("batch_size"),
         data=data,
         every=_every(every),
-        plan=method.choose("name", METHODS)(root, method, data.preprocess),
+        plan=plan._replace(wire=lambda shape: with_microbatches(plan.wire(shape), parts)),
         skip_diverged=root.integer("skip_diverged", low=0, high=MOST_SKIPPED),
         evaluate=_evaluate(every, root.section("evaluate"), root.section("stop")),
+        microbatches=parts,
     )
     root.finish()
     return found
@@ -219,3 +225,16 @@ def _evaluate(every: Section, section: Section, stop: Section) -> Evaluate:
         )
     samples = section.integer("samples", low=10, high=10**7)
     return Evaluate(steps, section.word("metric"), samples, section.word("features"), patience)
+
+
+def _microbatches(root: Section, method: Section) -> int:
+    """Read the number of parts of a minibatch, each of whole packs of `packing` examples."""
+    parts, batch = root.size("microbatches"), root.size("batch_size")
+    packing = method.size("packing") if method.has("packing") else 1
+    if batch % (parts * packing):
+        packs = f" times {method.key('packing')}={packing}" if packing > 1 else ""
+        raise BadInput(
+            f"{root.key('batch_size')}={batch} must be a multiple of "
+            f"{root.key('microbatches')}={parts}{packs}."
+        )
+    return parts

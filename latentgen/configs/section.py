@@ -16,7 +16,7 @@ WIDEST, DEEPEST = 2**20, 100  # of what arrays are made of, and how many layers
 HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps none below
 
 LATER: dict[str, Any] = {
-    **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": []},
+    **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": [], "microbatches": 1},
     **{"method.ema_images": 0.0, "method.ema_rampup": 0.0},
     **{"method.categories": [], "method.continuous": 0, "method.auxiliary_weight": 1.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},

@@ -108,6 +108,8 @@ class Method(NamedTuple):
         infer (state, x) -> Q(c|x) and traverse (state, key, columns) -> rows of codes, of codes c
         that a discriminator infers.
     draws: minibatches of one step: the largest `repeats` of its phases
+    accumulate: (parts) -> the method that takes each gradient over so many parts of a minibatch in
+        turn, see `game.update_players`; None if there is none.
     """
 
     init: Callable[..., PyTree]
@@ -116,3 +118,4 @@ class Method(NamedTuple):
     sample: Callable[..., Array] | None
     probes: Mapping[str, Callable[..., Any]]
     draws: int = 1
+    accumulate: Callable[[int], "Method"] | None = None

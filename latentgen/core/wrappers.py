@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, Key
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Batch, Method, Params, PyTree, State
 
 
@@ -85,7 +86,24 @@ def with_ema(
 
     sample = None if method.sample is None else with_average(method.sample)
     probes = {name: with_average(probe) for name, probe in method.probes.items()}
-    return Method(init, step, with_average(method.terms), sample, probes, method.draws)
+    terms, inner = with_average(method.terms), method.accumulate
+    accumulate = inner and (lambda parts: with_ema(inner(parts), names, decay, start))
+    return Method(init, step, terms, sample, probes, method.draws, accumulate)
+
+
+def with_microbatches(method: Method, parts: int) -> Method:
+    """Take each gradient over `parts` equal parts of a minibatch in turn, which saves memory.
+
+    See `game.update_players`.
+
+    Raises:
+        BadInput: the method has no such gradient.
+    """
+    if parts == 1:
+        return method
+    if method.accumulate is None:
+        raise BadInput(f"microbatches={parts} does not fit this method: only 1 does.")
+    return method.accumulate(parts)
 
 
 def population(

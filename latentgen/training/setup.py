@@ -17,6 +17,7 @@ from latentgen.configs.section import is_averaged
 from latentgen.core.errors import BadInput, Diverged, choose
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, Method, PyTree, Terms
+from latentgen.core.wrappers import with_microbatches
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.storage import evidence, workdir
@@ -34,6 +35,7 @@ COUNTS = {
         "seed",
         "steps",
         "skip_diverged",
+        "microbatches",
         "data.validation",
         "method.ema_start",
         "method.warmup_steps",
@@ -209,7 +211,10 @@ def _make_run(
 ) -> Run:
     """Make the run without reading the splits of its data."""
     preprocess_for(experiment.data.preprocess.name, dataset.dtype)
-    method = method or experiment.plan.wire(dataset.shape)
+    if method is None:
+        method = experiment.plan.wire(dataset.shape)
+    else:
+        method = with_microbatches(method, experiment.microbatches)
     eval_fns = make_eval_fns(lambda _: method, method, dataset.shape)({})
     name = experiment.data.preprocess.name
     run = Run(folder, config, experiment, dataset, method, eval_fns)
@@ -547,7 +552,7 @@ def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:
         run.experiment.batch_size,
         run.method.draws,
         run.key,
-        place=place(mesh, run.experiment.batch_size),
+        place=place(mesh, run.experiment.batch_size, run.experiment.microbatches),
         augment=run.experiment.data.augment,
         balanced=run.experiment.data.balance,
     )
