@@ -141,6 +141,7 @@ def nonsaturating():
                 ema_start=1_000,  # step from which on they are averaged
                 ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
                 ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+                ema_more=(),  # kept beside: decays (below 1), half-lives in images (from 1 on)
             ),
             generator=network(norm="batch"),
             discriminator=network(activation="leaky_relu", dropout=0.3),

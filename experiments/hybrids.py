@@ -104,6 +104,7 @@ def aae():
             ema_start=1_000,
             ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
             ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+            ema_more=(),
         ),
         encoder=network(),
         decoder=network(),
@@ -133,6 +134,7 @@ def vaegan():
             ema_start=1_000,
             ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
             ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+            ema_more=(),
         ),
         encoder=network(),
         decoder=network(norm="batch"),
@@ -162,6 +164,7 @@ def bigan():
             ema_start=1_000,
             ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
             ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+            ema_more=(),
         ),
         generator=network(norm="batch"),
         encoder=network(norm="batch"),

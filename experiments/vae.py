@@ -96,6 +96,7 @@ def digits():
                 ema_start=0,
                 ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
                 ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+                ema_more=(),  # kept beside: decays (below 1), half-lives in images (from 1 on)
             ),
             encoder=network(),
             decoder=network(),

@@ -308,6 +308,7 @@ def load(
     step: int | None = None,
     *,
     checkpoint: str = setup.NEWEST,
+    weights: str | None = None,
     method: Method | None = None,
     data: Any = None,
     data_dir: str | None = None,
@@ -319,6 +320,8 @@ def load(
         workdir: the run's folder, finished or not.
         step: which checkpoint; None: the one that `checkpoint` names.
         checkpoint: newest, or best: by the measure that the run took during training.
+        weights: 'ema', the moving average; 'raw', the weights of the last step; a number of
+            `config.method.ema_more`, that average; None: those that are sampled.
         method: the method, for a run whose method was made in Python.
         data: the data, for a run on data given in Python; used by `Model.evaluate`; see `train`.
         data_dir, manual_dir: folders of the data; None: those of the training.
@@ -332,7 +335,8 @@ def load(
     if data is not None:
         dataset = as_dataset(data, experiment(setup.config(folder)).data.validation)
     run = setup.reopen(folder, data_dir, manual_dir, dataset, method, lazily=True)
-    return Model(run, *setup.restore_kind(run, step, checkpoint))
+    found, state = setup.restore_kind(run, step, checkpoint)
+    return Model(run, found, setup.with_weights(run, state, weights)[1])
 
 
 def as_dataset(data: Any, validation: int | None) -> sources.DataSet | None:

@@ -410,6 +410,12 @@ def restore_trained(folder: Path | None = None, data: bool = True) -> tuple[Run,
     return run, *setup.restore_kind(run, FLAGS.step, FLAGS.checkpoint, flags_)
 
 
+def restore_weights() -> tuple[Run, int, PyTree]:
+    """Restore a run as `restore_trained` does, without its data, with the weights of --weights."""
+    run, step, state = restore_trained(data=False)
+    return run, step, setup.with_weights(run, state, FLAGS.weights, "--weights")[1]
+
+
 def check_trained() -> None:
     """Check that --workdir holds a run.
 
@@ -419,6 +425,16 @@ def check_trained() -> None:
     if FLAGS.workdir is None:
         raise BadInput("--workdir is missing: name the folder of a run.")
     setup.config(Path(FLAGS.workdir))
+
+
+def define_weights_flag() -> None:
+    """Define the flag of a command that looks at a run with some of its weights."""
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "ema: the moving average; raw: the weights of the last step; a number of "
+        "config.method.ema_more: that average (default: those that are sampled).",
+    )
 
 
 def define_trained_flags() -> None:

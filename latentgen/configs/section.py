@@ -17,7 +17,7 @@ HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps non
 
 LATER: dict[str, Any] = {
     **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": [], "microbatches": 1},
-    **{"method.ema_images": 0.0, "method.ema_rampup": 0.0},
+    **{"method.ema_images": 0.0, "method.ema_rampup": 0.0, "method.ema_more": []},
     **{"method.categories": [], "method.continuous": 0, "method.auxiliary_weight": 1.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
     "data.labels": [],
@@ -160,6 +160,15 @@ class Section:
         for end in (schedule.first, schedule.last):
             Section(self._path, {name: end}).number(name, low, high)
         return schedule
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A tuple of numbers above 0, at most DEEPEST; it may be empty."""
+        values = self._get(name)
+        if not isinstance(values, list | tuple) or len(values) > DEEPEST:
+            raise BadInput(
+                f"{self.key(name)}={values!r} must be a tuple of at most {DEEPEST} numbers."
+            )
+        return tuple(Section(self._path, {name: value}).positive(name) for value in values)
 
     def sizes(self, name: str) -> tuple[int, ...]:
         """A tuple of whole numbers, each in [1, WIDEST], at most DEEPEST; it may be empty."""

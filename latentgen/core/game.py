@@ -89,21 +89,20 @@ def update_players(
     params, stats, _ = state
     trained = {name: params[name] for name in phase.trains}
 
-    def gradient_of(
-        stats: Params, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Params, Params, dict[str, Array]]:
-        def mean_loss(trained: Params) -> tuple[Array, tuple[Params, Terms]]:
-            loss, aux = phase.loss(gather_params(params | trained), stats, batch, key, step, True)
-            return shard_examples(loss).mean(), aux
-
-        gradient, (new_stats, terms) = jax.grad(mean_loss, has_aux=True)(trained)
+    def mean_loss(
+        trained: Params, stats: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, tuple[Params, dict[str, Array]]]:
+        loss, aux = phase.loss(gather_params(params | trained), stats, batch, key, step, True)
+        new_stats, terms = aux
         kept = {name: new_stats[name] for name in phase.trains if name in stats}
-        return gradient, stats | kept, jax.tree.map(jnp.mean, terms)
+        return shard_examples(loss).mean(), (stats | kept, jax.tree.map(jnp.mean, terms))
 
+    gradient_of = jax.grad(mean_loss, has_aux=True)
     if microbatches == 1:
-        gradient, stats, terms = gradient_of(stats, batch, key)
+        gradient, (stats, terms) = gradient_of(trained, stats, batch, key)
     else:
-        gradient, stats, terms = _accumulated(gradient_of, stats, batch, key, microbatches)
+        mean_of = partial(gradient_of, trained)
+        gradient, (stats, terms) = _accumulated(mean_of, stats, batch, key, microbatches)
     with jax.named_scope(OPTIMIZER):
         updates, opt = phase.tx.update(gradient, opt, trained)
         params = params | optax.apply_updates(trained, updates)
@@ -111,33 +110,33 @@ def update_players(
 
 
 def _accumulated(
-    gradient_of: Callable[..., tuple[Params, Params, dict[str, Array]]],
+    gradient_of: Callable[..., tuple[Params, tuple[Params, dict[str, Array]]]],
     stats: Params,
     batch: Batch,
     key: Key[Array, ""],
     parts: int,
-) -> tuple[Params, Params, dict[str, Array]]:
+) -> tuple[Params, tuple[Params, dict[str, Array]]]:
     """Return the mean gradient and terms of the parts of a minibatch, and the last stats.
 
     Part i has the examples i, i + parts, ...: so each device keeps examples of its own.
 
     Args:
-        gradient_of: (stats, batch, key) -> (gradient, stats, terms).
+        gradient_of: (stats, batch, key) -> (gradient, (stats, terms)).
     """
     split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
     keys = jax.random.split(key, parts)
 
     def body(carry: PyTree, inputs: PyTree) -> tuple[PyTree, None]:
         stats, total = carry
-        gradient, stats, terms = gradient_of(stats, *inputs)
+        gradient, (stats, terms) = gradient_of(stats, *inputs)
         return (stats, jax.tree.map(jnp.add, total, (gradient, terms))), None
 
     first = jax.tree.map(lambda x: x[0], (split, keys))
-    gradient, _, terms = jax.eval_shape(gradient_of, stats, *first)
+    gradient, (_, terms) = jax.eval_shape(gradient_of, stats, *first)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (gradient, terms))
     (stats, total), _ = jax.lax.scan(body, (stats, zeros), (split, keys))
     gradient, terms = jax.tree.map(lambda x: x / parts, total)
-    return gradient, stats, terms
+    return gradient, (stats, terms)
 
 
 def update_repeatedly(

@@ -17,7 +17,7 @@ from latentgen.configs.section import is_averaged
 from latentgen.core.errors import BadInput, Diverged, choose
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, Method, PyTree, Terms
-from latentgen.core.wrappers import with_microbatches
+from latentgen.core.wrappers import with_further_average, with_microbatches, with_raw_params
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.storage import evidence, workdir
@@ -231,6 +231,44 @@ def description(run: Run) -> dict[str, Any]:
 def sampled_weights(config: Mapping[str, Any]) -> str:
     """Return 'ema' if the run samples with a moving average of its weights, else 'raw'."""
     return "ema" if is_averaged(config["method"]) else "raw"
+
+
+def with_weights(
+    run: Run, state: PyTree, weights: str | None, flag: str = "weights"
+) -> tuple[str, PyTree]:
+    """Choose the weights that a run is looked at with.
+
+    Args:
+        weights: 'ema', the average that is sampled; 'raw', those of the last step; a number of
+            `config.method.ema_more`, that average; None: those that are sampled.
+        flag: name of `weights`, for messages.
+
+    Returns:
+        The name of the weights, and the state that has them in place of the evaluated ones.
+
+    Raises:
+        BadInput: the run keeps no such average.
+    """
+    sampled, more = sampled_weights(run.config), run.config["method"].get("ema_more", [])
+    names = [*(["ema"] if sampled == "ema" else []), "raw", *(f"{number:g}" for number in more)]
+    chosen = weights if weights in (None, "ema", "raw") else _plain_number(weights)
+    if chosen is not None and chosen not in names:
+        raise BadInput(
+            f"{flag}={weights!r}: this run keeps no such average (config.method.ema_decay, "
+            f"ema_images and ema_more say which). Valid: {', '.join(names)}."
+        )
+    if chosen == "raw":
+        return chosen, with_raw_params(state)
+    if chosen not in (None, "ema"):
+        return chosen, with_further_average(state, [f"{number:g}" for number in more].index(chosen))
+    return sampled, state
+
+
+def _plain_number(text: str) -> str:
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
 
 
 def with_config(run: Run, folder: Path, config: Mapping[str, Any]) -> Run:

@@ -1,6 +1,7 @@
 """Initialization with the weights of another run, and continuation with a changed config."""
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from latentgen.storage import provenance, workdir
 from latentgen.storage.checkpoint import Checkpoints, by_path
 from latentgen.training import setup
 from latentgen.training.setup import Run
+
+FURTHER = re.compile(r"^more\.\d+\.")
+"""Prefix of the key path of a further average, see `wrappers.Averaged`."""
 
 NEVER = ("data.", "method.name")
 """Prefixes of config keys that cannot change within a run; see `init_from` for a new run."""
@@ -151,6 +155,7 @@ def _source_path(
         has_ema: True if this state has moving averages.
         source_has_ema: True if the other state has.
     """
+    path = FURTHER.sub("", path)  # further averages begin as the evaluated one
     part, player, *rest = path.removeprefix("state.").split(".", 2)
     if part not in ("params", "stats") or player not in names:
         return None
