@@ -122,6 +122,29 @@ def test_a_population_and_an_average_have_it() -> None:
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_each_players_gradient_is_clipped_on_its_own(parts: int) -> None:
+    """To a global norm, after the parts are put together: SGD of rate 1 then moves that far."""
+    config = gan.get_config()
+    for player, limit in (("generator", 0.0), ("discriminator", 1e-3)):
+        config[player].update(hidden=(8,), norm="none", dropout=0.0)
+        tx = {"name": "sgd", "lr": 1.0, "momentum": 0.0, "clip_norm": limit}
+        config[f"{player}_optimizer"].update(tx)
+    config.method.ema_decay = 0.0
+    moves = lambda a, b: jax.tree.leaves(jax.tree.map(jnp.subtract, a, b))  # noqa: E731
+    method = method_of(config, SHAPE, microbatches=parts, batch_size=16)
+    before = method.init(run_key(0))
+    after, _ = jax.jit(method.step)(before, jnp.int32(0), batches(16), run_key(0))
+    moved = {
+        player: float(jnp.sqrt(sum(jnp.vdot(x, x) for x in moves(*params))))
+        for player, params in (
+            (p, (after.params[p], before.params[p])) for p in ("generator", "discriminator")
+        )
+    }
+    assert moved["discriminator"] == pytest.approx(1e-3, rel=1e-3)
+    assert moved["generator"] > 2e-3
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
