@@ -48,7 +48,8 @@ def with_raw_params(state: State | Averaged) -> State | Averaged:
 
 def with_further_average(state: Averaged, index: int) -> Averaged:
     """Return the state with its further average `index` in place of the evaluated one."""
-    return state._replace(**state.more[index])
+    average = state.more[index]
+    return state._replace(params=average["params"], stats=average["stats"])
 
 
 Decay = float | Array | Callable[[Int[Array, ""]], Array]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentgen.configs.section import LATER
 from latentgen.core.errors import BadInput, nearest
 from latentgen.core.types import PyTree
 from latentgen.storage import provenance, workdir
@@ -35,7 +36,7 @@ def may_change(extend: bool, allowed: Collection[str], config: Mapping[str, Any]
     Raises:
         BadInput: one of `allowed` is no key of the config, or is in `NEVER`.
     """
-    keys = workdir.flatten(config)
+    keys = LATER | workdir.flatten(config)
     for key in allowed:
         if key not in keys:
             raise BadInput(f"--allow_change={key} is not a key of the config{nearest(key, keys)}")

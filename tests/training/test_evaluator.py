@@ -18,7 +18,7 @@ from latentgen.storage.checkpoint import Checkpoints
 from latentgen.sweeps import results
 from latentgen.sweeps.engines import vmap
 from latentgen.sweeps.plan import changed
-from latentgen.training import setup, trainer
+from latentgen.training import setup, trainer, transfer
 from latentgen.training.best import SPLIT, Evaluation, best_of
 from latentgen.training.run_writer import RunWriter
 
@@ -155,6 +155,21 @@ def test_killed_before_its_summary_it_ends_alike(early: setup.Run, tmp_path: Pat
     trainer.train(early._replace(folder=tmp_path / "run"))
     same(early.folder, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["stopped_early"] == 40
+
+
+def test_one_that_ended_early_goes_on_with_more_patience(
+    base: setup.Run, early: setup.Run, tmp_path: Path
+) -> None:
+    """Its end is that of a run that had the patience from its start."""
+    shutil.copytree(early.folder, tmp_path / "run")
+    impatient = scripted(patient(base, 0, tmp_path / "run"))
+    allowed = transfer.may_change(True, ["stop.patience"], impatient.config)
+    assert not setup.finished(impatient.folder, impatient.config, allowed)
+    trainer.train(impatient._replace(may_change=allowed))
+    whole = impatient._replace(folder=tmp_path / "whole")
+    trainer.train(whole)
+    same(whole.folder, impatient.folder)
+    assert saved(impatient.folder)[-1] == 50
 
 
 class Killed(BaseException):
