@@ -144,6 +144,9 @@ ROWS = {
         },
         "method.weight_clip",
     ),
+    "gan-microbatches": Row(
+        "gan", {"microbatches": 2, "method.ema_more": (0.5, 64.0)}, "generator_optimizer.lr"
+    ),
     "gan-resnet-hinge": Row(
         "gan",
         {
