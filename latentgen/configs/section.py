@@ -21,7 +21,6 @@ LATER: dict[str, Any] = {
     **{"method.categories": [], "method.continuous": 0, "method.auxiliary_weight": 1.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
     "data.labels": [],
-    **{"every.evaluate": 0, "evaluate.metric": "frechet", "evaluate.samples": 2_000},
     **{"every.evaluate": 0, "evaluate.metric": "", "evaluate.samples": 2_000},
     **{"evaluate.features": "", "stop.patience": 0},
 }
