@@ -231,7 +231,7 @@ def infogan():
     )
     both_optimizers(config, name="adam_tensorflow")
     config.generator_optimizer.lr = 1e-3
-    config.every = ConfigDict(dict(log=50, validate=500, sample=500, checkpoint=500))
+    config.every.update(log=50, validate=500, sample=500, checkpoint=500)
     return config
 
 

@@ -40,7 +40,7 @@ from latentgen.storage import provenance, status, workdir
 from latentgen.sweeps import folder, results
 from latentgen.sweeps.plan import Member
 from latentgen.system import plugins
-from latentgen.training import setup
+from latentgen.training import choice, setup
 from latentgen.training.pictures import save_png
 
 FLAGS = flags.FLAGS
@@ -104,7 +104,7 @@ def measure(chosen: Mapping[str, Measure], options: Options, path: Path | None) 
     run, step, state = app.restore_trained(path)
     workdir.own(workdir.check(run.folder))  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
-    weights, state = setup.with_weights(run, state, FLAGS.weights, "--weights")
+    weights, state = choice.with_weights(run, state, FLAGS.weights, "--weights")
     subject = Subject(run, step, state, FLAGS.split, {}, bool(chosen.keys() & SHARING))
     reasons = []
     for name, found, seconds in take(chosen, subject, options):

@@ -23,7 +23,7 @@ from latentgen.evaluation.inversion import Options as Inversion
 from latentgen.evaluation.measures import measure, named
 from latentgen.evaluation.measures.subject import Options, Result, Subject
 from latentgen.networks.labels import cycle_labels
-from latentgen.training import classes, hooks, setup
+from latentgen.training import choice, classes, hooks, setup
 from latentgen.training.pictures import png
 from latentgen.training.setup import Run
 
@@ -307,7 +307,7 @@ def load(
     workdir: str | os.PathLike[str],
     step: int | None = None,
     *,
-    checkpoint: str = setup.NEWEST,
+    checkpoint: str = choice.NEWEST,
     weights: str | None = None,
     method: Method | None = None,
     data: Any = None,
@@ -335,8 +335,8 @@ def load(
     if data is not None:
         dataset = as_dataset(data, experiment(setup.config(folder)).data.validation)
     run = setup.reopen(folder, data_dir, manual_dir, dataset, method, lazily=True)
-    found, state = setup.restore_kind(run, step, checkpoint)
-    return Model(run, found, setup.with_weights(run, state, weights)[1])
+    found, state = choice.restore_kind(run, step, checkpoint)
+    return Model(run, found, choice.with_weights(run, state, weights)[1])
 
 
 def as_dataset(data: Any, validation: int | None) -> sources.DataSet | None:

@@ -27,7 +27,7 @@ from latentgen.system import distributed, signals, startup, streams
 from latentgen.system.compilation import keep_programs, pin_numbers
 from latentgen.system.distributed import PeerLost, RemoteProcessError
 from latentgen.system.watchdog import leave
-from latentgen.training import setup
+from latentgen.training import choice, setup
 from latentgen.training.setup import Run
 
 FLAGS = flags.FLAGS
@@ -407,13 +407,13 @@ def restore_trained(folder: Path | None = None, data: bool = True) -> tuple[Run,
     folder = folder or Path(FLAGS.workdir)
     run = setup.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir, lazily=not data)
     flags_ = ("--step", "--checkpoint")
-    return run, *setup.restore_kind(run, FLAGS.step, FLAGS.checkpoint, flags_)
+    return run, *choice.restore_kind(run, FLAGS.step, FLAGS.checkpoint, flags_)
 
 
 def restore_weights() -> tuple[Run, int, PyTree]:
     """Restore a run as `restore_trained` does, without its data, with the weights of --weights."""
     run, step, state = restore_trained(data=False)
-    return run, step, setup.with_weights(run, state, FLAGS.weights, "--weights")[1]
+    return run, step, choice.with_weights(run, state, FLAGS.weights, "--weights")[1]
 
 
 def check_trained() -> None:
@@ -443,7 +443,7 @@ def define_trained_flags() -> None:
     flags.DEFINE_integer("step", None, "Which checkpoint (default: the newest).", lower_bound=0)
     flags.DEFINE_string(
         "checkpoint",
-        setup.NEWEST,
+        choice.NEWEST,
         "newest, or best: by the measure that the run took during training.",
     )
     flags.DEFINE_integer(

@@ -18,7 +18,7 @@ from latentgen.storage.checkpoint import Checkpoints
 from latentgen.sweeps import results
 from latentgen.sweeps.engines import vmap
 from latentgen.sweeps.plan import changed
-from latentgen.training import setup, trainer, transfer
+from latentgen.training import choice, setup, trainer, transfer
 from latentgen.training.best import SPLIT, Evaluation, best_of
 from latentgen.training.run_writer import RunWriter
 
@@ -260,11 +260,11 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, changes: dict, said:
 def test_a_run_without_evaluations_has_no_best(base: setup.Run, tmp_path: Path) -> None:
     run = base._replace(folder=tmp_path)
     with pytest.raises(BadInput, match="has no best checkpoint"):
-        setup.restore_kind(run, None, "best")
+        choice.restore_kind(run, None, "best")
     with pytest.raises(BadInput, match="step=3 and checkpoint='best' name two"):
-        setup.restore_kind(run, 3, "best")
+        choice.restore_kind(run, 3, "best")
     with pytest.raises(BadInput, match="checkpoint='worst' is unknown"):
-        setup.restore_kind(run, None, "worst")
+        choice.restore_kind(run, None, "worst")
 
 
 def test_members_of_a_population_end_each_on_their_own(
