@@ -45,6 +45,9 @@
 | pacgan_ring,  | 8, 25 normals | PacGAN2: its networks, 400,000 steps (Lin et al. 2018), in      |
 | pacgan_grid   |               | turns; method.packing=1 is the GAN beside it                    |
 
+Of a small data set D learns every image by heart unless it sees them augmented:
+`--config.method.augment=ada --config.method.augment_target=0.6`; README.md says more.
+
 A plain GAN loses modes: `python -m experiments.studies.mode_coverage` counts them.
 
 What a function below says is "not theirs" was found by reading the file that it names of the
@@ -126,6 +129,13 @@ def nonsaturating():
                 penalty_weight=10.0,  # in the units of x as D sees it: objectives/penalties.py
                 output="sigmoid",  # sigmoid, tanh: holds G's x in the range of x; linear: nothing
                 weight_clip=0.0,  # greatest absolute weight of D; 0: any
+                augment="none",  # what D sees: diffaugment, ada, ada:r3gan, ...: objectives/augment
+                augment_p=0.0,  # probability of ADA's operations; the first one, with a target
+                augment_target=0.0,  # of E sign(D(real)), by which p adapts: 0.6; 0: p is fixed
+                augment_interval=4,  # updates of D between two changes of p
+                augment_images=500e3,  # real images in which p can rise by 1
+                regularize=(),  # cr:10, bcr:10,10, lecam:0.3, ...: objectives/regularizers.py
+                gradient_normalization=False,  # D(x) / (|grad D(x)| + |D(x)|) in place of D(x)
                 discriminator_steps=1,  # updates of D for each of G
                 packing=1,  # examples that D judges together
                 prior="normal",  # of codes: normal, uniform, mixture

@@ -19,14 +19,22 @@ from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import named_key
 from latentgen.core.schedules import Value, value_at
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, Size, State, Terms
+from latentgen.methods import trackers
 from latentgen.methods.auxiliary import NO_CODES, Auxiliary, auxiliary_probes, auxiliary_terms
 from latentgen.networks.labels import concat_label, cycle_labels
+from latentgen.objectives import regularizers as regularization
 from latentgen.objectives.adversarial import AdversarialLoss, Logits, minimax_value
-from latentgen.objectives.penalties import Penalty
+from latentgen.objectives.augment import Augmentation
+from latentgen.objectives.penalties import Penalty, normalize_gradient
+from latentgen.objectives.regularizers import Regularizers, Scores
 from latentgen.probability.codes import Codes
 from latentgen.probability.priors import LearnedPrior, Prior
 
 CONDITIONS = ("concat", "projection", "network", "auxiliary")
+
+
+See = Callable[[Float[Array, "g m *shape"], Key[Array, ""]], Float[Array, "g m *shape"]]
+"""(groups of x, key) -> what the discriminator sees of them."""
 
 
 class Model(NamedTuple):
@@ -45,6 +53,7 @@ class Model(NamedTuple):
     packing: examples per logit (PacGAN, Lin et al. 2018, arXiv:1712.04086)
     codes: the last coordinates of a code, which the discriminator infers from synthetic x; both
         players ascend log Q(c|x) (InfoGAN, Chen et al. 2016, arXiv:1606.03657)
+    normalize_gradient: logits are l / (|grad_x l| + |l|): `penalties.normalize_gradient`
     """
 
     generator: Net
@@ -55,6 +64,7 @@ class Model(NamedTuple):
     condition: str = "concat"
     packing: int = 1
     codes: Codes = NO_CODES
+    normalize_gradient: bool = False
 
     @property
     def tasks(self) -> Auxiliary:
@@ -63,11 +73,13 @@ class Model(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """Training objective: losses of both players, and an optional penalty on the discriminator.
+    """Training objective: losses of both players, and what regularizes the discriminator.
 
     weight: of the penalty
     images_per_step: real images that D sees in a step, by which schedules count
     auxiliary_weight: of the discriminator's second tasks, the class and the codes
+    augmentation: T of what D sees in training, D(T(x)) in place of D(x); penalties are on gradients
+        of it in x, for draws of T of their own
     """
 
     loss: AdversarialLoss
@@ -75,6 +87,25 @@ class Objective(NamedTuple):
     weight: Value = 0.0
     images_per_step: int = 0
     auxiliary_weight: Value = 1.0
+    augmentation: Augmentation | None = None
+    regularizers: Regularizers = Regularizers()
+
+    def images(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """Return the number of images seen before a step."""
+        return step * jnp.float32(self.images_per_step)
+
+    def sight(self, stats: Params, step: Int[Array, ""], train: bool) -> See:
+        """Return what D sees of groups of x: T(x) in training, else x."""
+        if self.augmentation is None or not train:
+            return lambda x, key: x
+        see = self.augmentation.at(stats, self.images(step))
+        return lambda x, key: see(x, named_key(key, "augment"))
+
+    def probability(self, stats: Params, step: Int[Array, ""], like: Logits) -> Terms:
+        """Return the probability of augmentations as a term, if there is one."""
+        augmentation = self.augmentation
+        p = augmentation and augmentation.probability(stats, self.images(step))
+        return {} if p is None else {"augment_p": jnp.full_like(like, p)}
 
 
 def outputs(classes: int, condition: str, codes: Codes = NO_CODES) -> int:
@@ -114,7 +145,7 @@ def gan(
     phases = [
         Phase(
             _discriminator_loss(model, objective),
-            ("discriminator",),
+            ("discriminator", *trackers.start(objective.augmentation, objective.regularizers)),
             ascend(discriminator_tx),
             discriminator_steps,
         ),
@@ -125,10 +156,12 @@ def gan(
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
         return probe_fns["decode"](state, probe_fns["codes"](state, key, n))
 
-    return game(_init(model, x_shape), phases, sample, probe_fns)
+    return game(_init(model, objective, x_shape), phases, sample, probe_fns)
 
 
-def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
+def _init(
+    model: Model, objective: Objective, x_shape: tuple[int, ...]
+) -> Callable[..., tuple[Params, Params]]:
     *rest, last = x_shape
     label_channels = model.classes if model.condition == "concat" else 0
     group = (*rest, model.packing * (last + label_channels))
@@ -142,54 +175,57 @@ def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params,
 
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         params, stats = networks(key)
-        return params | {"prior": model.prior.init(named_key(key, "prior"))}, stats
+        params |= {"prior": model.prior.init(named_key(key, "prior"))}
+        tracked = trackers.start(objective.augmentation, objective.regularizers)
+        return params | {name: {} for name in tracked}, stats | tracked
 
     return init
 
 
-class Scores(NamedTuple):
-    """Real and synthetic examples in groups, and the discriminator's logit of each group.
-
-    score: groups of x -> logits, given the classes of the batch; for penalties. It discards the
-        discriminator's new stats.
-    auxiliary: log-probabilities of the second tasks, which both players ascend
-    stats: new stats of generator and discriminator
-    """
-
-    real: Float[Array, "g m *shape"]
-    synthetic: Float[Array, "g m *shape"]
-    real_logits: Logits
-    synthetic_logits: Logits
-    score: Callable[[Float[Array, "g m *shape"]], Logits]
-    auxiliary: Terms
-    stats: Params
-
-
 def score_both(
-    model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
+    model: Model,
+    params: Params,
+    stats: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    train: bool,
+    see: See = lambda x, key: x,
 ) -> Scores:
     """Generate as many synthetic examples as there are real ones, and score both.
 
     The discriminator is applied twice, so that its batch norm never mixes real with synthetic
     examples. Synthetic examples have the classes of the real ones.
+
+    Args:
+        see: applied to all that the discriminator sees, with random draws for each use.
     """
     code_key, generator_key, real_key, synthetic_key, score_key = jax.random.split(key, 5)
     z = prior(model, params).sample(code_key, batch.x.shape[0])
     x, generator_stats = generate(model, params, stats, z, batch.label, train, generator_key)
     real, synthetic, label = (pack(a, model.packing) for a in (batch.x, x, batch.label))
     d_params, d_stats = params["discriminator"], stats["discriminator"]
-    real_out, stats_after_real = outputs_of(model, d_params, d_stats, real, label, train, real_key)
-    synthetic_out, new_d_stats = outputs_of(
-        model, d_params, stats_after_real, synthetic, label, train, synthetic_key
-    )
+
+    def judge(
+        d_stats: PyTree, x: Array, key: Key[Array, ""]
+    ) -> tuple[Logits, Float[Array, "g o"], PyTree]:
+        return judged(model, d_params, d_stats, see(x, key), label, train, key)
+
+    def synthesize(z: Float[Array, "n d"]) -> Float[Array, "g m *shape"]:
+        x, _ = generate(model, params, stats, z, batch.label, train, generator_key)
+        return pack(x, model.packing)
+
+    real_logits, real_out, stats_after_real = judge(d_stats, real, real_key)
+    synthetic_logits, synthetic_out, new_d_stats = judge(stats_after_real, synthetic, synthetic_key)
     return Scores(
         real,
         synthetic,
-        _logits(model, real_out, label),
-        _logits(model, synthetic_out, label),
-        lambda x: logits_of(model, d_params, d_stats, x, label, train, score_key)[0],
+        real_logits,
+        synthetic_logits,
+        lambda x: judge(d_stats, x, score_key)[0],
         auxiliary_terms(model.tasks, batch.label, z, real_out, synthetic_out),
         {"generator": generator_stats, "discriminator": new_d_stats},
+        z,
+        synthesize,
     )
 
 
@@ -215,8 +251,27 @@ def logits_of(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Logits, PyTree]:
     """Return the discriminator's logit of each group, (g,), and its new stats."""
-    out, stats = outputs_of(model, params, stats, x, label, train, key)
-    return _logits(model, out, label), stats
+    logits, _, stats = judged(model, params, stats, x, label, train, key)
+    return logits, stats
+
+
+def judged(
+    model: Model,
+    params: PyTree,
+    stats: PyTree,
+    x: Float[Array, "g m *shape"],
+    label: Int[Array, "g m"],
+    train: bool,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Logits, Float[Array, "g o"], PyTree]:
+    """Return the logit of each group, all outputs of the discriminator, and its new stats."""
+
+    def plain(x: Float[Array, "g m *shape"]) -> tuple[Logits, tuple[Array, PyTree]]:
+        out, new_stats = outputs_of(model, params, stats, x, label, train, key)
+        return _logits(model, out, label), (out, new_stats)
+
+    logits, (out, stats) = normalize_gradient(plain, x) if model.normalize_gradient else plain(x)
+    return logits, out, stats
 
 
 def outputs_of(
@@ -286,7 +341,8 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         turn_key, penalty_key = jax.random.split(key)
-        scores = score_both(model, params, stats, batch, turn_key, train)
+        see = objective.sight(stats, step, train)
+        scores = score_both(model, params, stats, batch, turn_key, train, see)
         real, synthetic = scores.real_logits, scores.synthetic_logits
         value = objective.loss.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
@@ -297,12 +353,19 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
             terms["penalty"] = objective.penalty(
                 scores.score, scores.real, scores.synthetic, penalty_key
             )
-            weight = value_at(objective.weight, step * jnp.float32(objective.images_per_step))
+            weight = value_at(objective.weight, objective.images(step))
             value = value - weight * terms["penalty"]
         value = value + _weighted(objective, scores.auxiliary, step)
-        terms |= scores.auxiliary
-        unpack = lambda per_group: _unpack(per_group, model.packing, batch.label.shape[0])  # noqa: E731
-        return unpack(value), (scores.stats, jax.tree.map(unpack, terms))
+        n = batch.label.shape[0]
+        tracked = trackers.update(objective.augmentation, stats, real, synthetic, n)
+        more = regularization.of_discriminator(
+            objective.regularizers, scores, tracked.get("lecam"), named_key(key, "regularize")
+        )
+        for term in more.values():
+            value = value - term
+        terms |= scores.auxiliary | more | objective.probability(stats, step, value)
+        unpack = lambda per_group: _unpack(per_group, model.packing, n)  # noqa: E731
+        return unpack(value), (scores.stats | tracked, jax.tree.map(unpack, terms))
 
     return loss
 
@@ -318,11 +381,21 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        scores = score_both(model, params, stats, batch, key, train)
+        see = objective.sight(stats, step, train)
+        scores = score_both(model, params, stats, batch, key, train, see)
         value = objective.loss.generator_loss(scores.real_logits, scores.synthetic_logits)
+        if train and objective.regularizers.top < 1:
+            share = regularization.top_share(objective.regularizers, objective.images(step))
+            value = value * regularization.top_weights(scores.synthetic_logits, share)
         value = value - _weighted(objective, scores.auxiliary, step)
-        value = _unpack(value, model.packing, batch.label.shape[0])
-        return value, (scores.stats, {"generator_loss": value})
+        more = regularization.of_generator(
+            objective.regularizers, scores, named_key(key, "regularize")
+        )
+        terms = {"generator_loss": value} | more
+        for term in more.values():
+            value = value + term
+        unpack = lambda per_group: _unpack(per_group, model.packing, batch.label.shape[0])  # noqa: E731
+        return unpack(value), (scores.stats, jax.tree.map(unpack, terms))
 
     return loss
 
@@ -333,7 +406,7 @@ def _weighted(
     """Return the weighted sum of the second tasks' log-probabilities; 0 without one."""
     if not auxiliary:
         return 0.0
-    weight = value_at(objective.auxiliary_weight, step * jnp.float32(objective.images_per_step))
+    weight = value_at(objective.auxiliary_weight, objective.images(step))
     return weight * sum(auxiliary.values())
 
 
