@@ -33,7 +33,7 @@ from latentgen.probability.priors import LearnedPrior, Prior
 CONDITIONS = ("concat", "projection", "network", "auxiliary")
 
 
-See = Callable[[Float[Array, "g m *shape"], Key[Array, ""]], Float[Array, "g m *shape"]]
+Transform = Callable[[Float[Array, "g m *shape"], Key[Array, ""]], Float[Array, "g m *shape"]]
 """(groups of x, key) -> what the discriminator sees of them."""
 
 
@@ -94,12 +94,12 @@ class Objective(NamedTuple):
         """Return the number of images seen before a step."""
         return step * jnp.float32(self.images_per_step)
 
-    def sight(self, stats: Params, step: Int[Array, ""], train: bool) -> See:
+    def transform(self, stats: Params, step: Int[Array, ""], train: bool) -> Transform:
         """Return what D sees of groups of x: T(x) in training, else x."""
         if self.augmentation is None or not train:
             return lambda x, key: x
-        see = self.augmentation.at(stats, self.images(step))
-        return lambda x, key: see(x, named_key(key, "augment"))
+        augment = self.augmentation.at(stats, self.images(step))
+        return lambda x, key: augment(x, named_key(key, "augment"))
 
     def probability(self, stats: Params, step: Int[Array, ""], like: Logits) -> Terms:
         """Return the probability of augmentations as a term, if there is one."""
@@ -189,7 +189,7 @@ def score_both(
     batch: Batch,
     key: Key[Array, ""],
     train: bool,
-    see: See = lambda x, key: x,
+    transform: Transform = lambda x, key: x,
 ) -> Scores:
     """Generate as many synthetic examples as there are real ones, and score both.
 
@@ -197,7 +197,7 @@ def score_both(
     examples. Synthetic examples have the classes of the real ones.
 
     Args:
-        see: applied to all that the discriminator sees, with random draws for each use.
+        transform: applied to all that the discriminator sees, with random draws for each use.
     """
     code_key, generator_key, real_key, synthetic_key, score_key = jax.random.split(key, 5)
     z = prior(model, params).sample(code_key, batch.x.shape[0])
@@ -205,23 +205,25 @@ def score_both(
     real, synthetic, label = (pack(a, model.packing) for a in (batch.x, x, batch.label))
     d_params, d_stats = params["discriminator"], stats["discriminator"]
 
-    def judge(
+    def apply_discriminator(
         d_stats: PyTree, x: Array, key: Key[Array, ""]
     ) -> tuple[Logits, Float[Array, "g o"], PyTree]:
-        return judged(model, d_params, d_stats, see(x, key), label, train, key)
+        return logits_and_outputs(model, d_params, d_stats, transform(x, key), label, train, key)
 
     def synthesize(z: Float[Array, "n d"]) -> Float[Array, "g m *shape"]:
         x, _ = generate(model, params, stats, z, batch.label, train, generator_key)
         return pack(x, model.packing)
 
-    real_logits, real_out, stats_after_real = judge(d_stats, real, real_key)
-    synthetic_logits, synthetic_out, new_d_stats = judge(stats_after_real, synthetic, synthetic_key)
+    real_logits, real_out, stats_after_real = apply_discriminator(d_stats, real, real_key)
+    synthetic_logits, synthetic_out, new_d_stats = apply_discriminator(
+        stats_after_real, synthetic, synthetic_key
+    )
     return Scores(
         real,
         synthetic,
         real_logits,
         synthetic_logits,
-        lambda x: judge(d_stats, x, score_key)[0],
+        lambda x: apply_discriminator(d_stats, x, score_key)[0],
         auxiliary_terms(model.tasks, batch.label, z, real_out, synthetic_out),
         {"generator": generator_stats, "discriminator": new_d_stats},
         z,
@@ -251,11 +253,11 @@ def logits_of(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Logits, PyTree]:
     """Return the discriminator's logit of each group, (g,), and its new stats."""
-    logits, _, stats = judged(model, params, stats, x, label, train, key)
+    logits, _, stats = logits_and_outputs(model, params, stats, x, label, train, key)
     return logits, stats
 
 
-def judged(
+def logits_and_outputs(
     model: Model,
     params: PyTree,
     stats: PyTree,
@@ -341,8 +343,8 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         turn_key, penalty_key = jax.random.split(key)
-        see = objective.sight(stats, step, train)
-        scores = score_both(model, params, stats, batch, turn_key, train, see)
+        transform = objective.transform(stats, step, train)
+        scores = score_both(model, params, stats, batch, turn_key, train, transform)
         real, synthetic = scores.real_logits, scores.synthetic_logits
         value = objective.loss.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
@@ -381,8 +383,8 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        see = objective.sight(stats, step, train)
-        scores = score_both(model, params, stats, batch, key, train, see)
+        transform = objective.transform(stats, step, train)
+        scores = score_both(model, params, stats, batch, key, train, transform)
         value = objective.loss.generator_loss(scores.real_logits, scores.synthetic_logits)
         if train and objective.regularizers.top < 1:
             share = regularization.top_share(objective.regularizers, objective.images(step))
