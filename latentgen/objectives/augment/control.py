@@ -18,7 +18,8 @@ class Control(NamedTuple):
     p rises where r = E sign(l(x)) over real x is above the target, and else falls, but not below 0.
 
     target: of r, in [-1, 1]: 0 where D cannot tell, 1 where it is sure of all real examples
-    interval: updates of D between two changes of p
+    interval: updates of D between two changes of p; each part of a minibatch counts as one where
+        `microbatches` split it
     images: number of real images in which p can rise from 0 to 1
     """
 
