@@ -25,12 +25,14 @@ class Conv(nn.Module):
     dtype: DTypeLike
     size: int = 4
     stride: int = 2
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n p q o"]:
-        shape = (self.size, self.size, x.shape[-1], self.features)
+        shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+        groups = {} if self.groups == 1 else {"groups": self.groups}
+        y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, **groups)
         if not self.use_bias:
             return y
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)

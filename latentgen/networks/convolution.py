@@ -18,7 +18,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+    x: Float[Array, "n h w c"], kernel: Float[Array, "k k i o"], stride: int, groups: int = 1
 ) -> Float[Array, "n h//{stride} w//{stride} o"]:
     """y[p, q] = sum_ab x[s p + a - l, s q + b - l] kernel[a, b], with zeros around the image.
 
@@ -27,12 +27,13 @@ def conv(
 
     Args:
         stride: s, which divides k, h and w.
+        groups: g, which divides c and o; i = c / g. The j-th o / g outputs see the j-th i inputs.
     """
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(conv_by_matmul, stride=stride),
-        default=functools.partial(conv_native, stride=stride),
+        cpu=functools.partial(conv_by_matmul, stride=stride, groups=groups),
+        default=functools.partial(conv_native, stride=stride, groups=groups),
     )
 
 
@@ -56,12 +57,17 @@ def conv_transpose(
 
 
 def conv_native(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+    x: Float[Array, "n h w c"], kernel: Float[Array, "k k i o"], stride: int, groups: int = 1
 ) -> Float[Array, "n h//{stride} w//{stride} o"]:
     """`conv` as one convolution."""
     pad = _padding(kernel, stride)
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), (pad, pad), dimension_numbers=_LAYOUT
+        x,
+        kernel,
+        (stride, stride),
+        (pad, pad),
+        dimension_numbers=_LAYOUT,
+        feature_group_count=groups,
     )
 
 
@@ -110,22 +116,37 @@ def _turned(kernel: Array) -> Array:
 
 
 def conv_by_matmul(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+    x: Float[Array, "n h w c"], kernel: Float[Array, "k k i o"], stride: int, groups: int = 1
 ) -> Float[Array, "n h//{stride} w//{stride} o"]:
-    """`conv` as space-to-depth, patches of k/s x k/s blocks, and one matrix product."""
+    """`conv` as space-to-depth, patches of k/s x k/s blocks, and one matrix product a group."""
     k, _, i, o = kernel.shape
-    n, h, w, _ = x.shape
+    n, h, w, c = x.shape
     s, blocks = stride, k // stride
     pad = _padding(kernel, s)
     x = jnp.pad(x, ((0, 0), pad, pad, (0, 0)))
-    x = x.reshape(n, h // s + blocks - 1, s, w // s + blocks - 1, s, i)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, *x.shape[1:4:2], s * s * i)
+    x = x.reshape(n, h // s + blocks - 1, s, w // s + blocks - 1, s, c)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, *x.shape[1:4:2], s * s * c)
     shifts = [(a, b) for a in range(blocks) for b in range(blocks)]
     patches = jnp.concatenate([x[:, a:, b:][:, : h // s, : w // s] for a, b in shifts], -1)
+    if groups > 1:
+        rows = kernel.reshape(blocks, s, blocks, s, i, groups, -1).transpose(5, 0, 2, 1, 3, 4, 6)
+        y = _matmul_by_group(
+            patches.reshape(-1, k * k, groups, i), rows.reshape(groups, -1, o // groups)
+        )
+        return y.reshape(n, h // s, w // s, o)
     # Outputs first: the weight gradient is then the matrix product that CPUs do twice as fast.
     rows = kernel.reshape(blocks, s, blocks, s, i, o).transpose(5, 0, 2, 1, 3, 4).reshape(o, -1)
     flat = patches.reshape(-1, patches.shape[-1])
     return lax.dot_general(flat, rows, (((1,), (1,)), ((), ()))).reshape(n, h // s, w // s, o)
+
+
+def _matmul_by_group(
+    patches: Float[Array, "p taps g i"], rows: Float[Array, "g taps*i d"]
+) -> Float[Array, "p g*d"]:
+    p, taps, groups, i = patches.shape
+    flat = patches.transpose(2, 0, 1, 3).reshape(groups, p, taps * i)
+    y = lax.dot_general(flat, rows, (((2,), (1,)), ((0,), (0,))))
+    return y.transpose(1, 0, 2).reshape(p, -1)
 
 
 def conv_transpose_by_matmul(
