@@ -65,6 +65,45 @@ def test_the_definition(k, stride):
             np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
+def grouped(k, dtype=np.float32):
+    """Six channels in three groups: images, and a kernel of four outputs for each group."""
+    rng = np.random.default_rng(k)
+    x, kernel = rng.normal(size=(2, 4, 6, 6)), rng.normal(size=(k, k, 2, 12))
+    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+
+
+@pytest.mark.parametrize(("k", "stride"), SIZES)
+def test_groups_are_convolutions_of_their_own(k, stride):
+    x, kernel = grouped(k)
+    alone = [
+        loop_conv(x[..., 2 * j : 2 * j + 2], kernel[..., 4 * j : 4 * j + 4], stride)
+        for j in range(3)
+    ]
+    ways = (convolution.conv, convolution.conv_native, convolution.conv_by_matmul)
+    for y in jax.jit(lambda x, kernel: [f(x, kernel, stride, 3) for f in ways])(x, kernel):
+        np.testing.assert_allclose(y, np.concatenate(alone, -1), rtol=1e-4, atol=1e-4)
+
+
+def test_derivatives_of_groups_are_those_of_the_native_convolution():
+    """First and second ones, in both arguments."""
+    with jax.enable_x64(True):
+        args = grouped(3, np.float64)
+
+        def derivatives(operation):
+            def score(x, kernel):
+                return jnp.sum(jnp.tanh(0.1 * operation(x, kernel, 1, 3)))
+
+            def penalty(x, kernel):
+                return jnp.sum(jax.grad(score)(x, kernel) ** 2)
+
+            return jax.jit(lambda *a: [jax.grad(f, (0, 1))(*a) for f in (score, penalty)])(*args)
+
+        pairs = map(derivatives, (convolution.conv_by_matmul, convolution.conv_native))
+        for ours, native in zip(*map(jax.tree.leaves, pairs), strict=True):
+            assert jnp.abs(native).max() > 1e-3
+            np.testing.assert_allclose(ours, native, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(("ours", "native"), PAIRS)
 def test_float64_is_exact(ours, native):
     with jax.enable_x64(True):
