@@ -130,7 +130,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """1x1 convolution -> stages that halve the image -> depthwise 4x4 weights -> linear layer.
 
-    Given the one-hot class too, the output is <features, embedding of the class>.
+    With classes the output is <linear layer, embedding of the class>.
 
     stages: from the image inwards
     """
@@ -138,6 +138,7 @@ class Discriminator(nn.Module):
     stages: tuple[Stage, ...]
     outputs: int
     embedding: int
+    classes: int
 
     @nn.compact
     def __call__(
@@ -154,7 +155,7 @@ class Discriminator(nn.Module):
         shape = (SIDE, SIDE, last.channels)
         basis = self.param("basis", nn.initializers.normal(1 / SIDE), shape)  # fan-in 4^2
         x = (basis[None] * x).sum((1, 2))
-        if one_hot is None:
+        if not self.classes:
             return _dense(self.outputs, scaled())(x)
         width = self.embedding or last.channels
         wanted = _dense(width, scaled(width**-0.5), name="embedding")(one_hot)
@@ -191,10 +192,10 @@ def _dense(features: int, init: Callable[..., Array], name: str | None = None) -
 def _check_size(shape: Sequence[int], stages: Sequence[Stage]) -> None:
     side = SIDE * 2 ** (len(stages) - 1)
     if len(shape) != 3 or tuple(shape[:2]) != (side, side):
-        size = "x".join(map(str, shape))
+        size, widths = "x".join(map(str, shape)), tuple(stage.channels for stage in stages)
         raise BadInput(
-            f"an image of {size} does not fit network='r3gan' with {len(stages)} channels: it must "
-            f"be {side}x{side} pixels, 4x4 and one doubling for each of channels but one."
+            f"channels={widths} fit images of {side}x{side} pixels, not {size}: 4x4, doubled for "
+            "each of the channels but one."
         )
 
 
@@ -238,9 +239,9 @@ def _stages(
 def generator(
     shape: Sequence[int],
     *,
-    channels: Sequence[int] = (768, 768, 768, 768),
-    blocks: Sequence[int] = (2,),
-    groups: Sequence[int] = (96,),
+    channels: tuple[int, ...] = (768, 768, 768, 768),
+    blocks: tuple[int, ...] = (2,),
+    groups: tuple[int, ...] = (96,),
     expansion: int = 2,
     embedding: int = 0,
     half: int = 0,
@@ -271,18 +272,22 @@ def generator(
 
 def discriminator(
     *,
-    outputs: int = 1,
-    channels: Sequence[int] = (768, 768, 768, 768),
-    blocks: Sequence[int] = (2,),
-    groups: Sequence[int] = (96,),
+    outputs: int,
+    channels: tuple[int, ...] = (768, 768, 768, 768),
+    blocks: tuple[int, ...] = (2,),
+    groups: tuple[int, ...] = (96,),
     expansion: int = 2,
     embedding: int = 0,
     half: int = 0,
+    classes: int = 0,
     dtype: DTypeLike = jnp.float32,
 ) -> Net:
-    """A network from images (n, h, w, c) to (n, outputs), or with one-hot classes to (n, 1).
+    """A network from images (n, h, w, c) to (n, outputs).
+
+    With `classes` it is a network from images and one-hot classes (n, classes) to (n, 1).
 
     Args:
+        outputs: without classes.
         embedding: dimension of the class and of the features that its product is taken with; 0:
             the last of `channels`.
         channels, blocks, groups, expansion, half: see `generator`.
@@ -291,4 +296,4 @@ def discriminator(
         BadInput: sizes that do not fit each other; on use, an image that does not fit.
     """
     stages = _stages(channels, blocks, groups, expansion, half, dtype)
-    return from_linen(Discriminator(stages, positive("outputs", outputs), embedding))
+    return from_linen(Discriminator(stages, positive("outputs", outputs), embedding, classes))

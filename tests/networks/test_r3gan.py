@@ -14,7 +14,7 @@ SMALL = {"channels": (8, 16), "blocks": (1, 2), "groups": (4, 8)}
 SHAPE = (8, 8, 1)
 NETS = {
     "generator": (lambda **changes: r3gan.generator(SHAPE, **(SMALL | changes)), (5,)),
-    "discriminator": (lambda **changes: r3gan.discriminator(**(SMALL | changes)), SHAPE),
+    "discriminator": (lambda **changes: r3gan.discriminator(outputs=1, **(SMALL | changes)), SHAPE),
 }
 
 
@@ -57,7 +57,7 @@ def test_standard_deviations_at_the_start():
     sizes = {"channels": channels, "blocks": (1,), "groups": (2,)}
     z, x, one_hot = jnp.zeros((1, 64)), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 100))
     g = r3gan.generator((8, 8, 3), **sizes, classes=16)
-    d = r3gan.discriminator(**sizes)
+    d = r3gan.discriminator(outputs=1, classes=100, **sizes)
     g_params, d_params = jax.jit(lambda key: (g.init(key, z)[0], d.init(key, x, one_hot)[0]))(KEY)
     gain = (2 / 1.04) ** 0.5 * 2**-0.25
     for params, width in ((g_params, 128), (d_params, 64)):  # of the first block

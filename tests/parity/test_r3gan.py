@@ -41,7 +41,7 @@ OF_BLOCK = {
 
 def nets(classes):
     g = r3gan.generator(SHAPE, **SIZES, embedding=EMBEDDING, classes=classes)
-    return g, r3gan.discriminator(**SIZES, embedding=SCORED)
+    return g, r3gan.discriminator(**SIZES, outputs=1, embedding=SCORED, classes=classes)
 
 
 def blocks(player, stages, first):
@@ -166,7 +166,7 @@ def test_counts_of_the_full_networks(preset):
     x, one_hot = jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, classes))
     nets = (
         (r3gan.generator((32, 32, 3), classes=classes, **sizes), (jnp.zeros((1, 64 + classes)),)),
-        (r3gan.discriminator(**sizes), (x, one_hot)),
+        (r3gan.discriminator(outputs=1, classes=classes, **sizes), (x, one_hot)),
     )
     ours = [
         sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(net.init, KEY, *args)[0]))
