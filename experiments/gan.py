@@ -28,8 +28,16 @@
 | dragan        |               | (arXiv:1704.00028), DRAGAN (arXiv:1705.07215)                   |
 | r1            | Fashion-MNIST | in [-1, 1]; InfoGAN's network; non-saturating with R1           |
 |               |               | (Mescheder et al. 2018, arXiv:1801.04406), RMSProp 1e-4         |
-| r3gan         | Fashion-MNIST | in [-1, 1]; InfoGAN's network; the loss of R3GAN (Huang et al.  |
+| r3gan_loss    | Fashion-MNIST | in [-1, 1]; InfoGAN's network; the loss of R3GAN (Huang et al.  |
 |               |               | 2024, arXiv:2501.05441): relativistic, R1 + R2; not its network |
+| r3gan         | Fashion-MNIST | at 32x32, in [-1, 1]: R3GAN's loss, network and schedules,      |
+|               |               | narrow and short                                                |
+| r3gan_cifar10 | CIFAR-10      | R3GAN as its authors train it, on GPUs: network, loss, batch,   |
+| r3gan_ffhq64, | folders       | schedules; what differs stands in `r3gan_preset` below; CIFAR-  |
+| r3gan_ffhq256,|               | 10 and ImageNet by class                                        |
+| r3gan_imagenet32,             |                                                                 |
+| r3gan_imagenet64              |                                                                 |
+| r3gan_stacked | StackedMNIST  | the network of r3gan_cifar10 on 1,000 modes                     |
 | images        | any images    | R3GAN's loss; convolutions to fit their size; also a folder of  |
 |               |               | yours: --config.data.name=folder:DIR --config.data.size=64      |
 | sngan         | Fashion-MNIST | at 32x32, in [-1, 1]: residual networks, hinge, spectral norm   |
@@ -378,7 +386,7 @@ def signed(config, output):
     config.method.output = output
 
 
-def r3gan():
+def r3gan_loss():
     """The loss of Huang et al. 2024 (brownvc/R3GAN 19a7ddf: train.py, R3GAN/Trainer.py).
 
     Images in [-1, 1], G's last layer linear, 64 normal codes, b1 0, lr 2e-4. Not theirs: the
@@ -396,10 +404,164 @@ def r3gan():
     return config
 
 
+def r3gan_network(config, channels, groups, blocks=2, half=0):
+    """Both players' networks; see latentgen/networks/r3gan.py.
+
+    Args:
+        channels: of each stage, from the image inwards.
+        groups: of the 3x3 convolutions of each stage; theirs see 16 channels each.
+        half: stages next to the image that compute in bfloat16.
+    """
+    for player in ("generator", "discriminator"):
+        config[player] = ConfigDict(
+            dict(
+                network="r3gan",
+                channels=channels,  # one stage each: the image's size, half of it, ..., 4x4
+                blocks=(blocks,),  # in a stage
+                groups=groups,  # of the 3x3 convolutions in a stage
+                expansion=2,  # how often wider these are than the stage
+                embedding=0,  # dimension of the class; 0: as in their code
+                half=half,
+            )
+        )
+
+
+def cosine(first, last, images):
+    """A schedule: half a cosine from the first value to the last, which then stays."""
+    return f"cosine({first:g}, {last:g}, images={images:g})"
+
+
+def r3gan_game(config, gamma, half_life, images):
+    """R3GAN's loss and optimizers; all that changes does so within `images`.
+
+    Args:
+        gamma: of R1 and R2, first and last.
+        half_life: of the averaged weights in images, at last.
+    """
+    signed(config, "linear")
+    config.method.update(loss="relativistic", penalty="r1_r2", prior="normal", code_dim=64)
+    config.method.ema_start = 0
+    with config.method.ignore_type():
+        config.method.penalty_weight = cosine(*gamma, images)
+        config.method.ema_images = cosine(0, half_life, images)
+    rates = dict(lr=cosine(2e-4, 5e-5, images), b2=cosine(0.9, 0.99, images))
+    both_optimizers(config, b1=0.0, eps=1e-8, **rates)
+
+
+def r3gan_preset(gamma, half_life, images, batch, total):
+    """What the presets of Huang et al. 2024 share (brownvc/R3GAN 19a7ddf: train.py, training/).
+
+    Their network, mirrored images in [-1, 1], Adam with b1 0, cosines of rate, b2, gamma and the
+    averages' half-life. Not theirs: G's turn has the real images of D's, there another minibatch;
+    a mirrored image is as likely as its original in each draw, there both are in an epoch; what
+    bfloat16 stages give is added up in float32. JAX_DEFAULT_MATMUL_PRECISION=highest gives GPUs
+    their float32 products.
+
+    Args:
+        total: real images that D sees.
+    """
+    config = nonsaturating()
+    config.batch_size, config.steps = batch, -(-total // batch)
+    config.data.update(augment=("flip",), validation=0)
+    r3gan_game(config, gamma, half_life, images)
+    config.every = ConfigDict(dict(log=100, validate=5_000, sample=5_000, checkpoint=5_000))
+    return config
+
+
+def by_class(config, classes):
+    """Both players embed the class, each in its own way."""
+    config.method.update(classes=classes, condition="network")
+
+
+def r3gan_cifar10():
+    """The preset CIFAR10, by class (README.md), on all 50,000 images; see `r3gan_preset`.
+
+    Its length is in the paper's table 9, which was not read here but as quoted in issue 18 of their
+    repository: 250M images. It took them four days on eight L40.
+    """
+    config = r3gan_preset((0.05, 0.005), 5e6, 20e6, 512, 250_000_000)
+    config.data.name = "cifar10"
+    by_class(config, 10)
+    r3gan_network(config, (768,) * 4, (96,), half=3)
+    return config
+
+
+def r3gan_ffhq64():
+    """The preset FFHQ-64, on a folder of pictures; see `r3gan_preset`.
+
+    Their code's default length, 10^10 images, means until one stops it.
+    """
+    config = r3gan_preset((2, 0.2), 500e3, 20e6, 256, 10_000_000_000)
+    config.data.update(name="folder:ffhq64.zip", size=64)
+    r3gan_network(config, (384, *(768,) * 4), (48, *(96,) * 4), half=4)
+    return config
+
+
+def r3gan_ffhq256():
+    """The preset FFHQ-256; length as in `r3gan_ffhq64`."""
+    config = r3gan_preset((150, 15), 500e3, 20e6, 256, 10_000_000_000)
+    config.data.update(name="folder:ffhq256.zip", size=256)
+    r3gan_network(config, (96, 192, 384, *(768,) * 4), (12, 24, 48, *(96,) * 4), half=4)
+    return config
+
+
+def r3gan_imagenet32():
+    """The preset ImageNet-32, on a folder with one of pictures for each class; see `r3gan_preset`.
+
+    10^9 images, from where the length of `r3gan_cifar10` is.
+    """
+    config = r3gan_preset((0.5, 0.05), 50e6, 200e6, 4096, 1_000_000_000)
+    config.data.update(name="folder:imagenet32.zip", size=32)
+    by_class(config, 1_000)
+    r3gan_network(config, (1536,) * 4, (96,), half=3)
+    return config
+
+
+def r3gan_imagenet64():
+    """The preset ImageNet-64; the rest as in `r3gan_imagenet32`."""
+    config = r3gan_preset((1, 0.1), 50e6, 200e6, 4096, 1_000_000_000)
+    config.data.update(name="folder:imagenet64.zip", size=64)
+    by_class(config, 1_000)
+    r3gan_network(config, (1536,) * 5, (96,), half=4)
+    return config
+
+
+def r3gan_stacked():
+    """1,000 modes with the network of `r3gan_cifar10`, without classes.
+
+    Theirs is in the paper's table 9, which was not read here; the code has no preset for it. Data
+    and length are PacGAN's (fjxmlzn/PacGAN 190853e): 128,000 images of three digits, 50 epochs.
+    Gamma, rates and batch are those of `r3gan_cifar10`; its cosines end after 20M of 250M images,
+    these after the same share of the run, and so does the half-life. Digits are not mirrored.
+    """
+    total = 50 * 128_000
+    config = r3gan_preset((0.05, 0.005), 0.02 * total, 0.08 * total, 512, total)
+    config.data.update(name="stacked_mnist", pad_to=32, augment=(), validation=None)
+    r3gan_network(config, (768,) * 4, (96,), half=3)
+    config.every = ConfigDict(dict(log=50, validate=500, sample=500, checkpoint=500))
+    return config
+
+
+def r3gan():
+    """`r3gan_cifar10` narrow and short, for two cores; on Fashion-MNIST, without classes.
+
+    96,000 images in batches of 32. Cosines of rate, b2, gamma and half-life from and to the values
+    of CIFAR-10 last for the whole run, theirs for 8% of it; the half-life ends at 2% of the run as
+    theirs. One block in a stage for two, a 48th to a 12th as wide, 16 channels in a group as there;
+    float32; no augmentation, no mirroring, 5,000 images held out.
+    """
+    total = 96_000
+    config = r3gan_preset((0.05, 0.005), 0.02 * total, total, 32, total)
+    config.data.update(name="fashion_mnist", pad_to=32, augment=(), validation=None)
+    r3gan_network(config, (16, 32, 64, 64), (2, 4, 8, 8), blocks=1)
+    config.every = ConfigDict(dict(log=50, validate=500, sample=500, checkpoint=500))
+    return config
+
+
 def images():
     """Any images of 16 to 256 pixels, grey or coloured; nobody's.
 
-    The relativistic loss with R1 and R2 of Huang et al. 2024 (see `r3gan`), which is stable on
+    The relativistic loss with R1 and R2 of Huang et al. 2024 (see `r3gan_loss`), which is stable on
     small sets; depth and width of the convolutions follow from the size.
     """
     config = nonsaturating()
@@ -533,7 +695,9 @@ VARIANTS = {
     for f in (
         *(nonsaturating, minimax, conditional, projection, acgan, mixture, infogan),
         *(infogan_digits, infogan_network, fashion),
-        *(mmgan, nsgan, lsgan, wgan, wgan_gp, dragan, r1, r3gan, images, sngan, dcgan),
+        *(mmgan, nsgan, lsgan, wgan, wgan_gp, dragan, r1, r3gan_loss, images, sngan, dcgan),
+        *(r3gan, r3gan_cifar10, r3gan_ffhq64, r3gan_ffhq256, r3gan_imagenet32, r3gan_imagenet64),
+        r3gan_stacked,
         *(stacked, stacked_pacgan, ring, grid, pacgan_ring, pacgan_grid),
     )
 }

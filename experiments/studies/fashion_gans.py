@@ -47,7 +47,7 @@ ROWS: dict[str, tuple[str, int, list[str]]] = {  # config, draws of 64 images in
     ),
     # As the other rows have them: images in [0, 1], a sigmoid, uniform codes.
     "r3gan": (
-        "gan.py:r3gan",
+        "gan.py:r3gan_loss",
         1,
         [
             *GAN,

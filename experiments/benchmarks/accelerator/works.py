@@ -77,7 +77,7 @@ def works(dry: bool) -> dict[str, Work]:
         ),
         "r3gan": Work(
             f"residual network with R3GAN's loss {small}x{small}",
-            "gan:r3gan",
+            "gan:r3gan_loss",
             GAN
             | {"method.code_dim": 64}
             | both(*TWO, **res, channels=r_wide, norm="none", activation="leaky_relu"),
