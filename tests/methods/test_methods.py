@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from latentgen import configs
+from latentgen.core import schedules
 from latentgen.core.game import run_chunk
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method
@@ -42,6 +43,7 @@ class Row(NamedTuple):
 
 
 SMALL_CONV = {"network": "conv", "hidden": (16,), "channels": (4, 8)}
+SMALL_R3GAN = {"channels": (4, 8), "groups": (2,), "half": 1}
 
 
 def both(a: str, b: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -193,6 +195,17 @@ ROWS = {
         },
         "method.auxiliary_weight",
     ),
+    "gan-r3gan-classes-half": Row(
+        "gan",
+        {
+            **both("generator", "discriminator", SMALL_R3GAN),
+            "method.classes": 10,
+            "method.condition": "network",
+            "generator_optimizer.lr": 2e-4,
+        },
+        "generator_optimizer.lr",
+        "r3gan",
+    ),
     "aae": Row(
         "hybrids",
         {},
@@ -303,6 +316,9 @@ def batches(steps: int, draws: int) -> Batch:
 SMALL = {
     "hidden": (8,),
     "channels": (4, 8),
+    "blocks": (1,),
+    "groups": (2,),
+    "half": 1,
     "components": 5,
     "code_dim": 4,
     "categories": (2,),
@@ -332,6 +348,8 @@ def program(config: dict[str, Any]) -> str:
     def kind(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: kind(each) for key, each in value.items()}
+        if isinstance(value, str) and schedules.is_schedule(value):
+            return "schedule"
         return value != 0 if isinstance(value, float) else value
 
     rest = {key: v for key, v in shrunk(config).items() if key not in ("every", "steps", "seed")}
