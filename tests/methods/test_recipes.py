@@ -61,6 +61,22 @@ def test_infogan_has_tensorflows_adam() -> None:
             np.testing.assert_allclose(updates[name], expected, rtol=1e-4)
 
 
+def test_r3gan_has_adam_whose_rate_and_b2_change_together() -> None:
+    """PyTorch's, with the new b2 in the correction of all updates: v / (1 - b2^t)."""
+    settings = gan.r3gan_cifar10().generator_optimizer.to_dict()
+    for key in ("lr", "b2"):
+        settings[key] = settings[key].replace("images=2e+07", "images=4")
+    assert (settings["b1"], settings["eps"]) == (0.0, 1e-8)
+    square = jax.tree.map(np.zeros_like, GRADIENTS[0])
+    for t, (gradient, updates) in enumerate(zip(GRADIENTS, updates_of(settings), strict=True)):
+        share = (1 - np.cos(np.pi * min(t / 4, 1))) / 2
+        rate, b2 = 2e-4 + (5e-5 - 2e-4) * share, 0.9 + 0.09 * share
+        for name, g in gradient.items():
+            square[name] = b2 * square[name] + (1 - b2) * g**2
+            expected = -rate * g / (np.sqrt(square[name] / (1 - b2 ** (t + 1))) + 1e-8)
+            np.testing.assert_allclose(updates[name], expected, rtol=1e-4)
+
+
 def test_epsilon_outside_the_root_is_for_any_player() -> None:
     config = gan.nonsaturating().to_dict()
     for player in ("generator", "discriminator"):

@@ -20,9 +20,12 @@ FILE = Path(__file__).with_name("r3gan.npz")
 WIDTHS, GROUPS, BLOCKS = (16, 16, 8), (4, 2, 8), (2, 1, 2)
 CODE, CLASSES, EMBEDDING, SCORED = 6, 2, 5, 7
 IMAGES, SIDE, GAMMA = 3, 16, 0.3
-PRESETS = {  # train.py: width, groups and number of stages, classes
-    "cifar10": (768, 96, 4, 10),
-    "imagenet32": (1536, 96, 4, 1000),
+PRESETS = {  # train.py: widths and groups from 4x4 up, classes
+    "cifar10": ([768] * 4, [96] * 4, 10),
+    "ffhq64": ([768] * 4 + [384], [96] * 4 + [48], 0),
+    "ffhq256": ([768] * 4 + [384, 192, 96], [96] * 4 + [48, 24, 12], 0),
+    "imagenet32": ([1536] * 4, [96] * 4, 1000),
+    "imagenet64": ([1536] * 5, [96] * 5, 1000),
 }
 
 
@@ -73,14 +76,17 @@ def run(torch, networks, trainer, classes):
 
 
 def counts(torch, networks):
-    """Numbers of parameters of generator and discriminator of two presets, as train.py has them."""
+    """Numbers of parameters of generator and discriminator of the presets."""
     found = {}
-    for name, (width, groups, stages, classes) in PRESETS.items():
-        sizes = ([width] * stages, [groups] * stages, [2] * stages, 2)
-        condition = {"ConditionDimension": classes}
+    for name, (widths, groups, classes) in PRESETS.items():
+        g_classes, d_classes = {}, {}
+        if classes:
+            g_classes = {"ConditionDimension": classes, "ConditionEmbeddingDimension": 64}
+            d_classes = g_classes | {"ConditionEmbeddingDimension": widths[0]}
+        blocks = [2] * len(widths)
         with torch.device("meta"):
-            g = networks.Generator(64, *sizes, ConditionEmbeddingDimension=64, **condition)
-            d = networks.Discriminator(*sizes, ConditionEmbeddingDimension=width, **condition)
+            g = networks.Generator(64, widths, groups, blocks, 2, **g_classes)
+            d = networks.Discriminator(widths[::-1], groups[::-1], blocks, 2, **d_classes)
         found[f"count.{name}"] = np.array([sum(p.numel() for p in n.parameters()) for n in (g, d)])
     return found
 
