@@ -5,7 +5,7 @@
 The ablation of Huang et al. 2024 (arXiv:2501.05441) on other data: both rows have
 `experiments/gan.py:r3gan` (its network, narrow; R1 and R2 with its schedules) on three
 Fashion-MNIST images as colour planes, and differ in the loss alone. Theirs has StackedMNIST and a
-longer run; what it gives is 1000 modes against 693. A run is 3,000 steps of 32 images.
+longer run; what it gives is 1000 modes against 693. A run is 2,500 steps of 32 images.
 
 Modes are counted by the shipped classifier in 26,000 samples, as PacGAN does (Lin et al. 2018,
 arXiv:1712.04086), beside the same count corrected for the classifier's confusions and the KL
