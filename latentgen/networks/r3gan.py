@@ -26,6 +26,7 @@ from latentgen.networks.net import from_linen
 SLOPE = 0.2  # of leaky ReLU
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # keeps the mean square through leaky ReLU
 SIDE = 4  # pixels of the smallest stage
+IN_GROUP = 16  # channels, as in all of their networks but those of ImageNet
 
 
 class Stage(NamedTuple):
@@ -220,7 +221,9 @@ def _stages(
     if not number:
         raise BadInput("channels=() must name at least one width.")
     channels, blocks = sizes("channels", channels), _each("blocks", blocks, number)
-    groups, expansion = _each("groups", groups, number), positive("expansion", expansion)
+    expansion = positive("expansion", expansion)
+    by_width = [max(1, expansion * width // IN_GROUP) for width in channels]
+    groups = _each("groups", groups or by_width, number)
     if not 0 <= half < number:
         raise BadInput(f"half={half} must be from 0 to {number - 1}: all stages but that of 4x4.")
     for width, count in zip(channels, groups, strict=True):
@@ -241,7 +244,7 @@ def generator(
     *,
     channels: tuple[int, ...] = (768, 768, 768, 768),
     blocks: tuple[int, ...] = (2,),
-    groups: tuple[int, ...] = (96,),
+    groups: tuple[int, ...] = (),
     expansion: int = 2,
     embedding: int = 0,
     half: int = 0,
@@ -256,7 +259,7 @@ def generator(
         shape: (h, w, c) of the image, h = w = 4 * 2^(number of channels - 1).
         channels: of each stage, from the image inwards.
         blocks: residual blocks of each stage; one number: of all.
-        groups: of the 3x3 convolutions of each stage; one number: of all.
+        groups: of the 3x3 convolutions of each stage; one number: of all; (): of 16 channels each.
         expansion: how often wider the 3x3 convolutions are than the stage.
         embedding: dimension of a class beside the code; 0: the code's.
         half: stages, from the image inwards, that compute in bfloat16; not that of 4x4.
@@ -275,7 +278,7 @@ def discriminator(
     outputs: int,
     channels: tuple[int, ...] = (768, 768, 768, 768),
     blocks: tuple[int, ...] = (2,),
-    groups: tuple[int, ...] = (96,),
+    groups: tuple[int, ...] = (),
     expansion: int = 2,
     embedding: int = 0,
     half: int = 0,

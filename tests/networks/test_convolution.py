@@ -84,6 +84,14 @@ def test_groups_are_convolutions_of_their_own(k, stride):
         np.testing.assert_allclose(y, np.concatenate(alone, -1), rtol=1e-4, atol=1e-4)
 
 
+def test_groups_of_many_kernels_at_once():
+    x, kernel = grouped(3)
+    kernels = jnp.stack([kernel, 2 * kernel[::-1]])
+    ways = (convolution.conv_by_matmul, convolution.conv_native)
+    ours, native = (jax.jit(jax.vmap(lambda k, f=f: f(x, k, 1, 3)))(kernels) for f in ways)
+    np.testing.assert_allclose(ours, native, rtol=1e-4, atol=1e-5)
+
+
 def test_derivatives_of_groups_are_those_of_the_native_convolution():
     """First and second ones, in both arguments."""
     with jax.enable_x64(True):

@@ -129,6 +129,13 @@ def test_what_does_not_fit_is_refused_in_one_line(changes, words):
         assert "\n" not in str(error.value)
 
 
+def test_groups_are_by_default_of_16_channels():
+    net = r3gan.generator(SHAPE, channels=(4, 32), blocks=(1,))
+    params, _ = traced(net, jnp.zeros((1, 5)))
+    inputs = [params[f"Block_{i}"]["Conv_1"]["kernel"].shape[2] for i in range(2)]
+    assert inputs == [16, 8]  # of 64 and 8 channels
+
+
 def test_both_lower_for_all_platforms():
     g, d = (make() for make, _ in NETS.values())
     z = jnp.ones((2, 5))
