@@ -122,7 +122,7 @@ class Generator(nn.Module):
         x = basis[None] * _dense(first.channels, scaled())(z)[:, None, None]
         x = _blocks(x, first)
         for stage in reversed(outer):
-            x = upsample(_match(x.astype(stage.dtype), stage.channels, stage.dtype))
+            x = upsample(_match(x, stage.channels, stage.dtype))
             x = _blocks(x, stage)
         x = _conv(self.shape[-1], 1, scaled(), self.stages[0].dtype)(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -149,9 +149,9 @@ class Discriminator(nn.Module):
         outer, last = self.stages[:-1], self.stages[-1]
         x = _conv(self.stages[0].channels, 1, scaled(), self.stages[0].dtype)(x)
         for stage, inner in zip(outer, self.stages[1:], strict=True):
-            x = downsample(_blocks(x.astype(stage.dtype), stage))
+            x = downsample(_blocks(x, stage))
             x = _match(x, inner.channels, stage.dtype)
-        x = _blocks(x.astype(last.dtype), last)
+        x = _blocks(x, last)
         x = x.astype(jnp.promote_types(last.dtype, jnp.float32))
         shape = (SIDE, SIDE, last.channels)
         basis = self.param("basis", nn.initializers.normal(1 / SIDE), shape)  # fan-in 4^2
@@ -164,6 +164,7 @@ class Discriminator(nn.Module):
 
 
 def _blocks(x: Array, stage: Stage) -> Array:
+    x = x.astype(stage.dtype)
     for _ in range(stage.blocks):
         x = Block(stage)(x)
     return x
