@@ -555,7 +555,7 @@ def r3gan():
     config = r3gan_preset((0.05, 0.005), 0.02 * total, total, 32, total)
     config.data.update(name="fashion_mnist", pad_to=32, augment=(), validation=None)
     r3gan_network(config, (16, 32, 64, 64), (2, 4, 8, 8), blocks=1)
-    config.every = ConfigDict(dict(log=50, validate=500, sample=500, checkpoint=500))
+    config.every = ConfigDict(dict(log=50, validate=2_500, sample=500, checkpoint=500))
     return config
 
 
