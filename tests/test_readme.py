@@ -43,7 +43,7 @@ def test_what_a_document_points_to_is_there(document: Path) -> None:
             heads = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if anchor else []
             slugs = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
             assert not anchor or anchor in slugs, target
-    for module in re.findall(r"python -m ([a-z_]+(?:\.[a-z_]+)+)", text):
+    for module in re.findall(r"python -m ([a-z_]+(?:\.[a-z0-9_]+)+)", text):
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
     for named in re.findall(r"`((?:latentgen|tests|experiments)/[\w./-]+)`", text):
