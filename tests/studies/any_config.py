@@ -44,6 +44,7 @@ from latentgen.cli import app
 from latentgen.configs import components
 from latentgen.configs import vae as vae_config
 from latentgen.core.errors import BadInput, Diverged, Stopped
+from latentgen.core.schedules import is_schedule
 from latentgen.core.types import Batch
 from latentgen.data import originals, published, sources
 from latentgen.data.dataset import DataSet, Examples
@@ -101,7 +102,10 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 AUGMENTED = ("flip", "vflip", "rotate90", "crop:2", "color:0.2", "zoom:0.2", "crop:9", "zoom:2")
 
-NARROW = {"hidden": "4,", "components": "3", "features": "4"}
+SCHEDULED = ("cosine(0.1, 0.01, images=100)", "linear(0, 0.5, images=1e3)", "cosine(1, 2)", "0.5")
+SCHEDULED += ("cosine(1, nan, images=1)", "cosine(-1, 1e30, images=9)", "linear(0, 1, images=0)")
+
+NARROW = {"hidden": "4,", "components": "3", "features": "4", "groups": "2,"}
 
 NOISE = ("", " ", "abc", "None", "none", "true", "nan", "-", "()", "(1,)", "[]", "{}", "é☃", "0x10")
 NOISE += (
@@ -173,6 +177,9 @@ def texts(key: str, value: Any) -> st.SearchStrategy[str]:
     def mostly(near: st.SearchStrategy[str], *others: st.SearchStrategy[str]) -> Any:
         return st.one_of(near, near, *others)
 
+    if isinstance(value, str) and is_schedule(value):
+        right = st.sampled_from(SCHEDULED)
+        return mostly(right, right.flatmap(misspelt), st.sampled_from(REAL), noise)
     if isinstance(value, str):
         *_, last = key.split(".")
         known = NAMES.get(key) or NAMES[last]
@@ -213,8 +220,8 @@ def cases(draw: st.DrawFn) -> Case:
     narrow |= {"steps": "4", **{key: "2" for key in values if key.startswith("every.")}}
     for key, value in values.items():
         last = key.rpartition(".")[2]
-        if last == "channels":
-            narrow[key] = "2,"
+        if last == "channels":  # as many as R3GAN's stages
+            narrow[key] = "2," * len(value) if f"{key[:-8]}groups" in values else "2,"
         elif last in NARROW and value:
             narrow[key] = NARROW[last]
     replaced = {key.partition(".")[0] for key in said if isinstance(values.get(key), dict)}
