@@ -448,22 +448,27 @@ def r3gan_game(config, gamma, half_life, images):
     both_optimizers(config, b1=0.0, eps=1e-8, **rates)
 
 
-def r3gan_preset(gamma, half_life, images, batch, total):
+def r3gan_preset(gamma, half_life, images, batch, total, augment_p=0.0):
     """What the presets of Huang et al. 2024 share (brownvc/R3GAN 19a7ddf: train.py, training/).
 
-    Their network, mirrored images in [-1, 1], Adam with b1 0, cosines of rate, b2, gamma and the
-    averages' half-life. Not theirs: G's turn has the real images of D's, there another minibatch;
-    a mirrored image is as likely as its original in each draw, there both are in an epoch; what
-    bfloat16 stages give is added up in float32. JAX_DEFAULT_MATMUL_PRECISION=highest gives GPUs
-    their float32 products.
+    Their network, mirrored images in [-1, 1], their part of ADA's augmentation, Adam with b1 0,
+    cosines of its probability, rate, b2, gamma and the averages' half-life. Not theirs: G's turn
+    has the real images of D's, there another minibatch; a mirrored image is as likely as its
+    original in each draw, there both are in an epoch; what bfloat16 stages give is added up in
+    float32. JAX_DEFAULT_MATMUL_PRECISION=highest gives GPUs their float32 products.
 
     Args:
         total: real images that D sees.
+        augment_p: probability of each operation of the augmentation at last; 0: there is none.
     """
     config = nonsaturating()
     config.batch_size, config.steps = batch, -(-total // batch)
     config.data.update(augment=("flip",), validation=0)
     r3gan_game(config, gamma, half_life, images)
+    if augment_p:
+        config.method.augment = "ada:r3gan"
+        with config.method.ignore_type():
+            config.method.augment_p = cosine(0, augment_p, images)
     config.every = ConfigDict(dict(log=100, validate=5_000, sample=5_000, checkpoint=5_000))
     return config
 
@@ -479,7 +484,7 @@ def r3gan_cifar10():
     Its length is in the paper's table 9, which was not read here but as quoted in issue 18 of their
     repository: 250M images. It took them four days on eight L40.
     """
-    config = r3gan_preset((0.05, 0.005), 5e6, 20e6, 512, 250_000_000)
+    config = r3gan_preset((0.05, 0.005), 5e6, 20e6, 512, 250_000_000, 0.55)
     config.data.name = "cifar10"
     by_class(config, 10)
     r3gan_network(config, (768,) * 4, (96,), half=3)
@@ -491,7 +496,7 @@ def r3gan_ffhq64():
 
     Their code's default length, 10^10 images, means until one stops it.
     """
-    config = r3gan_preset((2, 0.2), 500e3, 20e6, 256, 10_000_000_000)
+    config = r3gan_preset((2, 0.2), 500e3, 20e6, 256, 10_000_000_000, 0.3)
     config.data.update(name="folder:ffhq64.zip", size=64)
     r3gan_network(config, (384, *(768,) * 4), (48, *(96,) * 4), half=4)
     return config
@@ -499,7 +504,7 @@ def r3gan_ffhq64():
 
 def r3gan_ffhq256():
     """The preset FFHQ-256; length as in `r3gan_ffhq64`."""
-    config = r3gan_preset((150, 15), 500e3, 20e6, 256, 10_000_000_000)
+    config = r3gan_preset((150, 15), 500e3, 20e6, 256, 10_000_000_000, 0.3)
     config.data.update(name="folder:ffhq256.zip", size=256)
     r3gan_network(config, (96, 192, 384, *(768,) * 4), (12, 24, 48, *(96,) * 4), half=4)
     return config
@@ -510,7 +515,7 @@ def r3gan_imagenet32():
 
     10^9 images, from where the length of `r3gan_cifar10` is.
     """
-    config = r3gan_preset((0.5, 0.05), 50e6, 200e6, 4096, 1_000_000_000)
+    config = r3gan_preset((0.5, 0.05), 50e6, 200e6, 4096, 1_000_000_000, 0.5)
     config.data.update(name="folder:imagenet32.zip", size=32)
     by_class(config, 1_000)
     r3gan_network(config, (1536,) * 4, (96,), half=3)
@@ -519,7 +524,7 @@ def r3gan_imagenet32():
 
 def r3gan_imagenet64():
     """The preset ImageNet-64; the rest as in `r3gan_imagenet32`."""
-    config = r3gan_preset((1, 0.1), 50e6, 200e6, 4096, 1_000_000_000)
+    config = r3gan_preset((1, 0.1), 50e6, 200e6, 4096, 1_000_000_000, 0.4)
     config.data.update(name="folder:imagenet64.zip", size=64)
     by_class(config, 1_000)
     r3gan_network(config, (1536,) * 5, (96,), half=4)
@@ -532,7 +537,8 @@ def r3gan_stacked():
     Theirs is in the paper's table 9, which was not read here; the code has no preset for it. Data
     and length are PacGAN's (fjxmlzn/PacGAN 190853e): 128,000 images of three digits, 50 epochs.
     Gamma, rates and batch are those of `r3gan_cifar10`; its cosines end after 20M of 250M images,
-    these after the same share of the run, and so does the half-life. Digits are not mirrored.
+    these after the same share of the run, and so does the half-life. Digits are neither mirrored
+    nor augmented.
     """
     total = 50 * 128_000
     config = r3gan_preset((0.05, 0.005), 0.02 * total, 0.08 * total, 512, total)
