@@ -333,7 +333,9 @@ SMALL = {
 def shrunk(config: dict[str, Any]) -> dict[str, Any]:
     """The config with small sizes in place of large ones; what is 0, 1 or empty stays so."""
     return {
-        key: shrunk(value)
+        key: value
+        if key == "evaluate"
+        else shrunk(value)
         if isinstance(value, dict)
         else SMALL[key]
         if key in SMALL and value not in (0, 1, ())
