@@ -163,7 +163,7 @@ def conv_inside(
 
 def conv_outside(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
-) -> Float[Array, "n s*(h-1)+k s*(w-1)+k o"]:
+) -> Float[Array, "n {stride}*(h-1)+k {stride}*(w-1)+k o"]:
     """y[s p + a, s q + b] = sum of x[p, q] kernel[a, b] over all that meet there.
 
     The transpose of `conv_inside` for the kernel with inputs and outputs swapped.
@@ -205,7 +205,7 @@ def inside_by_matmul(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def outside_native(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
-) -> Float[Array, "n s*(h-1)+k s*(w-1)+k o"]:
+) -> Float[Array, "n {stride}*(h-1)+k {stride}*(w-1)+k o"]:
     """`conv_outside` as the input gradient of `inside_native`; see `conv_transpose_native`."""
     return _outside(inside_native, x, kernel, stride)
 
