@@ -3,6 +3,8 @@
 NVlabs/stylegan2-ada-pytorch d72cc7d, training/networks.py and training/loss.py, with PyTorch:
 
     python -m tests.parity.make_stylegan2 PATH_OF_THE_CLONE
+
+In float64: some second derivatives all but cancel.
 """
 
 import sys
@@ -59,7 +61,7 @@ def mapping_numbers(networks: Any) -> dict[str, np.ndarray]:
     net = networks.MappingNetwork(CODES, CLASSES, STYLES, num_ws=None, num_layers=3)
     net.register_buffer("w_avg", torch.zeros(STYLES))
     filled(net).train()
-    z = torch.from_numpy(fill("z", (4, CODES), 1.0))
+    z = torch.from_numpy(fill("z", (4, CODES), 1.0)).double()
     one_hot = torch.eye(CLASSES)[[0, 1, 2, 0]]
     w = net(z, one_hot)
     scalar = (w * torch.from_numpy(direction("w", (4, STYLES)))).sum()
@@ -74,7 +76,7 @@ def synthesis_numbers(networks: Any, architecture: str) -> dict[str, np.ndarray]
     side = SIDE[architecture]
     net = networks.SynthesisNetwork(STYLES, side, 3, architecture=architecture, **CHANNELS)
     filled(net).train()
-    w = torch.from_numpy(fill("w", (2, net.num_ws, STYLES), 1.0)).requires_grad_()
+    w = torch.from_numpy(fill("w", (2, net.num_ws, STYLES), 1.0)).double().requires_grad_()
     case, found = f"synthesis.{architecture}", {}
     for noise in ("none", "const"):
         image = net(w, noise_mode=noise, fused_modconv=False)
@@ -84,7 +86,7 @@ def synthesis_numbers(networks: Any, architecture: str) -> dict[str, np.ndarray]
 
     # Loss of training/loss.py with this noise, from a mean length of 0.5.
     image = net(w, noise_mode="const", fused_modconv=False)
-    noise_image = torch.from_numpy(fill("path", (2, 3, side, side), 1 / side))
+    noise_image = torch.from_numpy(fill("path", (2, 3, side, side), 1 / side)).double()
     slope = torch.autograd.grad([(image * noise_image).sum()], [w], create_graph=True)[0]
     lengths = slope.square().sum(2).mean(1).sqrt()
     mean = torch.tensor(0.5).lerp(lengths.mean(), 0.01)
@@ -106,7 +108,7 @@ def discriminator_numbers(networks: Any, architecture: str, classes: int) -> dic
         epilogue_kwargs={"mbstd_group_size": GROUP, "mbstd_num_channels": GROUP_FEATURES},
     )
     filled(net, "D.").train()
-    x = torch.from_numpy(fill("x", (4, 3, 16, 16), 1.0)).requires_grad_()
+    x = torch.from_numpy(fill("x", (4, 3, 16, 16), 1.0)).double().requires_grad_()
     one_hot = torch.eye(classes)[[0, 1, 2, 0]] if classes else None
     logits, case = net(x, one_hot), f"discriminator.{architecture}.{classes}"
     to = torch.from_numpy(direction("logits", (4, 1)))
@@ -119,6 +121,10 @@ def discriminator_numbers(networks: Any, architecture: str, classes: int) -> dic
 
 def main() -> None:
     """Write the numbers beside this file."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    torch.float32 = torch.float64  # which the authors' code names throughout
     sys.path.insert(0, sys.argv[1])
     from training import networks
 
@@ -127,6 +133,8 @@ def main() -> None:
         found |= synthesis_numbers(networks, architecture)
         found |= discriminator_numbers(networks, architecture, 0)
     found |= discriminator_numbers(networks, "resnet", CLASSES)
+    single = (key for key in found if not key.endswith(".gradients"))
+    found |= {key: found[key].astype(np.float32) for key in list(single)}
     np.savez_compressed(Path(__file__).with_name("stylegan2.npz"), **found)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from latentgen.networks import stylegan2
 from latentgen.objectives.path_length import lengths_of, penalized
+from latentgen.objectives.penalties import grad_norm_sq
 from tests.parity.make_stylegan2 import (
     ARCHITECTURES,
     CHANNELS,
@@ -26,8 +27,8 @@ from tests.parity.make_stylegan2 import (
 from tests.parity.weights import close, direction, fill, summary
 
 THEIRS = np.load(Path(__file__).with_name("stylegan2.npz"))
+LONG = pytest.mark.long
 KEY = jax.random.key(0)
-CANCELLED = 1e-3
 ONE_HOT = jnp.eye(CLASSES)[jnp.array([0, 1, 2, 0])]
 LAYERS = {  # ours -> theirs
     "up": "conv0",
@@ -37,6 +38,10 @@ LAYERS = {  # ours -> theirs
     "image": "torgb",
     "from_image": "fromrgb",
 }
+
+
+def quick(*names: str, of: tuple[str, ...]) -> list[Any]:
+    return [name if name in names else pytest.param(name, marks=LONG) for name in of]
 
 
 def their_name(path: tuple[str, ...], player: str) -> str:
@@ -99,20 +104,19 @@ def filled(tree: Any, player: str) -> Any:
     return jax.tree_util.tree_map_with_path(fill_one, zeros)
 
 
-def same_gradients(gradient: Any, case: str, player: str) -> None:
-    """The norms of all gradients, and their dot products with a direction, to 1e-5 of the norm.
+def same_gradients(gradient: Any, case: str, player: str, tolerance: float = 1e-5) -> None:
+    """The norm of every gradient and its product with a direction, relative to the norm.
 
-    A second derivative that all but cancels, such as that of a bias before a leaky ReLU, is known
-    in float32 to 1e-5 of `CANCELLED` of the norm of the whole gradient.
+    A scalar's gradient is a sum over pixels that partly cancels: three times the tolerance.
     """
     ours = dict(named(gradient, player))
     theirs = THEIRS[f"{case}.gradients"]
     assert len(ours) == len(theirs)
-    least = CANCELLED * np.linalg.norm(theirs[:, 0])
     for (name, value), expected in zip(sorted(ours.items()), theirs, strict=True):
         found = summary(name, to_theirs(name, value))
         error = np.abs(found - expected) / np.array([1, value.size**0.5])
-        assert error.max() <= 1e-5 * max(expected[0], least), (case, name, found, expected)
+        limit = tolerance * expected[0] * (1 if value.ndim else 3)
+        assert error.max() <= limit, (case, name, found, expected)
 
 
 def image(a: np.ndarray) -> jax.Array:
@@ -136,17 +140,30 @@ def test_mapping() -> None:
     same_gradients(gradient, "mapping", "mapping")
 
 
+def cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda a: a.astype(dtype), tree)
+
+
 @functools.cache
-def synthesis(architecture: str, noise: bool) -> tuple[Any, Any, Any, jax.Array]:
+def synthesis(
+    architecture: str, noise: bool, dtype: Any = np.float32
+) -> tuple[Any, Any, Any, jax.Array]:
     side = SIDE[architecture]
     shape = (side, side, 3)
-    net = stylegan2.generator(shape, architecture=architecture, noise=noise, **CHANNELS)
-    w = jnp.asarray(fill("w", (2, stylegan2.style_levels(shape), STYLES), 1.0))
+    net = stylegan2.generator(
+        shape, architecture=architecture, noise=noise, dtype=dtype, **CHANNELS
+    )
+    w = jnp.asarray(fill("w", (2, stylegan2.style_levels(shape), STYLES), 1.0), dtype)
     params, stats = jax.eval_shape(net.init, KEY, w)
-    return net, filled(params, "G"), filled(stats.get("noise", {}), "G"), w
+    return (
+        net,
+        cast(filled(params, "G"), dtype),
+        cast(filled(stats.get("noise", {}), "G"), dtype),
+        w,
+    )
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", quick("skip", of=ARCHITECTURES))
 def test_generator(architecture: str) -> None:
     side, case = SIDE[architecture], f"synthesis.{architecture}"
     to = image(direction("image", (2, 3, side, side)).astype(np.float32))
@@ -166,59 +183,75 @@ def test_generator(architecture: str) -> None:
     same_gradients(gradient, case, "G")
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("architecture", quick("orig", of=ARCHITECTURES))
 def test_path_lengths(architecture: str) -> None:
     side, case = SIDE[architecture], f"synthesis.{architecture}.path"
-    net, params, noise, w = synthesis(architecture, True)
-    noise_image = image(fill("path", (2, 3, side, side), 1 / side))
+    net, params, noise, w = synthesis(architecture, True, np.float64)
+    noise_image = image(fill("path", (2, 3, side, side), 1 / side).astype(np.float64))
 
     def loss(params: Any) -> Any:
         draw = lambda w: net.apply(params, {"noise": noise}, w, train=True)[0]  # noqa: E731
         lengths = lengths_of(draw, w, noise_image)
-        penalty, mean = penalized(lengths, jnp.float32(0.5))
+        penalty, mean = penalized(lengths, jnp.float64(0.5))
         return penalty.mean(), (jnp.stack([lengths, penalty]), mean)
 
     gradient, (values, mean) = jax.jit(jax.grad(loss, has_aux=True))(params)
-    assert close(values, THEIRS[case])
-    assert close(mean, THEIRS[f"{case}.mean"])
-    same_gradients(gradient, case, "G")
+    assert close(values, THEIRS[case], 1e-6)
+    assert close(mean, THEIRS[f"{case}.mean"], 1e-6)
+    same_gradients(gradient, case, "G", 1e-9)
 
 
-@pytest.mark.parametrize(
-    ("architecture", "classes"), [*((a, 0) for a in ARCHITECTURES), ("resnet", CLASSES)]
-)
-def test_discriminator_and_r1(architecture: str, classes: int) -> None:
-    case = f"discriminator.{architecture}.{classes}"
+def scored(architecture: str, classes: int, dtype: Any) -> tuple[Any, Any, jax.Array]:
+    """Weights -> logits of x; the weights; x."""
     net = stylegan2.discriminator(
         outputs=1,
         architecture=architecture,
         group=GROUP,
         group_features=GROUP_FEATURES,
+        dtype=dtype,
         **CHANNELS,
     )
-    x = image(fill("x", (4, 3, 16, 16), 1.0))
-    to = direction("logits", (4, 1)).astype(np.float32)
+    x = image(fill("x", (4, 3, 16, 16), 1.0).astype(dtype))
     one_hot = (ONE_HOT,) if classes else ()
-    params = filled(jax.eval_shape(net.init, KEY, x, *one_hot)[0], "D")
+    params = cast(filled(jax.eval_shape(net.init, KEY, x, *one_hot)[0], "D"), dtype)
+    return lambda p, x: net.apply(p, {}, x, *one_hot, train=True)[0], params, x
 
-    def logits(params: Any, x: Any) -> Any:
-        return net.apply(params, {}, x, *one_hot, train=True)[0]
+
+DISCRIMINATORS = pytest.mark.parametrize(
+    ("architecture", "classes"),
+    [*(pytest.param(a, 0, marks=LONG) for a in ARCHITECTURES), ("resnet", CLASSES)],
+)
+
+
+@DISCRIMINATORS
+def test_discriminator(architecture: str, classes: int) -> None:
+    case = f"discriminator.{architecture}.{classes}"
+    logits, params, x = scored(architecture, classes, np.float32)
+    to = direction("logits", (4, 1)).astype(np.float32)
 
     def scalar(params: Any) -> Any:
         y = logits(params, x)
         return (y * to).sum(), y
 
-    def r1(params: Any) -> Any:
-        slope = jax.grad(lambda x: logits(params, x).sum())(x)
-        penalty = (slope**2).sum((1, 2, 3))
-        return penalty.mean(), penalty
-
     gradient, y = jax.jit(jax.grad(scalar, has_aux=True))(params)
     assert close(y, THEIRS[case])
     same_gradients(gradient, case, "D")
+
+
+@pytest.mark.usefixtures("x64")
+@DISCRIMINATORS
+def test_r1(architecture: str, classes: int) -> None:
+    case = f"discriminator.{architecture}.{classes}.r1"
+    logits, params, x = scored(architecture, classes, np.float64)
+
+    def r1(params: Any) -> Any:
+        penalty = grad_norm_sq(lambda x: logits(params, x)[:, 0], x)
+        return penalty.mean(), penalty
+
     gradient, penalty = jax.jit(jax.grad(r1, has_aux=True))(params)
-    assert close(penalty, THEIRS[f"{case}.r1"])
-    same_gradients(gradient, f"{case}.r1", "D")
+    assert close(penalty, THEIRS[case], 1e-6)
+    same_gradients(gradient, case, "D", 1e-9)
 
 
 def count(net: Any, *shapes: tuple[int, ...]) -> int:

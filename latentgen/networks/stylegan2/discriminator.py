@@ -61,7 +61,9 @@ class Discriminator(nn.Module):
         clamp = self.clamp if size.side > SMALLEST else 0.0
         return Conv(size.channels, 1, size.dtype, clamp=clamp, name=f"{size.side}_from_image")(x)
 
-    def _halved(self, x: Float[Array, "n h w c"], size: Size, features: int) -> Float[Array, "n h//2 w//2 o"]:
+    def _halved(
+        self, x: Float[Array, "n h w c"], size: Size, features: int
+    ) -> Float[Array, "n h//2 w//2 o"]:
         x = x.astype(size.dtype)
         name = f"{size.side}_"
         conv = Conv(size.channels, 3, size.dtype, clamp=self.clamp, name=name + "conv")
