@@ -17,6 +17,8 @@ HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps non
 
 LATER: dict[str, Any] = {
     **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": []},
+    **{"method.first": "discriminator", "method.penalty_every": 1, "method.style_mixing": 0.0},
+    **{"method.path_length": 0.0, "method.path_every": 4},
     **{"method.ema_images": 0.0, "method.ema_rampup": 0.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
 }

@@ -64,19 +64,24 @@ class Phase(NamedTuple):
     trains: players whose parameters and stats this turn updates.
     tx: the optax transformation; `game.ascend` turns a descent into an ascent.
     repeats: updates in a row, each on its own minibatch (k discriminator steps).
+    every: played in every k-th step, the first among them, with k times its loss: a lazy penalty.
+    shares: index of an earlier phase that trains the same players, whose optimizer and optimizer
+        state this phase uses in place of `tx`; None: its own.
     """
 
     loss: Callable[..., tuple[Array, tuple[Params, Terms]]]
     trains: tuple[str, ...]
     tx: optax.GradientTransformation
     repeats: int = 1
+    every: int = 1
+    shares: int | None = None
 
 
 class State(NamedTuple):
     """State of training; a checkpoint is this state and the number of updates done.
 
     params, stats: one subtree per player
-    opt: one optimizer state per phase
+    opt: one optimizer state per phase; () for a phase that shares that of another
     """
 
     params: Params

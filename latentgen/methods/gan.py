@@ -19,12 +19,20 @@ from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import named_key
 from latentgen.core.schedules import Value, value_at
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, Size, State, Terms
+from latentgen.methods.styles import (
+    Mapping,
+    PathLength,
+    path_length_loss,
+    style_probes,
+    styles,
+)
 from latentgen.networks.labels import concat_label, cycle_labels
 from latentgen.objectives.adversarial import AdversarialLoss, Logits, minimax_value
 from latentgen.objectives.penalties import Penalty
 from latentgen.probability.priors import LearnedPrior, Prior
 
 CONDITIONS = ("concat", "projection", "network")
+FIRST = ("discriminator", "generator")
 
 
 class Model(NamedTuple):
@@ -39,6 +47,7 @@ class Model(NamedTuple):
         pixel. 'projection': l(x, y) = l(x) + <v_y, features of x> (Miyato & Koyama 2018,
         arXiv:1802.05637). 'network': as a second input, one-hot, of its network
     packing: examples per logit (PacGAN, Lin et al. 2018, arXiv:1712.04086)
+    mapping: from codes to styles w, (n, levels, width), which the generator takes in their place
     """
 
     generator: Net
@@ -48,6 +57,7 @@ class Model(NamedTuple):
     classes: int = 0
     condition: str = "concat"
     packing: int = 1
+    mapping: Mapping | None = None
 
 
 class Objective(NamedTuple):
@@ -55,12 +65,17 @@ class Objective(NamedTuple):
 
     weight: of the penalty
     images_per_step: real images that D sees in a step, by which schedules count
+    penalty_every: 1: the penalty is part of D's loss; k: it has turns of its own, in every k-th
+        step, on its own codes (lazy regularization, arXiv:1912.04958, section 3.1)
+    path_length: regularizes the generator, in turns of its own
     """
 
     loss: AdversarialLoss
     penalty: Penalty | None = None
     weight: Value = 0.0
     images_per_step: int = 0
+    penalty_every: int = 1
+    path_length: PathLength | None = None
 
 
 def outputs(classes: int, condition: str) -> int:
@@ -79,6 +94,7 @@ def gan(
     discriminator_tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
     discriminator_steps: int = 1,
+    first: str = "discriminator",
 ) -> Method:
     """Make a GAN: in each step D is updated `discriminator_steps` times, then G once.
 
@@ -87,46 +103,76 @@ def gan(
     Args:
         x_shape: the shape of one example.
         discriminator_steps: k in the paper's algorithm 1.
+        first: player that is updated first in a step, of `FIRST`.
 
     Raises:
         BadInput: the condition is unknown, or it is another than 'concat' without classes or with
             packing > 1.
     """
     choose("condition", model.condition, dict.fromkeys(CONDITIONS))
+    choose("first", first, dict.fromkeys(FIRST))
     if model.condition != "concat" and (model.packing > 1 or not model.classes):
         raise BadInput(f"condition={model.condition!r} needs classes and packing=1.")
-    phases = [
-        Phase(
-            _discriminator_loss(model, objective),
-            ("discriminator",),
-            ascend(discriminator_tx),
-            discriminator_steps,
-        ),
-        Phase(_generator_loss(model, objective), ("generator", "prior"), generator_tx),
-    ]
+    d_tx = ascend(discriminator_tx)
+    main = Phase(
+        _discriminator_loss(model, objective), ("discriminator",), d_tx, discriminator_steps
+    )
+    turns = {"discriminator": [main], "generator": _generator_turns(model, objective, generator_tx)}
+    if objective.penalty is not None and objective.penalty_every > 1:
+        loss = _penalty_loss(model, objective)
+        turns["discriminator"].append(Phase(loss, main.trains, d_tx, every=objective.penalty_every))
+    phases: list[Phase] = []
+    for player in (first, *(other for other in FIRST if other != first)):
+        shared = len(phases)
+        main, *lazy = turns[player]
+        phases += [main, *(phase._replace(shares=shared) for phase in lazy)]
     probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
         return probe_fns["decode"](state, probe_fns["codes"](state, key, n))
 
-    return game(_init(model, x_shape), phases, sample, probe_fns)
+    return game(_init(model, objective, x_shape), phases, sample, probe_fns)
 
 
-def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params, Params]]:
+def _generator_turns(
+    model: Model, objective: Objective, tx: optax.GradientTransformation
+) -> list[Phase]:
+    """Return the generator's phases: its loss, and path lengths if they are regularized."""
+    trains: tuple[str, ...] = ("generator", "prior")
+    if model.mapping is not None:
+        trains += ("mapping",)
+    if (path := objective.path_length) is None:
+        return [Phase(_generator_loss(model, objective), trains, tx)]
+    trains += ("path_length",)
+    return [
+        Phase(_generator_loss(model, objective), trains, tx),
+        Phase(_path_length_loss(model, path), trains, tx, every=path.every),
+    ]
+
+
+def _init(
+    model: Model, objective: Objective, x_shape: tuple[int, ...]
+) -> Callable[..., tuple[Params, Params]]:
     *rest, last = x_shape
     label_channels = model.classes if model.condition == "concat" else 0
     group = (*rest, model.packing * (last + label_channels))
     one_hot = ((model.classes,),) if model.condition == "network" else ()
-    networks = players(
-        {
-            "generator": (model.generator, (model.code_dim + model.classes,)),
-            "discriminator": (model.discriminator, group, *one_hot),
-        }
-    )
+    code = (model.code_dim + model.classes,)
+    nets: dict[str, tuple[Net, *tuple[tuple[int, ...], ...]]] = {
+        "generator": (model.generator, code),
+        "discriminator": (model.discriminator, group, *one_hot),
+    }
+    if model.mapping is not None:
+        nets["generator"] = (model.generator, (model.mapping.levels, model.mapping.width))
+        nets["mapping"] = (model.mapping.net, code)
+    networks = players(nets)
 
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         params, stats = networks(key)
-        return params | {"prior": model.prior.init(named_key(key, "prior"))}, stats
+        params |= {"prior": model.prior.init(named_key(key, "prior"))}
+        if objective.path_length is not None:  # a player without parameters, for its average
+            params, stats = params | {"path_length": {}}, stats | {"path_length": jnp.zeros(())}
+        return params, stats
 
     return init
 
@@ -136,7 +182,7 @@ class Scores(NamedTuple):
 
     score: groups of x -> logits, given the classes of the batch; for penalties. It discards the
         discriminator's new stats.
-    stats: new stats of generator and discriminator
+    stats: new stats of all players
     """
 
     real: Float[Array, "g m *shape"]
@@ -172,7 +218,7 @@ def score_both(
         real_logits,
         synthetic_logits,
         lambda x: logits_of(model, d_params, d_stats, x, label, train, score_key)[0],
-        {"generator": generator_stats, "discriminator": new_d_stats},
+        stats | generator_stats | {"discriminator": new_d_stats},
     )
 
 
@@ -224,12 +270,38 @@ def generate(
     label: Int[Array, " n"],
     train: bool,
     key: Key[Array, ""] | None = None,
-) -> tuple[Float[Array, "n *shape"], PyTree]:
-    """Return the synthetic examples of these codes and the generator's new stats."""
-    inputs = concat_label(z, label, model.classes)
-    return model.generator.apply(
-        params["generator"], stats["generator"], inputs, train=train, key=key
+) -> tuple[Float[Array, "n *shape"], Params]:
+    """Return the synthetic examples of these codes, and the new stats of generator and mapping."""
+    w, new_stats = styles_of(model, params, stats, z, label, train, key)
+    x, new_stats["generator"] = model.generator.apply(
+        params["generator"], stats["generator"], w, train=train, key=key
     )
+    return x, new_stats
+
+
+def styles_of(
+    model: Model,
+    params: Params,
+    stats: Params,
+    z: Float[Array, "n d"],
+    label: Int[Array, " n"],
+    train: bool,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "n *style"], Params]:
+    """Return what the generator draws of these codes and classes, and the mapping's new stats.
+
+    Without a mapping network that is the codes with the one-hot class appended.
+    """
+    inputs = concat_label(z, label, model.classes)
+    if model.mapping is None:
+        return inputs, {}
+
+    def others(key: Key[Array, ""]) -> Float[Array, "n d"]:
+        return concat_label(prior(model, params).sample(key, z.shape[0]), label, model.classes)
+
+    key = None if key is None else named_key(key, "mixing")
+    w, new_stats = styles(model.mapping, params, stats, inputs, train, others, key)
+    return w, {"mapping": new_stats}
 
 
 def prior(model: Model, params: Params) -> Prior:
@@ -260,7 +332,7 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         if objective.loss.discriminator_value is minimax_value:
             terms = {"cost": value, "d_real": jax.nn.sigmoid(real)}
             terms["d_synthetic"] = jax.nn.sigmoid(synthetic)
-        if objective.penalty is not None:
+        if objective.penalty is not None and objective.penalty_every == 1:
             terms["penalty"] = objective.penalty(
                 scores.score, scores.real, scores.synthetic, penalty_key
             )
@@ -270,6 +342,41 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         return unpack(value), (scores.stats, jax.tree.map(unpack, terms))
 
     return loss
+
+
+def _penalty_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
+    """Make the loss of the discriminator's other turns: minus the weighted penalty, to ascend."""
+
+    def loss(
+        params: Params,
+        stats: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        step: Int[Array, ""],
+        train: bool,
+    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
+        turn_key, penalty_key = jax.random.split(key)
+        scores = score_both(model, params, stats, batch, turn_key, train)
+        assert objective.penalty is not None
+        penalty = objective.penalty(scores.score, scores.real, scores.synthetic, penalty_key)
+        penalty = _unpack(penalty, model.packing, batch.label.shape[0])
+        weight = value_at(objective.weight, step * jnp.float32(objective.images_per_step))
+        return -weight * penalty, (scores.stats, {"penalty": penalty})
+
+    return loss
+
+
+def _path_length_loss(model: Model, path: PathLength) -> Callable[..., tuple]:
+    """Make the loss of the generator's other turns: the weighted penalty of path lengths."""
+
+    def sample(
+        params: Params, stats: Params, label: Int[Array, " n"], key: Key[Array, ""], train: bool
+    ) -> tuple[Float[Array, "n levels width"], Params]:
+        code_key, style_key = jax.random.split(key)
+        z = prior(model, params).sample(code_key, label.shape[0])
+        return styles_of(model, params, stats, z, label, train, style_key)
+
+    return path_length_loss(path, sample, model.generator)
 
 
 def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
@@ -303,6 +410,12 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     decode (z, label=None) -> x, (n, *shape); by default labels cycle through the classes
     discriminate (x, label=None) -> logits, (n,); a conditional method requires the label
     log_prior (z of shape (k, n, d)) -> log p(z) in nats, (k, n)
+
+    With a mapping network, decode (z) = decode_style (style (z)):
+
+    style (z, label=None) -> w, (n, width)
+    decode_style (w) -> x; w of shape (n, width), or (n, levels, width) for one style a layer
+    mean_style () -> the moving average of w, (width,)
     """
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
@@ -329,4 +442,17 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
         flat = z.reshape(-1, model.code_dim)
         return prior(model, state.params).log_prob(flat).reshape(z.shape[:2])
 
-    return {"codes": codes, "decode": decode, "discriminate": discriminate, "log_prior": log_prior}
+    found: dict[str, Callable[..., Any]] = {
+        "codes": codes,
+        "decode": decode,
+        "discriminate": discriminate,
+        "log_prior": log_prior,
+    }
+    if model.mapping is None:
+        return found
+
+    def styles_at(state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None) -> Array:
+        label = cycle_labels(z.shape[0], model.classes) if label is None else label
+        return styles_of(model, state.params, state.stats, z, label, train=False)[0]
+
+    return found | style_probes(model.mapping, model.generator, styles_at)

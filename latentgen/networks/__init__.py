@@ -3,16 +3,19 @@
 from collections.abc import Callable
 
 from latentgen.core.types import Net
-from latentgen.networks import conv, mlp, resnet
+from latentgen.networks import conv, mlp, resnet, stylegan2
 
 ENCODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.encoder,
     "twin": mlp.twin_encoder,
     "conv": conv.encoder,
     "resnet": resnet.encoder,
+    "stylegan2": stylegan2.discriminator,
 }
 DECODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.decoder,
     "conv": conv.decoder,
     "resnet": resnet.decoder,
+    "stylegan2": stylegan2.generator,
 }
+MAPPINGS: dict[str, Callable[..., Net]] = {"stylegan2": stylegan2.mapping}
