@@ -157,6 +157,20 @@ ROWS = {
         },
         "generator_optimizer.lr",
     ),
+    "gan-stylegan2-classes": Row(
+        "gan",
+        {
+            "method.classes": 10,
+            "method.condition": "network",
+            "method.path_every": 2,
+            "method.penalty_every": 3,
+            "method.code_dim": 4,
+            "mapping.width": 4,
+            **both("generator", "discriminator", {"channel_max": 4}),
+        },
+        "method.penalty_weight",
+        "stylegan2",
+    ),
     "aae": Row(
         "hybrids",
         {},
@@ -266,6 +280,9 @@ def batches(steps: int, draws: int) -> Batch:
 SMALL = {
     "hidden": (8,),
     "channels": (4, 8),
+    "channel_max": 8,
+    "width": 8,
+    "widest": 16,
     "components": 5,
     "code_dim": 4,
     "second_code_dim": 3,

@@ -209,6 +209,7 @@ def scored(architecture: str, classes: int, dtype: Any) -> tuple[Any, Any, jax.A
         architecture=architecture,
         group=GROUP,
         group_features=GROUP_FEATURES,
+        classes=classes,
         dtype=dtype,
         **CHANNELS,
     )
@@ -272,6 +273,11 @@ def test_as_many_parameters(
     shape = (side, side, 3)
     mapping = stylegan2.mapping(layers=layers)
     generator = stylegan2.generator(shape, channel_base=base)
-    net = stylegan2.discriminator(outputs=1, channel_base=base, architecture=architecture)
-    found = count(mapping, (1, 512)), count(generator, (1, 512)), count(net, (1, *shape))
-    assert (*found, count(net, (1, *shape), (1, 10))) == expected
+    plain, told = (
+        stylegan2.discriminator(
+            outputs=1, channel_base=base, architecture=architecture, classes=classes
+        )
+        for classes in (0, 10)
+    )
+    found = count(mapping, (1, 512)), count(generator, (1, 512)), count(plain, (1, *shape))
+    assert (*found, count(told, (1, *shape), (1, 10))) == expected

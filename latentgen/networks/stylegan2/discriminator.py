@@ -27,11 +27,13 @@ class Discriminator(nn.Module):
     'orig': neither. Given the one-hot class too, the output is <outputs, mapped class> / sqrt(d).
 
     group, group_features: see `batch_deviations`
+    classes: of the one-hot class; 0: none is given
     class_width: d; 0: channels of the 4x4 image
     """
 
     width: Width
     outputs: int
+    classes: int
     architecture: str
     group: int
     group_features: int
@@ -51,10 +53,10 @@ class Discriminator(nn.Module):
                 y = y.astype(smaller.dtype) + self._from_image(x, smaller)
         wide = self.class_width or sizes[-1].channels
         features = self._features(y, sizes[-1].channels)
-        if one_hot is None:
+        if not self.classes:
             return Dense(self.outputs, name="out")(features)
         product = Dense(wide, name="out")(features)
-        mapping = Mapping(one_hot.shape[1], wide, CLASS_LAYERS, CLASS_RATE, None, name="mapping")
+        mapping = Mapping(self.classes, wide, CLASS_LAYERS, CLASS_RATE, None, name="mapping")
         return (product * mapping(one_hot, train)).sum(axis=1, keepdims=True) * wide**-0.5
 
     def _from_image(self, x: Float[Array, "n h w c"], size: Size) -> Float[Array, "n h w o"]:
@@ -121,6 +123,7 @@ def discriminator(
     architecture: str = "resnet",
     group: int = 4,
     group_features: int = 1,
+    classes: int = 0,
     class_width: int = 0,
     clamp: float = 0.0,
     half: int = 0,
@@ -139,6 +142,7 @@ def discriminator(
         architecture: 'resnet', 'skip' or 'orig'.
         group, group_features: size of the groups of `batch_deviations`, and number of channels that
             it adds; 0: none.
+        classes: that the network is given; 0: none.
         class_width: dimension in which a class meets the image; 0: channels of the 4x4 image.
         clamp: greatest magnitude of a layer's outputs; 0: any.
         half: sizes, from the image inwards, that compute in bfloat16; not that of 4x4.
@@ -161,6 +165,6 @@ def discriminator(
     outputs = positive("outputs", outputs)
     return from_linen(
         Discriminator(
-            width, outputs, architecture, group, group_features, class_width, float(clamp)
+            width, outputs, classes, architecture, group, group_features, class_width, clamp
         )
     )

@@ -118,4 +118,4 @@ def generator(
     """
     choose("architecture", architecture, dict.fromkeys(ARCHITECTURES))
     sizes = Width(channel_base, channel_max, half, dtype).checked().sizes(shape)
-    return from_linen(Generator(shape[-1], sizes, architecture, noise, float(clamp)))
+    return from_linen(Generator(shape[-1], sizes, architecture, noise, clamp))

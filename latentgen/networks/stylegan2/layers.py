@@ -31,9 +31,14 @@ def activated(x: Float[Array, "n *shape"], gain: float = 1.0) -> Float[Array, "n
     return jnp.where(x > 0, x, SLOPE * x) * (GAIN * gain)
 
 
-def clamped(x: Float[Array, "n *shape"], limit: float) -> Float[Array, "n *shape"]:
+def clamped(
+    x: Float[Array, "n *shape"], limit: float | Float[Array, ""]
+) -> Float[Array, "n *shape"]:
     """x in [-limit, limit]; limit = 0: as it is."""
-    return jnp.clip(x, -limit, limit) if limit else x
+    if isinstance(limit, int | float) and limit == 0:
+        return x
+    limit = jnp.asarray(limit, x.dtype)
+    return jnp.clip(x, -limit, limit)
 
 
 def convolved(

@@ -74,8 +74,8 @@ def mapping(
     """
     positive("width", width)
     positive("layers", layers)
-    if not rate > 0:
+    if isinstance(rate, int | float) and not rate > 0:
         raise BadInput(f"rate={rate} must be above 0.")
-    if not 0 <= average <= 1:
+    if isinstance(average, int | float) and not 0 <= average <= 1:
         raise BadInput(f"average={average} must be from 0 to 1.")
     return from_linen(Mapping(classes, width, layers, rate, average))
