@@ -53,7 +53,7 @@ class Discriminator(nn.Module):
                 y = y.astype(smaller.dtype) + self._from_image(x, smaller)
         wide = self.class_width or sizes[-1].channels
         features = self._features(y, sizes[-1].channels)
-        if not self.classes:
+        if one_hot is None:
             return Dense(self.outputs, name="out")(features)
         product = Dense(wide, name="out")(features)
         mapping = Mapping(self.classes, wide, CLASS_LAYERS, CLASS_RATE, None, name="mapping")
