@@ -166,6 +166,7 @@ ROWS = {
             "method.penalty_every": 3,
             "method.code_dim": 4,
             "mapping.width": 4,
+            "discriminator.group": 1,  # larger groups are of a batch: no terms of an example
             **both("generator", "discriminator", {"channel_max": 4}),
         },
         "method.penalty_weight",

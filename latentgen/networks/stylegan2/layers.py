@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from latentgen.core.types import Size
 from latentgen.networks import convolution
 from latentgen.networks.resample import blur, downsample, upsample
 
@@ -163,7 +164,7 @@ class Styled(nn.Module):
         y = y + _bias(self, self.features, self.dtype)
         return clamped(activated(y, gain), self.clamp * gain)
 
-    def _noise(self, shape: tuple[int, ...]) -> Float[Array, "m h w 1"]:
+    def _noise(self, shape: tuple[Size, ...]) -> Float[Array, "m h w 1"]:
         strength = self.param("strength", nn.initializers.zeros, (), jnp.float32)
         constant = self.variable(
             "noise", "constant", lambda: jax.random.normal(self.make_rng("params"), shape[1:])
