@@ -135,7 +135,9 @@ def _optimizers(
             f"be at most {LARGEST}, which is as far as its updates are counted."
         )
     images = root.size("batch_size") * repeats  # of a step
-    path_every, penalty_every = method.integer("path_every"), method.integer("penalty_every", low=1)
+    path_every, penalty_every = (
+        method.integer(f"{name}_every", low=1) for name in ("path", "penalty")
+    )
     has_path = not is_zero(method.number("path_length"))
     g_updates = steps + (-(-steps // path_every) if has_path else 0)
     d_updates = steps * repeats + (-(-steps // penalty_every) if penalty_every > 1 else 0)

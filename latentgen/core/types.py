@@ -109,7 +109,8 @@ class Method(NamedTuple):
         draw (state, batch, key, k) -> z ~ q(z|x), log q(z|x); log_posterior (state, batch, z);
         log_prior (state, z); log_likelihood (state, batch, z);
         observe (state, key, z, label=None) -> x ~ p(x|z); noise (state) -> the std of a normal
-        p(x|z); discriminate (state, x) -> logits.
+        p(x|z); discriminate (state, x) -> logits; with a mapping network style (state, z,
+        label=None) -> w, decode_style (state, w) -> x, mean_style (state) -> the average of w.
     draws: minibatches of one step: the largest `repeats` of its phases
     """
 
