@@ -199,7 +199,7 @@ def _own_options(
     return options
 
 
-def _adam(section: Section, lr: Any, images: float) -> optax.GradientTransformation:
+def _adam(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     b1 = section.value("b1", low=0.0, high=0.9999)
     b2 = section.value("b2", low=0.0, high=0.99999)
     eps = section.positive("eps")
@@ -209,7 +209,7 @@ def _adam(section: Section, lr: Any, images: float) -> optax.GradientTransformat
     return optax.inject_hyperparams(optax.adam)(lr, *by_update, eps=eps)
 
 
-def _by_update(value: Value, images: float) -> Any:
+def _by_update(value: Value, images: int | float) -> Any:
     """Turn a schedule of images seen into one of updates done.
 
     Args:
@@ -220,17 +220,17 @@ def _by_update(value: Value, images: float) -> Any:
     return lambda updates: value(updates * jnp.float32(images))
 
 
-def _sgd(section: Section, lr: Any, images: float) -> optax.GradientTransformation:
+def _sgd(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     return optax.sgd(lr, momentum=section.number("momentum", low=0.0, high=0.9999))
 
 
-def _rmsprop(section: Section, lr: Any, images: float) -> optax.GradientTransformation:
+def _rmsprop(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     return optax.rmsprop(
         lr, decay=section.number("b2", low=0.0, high=0.99999), eps=section.positive("eps")
     )
 
 
-def _rmsprop_torch(section: Section, lr: Any, images: float) -> optax.GradientTransformation:
+def _rmsprop_torch(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     """RMSProp as in PyTorch: lr g / (eps + sqrt(G)), G the running mean of g^2, from 0.
 
     With eps = 1 / batch size and g the mean over a batch, this is lr s / (1 + sqrt(S)) for the sum
@@ -247,7 +247,7 @@ def _rmsprop_torch(section: Section, lr: Any, images: float) -> optax.GradientTr
     return optax.chain(tx, optax.masked(optax.scale(std_rate), _std_network_mask))
 
 
-def _adam_norm_grad(section: Section, lr: Any, images: float) -> optax.GradientTransformation:
+def _adam_norm_grad(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     """Adam of g / (|g| + 1e-7), each leaf of the gradient normalized on its own.
 
     Reference: the code of Tomczak & Welling 2018 (arXiv:1705.07120), AdamNormGrad.
@@ -267,7 +267,7 @@ def _std_network_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(in_std_network, params)
 
 
-OPTIMIZERS: dict[str, Callable[[Section, Any, float], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[[Section, Any, int | float], optax.GradientTransformation]] = {
     "adam": _adam,
     "adam_norm_grad": _adam_norm_grad,
     "rmsprop": _rmsprop,
@@ -317,7 +317,7 @@ SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
 linear end at 0."""
 
 
-def optimizer(section: Section, steps: int, images: float) -> optax.GradientTransformation:
+def optimizer(section: Section, steps: int, images: int | float) -> optax.GradientTransformation:
     """Make the section's optimizer, after clipping to the global norm `clip_norm` (0: no clipping).
 
     Args:
@@ -335,7 +335,7 @@ def optimizer(section: Section, steps: int, images: float) -> optax.GradientTran
     return optax.chain(optax.clip_by_global_norm(limit), tx)
 
 
-def _learning_rate(section: Section, steps: int, images: float) -> Any:
+def _learning_rate(section: Section, steps: int, images: int | float) -> Any:
     """Return the learning rate: a number, or a function of the updates done."""
     over_steps = section.choose("schedule", SCHEDULES)
     if not isinstance(section.value("lr"), Schedule):

@@ -131,13 +131,15 @@ def _update_lazily(
         value, (stats, terms) = phase.loss(*args)
         return phase.every * value, (stats, jax.tree.map(lambda t: phase.every * t, terms))
 
-    def played(state: State, opt: PyTree) -> tuple[State, PyTree, dict[str, Array]]:
-        return update(phase._replace(loss=loss), state, opt, batches, keys, step)
+    lazy = phase._replace(loss=loss)
+    run = jax.jit(partial(update, lazy))  # traced once for its shapes and its use
+    rest = (batches, keys, step)
+    terms = jax.eval_shape(run, state, opt, *rest)[2]
 
     def passed(state: State, opt: PyTree) -> tuple[State, PyTree, dict[str, Array]]:
-        terms = jax.eval_shape(played, state, opt)[2]
         return state, opt, jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), terms)
 
+    played = lambda state, opt: run(state, opt, *rest)  # noqa: E731
     return jax.lax.cond(step % phase.every == 0, played, passed, state, opt)
 
 

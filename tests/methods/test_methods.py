@@ -223,6 +223,7 @@ LONG_ROWS = {  # variants of rows that `make test` runs, or the parts of which o
     "vae",
     "gan",
     "gan-resnet-hinge",
+    "gan-stylegan2-classes",
     "aae-normal-uniform-conv-batch",
     "vaegan-relativistic-conv-spectral",
     "ali-hinge-conv",
