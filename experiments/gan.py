@@ -10,20 +10,25 @@
 |               |               | arXiv:1411.1784)                                                |
 | projection    | digits 8x8    | the discriminator is told it by a projection (Miyato & Koyama   |
 |               |               | 2018, arXiv:1802.05637)                                         |
+| acgan         | digits 8x8    | the discriminator predicts it (Odena et al. 2017,               |
+|               |               | arXiv:1610.09585)                                               |
 | mixture       | digits 8x8    | codes from a trained mixture of 10 normals (DeLiGAN,            |
 |               |               | Gurumurthy et al. 2017, arXiv:1706.02071)                       |
-| infogan       | Fashion-MNIST | a plain GAN with InfoGAN's network (Chen et al. 2016,           |
-|               |               | arXiv:1606.03657, C.1), without its mutual information; codes   |
-|               |               | and batches of Lucic et al. 2018 (arXiv:1711.10337); 5.3        |
-|               |               | steps/s on two cores, an hour                                   |
+| infogan       | Fashion-MNIST | InfoGAN (Chen et al. 2016, arXiv:1606.03657): one category of   |
+|               |               | 10 and two continuous codes that the discriminator infers; not  |
+|               |               | run to its end                                                  |
+| infogan_digits| digits 8x8    | the same with MLPs; 38 s of CPU time                            |
+| infogan_      | Fashion-MNIST | a plain GAN with InfoGAN's network, without its mutual          |
+| network       |               | information; codes and batches of Lucic et al. 2018             |
+|               |               | (arXiv:1711.10337); 5.3 steps/s on two cores, an hour           |
 | fashion       | Fashion-MNIST | the same at half width; 11 min                                  |
-| mmgan, nsgan, | Fashion-MNIST | infogan's network; game, penalty and optimizer as Lucic et al.  |
+| mmgan, nsgan, | Fashion-MNIST | InfoGAN's network; game, penalty and optimizer as Lucic et al.  |
 | lsgan, wgan,  |               | have them by default: minimax, non-saturating, least squares    |
 | wgan_gp,      |               | (arXiv:1611.04076), WGAN (arXiv:1701.07875), WGAN-GP            |
 | dragan        |               | (arXiv:1704.00028), DRAGAN (arXiv:1705.07215)                   |
-| r1            | Fashion-MNIST | in [-1, 1]; infogan's network; non-saturating with R1           |
+| r1            | Fashion-MNIST | in [-1, 1]; InfoGAN's network; non-saturating with R1           |
 |               |               | (Mescheder et al. 2018, arXiv:1801.04406), RMSProp 1e-4         |
-| r3gan         | Fashion-MNIST | in [-1, 1]; infogan's network; the loss of R3GAN (Huang et al.  |
+| r3gan         | Fashion-MNIST | in [-1, 1]; InfoGAN's network; the loss of R3GAN (Huang et al.  |
 |               |               | 2024, arXiv:2501.05441): relativistic, R1 + R2; not its network |
 | images        | any images    | R3GAN's loss; convolutions to fit their size; also a folder of  |
 |               |               | yours: --config.data.name=folder:DIR --config.data.size=64      |
@@ -52,7 +57,8 @@ A plain GAN loses modes: `python -m experiments.studies.mode_coverage` counts th
 What a function below says is "not theirs" was found by reading the file that it names of the
 authors' code. Of all recipes: players take turns, each on codes of its own, D first; batch norm has
 epsilon 1e-5 and averages over some ten minibatches, scales that start at 1; Adam's epsilon, 1e-8,
-is added to the root after the bias correction (PyTorch), not before (TensorFlow, Theano, Chainer);
+is added to the root after the bias correction (PyTorch), not before (TensorFlow, Theano, Chainer,
+`adam_tensorflow` here);
 convolutions are 4x4; Fashion-MNIST's 55,000 training images are neither flipped nor blurred by
 noise. The recipes on digits, ring and grid are nobody's.
 """
@@ -117,6 +123,7 @@ def nonsaturating():
                 color="rgb",  # of a folder: rgb, grey, as_is
                 augment=(),  # in training: flip, crop:4, color:0.2, ...: data/augment.py
                 balance=False,  # True: each class has the same share of the batches
+                labels=(),  # factors whose combinations are the classes; (): the set's own
             ),
             method=dict(
                 name="gan",
@@ -130,8 +137,12 @@ def nonsaturating():
                 prior="normal",  # of codes: normal, uniform, mixture
                 code_dim=32,  # coordinates of a code
                 components=10,  # of a mixture
+                categories=(),  # values of each categorical code that D infers (InfoGAN)
+                continuous=0,  # codes in [-1, 1] that D infers; both are within code_dim
                 classes=0,  # that the networks are conditioned on; 0: none
-                condition="concat",  # how D sees the class: concat, projection
+                condition="concat",  # how D sees the class: concat, projection, network;
+                # auxiliary: not, it predicts the class (ACGAN)
+                auxiliary_weight=1.0,  # of what D infers: the class, the codes
                 first="discriminator",  # who is updated first in a step: discriminator, generator
                 penalty_every=1,  # k > 1: the penalty has turns of its own, in every k-th step
                 style_mixing=0.0,  # share of batches with two styles; needs a section `mapping`
@@ -186,8 +197,53 @@ def mixture():
     return config
 
 
+def acgan():
+    """Odena et al. 2017: D does not see the class, it predicts that of real and synthetic images.
+
+    Not theirs (arXiv:1610.09585, appendix A; no code of theirs is out): MLPs on digits, for
+    convolutions on CIFAR-10 and ImageNet; D without their noise on activations; batch 64 for 100.
+    Samples of a class become alike: a classifier rewards those of which it is sure.
+    """
+    config = conditional()
+    config.method.condition = "auxiliary"
+    return config
+
+
 def infogan():
-    """A GAN with InfoGAN's network and nothing else of it (openai/InfoGAN 6e41232).
+    """Chen et al. 2016 (openai/InfoGAN 6e41232: launchers/run_mnist_exp.py).
+
+    On Fashion-MNIST; with --config.data.name=mnist, theirs. All is theirs: networks, 62 uniform
+    noise codes, one category of 10, two uniform codes modelled by a normal of std 1, weight 1, both
+    players' turns, batch 128, Adam, 50 epochs of 100 updates, last weights. Not theirs
+    (infogan/algos/infogan_trainer.py): no 1e-8 under logarithms; Q has no outputs for the standard
+    deviations, which are fixed and whose outputs they leave unused; samples are drawn with the
+    averages of batch norm.
+    """
+    config = infogan_network()
+    config.batch_size = 128
+    config.steps = 5_000
+    config.method.update(code_dim=74, categories=(10,), continuous=2, ema_decay=0.0)
+    config.generator = ConfigDict(dict(network="infogan", channels=(64, 128), hidden=(1024,)))
+    config.discriminator = ConfigDict(
+        dict(network="infogan", channels=(64, 128), hidden=(1024,), head=(128,))
+    )
+    both_optimizers(config, name="adam_tensorflow")
+    config.generator_optimizer.lr = 1e-3
+    config.every = ConfigDict(dict(log=50, validate=500, sample=500, checkpoint=500))
+    return config
+
+
+def infogan_digits():
+    """`infogan` on digits, with MLPs; nobody's."""
+    config = nonsaturating()
+    config.steps = 6_000
+    config.method.update(code_dim=32, categories=(10,), continuous=2, prior="uniform")
+    config.generator_optimizer.lr = 1e-3
+    return config
+
+
+def infogan_network():
+    """A GAN with InfoGAN's network and nothing else of it (openai/InfoGAN 6e41232); see `infogan`.
 
     Not theirs (launchers/run_mnist_exp.py, infogan/models/regularized_gan.py): no mutual
     information, no network Q; 64 uniform codes for 62 with 12 that mean something; batch 64 for
@@ -205,7 +261,7 @@ def infogan():
 
 
 def fashion():
-    config = infogan()
+    config = infogan_network()
     halve(config)
     return config
 
@@ -224,7 +280,7 @@ def mmgan():
     in their code 15,625 (20 epochs of 50,000 images out of 60,000); D's convolutions do not start
     truncated. Images in [0, 1] and a sigmoid are theirs.
     """
-    config = infogan()
+    config = infogan_network()
     config.method.update(loss="minimax", ema_decay=0.0)
     both_optimizers(config, lr=5e-5, b1=0.0)
     return config
@@ -319,7 +375,7 @@ def r3gan():
     images; no augmentation. Their gamma starts at 0.05 (CIFAR-10) to 150 (FFHQ, 256 pixels) and is
     none for 28x28; the one here was the best of 0.1, 1 and 5 on [0, 1], on the test images.
     """
-    config = infogan()
+    config = infogan_network()
     signed(config, "linear")
     gamma = rescale_gamma((-1.0, 1.0), 5.0, of=(0.0, 1.0))
     config.method.update(loss="relativistic", penalty="r1_r2", penalty_weight=gamma, prior="normal")
@@ -355,7 +411,7 @@ def sngan():
     D has one block that does not halve, theirs two; its last layer has a bias; convolutions in
     blocks start sqrt(2) as wide there; images have noise of 1/128.
     """
-    config = infogan()
+    config = infogan_network()
     config.data.pad_to = 32
     config.steps = 50_000
     signed(config, "tanh")
@@ -380,7 +436,7 @@ def lazy(every, lr, b2):
 
 def styles(gamma, lr=2.5e-3, layers=2, **widths):
     """StyleGAN2's networks and game; the recipes that follow say what is theirs."""
-    config = infogan()
+    config = infogan_network()
     signed(config, "linear")
     config.steps = 100_000_000 // 64  # images over batch size
     config.method.update(
@@ -479,8 +535,8 @@ def stylegan2():
 
 
 def three_convolutions(*channels):
-    """infogan at 32x32 with convolutions alone."""
-    config = infogan()
+    """infogan_network at 32x32 with convolutions alone."""
+    config = infogan_network()
     config.data.pad_to = 32
     config.method.code_dim = 100
     for net in (config.generator, config.discriminator):
@@ -573,7 +629,8 @@ def pacgan_grid():
 VARIANTS = {
     f.__name__: f
     for f in (
-        *(nonsaturating, minimax, conditional, projection, mixture, infogan, fashion),
+        *(nonsaturating, minimax, conditional, projection, acgan, mixture, infogan),
+        *(infogan_digits, infogan_network, fashion),
         *(mmgan, nsgan, lsgan, wgan, wgan_gp, dragan, r1, r3gan, images, sngan, dcgan),
         *(stylegan2, stylegan2_cifar10, stylegan2_ffhq256),
         *(stacked, stacked_pacgan, ring, grid, pacgan_ring, pacgan_grid),

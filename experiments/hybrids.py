@@ -76,6 +76,7 @@ def digits(steps, **parts):
                 color="rgb",
                 augment=(),
                 balance=False,
+                labels=(),
             ),
             skip_diverged=0,
             every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),

@@ -64,6 +64,7 @@ def digits():
                 color="rgb",
                 augment=(),
                 balance=False,
+                labels=(),
             ),
             method=dict(
                 name="vae",

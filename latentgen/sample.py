@@ -5,12 +5,17 @@ Modes:
   aggregate    decode codes from the aggregate posterior, a mixture over training examples
   reconstruct  show inputs and their reconstructions
   interpolate  decode paths between two codes
-  traverse     change one coordinate of a code at a time
+  traverse     change one coordinate of a code at a time; of an InfoGAN, one of its codes
 
 `--out x.png` writes one picture. `--out x.npz` writes arrays: `x`, float32 pixels in [0, 1] or
 coordinates of points; `codes`; for `reconstruct` the `inputs`; for conditional methods the `label`.
 `--out DIR` and `--out x.zip` write a PNG for each sample of the prior, see
 `evaluation/sample_files.py`; stopped, the same command continues.
+
+`--truncation 0.7` trades variety for typical samples. With styles (StyleGAN2), w <- m + 0.7 (w - m)
+around the mean style m; else, under the prior N(0, I), no coordinate of a code is beyond 0.7.
+`--mix 0-3` draws a table, in which each image has levels 0 to 3 of its column's style and the
+others of its row's. `--mode interpolate --video x.gif` draws a closed path through --num codes.
 """
 
 import io
@@ -31,14 +36,15 @@ from latentgen.core.errors import BadInput, choose
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, PyTree
 from latentgen.data import pipeline
-from latentgen.evaluation import sample_files, views
+from latentgen.evaluation import animations, sample_files, styles, views
 from latentgen.storage import workdir
 from latentgen.training import classes, hooks
 from latentgen.training.pictures import pairs, save_png
 from latentgen.training.setup import Run
 
 FLAGS = flags.FLAGS
-COLUMNS = 10  # of paths and traversals
+COLUMNS = 10  # of paths, traversals and tables of styles
+NUM, NUM_OF_VIDEO = 64, 8  # by default
 FOLDER = "folder"
 MOST_IN_A_PICTURE, MOST_BYTES = 10_000, 2**33
 
@@ -94,6 +100,13 @@ def _traverse(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
     return View(z, _in_turn(run, len(z), COLUMNS), columns=COLUMNS)
 
 
+def _mixed(run: Run, state: PyTree, key: Key[Array, ""], num: int) -> View:
+    rows, levels = max(1, num // COLUMNS), styles.parse_levels("--mix", FLAGS.mix)
+    label = _in_turn(run, rows + COLUMNS, 1)
+    w = styles.mixed(run.method, state, key, rows, COLUMNS, levels, label)
+    return View(w, columns=COLUMNS + 1)
+
+
 def _in_turn(run: Run, num: int, repeats: int) -> Int[Array, " n"] | None:
     """Return the classes in turn, `repeats` times each, for a conditional method; else None."""
     chosen = _chosen_classes(run)
@@ -129,43 +142,78 @@ MODES: dict[str, tuple[Mode, int]] = {
 
 # Modes whose codes are drawn from the prior, so that the user may choose their classes.
 OF_ANY_CLASS = ("prior", "interpolate", "traverse")
+# Modes whose codes are those of single samples.
+TRUNCATED = ("prior", "interpolate")
 
 
 def main() -> None:
-    """Write the picture, the arrays or the files that the flags describe."""
+    """Write the picture, the arrays, the files or the video that the flags describe."""
     mode, least = choose("--mode", FLAGS.mode, MODES)
+    if FLAGS.mix is not None:
+        mode, least = _mixed, COLUMNS
     app.check_trained()
+    check_flags()
+    if FLAGS.video is not None:
+        write_video(Path(FLAGS.video))
+        return
+    num = NUM if FLAGS.num is None else FLAGS.num
     kind, out = kind_of_out()
     most = {".png": MOST_IN_A_PICTURE, ".npz": 2**31 - 1}.get(kind, sample_files.MOST)
-    if not least <= FLAGS.num <= most:
+    if not least <= num <= most:
         raise BadInput(
-            f"--num={FLAGS.num} must be in {least} .. {most} for --mode={FLAGS.mode} and a "
+            f"--num={num} must be in {least} .. {most} for --mode={FLAGS.mode} and a "
             f"{'folder' if kind == FOLDER else f'file {kind}'}."
         )
+    if kind in (FOLDER, ".zip") and (FLAGS.mode != "prior" or FLAGS.mix is not None):
+        flag = f"--mode={FLAGS.mode!r}" if FLAGS.mix is None else f"--mix={FLAGS.mix!r}"
+        raise BadInput(
+            f"{flag} does not fit --out={FLAGS.out!r}: a folder or a .zip is for --mode=prior."
+        )
+    workdir.check(out if kind == FOLDER else out.parent, "folder of --out")
+    run, step, state = app.restore_trained(data=False)
+    if kind in (FOLDER, ".zip"):
+        write_files(kind, out, run, step, state, num)
+        return
+    if (size := 4 * num * math.prod(run.dataset.shape)) > MOST_BYTES:
+        raise BadInput(f"--num={num} examples would take {size / 2**30:.0f} GiB; at most 8.")
+    if FLAGS.mode == "reconstruct" and kind == ".png" and len(run.dataset.shape) != 3:
+        raise BadInput("--mode=reconstruct draws images only; points go into an --out of .npz.")
+    run = truncated(run, state)
+    view = mode(run, state, named_key(run_key(FLAGS.seed), "sample"), num)
+    method = run.method if FLAGS.mix is None else styles.decoding_styles(run.method)
+    x = views.decoded(method, state, view.codes, view.label)
+    workdir.prepare(out.parent, "folder of --out")
+    write(out, run, view, x)
+    print(f"{out}: {len(x)} examples, --mode={FLAGS.mode}, after step {step}")
+
+
+def check_flags() -> None:
+    """Raise BadInput where flags do not fit the mode."""
     if FLAGS.classes is not None and FLAGS.mode not in OF_ANY_CLASS:
         raise BadInput(
             f"--classes does not fit --mode={FLAGS.mode!r}, whose images are of the classes of "
             f"real ones. Valid: {', '.join(OF_ANY_CLASS)}."
         )
-    if kind in (FOLDER, ".zip") and FLAGS.mode != "prior":
-        raise BadInput(
-            f"--mode={FLAGS.mode!r} does not fit --out={FLAGS.out!r}: a folder or a .zip is for "
-            "--mode=prior."
-        )
-    workdir.check(out if kind == FOLDER else out.parent, "folder of --out")
-    run, step, state = app.restore_trained(data=False)
-    if kind in (FOLDER, ".zip"):
-        write_files(kind, out, run, step, state)
-        return
-    if (size := 4 * FLAGS.num * math.prod(run.dataset.shape)) > MOST_BYTES:
-        raise BadInput(f"--num={FLAGS.num} examples would take {size / 2**30:.0f} GiB; at most 8.")
-    if FLAGS.mode == "reconstruct" and kind == ".png" and len(run.dataset.shape) != 3:
-        raise BadInput("--mode=reconstruct draws images only; points go into an --out of .npz.")
-    view = mode(run, state, named_key(run_key(FLAGS.seed), "sample"), FLAGS.num)
-    x = views.decoded(run.method, state, view.codes, view.label)
-    workdir.prepare(out.parent, "folder of --out")
-    write(out, run, view, x)
-    print(f"{out}: {len(x)} examples, --mode={FLAGS.mode}, after step {step}")
+    if FLAGS.truncation is not None:
+        styles.check_truncation("--truncation", FLAGS.truncation)
+        if FLAGS.mode not in TRUNCATED:
+            raise BadInput(
+                f"--truncation does not fit --mode={FLAGS.mode!r}, whose codes are not drawn one "
+                f"by one. Valid: {', '.join(TRUNCATED)}."
+            )
+    if FLAGS.mix is not None:
+        styles.parse_levels("--mix", FLAGS.mix)
+        if FLAGS.mode != "prior":
+            raise BadInput(f"--mix does not fit --mode={FLAGS.mode!r}. Valid: prior.")
+    if FLAGS.video is not None and (FLAGS.mode != "interpolate" or FLAGS.out):
+        raise BadInput("--video is for --mode=interpolate, and in place of --out.")
+
+
+def truncated(run: Run, state: PyTree) -> Run:
+    """Return the run, with truncated codes or styles if --truncation says so."""
+    if FLAGS.truncation is None:
+        return run
+    return run._replace(method=styles.truncated(run.method, state, FLAGS.truncation))
 
 
 def kind_of_out() -> tuple[str, Path]:
@@ -185,14 +233,39 @@ def kind_of_out() -> tuple[str, Path]:
     return out.suffix, out
 
 
-def write_files(kind: str, out: Path, run: Run, step: int, state: PyTree) -> None:
+def write_files(kind: str, out: Path, run: Run, step: int, state: PyTree, num: int) -> None:
     """Write a PNG for each sample into a folder or a zip."""
-    source = sample_files.from_prior(run, step, state, FLAGS.seed, _chosen_classes(run))
+    classes_drawn = _chosen_classes(run)
+    source = sample_files.from_prior(run, step, state, FLAGS.seed, classes_drawn, FLAGS.truncation)
     workdir.prepare(out.parent, "folder of --out")
     write = sample_files.write_folder if kind == FOLDER else sample_files.write_zip
-    written = write(out, source, FLAGS.num)
-    kept = f", {FLAGS.num - written} of them already there" if written < FLAGS.num else ""
-    print(f"{out}: {FLAGS.num} examples, --mode={FLAGS.mode}, after step {step}{kept}")
+    written = write(out, source, num)
+    kept = f", {num - written} of them already there" if written < num else ""
+    print(f"{out}: {num} examples, --mode={FLAGS.mode}, after step {step}{kept}")
+
+
+def write_video(out: Path) -> None:
+    """Write a closed path through codes as a moving picture, with an image for each class."""
+    kind = animations.check(FLAGS.video, FLAGS.fps)
+    stops = NUM_OF_VIDEO if FLAGS.num is None else FLAGS.num
+    if stops < 2 or FLAGS.frames < 1 or stops * FLAGS.frames > MOST_IN_A_PICTURE:
+        raise BadInput(
+            f"--num={stops} codes with --frames={FLAGS.frames} each must be at least 2 codes and "
+            f"at most {MOST_IN_A_PICTURE} frames in all."
+        )
+    workdir.check(out.parent, "folder of --video")
+    run, step, state = app.restore_trained(data=False)
+    shape, chosen = run.dataset.shape, _chosen_classes(run)
+    if len(shape) != 3:
+        raise BadInput("--video is for images only; points go into an --out of .npz.")
+    images = stops * FLAGS.frames * max(1, len(chosen))
+    if (size := 4 * images * math.prod(shape)) > MOST_BYTES:
+        raise BadInput(f"--video of {images} images would take {size / 2**30:.0f} GiB; at most 8.")
+    key = named_key(run_key(FLAGS.seed), "sample")
+    pictures = animations.pictures(truncated(run, state), state, key, stops, FLAGS.frames, chosen)
+    workdir.prepare(out.parent, "folder of --video")
+    workdir.write_bytes(out, animations.encoded(pictures, FLAGS.fps, kind))
+    print(f"{out}: {len(pictures)} frames through {stops} codes, after step {step}")
 
 
 def write(out: Path, run: Run, view: View, x: Shaped[np.ndarray, "n *shape"]) -> None:
@@ -224,14 +297,30 @@ if __name__ == "__main__":
         "each sample.",
     )
     flags.DEFINE_integer(
-        "num", 64, f"How many; whole rows of {COLUMNS} for interpolate and traverse."
+        "num",
+        None,
+        f"How many (default: {NUM}); whole rows of {COLUMNS} for interpolate, traverse and --mix; "
+        f"with --video of codes (default: {NUM_OF_VIDEO}).",
     )
     flags.DEFINE_string("mode", "prior", f"What to look at: {', '.join(MODES)}.")
     flags.DEFINE_list(
         "classes",
         None,
-        "Of a conditional method: numbers or names of the classes to draw, in turn (default: all).",
+        "Of a conditional method: classes to draw, in turn, by number or name, such as 3,5 or "
+        "cat,dog (default: all).",
     )
+    flags.DEFINE_float(
+        "truncation",
+        None,
+        "With styles, in (0, 1]: how far they are from their mean, 1: as drawn. Else, under the "
+        "prior N(0, I): the largest coordinate of a code, others are drawn anew.",
+    )
+    flags.DEFINE_string(
+        "mix", None, "FIRST-LAST: draw a table; these levels' styles are the column's."
+    )
+    flags.DEFINE_string("video", None, "x.gif or x.webp: where --mode=interpolate moves.")
+    flags.DEFINE_integer("frames", 24, "Of --video, from one code to the next.")
+    flags.DEFINE_integer("fps", 24, "Frames of --video in a second.")
     flags.DEFINE_string("split", "test", "Where --mode=reconstruct takes its inputs.")
     flags.adopt_module_key_flags(app)
     with app.command():

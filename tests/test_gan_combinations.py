@@ -26,7 +26,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "loss": tuple(LOSSES),
     "penalty": ("none", *PENALTIES),
     "norm": tuple(NORMS),
-    "told": ((0, "concat"), (3, "concat"), (3, "projection"), (0, "projection")),
+    "told": (
+        *((0, "concat"), (3, "concat"), (3, "projection"), (0, "projection")),
+        (3, "auxiliary"),
+    ),
     "packing": (1, 2),
 }
 TURNS = {
@@ -72,7 +75,7 @@ def test_every_combination_is_made_or_refused_by_name() -> None:
         else:
             with pytest.raises(BadInput, match=r"config\.method\.\w+='\w+'.*(Valid|needs)"):
                 configs.experiment(config(choice))
-    assert made == 6 * (4 + 6 * 3) * (2 * 2 + 1)
+    assert made == 6 * (4 + 6 * 3) * (2 * 2 + 2)
 
 
 def some() -> list[dict[str, Any]]:
@@ -109,6 +112,12 @@ def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
         ({"weight_clip": -1.0}, ["weight_clip=-1.0", "at least 0"]),
         ({"penalty_weight": -1.0}, ["penalty_weight=-1.0"]),
         ({"condition": "projection"}, ["'projection'", "classes"]),
+        ({"condition": "auxiliary"}, ["'auxiliary'", "classes"]),
+        ({"condition": "auxiliary", "classes": 3, "packing": 2}, ["'auxiliary'", "packing=1"]),
+        ({"continuous": 1, "packing": 2}, ["packing=2", "config.method.continuous"]),
+        ({"categories": (10, 1)}, ["config.method.categories=(10, 1)", "at least 2"]),
+        ({"categories": (30,), "continuous": 2}, ["code_dim=32", "above 32", "noise"]),
+        ({"auxiliary_weight": -1.0}, ["auxiliary_weight=-1.0", "at least 0"]),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], words: list[str]) -> None:
@@ -117,6 +126,20 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], words: list[str]) -
     with pytest.raises(BadInput) as error:
         configs.experiment(found)
     assert all(word in str(error.value) for word in words)
+
+
+def test_batch_norm_of_infogans_network_meets_the_rules_of_all() -> None:
+    found = config_of("gan")
+    found["discriminator"] |= {"network": "infogan", "norm": "batch"}
+    found["method"]["penalty"] = "r1"
+    with pytest.raises(BadInput, match=r"penalty='r1' does not fit config\.discriminator\.norm"):
+        configs.experiment(found)
+    found["discriminator"]["norm"] = "none"
+    configs.experiment(found)
+    found["discriminator"]["norm"], found["method"]["penalty"] = "batch", "none"
+    found["generator"]["norm"], found["batch_size"] = "none", 1
+    with pytest.raises(BadInput, match=r"discriminator\.norm='batch' needs more than one input"):
+        configs.experiment(found)
 
 
 def test_a_gradient_above_the_limit_is_scaled_down_to_it() -> None:

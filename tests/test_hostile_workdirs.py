@@ -280,6 +280,7 @@ def commands(place: Path, out: Path) -> list[Job]:
             ("report", str(place)),
             ("replay", at),
             ("compare", "--metric=frechet", f"--workdirs={place},{place}"),
+            ("invert", at, f"--out={out / 'codes'}", "--num=1", "--steps=1", "--restarts=1"),
             ("export", at, f"--out={out / 'classifier'}"),
             ("sweep", at, "--status"),
             ("worker", at, "--run=../x"),

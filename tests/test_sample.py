@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 from commands import run, start, tiny
 
+MOVE = ["--mode=interpolate"]
 VAE_ONLY = ("aggregate", "reconstruct")
 SHORT = ["--config.steps=100", "--config.every.checkpoint=50"]
 
@@ -107,6 +108,22 @@ def test_an_older_checkpoint_gives_other_samples(runs: dict[str, Path], tmp_path
         (["--workdir=RUN", "--out=x.png", "--num=0"], ["--num=0"]),
         (["--workdir=RUN", "--out=x.png", "--step=51"], ["51", "50", "100"]),
         (["--workdir=RUN", "--out=x.png", "--mode=reconstruct", "--split=tset"], ["'test'"]),
+        (["--workdir=RUN", "--out=x", "--truncation=0"], ["--truncation=0.0", "at most 10"]),
+        (["--workdir=RUN", "--out=x.png", "--truncation=15"], ["--truncation=15.0", "at most 10"]),
+        (
+            ["--workdir=RUN", "--out=x.png", "--truncation=0.5", "--mode=traverse"],
+            ["--truncation", "'traverse'", "prior, interpolate"],
+        ),
+        (["--workdir=RUN", "--out=x.png", "--mix=0-1"], ["mixing needs styles", "decode"]),
+        (["--workdir=RUN", "--out=x.png", "--mix=1-0"], ["--mix='1-0'", "FIRST-LAST"]),
+        (["--workdir=RUN", "--out=x", "--mix=0"], ["--mix='0'", "folder"]),
+        (["--workdir=RUN", "--out=x.npz", "--mix=0", "--mode=interpolate"], ["--mix", "prior"]),
+        (["--workdir=RUN", "--video=x.gif"], ["--video", "--mode=interpolate"]),
+        (["--workdir=RUN", *MOVE, "--video=x.mp4"], ["'x.mp4'", ".gif or .webp"]),
+        (["--workdir=RUN", *MOVE, "--video=x.gif", "--fps=51"], ["--fps=51", "1 .. 50"]),
+        (["--workdir=RUN", *MOVE, "--video=x.gif", "--num=1"], ["--num=1", "2 codes"]),
+        (["--workdir=RUN", *MOVE, "--video=x.gif", "--out=x"], ["in place of --out"]),
+        (["--workdir=RING", *MOVE, "--video=x.gif"], ["images only", ".npz"]),
         (["--out=x.png"], ["--workdir"]),
         (["--workdir=/nowhere", "--out=x.png"], ["/nowhere", "config.json"]),
     ],
@@ -168,6 +185,33 @@ def test_an_unconditional_folder_has_no_labels_and_keeps_other_seeds_out(
         assert done.returncode == 2
         assert "name another --out" in done.stderr
     assert files(tmp_path / "x") == before
+
+
+def test_truncation_is_part_of_what_a_folder_holds(runs: dict[str, Path], tmp_path: Path) -> None:
+    flags = [f"--workdir={runs['gan']}", "--num=3"]
+    assert run("sample", *flags, f"--out={tmp_path}/x", "--truncation=0.5").returncode == 0
+    for other in ([], ["--truncation=0.6"]):
+        done = run("sample", *flags, *other, f"--out={tmp_path}/x")
+        assert done.returncode == 2
+        assert "truncation 0.5 there" in done.stderr
+    assert json.loads((tmp_path / "x" / "samples.json").read_text())["truncation"] == 0.5
+    done = run("sample", *flags, f"--out={tmp_path}/z.npz", "--num=50", "--truncation=0.5")
+    assert done.returncode == 0, done.stderr
+    assert 0.4 < abs(np.load(tmp_path / "z.npz")["codes"]).max() <= 0.5
+
+
+@pytest.mark.parametrize(("name", "cells"), [("gan", 1), ("classes", 2)])
+def test_a_video_of_each_class_chosen(
+    runs: dict[str, Path], name: str, cells: int, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "x.gif"
+    flags = [f"--workdir={runs[name]}", *MOVE, f"--video={out}", "--num=3", "--frames=4"]
+    flags += ["--classes=7,2"] if name == "classes" else []
+    done = run("sample", *flags, "--truncation=1", "--fps=10")
+    assert done.returncode == 0, done.stderr
+    with PIL.Image.open(out) as picture:
+        assert (picture.n_frames, picture.info["duration"]) == (12, 100)
+        assert picture.width == cells * 56 + (cells - 1) * 4
 
 
 def test_names_of_classes_choose_and_are_drawn(runs: dict[str, Path], tmp_path: Path) -> None:

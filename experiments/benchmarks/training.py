@@ -58,7 +58,9 @@ WORKS = {
         *("vae:conv", {"batch_size": 64} | WIDE),
         *(in_pytorch.conv_vae, 10),
     ),
-    "gan": Work("convolutional GAN, batch 64", "gan:infogan", STILL, in_pytorch.conv_gan, 5),
+    "gan": Work(
+        "convolutional GAN, batch 64", "gan:infogan_network", STILL, in_pytorch.conv_gan, 5
+    ),
     "r3gan": Work("R3GAN's loss, batch 64", "gan:r3gan", STILL, in_pytorch.r3gan, 5, False),
     "ring": Work("ring GAN, batch 256", "gan:ring", STILL, in_pytorch.ring_gan, 500),
     "iwae": Work("IWAE, k = 50, batch 100", "vae:iwae", {}, in_pytorch.iwae, 20),

@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from latentgen.configs import experiment
-from latentgen.core.errors import BadInput, choose
+from latentgen.core.errors import BadInput, choose, positive
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Method, PyTree
 from latentgen.data import sources
-from latentgen.evaluation import views
+from latentgen.evaluation import animations, inversion, styles, views
+from latentgen.evaluation.inversion import Inverted
+from latentgen.evaluation.inversion import Options as Inversion
 from latentgen.evaluation.measures import measure, named
 from latentgen.evaluation.measures.subject import Options, Result, Subject
 from latentgen.networks.labels import cycle_labels
@@ -26,6 +28,7 @@ from latentgen.training.pictures import png
 from latentgen.training.setup import Run
 
 Pixels = Shaped[np.ndarray, "n *shape"]
+Label = int | Sequence[int] | np.ndarray | None
 
 
 class Model:
@@ -61,32 +64,70 @@ class Model:
         return png(hooks.draw(x, preprocess, None, captions=written))
 
     def sample(
-        self, n: int, seed: int = 0, label: int | Sequence[int] | np.ndarray | None = None
+        self, n: int, seed: int = 0, label: Label = None, truncation: float | None = None
     ) -> Pixels:
         """Draw n synthetic examples G(z), z ~ p(z).
 
         Args:
             seed: the same seed gives the same examples.
             label: the class of all, or of each; None: one class after the other.
+            truncation: in (0, 1] of styles, in (0, 10] of codes, see
+                `evaluation.styles.truncated`; None: none.
 
         Returns:
             (n, *shape), images as pixels in [0, 1].
 
         Raises:
-            BadInput: n is below 1, a label is none of the classes, or the method has no codes.
+            BadInput: n is below 1, a label is none of the classes, the method has no codes, or none
+                that can be truncated.
         """
         if n < 1:
             raise BadInput(f"n={n} must be at least 1.")
-        key = named_key(named_key(run_key(seed), "sample"), "codes")
-        if self.method.sample is not None and "codes" not in self.method.probes and label is None:
-            x = jax.jit(self.method.sample, static_argnums=2)(self.state, key, n)
+        method, key = self._truncated(truncation), named_key(run_key(seed), "sample")
+        key = named_key(key, "codes")
+        if method.sample is not None and "codes" not in method.probes and label is None:
+            x = jax.jit(method.sample, static_argnums=2)(self.state, key, n)
             return self._pixels(x)
-        return self.decode(views.prior(self.method, self.state, key, n), label)
+        return self._decoded(method, views.prior(method, self.state, key, n), label)
+
+    def interpolate(
+        self,
+        codes: int = 8,
+        frames: int = 24,
+        seed: int = 0,
+        label: int | None = None,
+        truncation: float | None = None,
+    ) -> Pixels:
+        """Decode a closed path through codes of the prior; see `evaluation.animations.loop`.
+
+        Args:
+            codes: number of codes; the path leads from the last to the first.
+            frames: steps from one code to the next.
+            label: the class of all; None: 0, for a conditional model.
+            seed, truncation: see `sample`.
+
+        Returns:
+            (codes * frames, *shape), images as pixels in [0, 1].
+
+        Raises:
+            BadInput: a number is below 1, or as for `sample`.
+        """
+        positive("codes", codes)
+        positive("frames", frames)
+        self._labels(label, 1)
+        own = 0 if label is None and self.classes else label
+        key, method = named_key(run_key(seed), "sample"), self._truncated(truncation)
+        return self._pixels(animations.loop(method, self.state, key, codes, frames, own))
+
+    def _truncated(self, truncation: float | None) -> Method:
+        if truncation is None:
+            return self.method
+        return styles.truncated(self.method, self.state, truncation)
 
     def decode(
         self,
         z: Float[Array | np.ndarray, "n d"],
-        label: int | Sequence[int] | np.ndarray | None = None,
+        label: Label = None,
     ) -> Pixels:
         """Map codes to examples: E[x|z] of a VAE, G(z) of a GAN.
 
@@ -104,16 +145,18 @@ class Model:
         dim = sum(self.run.experiment.plan.layers)
         if z.ndim != 2 or (dim and z.shape[1] not in (dim, self.run.experiment.plan.layers[0])):
             raise BadInput(f"codes of shape {z.shape} must be (n, {dim}).")
+        return self._decoded(self.method, z, label)
+
+    def _decoded(self, method: Method, z: Float[Array, "n d"], label: Label) -> Pixels:
         labels = self._labels(label, len(z))
         if labels is None and self.classes:
             labels = cycle_labels(len(z), self.classes)
-        x = views.decoded(self.method, self.state, z, labels)
-        return self._pixels(x)
+        return self._pixels(views.decoded(method, self.state, z, labels))
 
     def encode(
         self,
         x: Shaped[Array | np.ndarray, "n *raw"],
-        label: int | Sequence[int] | np.ndarray | None = None,
+        label: Label = None,
         seed: int = 0,
     ) -> Float[np.ndarray, "n d"]:
         """Map examples to codes: the centre of q(z|x).
@@ -130,29 +173,56 @@ class Model:
             BadInput: the examples do not fit, a label is missing, or the method has no encoder.
         """
         encode = views.probe(self.method, "encode")
-        if self.classes and label is None:
-            raise BadInput("label is missing: this model is conditioned on classes.")
-        raw = self._raw(x)
-        labels = self._labels(label, len(raw))
-        labels = jnp.zeros(len(raw), jnp.int32) if labels is None else labels
-        key = named_key(run_key(seed), "preprocess")
-        inputs = self.run.experiment.data.preprocess.forward(jnp.asarray(raw), key)
+        inputs, labels = self._inputs(x, label, seed)
+        labels = jnp.zeros(len(inputs), jnp.int32) if labels is None else labels
         encode_batch = functools.partial(jax.jit(encode), self.state)
         size = views.AT_ONCE
         parts = [
             encode_batch(inputs[i : i + size], labels[i : i + size])
-            for i in range(0, len(raw), size)
+            for i in range(0, len(inputs), size)
         ]
         return np.concatenate([np.asarray(part) for part in parts])
 
     def reconstruct(
         self,
         x: Shaped[Array | np.ndarray, "n *raw"],
-        label: int | Sequence[int] | np.ndarray | None = None,
+        label: Label = None,
         seed: int = 0,
     ) -> Pixels:
         """Encode, then decode; arguments as for `encode`, result as for `decode`."""
         return self.decode(self.encode(x, label, seed), label)
+
+    def invert(
+        self,
+        x: Shaped[Array | np.ndarray, "n *raw"],
+        label: Label = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> Inverted:
+        """Find the codes, or styles, whose examples are nearest to x, by Adam.
+
+        Args:
+            x, label: as for `encode`.
+            seed: of the starts and of the noise of preprocessing.
+            options: see `evaluation.inversion.Options`: distance, space, steps, lr, restarts, ...
+
+        Returns:
+            `codes` (n, d); `x` (n, *shape), decoded from them, images as pixels in [0, 1]; and
+            `distances` (n,) from the given examples.
+
+        Raises:
+            BadInput: the examples or options do not fit, a label is missing, or the method has no
+                codes.
+        """
+        if unknown := options.keys() - set(Inversion._fields):
+            valid = ", ".join(sorted(Inversion._fields))
+            raise BadInput(f"{min(unknown)!r} is no option. Valid: {valid}.")
+        inputs, labels = self._inputs(x, label, seed)
+        preprocess, key = self.run.experiment.data.preprocess, named_key(run_key(seed), "invert")
+        found = inversion.invert(
+            self.method, self.state, inputs, labels, preprocess, key, Inversion(**options)
+        )
+        return found._replace(x=self._pixels(found.x))
 
     def evaluate(
         self,
@@ -197,6 +267,16 @@ class Model:
         for reason in reasons:
             warnings.warn(reason, stacklevel=2)
         return found
+
+    def _inputs(
+        self, x: Shaped[Array | np.ndarray, "n *raw"], label: Label, seed: int
+    ) -> tuple[Shaped[Array, "n *shape"], Int[Array, " n"] | None]:
+        """Preprocess examples; check their labels, which a conditional model needs."""
+        if self.classes and label is None:
+            raise BadInput("label is missing: this model is conditioned on classes.")
+        raw, key = self._raw(x), named_key(run_key(seed), "preprocess")
+        x = self.run.experiment.data.preprocess.forward(jnp.asarray(raw), key)
+        return x, self._labels(label, len(raw))
 
     def _raw(self, x: Shaped[Array | np.ndarray, "n *raw"]) -> np.ndarray:
         """Convert examples to uint8 images with channels, or to float32 points."""

@@ -51,6 +51,7 @@ class Data(NamedTuple):
     color: of the same sources: rgb, grey or as_is.
     augment: (x, key) -> x of a training batch; None: no augmentation.
     balance: every class has the same share of the training batches.
+    labels: ground-truth factors whose combinations are the classes; (): the set's own classes.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Data(NamedTuple):
     color: str
     augment: Augmentation | None
     balance: bool
+    labels: tuple[str, ...]
 
 
 class Every(NamedTuple):
@@ -154,6 +156,7 @@ def _data(section: Section) -> Data:
         section.choose("color", {color: color for color in COLORS}),
         _augmentation(section, names, preprocess),
         section.flag("balance"),
+        section.words("labels"),
     )
 
 

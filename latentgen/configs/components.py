@@ -27,6 +27,9 @@ from latentgen.probability.priors import LearnedPrior
 Shape = tuple[int, ...]
 
 CONVOLUTIONAL = ("conv", "resnet")
+HALVING = (*CONVOLUTIONAL, "infogan")
+"""Networks that halve an image once for each of `channels`."""
+
 GENERAL = ("mlp", "twin", *CONVOLUTIONAL)
 """Networks with the options that `network` lists; others have those that their constructors name.
 """
@@ -110,11 +113,11 @@ class Network(NamedTuple):
         **kwargs: Any,
     ) -> Net:
         options, make = dict(self.options), self.section.choose("network", constructors)
-        key = self.section.key("channels" if self.kind in CONVOLUTIONAL else "network")
+        key = self.section.key("channels" if self.kind in HALVING else "network")
         try:
             if widest := options.pop("widest", 0):
                 options["channels"] = widths(shape, options.pop("width"), widest)
-            elif self.kind in CONVOLUTIONAL:
+            elif self.kind in HALVING:
                 halvings(shape, options["channels"])
             if self.kind not in GENERAL:  # it knows its own limits
                 return make(*args, **kwargs, **options)
@@ -142,17 +145,14 @@ def network(
     section = root.section(name)
     make, kind = section.choose("network", kinds), section.word("network")
     if kind not in GENERAL:
-        return Network(section, kind, _own_options(section, make, given) | {"dtype": dtype})
+        own = _own_options(section, make, given)
+        _check_batch_norm(root, section, own.get("norm"), packing)
+        return Network(section, kind, own | {"dtype": dtype})
     names: dict[str, Mapping[str, Any]] = {"activation": ACTIVATIONS, "norm": NORMS, "init": INITS}
     for key, valid in names.items():
         section.choose(key, valid)
     options: dict[str, Any] = {key: section.word(key) for key in names}
-    if options["norm"] == "batch" and root.size("batch_size") // packing == 1:
-        raise BadInput(
-            f"{section.key('norm')}='batch' needs more than one input in a batch, over which it "
-            f"normalizes: from {root.key('batch_size')}={root.size('batch_size')} this network "
-            "gets one, of which nothing would be left."
-        )
+    _check_batch_norm(root, section, options["norm"], packing)
     options["dropout"] = section.number("dropout", low=0.0, high=0.99)
     hidden, channels = section.sizes("hidden"), section.sizes("channels")
     by_size = {name: section.size(name) for name in ("width", "widest") if section.has(name)}
@@ -169,6 +169,16 @@ def network(
         )
     options |= {"dense": hidden, "channels": channels} | ({} if channels else by_size)
     return Network(section, kind, options | {"dtype": dtype})
+
+
+def _check_batch_norm(root: Section, section: Section, norm: str | None, packing: int) -> None:
+    """Refuse batch norm over a single input."""
+    if norm == "batch" and root.size("batch_size") // packing == 1:
+        raise BadInput(
+            f"{section.key('norm')}='batch' needs more than one input in a batch, over which it "
+            f"normalizes: from {root.key('batch_size')}={root.size('batch_size')} this network "
+            "gets one, of which nothing would be left."
+        )
 
 
 def _own_options(
@@ -207,6 +217,22 @@ def _adam(section: Section, lr: Any, images: int | float) -> optax.GradientTrans
         return optax.adam(lr, b1=b1, b2=b2, eps=eps)
     by_update = [_by_update(value, images) for value in (b1, b2)]
     return optax.inject_hyperparams(optax.adam)(lr, *by_update, eps=eps)
+
+
+def _adam_tensorflow(
+    section: Section, lr: Any, images: int | float
+) -> optax.GradientTransformation:
+    """Adam with epsilon before the bias correction, as in TensorFlow and Chainer.
+
+    lr m / (sqrt(v) + eps) sqrt(1 - b2^t) / (1 - b1^t) in update t = 1, 2, ...
+
+    Reference: Kingma & Ba 2015, end of section 2 (arXiv:1412.6980).
+    """
+    b1 = section.number("b1", low=0.0, high=0.9999)
+    b2 = section.number("b2", low=0.0, high=0.99999)
+    eps = section.positive("eps")
+    corrected = lambda updates: eps / jnp.sqrt(1 - b2 ** (updates + 1.0))  # noqa: E731
+    return optax.inject_hyperparams(optax.adam)(lr, b1=b1, b2=b2, eps=corrected)
 
 
 def _by_update(value: Value, images: int | float) -> Any:
@@ -270,6 +296,7 @@ def _std_network_mask(params: Any) -> Any:
 OPTIMIZERS: dict[str, Callable[[Section, Any, int | float], optax.GradientTransformation]] = {
     "adam": _adam,
     "adam_norm_grad": _adam_norm_grad,
+    "adam_tensorflow": _adam_tensorflow,
     "rmsprop": _rmsprop,
     "rmsprop_torch": _rmsprop_torch,
     "sgd": _sgd,

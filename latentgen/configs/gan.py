@@ -16,7 +16,7 @@ from latentgen.configs.components import (
     optimizer,
     prior_of,
 )
-from latentgen.configs.section import LARGEST, Section
+from latentgen.configs.section import LARGEST, WIDEST, Section
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
@@ -28,13 +28,15 @@ from latentgen.networks.stylegan2 import mean_style, style_levels
 from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES, clip_weights
 from latentgen.probability import priors
+from latentgen.probability.codes import Codes, structured
 from latentgen.probability.priors import LearnedPrior
 
 
 def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     """Make the plan of the GAN that a config describes."""
     dtype = root.choose("compute", DTYPES)
-    prior, code_dim = _prior(method)
+    codes = _codes(method)
+    prior, code_dim = _prior(method, codes)
     classes = method.size("classes", low=0)
     condition, packing = method.word("condition"), method.size("packing")
     method.choose("condition", dict.fromkeys(CONDITIONS))
@@ -56,6 +58,11 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             f"{method.key('condition')}={condition!r} needs {method.key('classes')} above 0 and "
             f"{method.key('packing')}=1."
         )
+    if codes.size and packing > 1:
+        raise BadInput(
+            f"{method.key('packing')}={packing} must be 1 with {method.key('categories')} or "
+            f"{method.key('continuous')}, which are inferred from single examples."
+        )
     if condition == "network" and not discriminator.takes_class:
         raise BadInput(
             f"{method.key('condition')}='network' needs a discriminator that takes the class "
@@ -73,12 +80,13 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         group = (*rest, packing * (last + label_channels))
         model = Model(
             generator.generator(shape, preprocess.range, output),
-            discriminator.encoder(group, outputs(classes, condition)),
+            discriminator.encoder(group, outputs(classes, condition, codes)),
             prior,
             code_dim,
             classes,
             condition,
             packing,
+            codes,
             mapping and mapping(shape),
         )
         return wrap_ema(
@@ -114,10 +122,24 @@ def _mapping(
     return make, path
 
 
-def _prior(method: Section) -> tuple[LearnedPrior, int]:
-    """Return the prior and the dimension of the codes."""
+def _codes(method: Section) -> Codes:
+    """Read which coordinates of codes the discriminator infers."""
+    categories = method.sizes("categories")
+    if 1 in categories:
+        raise BadInput(f"{method.key('categories')}={categories} must each be at least 2.")
+    return Codes(categories, method.integer("continuous", low=0, high=WIDEST))
+
+
+def _prior(method: Section, codes: Codes) -> tuple[LearnedPrior, int]:
+    """Return the prior and the dimension of the codes: noise, then the coordinates of `codes`."""
     dim, components = method.size("code_dim"), method.size("components")
-    return prior_of(method, {"mixture": priors.mixture})(dim, components), dim
+    if (noise := dim - codes.size) < 1:
+        raise BadInput(
+            f"{method.key('code_dim')}={dim} must be above {codes.size}, the coordinates of "
+            f"{method.key('categories')} and {method.key('continuous')}: the others are noise."
+        )
+    prior = prior_of(method, {"mixture": priors.mixture})(noise, components)
+    return (structured(prior, codes) if codes.size else prior), dim
 
 
 def _optimizers(
@@ -163,5 +185,6 @@ def _objective(method: Section, discriminator: Network, images_per_step: int) ->
             "config.discriminator.norm='batch', under which examples see each other: its gradient "
             "in one x is no longer one example's. Valid: layer, none, spectral."
         )
+    auxiliary_weight = method.value("auxiliary_weight", low=0.0)
     every = method.integer("penalty_every", low=1)
-    return Objective(loss, penalty, weight, images_per_step, every)
+    return Objective(loss, penalty, weight, images_per_step, auxiliary_weight, every)

@@ -147,7 +147,7 @@ def exchange_schedules(
     """
     found = set()
     for key, text in overrides.items():
-        old = keys[key]
+        old = keys.get(key)  # None: a section
         to_schedule = isinstance(old, float) and schedules.is_schedule(text)
         to_number = isinstance(old, str) and schedules.is_schedule(old) and _is_number(text)
         if to_schedule or to_number:

@@ -20,7 +20,9 @@ LATER: dict[str, Any] = {
     **{"method.first": "discriminator", "method.penalty_every": 1, "method.style_mixing": 0.0},
     **{"method.path_length": 0.0, "method.path_every": 4},
     **{"method.ema_images": 0.0, "method.ema_rampup": 0.0},
+    **{"method.categories": [], "method.continuous": 0, "method.auxiliary_weight": 1.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
+    "data.labels": [],
 }
 """Keys that came after the first release, each with the value that means what was before."""
 

@@ -109,8 +109,11 @@ class Method(NamedTuple):
         draw (state, batch, key, k) -> z ~ q(z|x), log q(z|x); log_posterior (state, batch, z);
         log_prior (state, z); log_likelihood (state, batch, z);
         observe (state, key, z, label=None) -> x ~ p(x|z); noise (state) -> the std of a normal
-        p(x|z); discriminate (state, x) -> logits; with a mapping network style (state, z,
-        label=None) -> w, decode_style (state, w) -> x, mean_style (state) -> the average of w.
+        p(x|z); discriminate (state, x) -> logits;
+        infer (state, x) -> Q(c|x) and traverse (state, key, columns) -> rows of codes, of codes c
+        that a discriminator infers.
+        With a mapping network style (state, z, label=None) -> w, decode_style (state, w) -> x,
+        mean_style (state) -> the average of w.
     draws: minibatches of one step: the largest `repeats` of its phases
     """
 

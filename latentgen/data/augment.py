@@ -7,6 +7,7 @@
 | rotate90 | is rotated by 0, 90, 180 or 270 degrees; square images only                          |
 | crop:N   | is padded with N pixels, reflected at its border, and cut back at a random offset    |
 | color:S  | has its brightness, contrast and saturation changed, by factors from U[1 - S, 1 + S] |
+| grey:P   | becomes its grey values, in all channels, with probability P                         |
 | zoom:S   | becomes a window of a side from U[1 - S, 1] of its own, at a random place, enlarged  |
 
 Entries are applied from left to right. The draws of an image depend only on the key, its index in
@@ -109,12 +110,22 @@ def _color(argument: str | None, range: Range) -> ImageFn:
     return color
 
 
+def _to_grey(argument: str | None, range: Range) -> ImageFn:
+    probability = _strength(argument, 1.0)
+
+    def to_grey(image: Image, key: Key[Array, ""]) -> Image:
+        return jnp.where(jax.random.bernoulli(key, probability), _grey(image), image)
+
+    return to_grey
+
+
 def _grey(x: Image) -> Float[Array, "h w 1"]:
     if x.shape[-1] == 1:
         return x
     if x.shape[-1] != len(LUMA):
         raise BadInput(
-            f"config.data.augment: 'color' needs images of 1 or 3 channels, not {x.shape[-1]}."
+            "config.data.augment: 'color' and 'grey' need images of 1 or 3 channels, not "
+            f"{x.shape[-1]}."
         )
     return (x * jnp.array(LUMA).reshape(1, 1, -1)).sum(axis=-1, keepdims=True)
 
@@ -141,7 +152,7 @@ def _zoom(argument: str | None, range: Range) -> ImageFn:
 
 
 def _strength(argument: str | None, most: float) -> float:
-    """Return S as a number from 0 to `most`; float raises ValueError if it is not one."""
+    """Return S or P as a number from 0 to `most`; float raises ValueError if it is not one."""
     value = float(argument or "nan")
     if not 0 <= value <= most:
         raise ValueError(argument)
@@ -154,10 +165,11 @@ AUGMENT: dict[str, Augment] = {
     "rotate90": Augment("rotate90", _without_argument(_rotate90)),
     "crop": Augment("crop:N with N = 1, 2, ... pixels", _crop),
     "color": Augment("color:S with S from 0 to 1", _color),
+    "grey": Augment("grey:P with P from 0 to 1", _to_grey),
     "zoom": Augment("zoom:S with S from 0 to 0.99", _zoom),
 }
 
-BLENDING = ("color", "zoom")
+BLENDING = ("color", "grey", "zoom")
 """Entries whose pixels lie between the levels of the data."""
 
 

@@ -1,7 +1,7 @@
 """A data set: named splits of examples in memory or in mapped files, and its identity."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,6 +173,35 @@ def content_sha256(splits: Mapping[str, Examples]) -> str:
     for examples in splits.values():
         digest.update(np.ascontiguousarray(examples.x).data)
     return digest.hexdigest()[:16]
+
+
+def relabelled(dataset: DataSet, names: Sequence[str]) -> DataSet:
+    """Label examples by these factors: one class for each combination of their values.
+
+    The label is the index of the combination in lexicographic order; () changes nothing.
+
+    Raises:
+        BadInput: the set has no factor of such a name.
+    """
+    if not names:
+        return dataset
+    if unknown := [name for name in names if name not in dataset.factors]:
+        valid = ", ".join(dataset.factors) or f"(); {dataset.name} has no factors"
+        raise BadInput(f"config.data.labels={tuple(names)!r}: {unknown[0]!r} must be in {valid}.")
+    columns = [list(dataset.factors).index(name) for name in names]
+    sizes = tuple(dataset.factors[name] for name in names)
+
+    def relabel(examples: Examples) -> Examples:
+        assert examples.factors is not None
+        label = np.ravel_multi_index(tuple(examples.factors[:, columns].T), sizes)
+        return examples._replace(label=label.astype(np.int32))
+
+    classes = tuple(
+        ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+        for values in np.ndindex(sizes)
+    )
+    splits = {split: relabel(examples) for split, examples in dataset.splits.items()}
+    return dataset._replace(splits=splits, classes=classes, sha256=None)
 
 
 def padded(dataset: DataSet, side: int) -> DataSet:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import PyTree
-from latentgen.evaluation import views
+from latentgen.evaluation import styles, views
 from latentgen.evaluation.measures.subject import with_progress
 from latentgen.storage import workdir
 from latentgen.storage.checkpoint import describe
@@ -53,7 +53,14 @@ class Source(NamedTuple):
     block: Callable[[int], UInt8[np.ndarray, "size h w c"]]
 
 
-def from_prior(run: Run, step: int, state: PyTree, seed: int, classes: Sequence[int]) -> Source:
+def from_prior(
+    run: Run,
+    step: int,
+    state: PyTree,
+    seed: int,
+    classes: Sequence[int],
+    truncation: float | None = None,
+) -> Source:
     """Make the source of samples G(z_i), z_i ~ p(z).
 
     All blocks have one size, which depends on the images' shape only: the sums in a network may
@@ -62,12 +69,15 @@ def from_prior(run: Run, step: int, state: PyTree, seed: int, classes: Sequence[
     Args:
         step: updates done.
         classes: see `Source`.
+        truncation: see `styles.truncated`; None: none.
 
     Raises:
-        BadInput: the data are not images, or the method has no codes.
+        BadInput: the data are not images, the method has no codes, or none to be truncated.
     """
     if len(run.dataset.shape) != 3:
         raise BadInput("a folder or a .zip is for images only; points go into an --out of .npz.")
+    if truncation is not None:
+        run = run._replace(method=styles.truncated(run.method, state, truncation))
     size = max(1, min(views.AT_ONCE, VALUES_AT_ONCE // math.prod(run.dataset.shape)))
     decode, key = _decoder(run, classes), named_key(run_key(seed), "samples by index")
 
@@ -79,6 +89,8 @@ def from_prior(run: Run, step: int, state: PyTree, seed: int, classes: Sequence[
 
     weights = hashlib.sha256(json.dumps(describe(state), sort_keys=True).encode()).hexdigest()
     identity = {"step": step, "seed": seed, "mode": "prior", "classes": [*classes]}
+    if truncation is not None:  # absent without, as in folders of earlier releases
+        identity["truncation"] = truncation
     return Source(identity | {"weights_sha256": weights}, classes, size, block)
 
 

@@ -29,12 +29,12 @@ def probe(method: Method, name: str) -> Callable[..., Any]:
 
 
 def decoded(
-    method: Method, state: PyTree, z: Float[Array, "n d"], label: Int[Array, " n"] | None = None
+    method: Method, state: PyTree, z: Float[Array, "n *d"], label: Int[Array, " n"] | None = None
 ) -> Shaped[np.ndarray, "n *shape"]:
     """Decode codes, `AT_ONCE` at a time to bound the device's memory."""
     decode = jax.jit(probe(method, "decode"))
     padding = -len(z) % AT_ONCE if len(z) > AT_ONCE else 0  # one shape, one compilation
-    inputs = [jnp.pad(z, ((0, padding), (0, 0)))]
+    inputs = [jnp.pad(z, ((0, padding), *[(0, 0)] * (z.ndim - 1)))]
     inputs += [] if label is None else [jnp.pad(label, (0, padding))]
     parts = [
         decode(state, *(a[i : i + AT_ONCE] for a in inputs)) for i in range(0, len(z), AT_ONCE)
@@ -105,8 +105,11 @@ def traversals(
     """Make rows in which one coordinate of a code moves from its 1% to its 99% quantile.
 
     The quantiles are estimated from 10,000 codes of the prior. There are at most as many rows as
-    coordinates.
+    coordinates. A method whose codes have a meaning has a probe `traverse` of its own instead.
     """
+    if "traverse" in method.probes:
+        z = method.probes["traverse"](state, key, columns)[:rows]
+        return z.reshape(-1, z.shape[-1])
     codes = probe(method, "codes")
     pool = codes(state, key, 10_000)
     centre = codes(state, jax.random.fold_in(key, 1), 1)

@@ -19,6 +19,7 @@ from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import named_key
 from latentgen.core.schedules import Value, value_at
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, Size, State, Terms
+from latentgen.methods.auxiliary import NO_CODES, Auxiliary, auxiliary_probes, auxiliary_terms
 from latentgen.methods.styles import (
     Mapping,
     PathLength,
@@ -29,9 +30,10 @@ from latentgen.methods.styles import (
 from latentgen.networks.labels import concat_label, cycle_labels
 from latentgen.objectives.adversarial import AdversarialLoss, Logits, minimax_value
 from latentgen.objectives.penalties import Penalty
+from latentgen.probability.codes import Codes
 from latentgen.probability.priors import LearnedPrior, Prior
 
-CONDITIONS = ("concat", "projection", "network")
+CONDITIONS = ("concat", "projection", "network", "auxiliary")
 FIRST = ("discriminator", "generator")
 
 
@@ -39,14 +41,18 @@ class Model(NamedTuple):
     """Components of a GAN.
 
     generator: (n, code_dim + classes), codes with the one-hot class appended, -> x
-    discriminator: (g, *shape of a group) -> (g, `outputs(classes, condition)`); a group is
+    discriminator: (g, *shape of a group) -> (g, `outputs(classes, condition, codes)`); a group is
         `packing` examples, stacked along the last axis
     prior: p(z) over codes of `code_dim` coordinates; trained with the generator
     classes: number of classes that both players are conditioned on; 0: unconditional
     condition: how the discriminator receives the class. 'concat': one-hot, appended to every
         pixel. 'projection': l(x, y) = l(x) + <v_y, features of x> (Miyato & Koyama 2018,
-        arXiv:1802.05637). 'network': as a second input, one-hot, of its network
+        arXiv:1802.05637). 'network': as a second input, one-hot, of its network. 'auxiliary': not
+        at all; it predicts the class of real and synthetic x, and both players ascend
+        log p(class | x) (ACGAN, Odena et al. 2017, arXiv:1610.09585)
     packing: examples per logit (PacGAN, Lin et al. 2018, arXiv:1712.04086)
+    codes: the last coordinates of a code, which the discriminator infers from synthetic x; both
+        players ascend log Q(c|x) (InfoGAN, Chen et al. 2016, arXiv:1606.03657)
     mapping: from codes to styles w, (n, levels, width), which the generator takes in their place
     """
 
@@ -57,7 +63,13 @@ class Model(NamedTuple):
     classes: int = 0
     condition: str = "concat"
     packing: int = 1
+    codes: Codes = NO_CODES
     mapping: Mapping | None = None
+
+    @property
+    def tasks(self) -> Auxiliary:
+        """Second tasks of the discriminator, from its last outputs."""
+        return Auxiliary(self.classes if self.condition == "auxiliary" else 0, self.codes)
 
 
 class Objective(NamedTuple):
@@ -65,6 +77,7 @@ class Objective(NamedTuple):
 
     weight: of the penalty
     images_per_step: real images that D sees in a step, by which schedules count
+    auxiliary_weight: of the discriminator's second tasks, the class and the codes
     penalty_every: 1: the penalty is part of D's loss; k: it has turns of its own, in every k-th
         step, on its own codes (lazy regularization, arXiv:1912.04958, section 3.1)
     path_length: regularizes the generator, in turns of its own
@@ -74,17 +87,18 @@ class Objective(NamedTuple):
     penalty: Penalty | None = None
     weight: Value = 0.0
     images_per_step: int = 0
+    auxiliary_weight: Value = 1.0
     penalty_every: int = 1
     path_length: PathLength | None = None
 
 
-def outputs(classes: int, condition: str) -> int:
-    """Return the number of discriminator outputs for a group.
+def outputs(classes: int, condition: str, codes: Codes = NO_CODES) -> int:
+    """Return the number of discriminator outputs for a group: a logit, classes, codes.
 
-    The projection's <v_y, features> is one linear function of the features for each class: the
-    last layer has `classes` outputs more.
+    The projection's <v_y, features> is one linear function of the features for each class, as is
+    an auxiliary classifier's logit: the last layer has `classes` outputs more.
     """
-    return 1 + classes if condition == "projection" else 1
+    return 1 + classes * (condition in ("projection", "auxiliary")) + codes.size
 
 
 def gan(
@@ -107,12 +121,14 @@ def gan(
 
     Raises:
         BadInput: the condition is unknown, or it is another than 'concat' without classes or with
-            packing > 1.
+            packing > 1; there are codes to infer with packing > 1.
     """
     choose("condition", model.condition, dict.fromkeys(CONDITIONS))
     choose("first", first, dict.fromkeys(FIRST))
     if model.condition != "concat" and (model.packing > 1 or not model.classes):
         raise BadInput(f"condition={model.condition!r} needs classes and packing=1.")
+    if model.codes.size and model.packing > 1:
+        raise BadInput("codes are inferred from single examples: packing must be 1.")
     d_tx = ascend(discriminator_tx)
     main = Phase(
         _discriminator_loss(model, objective), ("discriminator",), d_tx, discriminator_steps
@@ -182,6 +198,7 @@ class Scores(NamedTuple):
 
     score: groups of x -> logits, given the classes of the batch; for penalties. It discards the
         discriminator's new stats.
+    auxiliary: log-probabilities of the second tasks, which both players ascend
     stats: new stats of all players
     """
 
@@ -190,6 +207,7 @@ class Scores(NamedTuple):
     real_logits: Logits
     synthetic_logits: Logits
     score: Callable[[Float[Array, "g m *shape"]], Logits]
+    auxiliary: Terms
     stats: Params
 
 
@@ -206,18 +224,17 @@ def score_both(
     x, generator_stats = generate(model, params, stats, z, batch.label, train, generator_key)
     real, synthetic, label = (pack(a, model.packing) for a in (batch.x, x, batch.label))
     d_params, d_stats = params["discriminator"], stats["discriminator"]
-    real_logits, stats_after_real = logits_of(
-        model, d_params, d_stats, real, label, train, real_key
-    )
-    synthetic_logits, new_d_stats = logits_of(
+    real_out, stats_after_real = outputs_of(model, d_params, d_stats, real, label, train, real_key)
+    synthetic_out, new_d_stats = outputs_of(
         model, d_params, stats_after_real, synthetic, label, train, synthetic_key
     )
     return Scores(
         real,
         synthetic,
-        real_logits,
-        synthetic_logits,
+        _logits(model, real_out, label),
+        _logits(model, synthetic_out, label),
         lambda x: logits_of(model, d_params, d_stats, x, label, train, score_key)[0],
+        auxiliary_terms(model.tasks, batch.label, z, real_out, synthetic_out),
         stats | generator_stats | {"discriminator": new_d_stats},
     )
 
@@ -243,7 +260,21 @@ def logits_of(
     train: bool,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Logits, PyTree]:
-    """Return the discriminator's logit of each group, (g,), and its new stats.
+    """Return the discriminator's logit of each group, (g,), and its new stats."""
+    out, stats = outputs_of(model, params, stats, x, label, train, key)
+    return _logits(model, out, label), stats
+
+
+def outputs_of(
+    model: Model,
+    params: PyTree,
+    stats: PyTree,
+    x: Float[Array, "g m *shape"],
+    label: Int[Array, "g m"],
+    train: bool,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "g o"], PyTree]:
+    """Return all outputs of the discriminator for each group, and its new stats.
 
     The m members of a group are stacked along the last axis.
     """
@@ -255,11 +286,13 @@ def logits_of(
     inputs = [stacked]
     if model.condition == "network":
         inputs.append(jax.nn.one_hot(label[:, 0], model.classes, dtype=stacked.dtype))
-    out, stats = model.discriminator.apply(params, stats, *inputs, train=train, key=key)
+    return model.discriminator.apply(params, stats, *inputs, train=train, key=key)
+
+
+def _logits(model: Model, out: Float[Array, "g o"], label: Int[Array, "g m"]) -> Logits:
     if model.condition == "projection":
-        class_logits = jnp.take_along_axis(out[:, 1:], label, axis=1)
-        return out[:, 0] + class_logits[:, 0], stats
-    return out[:, 0], stats
+        return out[:, 0] + jnp.take_along_axis(out[:, 1:], label, axis=1)[:, 0]
+    return out[:, 0]
 
 
 def generate(
@@ -338,6 +371,8 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
             )
             weight = value_at(objective.weight, step * jnp.float32(objective.images_per_step))
             value = value - weight * terms["penalty"]
+        value = value + _weighted(objective, scores.auxiliary, step)
+        terms |= scores.auxiliary
         unpack = lambda per_group: _unpack(per_group, model.packing, batch.label.shape[0])  # noqa: E731
         return unpack(value), (scores.stats, jax.tree.map(unpack, terms))
 
@@ -392,10 +427,21 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         scores = score_both(model, params, stats, batch, key, train)
         value = objective.loss.generator_loss(scores.real_logits, scores.synthetic_logits)
+        value = value - _weighted(objective, scores.auxiliary, step)
         value = _unpack(value, model.packing, batch.label.shape[0])
         return value, (scores.stats, {"generator_loss": value})
 
     return loss
+
+
+def _weighted(
+    objective: Objective, auxiliary: Terms, step: Int[Array, ""]
+) -> Float[Array, " n"] | float:
+    """Return the weighted sum of the second tasks' log-probabilities; 0 without one."""
+    if not auxiliary:
+        return 0.0
+    weight = value_at(objective.auxiliary_weight, step * jnp.float32(objective.images_per_step))
+    return weight * sum(auxiliary.values())
 
 
 def _unpack(per_group: Float[Array, " g"], packing: int, n: Size) -> Float[Array, " n"]:
@@ -410,6 +456,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     decode (z, label=None) -> x, (n, *shape); by default labels cycle through the classes
     discriminate (x, label=None) -> logits, (n,); a conditional method requires the label
     log_prior (z of shape (k, n, d)) -> log p(z) in nats, (k, n)
+    classify, infer, traverse: of the second tasks, see `auxiliary_probes`
 
     With a mapping network, decode (z) = decode_style (style (z)):
 
@@ -442,12 +489,19 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
         flat = z.reshape(-1, model.code_dim)
         return prior(model, state.params).log_prob(flat).reshape(z.shape[:2])
 
+    def every_output(state: State, x: Float[Array, "n *shape"]) -> Float[Array, "n o"]:
+        params, stats = state.params["discriminator"], state.stats["discriminator"]
+        label = jnp.zeros((x.shape[0], 1), jnp.int32)
+        return outputs_of(model, params, stats, pack(x, 1), label, train=False)[0]
+
     found: dict[str, Callable[..., Any]] = {
         "codes": codes,
         "decode": decode,
-        "discriminate": discriminate,
         "log_prior": log_prior,
     }
+    found["discriminate"] = discriminate
+    current_prior = lambda state: prior(model, state.params)  # noqa: E731
+    found |= auxiliary_probes(model.tasks, every_output, current_prior)
     if model.mapping is None:
         return found
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from latentgen.core.types import Net
-from latentgen.networks import conv, mlp, resnet, stylegan2
+from latentgen.networks import conv, infogan, mlp, resnet, stylegan2
 
 ENCODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.encoder,
@@ -11,11 +11,13 @@ ENCODERS: dict[str, Callable[..., Net]] = {
     "conv": conv.encoder,
     "resnet": resnet.encoder,
     "stylegan2": stylegan2.discriminator,
+    "infogan": infogan.encoder,
 }
 DECODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.decoder,
     "conv": conv.decoder,
     "resnet": resnet.decoder,
     "stylegan2": stylegan2.generator,
+    "infogan": infogan.decoder,
 }
 MAPPINGS: dict[str, Callable[..., Net]] = {"stylegan2": stylegan2.mapping}

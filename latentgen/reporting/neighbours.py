@@ -1,4 +1,8 @@
-"""Nearest training images of samples, by pixels, of a run whose checkpoint is open."""
+"""Nearest training images of samples, of a run whose checkpoint is open.
+
+Images are compared by the features of the classifier of the data set that comes with latentgen,
+where there is one: a copy that is moved by a pixel is near. Others are compared by pixels.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -12,6 +16,10 @@ from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
 from latentgen.data.dataset import Examples
+from latentgen.data.stacked import PREFIX
+from latentgen.evaluation import features
+from latentgen.evaluation.features import Extractor
+from latentgen.evaluation.measures.subject import with_progress
 from latentgen.reporting.images import preview
 from latentgen.training import classes
 from latentgen.training.pictures import Image, to_bytes
@@ -21,17 +29,18 @@ SAMPLES, NEAREST = 12, 3
 SEARCHED, SEARCHED_BYTES = 60_000, 2**31
 """Maximum number of training images among which neighbours are searched, and of their pixels."""
 HELD_OUT = 200
-VALUES_AT_ONCE = 2**23  # of a block of images, to bound memory
+AT_ONCE, VALUES_AT_ONCE = 500, 2**23  # images of a block, and their values, to bound memory
 
 
 class Neighbours(NamedTuple):
     """A picture of samples, with their nearest training images below each.
 
-    distances: root mean square distance over pixels in [0, 1], of each sample to its neighbours.
+    distances: root mean square distance over features, of each sample to its neighbours.
     median: median over samples of the distance to the nearest neighbour.
     held_out: the same for images of `split`, which are not trained on; None if there are none.
     classes: class of each sample; () for an unconditional method
     reduced: factor by which the images are reduced in the picture
+    features: name of the features; 'pixels': values in [0, 1]
     """
 
     picture: Image
@@ -43,6 +52,7 @@ class Neighbours(NamedTuple):
     of: int
     classes: Sequence[str] = ()
     reduced: int = 1
+    features: str = "pixels"
 
 
 def check_kind(images: bool, run: Run) -> None:
@@ -65,7 +75,7 @@ def classes_in_turn(run: Run, num: int, each: int) -> Int[Array, " n"] | None:
 
 
 def neighbours(run: Run, state: PyTree) -> Neighbours:
-    """Find the training images that are nearest to samples, by pixels.
+    """Find the training images that are nearest to samples, see `extractor`.
 
     Raises:
         BadInput: the data are not images, or the method draws no samples.
@@ -79,7 +89,12 @@ def neighbours(run: Run, state: PyTree) -> Neighbours:
     others = samples[:0] if split is None else _held_out(run, run.dataset.splits[split])
     number = min(len(train.label), SEARCHED, max(1, SEARCHED_BYTES // samples[0].size))
     searched = Examples(train.x[:number], train.label[:number])
-    found, distances = nearest(np.concatenate([samples, others]), _blocks(run, searched), NEAREST)
+    shown = extractor(run)
+    known = (
+        vectors(shown, block)[:valid]
+        for block, valid in with_progress("nearest images", _blocks(run, searched))
+    )
+    found, distances = nearest(vectors(shown, np.concatenate([samples, others])), known, NEAREST)
     held_out = float(np.median(distances[SAMPLES:, 0])) if len(others) else None
     picture, factor = preview(
         np.concatenate([samples, _at(run, searched, found[:SAMPLES].T.ravel())]), SAMPLES
@@ -94,7 +109,20 @@ def neighbours(run: Run, state: PyTree) -> Neighbours:
         len(train.label),
         classes.captions(run, classes_in_turn(run, SAMPLES, 1)),
         factor,
+        shown.name,
     )
+
+
+def extractor(run: Run) -> Extractor:
+    """Load the features of the shipped classifier of the run's data; pixels if there is none."""
+    data, shape = run.experiment.data.name, run.dataset.shape
+    name = data.removeprefix(PREFIX)
+    return features.extractor(name if name in features.SHIPPED else "pixels", shape, None)
+
+
+def vectors(shown: Extractor, x: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n f"]:
+    """Return the features of 8-bit images."""
+    return np.asarray(shown.features(jnp.asarray(x, jnp.float32) / 255))
 
 
 def _held_out(run: Run, examples: Examples) -> UInt8[np.ndarray, "n h w c"]:
@@ -110,37 +138,37 @@ def _at(run: Run, examples: Examples, indices: Int[np.ndarray, " n"]) -> np.ndar
     return to_8_bits(run, pipeline.examples_at(examples, indices, preprocess, key).x)
 
 
-def _blocks(run: Run, examples: Examples) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
-    """Yield all examples as preprocessed 8-bit pixels, a block at a time, to bound memory."""
+def _blocks(run: Run, examples: Examples) -> Iterator[tuple[UInt8[np.ndarray, "b h w c"], int]]:
+    """Yield all examples as preprocessed 8-bit pixels in blocks of one size.
+
+    With each block comes the number of its images that count; the last one may be filled up.
+    """
     preprocess, key = run.experiment.data.preprocess, named_key(run.key, "neighbours")
     size = max(1, VALUES_AT_ONCE // int(np.prod(run.dataset.shape)))
-    size = min(size, len(examples.label))
+    size = min(size, AT_ONCE, len(examples.label))
     for batch, valid in pipeline.iterate_split(examples, preprocess, size, key):
-        yield to_8_bits(run, batch.x)[:valid]
+        yield to_8_bits(run, batch.x), valid
 
 
 def nearest(
-    x: Shaped[np.ndarray, "n h w c"], blocks: Iterable[Shaped[np.ndarray, "_ h w c"]], k: int
+    x: Float[np.ndarray, "n f"], blocks: Iterable[Float[np.ndarray, "_ f"]], k: int
 ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-    """Find the k nearest images of each x, by root mean square over pixels in [0, 1].
+    """Find the k nearest vectors of each x, by the root mean square over coordinates.
 
     Args:
-        x: 8-bit pixels.
-        blocks: the images that are searched, in blocks; all together at least k.
+        blocks: the vectors that are searched, in blocks; all together at least k.
 
     Returns:
         Their indices among all blocks, and their distances, the nearest first.
     """
-    flat = x.reshape(len(x), -1).astype(np.float32) / 255
-    own = (flat**2).sum(1)[:, None]
+    own = (x**2).sum(1)[:, None]
     square, which, first = np.empty((len(x), 0), np.float32), np.empty((len(x), 0), int), 0
     for block in blocks:
-        part = block.reshape(len(block), -1).astype(np.float32) / 255
-        found = np.maximum(own - 2 * flat @ part.T + (part**2).sum(1)[None], 0)
+        found = np.maximum(own - 2 * x @ block.T + (block**2).sum(1)[None], 0)
         square = np.concatenate([square, found], axis=1)
         numbers = np.broadcast_to(np.arange(first, first + len(block)), found.shape)
         which = np.concatenate([which, numbers], axis=1)
         best = np.argsort(square, axis=1, kind="stable")[:, :k]
         square, which = (np.take_along_axis(a, best, axis=1) for a in (square, which))
         first += len(block)
-    return which, np.sqrt(square.astype(np.float64) / flat.shape[1])
+    return which, np.sqrt(square.astype(np.float64) / x.shape[1])

@@ -458,7 +458,8 @@ def _neighbours(part: Neighbours, label: str) -> dict[str, Any]:
     caption = f"{label}: median distance to the nearest {part.median:.3f}"
     if part.held_out is not None:
         caption += f"; of {part.split} images {part.held_out:.3f}"
-    caption += f" (root mean square over pixels, {shown(part.searched)}"
+    over = "pixels" if part.features == "pixels" else f"features of the {part.features} classifier"
+    caption += f" (root mean square over {over}, {shown(part.searched)}"
     caption += (
         " training images)" if part.searched == part.of else f" of {shown(part.of)} searched)"
     )
@@ -470,7 +471,7 @@ def _neighbours(part: Neighbours, label: str) -> dict[str, Any]:
     distances = [[f"{d:.3f}" for d in row] for row in part.distances]
     rows = [[sample, *row] for sample, row in zip(names, distances, strict=True)]
     quality = _quality(part.reduced)
-    return {**_placed(part.picture, alt, caption, WIDE, quality), "rows": rows}
+    return {**_placed(part.picture, alt, caption, WIDE, quality), "rows": rows, "over": over}
 
 
 def _reduction(factor: int) -> str:

@@ -157,6 +157,7 @@ def load(
     if dataset is None:
         sources.check_data_dir(experiment.data.name, data_dir)
     raw = dataset or _dataset(experiment.data, data_dir, manual_dir)
+    raw = sources.relabelled(raw, experiment.data.labels)
     padded = sources.padded(raw, _checked_side(raw, experiment.data.pad_to))
     sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in padded.splits.items())
     print(f"data: {padded.name} ({padded.origin}): {sizes}", file=sys.stderr)

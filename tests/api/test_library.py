@@ -238,6 +238,32 @@ def test_a_recipe_is_found_by_name(tmp_path: Path) -> None:
         latentgen.train(dirac_like(optax.sgd(0.1)), workdir=tmp_path / "run")
 
 
+def test_samples_may_be_truncated_and_interpolated(model: latentgen.Model) -> None:
+    codes = model.method.probes["codes"]
+    plain, half = model.sample(200), model.sample(200, truncation=0.5)
+    assert half.std(axis=0).mean() < plain.std(axis=0).mean()
+    assert codes(model.state, jax.random.key(0), 1).shape == (1, 8)
+    path = model.interpolate(codes=3, frames=4, seed=2)
+    assert path.shape == (12, 8, 8, 1)
+    steps = abs(np.diff(np.concatenate([path, path[:1]]), axis=0)).max(axis=(1, 2, 3))
+    assert steps.max() < abs(path[0] - path[4]).max()
+    with pytest.raises(BadInput, match=r"truncation=20.0 must be above 0 and at most 10"):
+        model.sample(1, truncation=20.0)
+    with pytest.raises(BadInput, match="frames=0 must be at least 1"):
+        model.interpolate(frames=0)
+
+
+def test_inversion_is_nearer_than_the_encoder(model: latentgen.Model) -> None:
+    x, _ = images(4)
+    found = model.invert(x, steps=60, restarts=2)
+    np.testing.assert_allclose(model.decode(found.codes), found.x, atol=1e-6)
+    square = lambda y: ((y - x[..., None]) ** 2).sum(axis=(1, 2, 3))  # noqa: E731
+    np.testing.assert_allclose(found.distances, square(found.x), rtol=1e-4)
+    assert (found.distances < square(model.reconstruct(x))).all()
+    with pytest.raises(BadInput, match=r"'step' is no option. Valid: distance, lr"):
+        model.invert(x, step=3)
+
+
 def test_codes_and_examples_that_do_not_fit_are_refused(model: latentgen.Model) -> None:
     with pytest.raises(BadInput, match=r"codes of shape \(3, 5\) must be \(n, 8\)"):
         model.decode(np.zeros((3, 5)))

@@ -13,7 +13,7 @@ from latentgen.data.preprocess import PREPROCESS
 KEY = jax.random.key(3)
 UNIT, SIGNED = (PREPROCESS[name].range for name in ("unit", "signed"))
 N = 400
-ENTRIES = ("flip", "vflip", "rotate90", "crop:2", "color:0.3", "zoom:0.4")
+ENTRIES = ("flip", "vflip", "rotate90", "crop:2", "color:0.3", "grey:0.5", "zoom:0.4")
 
 
 def batch(n: int = 6, channels: int = 3, low: float = 0.0) -> jax.Array:
@@ -175,6 +175,15 @@ def test_an_invalid_entry_is_refused_with_the_valid_forms(name: str) -> None:
     refused(
         (name,), UNIT, [f"({name!r},)", "invalid argument", *(a.form for a in AUGMENT.values())]
     )
+
+
+def test_grey_is_luma_of_the_share_that_was_asked_for() -> None:
+    x = np.random.default_rng(3).random((400, 1, 1, 3), np.float32)
+    found = np.asarray(applied("grey:0.3", x=x))
+    grey = np.repeat((x * np.array([0.299, 0.587, 0.114])).sum(-1, keepdims=True), 3, -1)
+    is_grey = np.isclose(found, grey, atol=1e-6).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(found[~is_grey], x[~is_grey])
+    assert abs(is_grey.mean() - 0.3) < 0.1  # four standard deviations
 
 
 @pytest.mark.parametrize("name", ["color", "color:", "color:1.1", "color:nan", "zoom:1", "zoom:-1"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latentgen.core.errors import BadInput
-from latentgen.data import sprites
+from latentgen.data import sources, sprites
 
 MIDDLE = (8, 8)
 
@@ -156,3 +156,20 @@ def test_bad_input_is_refused_in_a_line(call, match) -> None:
     with pytest.raises(BadInput, match=match) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_labels_are_combinations_of_factors() -> None:
+    plain = sources.load("sprites", size=16)
+    both = sources.relabelled(plain, ("shape", "hue"))
+    factors = plain.splits["test"].factors
+    assert factors is not None
+    expected = factors[:, 0] * 8 + factors[:, 5]
+    np.testing.assert_array_equal(both.splits["test"].label, expected)
+    assert both.classes[9] == "shape 1, hue 1"
+    assert len(both.classes) == 32
+    assert sources.identity(both, "unit")["sha256"] != sources.identity(plain, "unit")["sha256"]
+    assert sources.relabelled(plain, ()) is plain
+    with pytest.raises(
+        BadInput, match=r"config.data.labels=\('colour',\): 'colour' must be in shape"
+    ):
+        sources.relabelled(plain, ("colour",))

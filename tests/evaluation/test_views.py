@@ -51,6 +51,13 @@ def test_traversal_moves_one_coordinate_through_the_prior() -> None:
         np.testing.assert_array_equal(still, still[:1].repeat(7, axis=0))
 
 
+def test_a_method_may_say_which_codes_change() -> None:
+    own = {"traverse": lambda state, key, columns: jnp.arange(8.0 * columns).reshape(4, columns, 2)}
+    method = identity()._replace(probes=identity().probes | own)
+    z = views.traversals(method, None, KEY, rows=3, columns=5)
+    np.testing.assert_array_equal(z, np.arange(30.0).reshape(15, 2))
+
+
 @pytest.mark.parametrize("n", [1, 499, 500, 501, 1_203])
 def test_decoding_in_pieces_is_decoding(n: int) -> None:
     z = jax.random.normal(KEY, (n, 3))

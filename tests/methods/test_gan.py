@@ -16,6 +16,7 @@ from latentgen.networks import mlp
 from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES, clip_weights
 from latentgen.probability import priors
+from latentgen.probability.codes import Codes
 
 NORMAL = priors.fixed(priors.normal(2))
 
@@ -89,6 +90,66 @@ def test_a_projection_adds_the_classs_linear_function_of_the_features() -> None:
     assert outputs(3, "concat") == 1
 
 
+def test_an_auxiliary_classifier_is_trained_by_both_players_on_both_kinds_of_examples() -> None:
+    """D ascends, and G by its samples, log p(class | x): both by hand, from linear players."""
+    net_, w = linear(3, 2, 1 + 3)
+    told = model(net_, classes=3, condition="auxiliary")
+    objective = Objective(LOSSES["wasserstein"], auxiliary_weight=0.7)
+    method = gan(told, objective, optax.sgd(0.0), optax.sgd(0.0), (2, 1, 1))
+    state = jax.jit(method.init)(run_key(0))
+    state = state._replace(params=state.params | {"discriminator": w})
+    terms = jax.jit(method.terms)(state, jnp.int32(0), batch(), run_key(0))
+    flat, label = np.asarray(batch().x).reshape(6, 2), np.asarray(batch().label)
+    logits = flat @ np.asarray(w[:, 1:])
+    expected = logits[np.arange(6), label] - np.log(np.exp(logits).sum(axis=1))
+    np.testing.assert_allclose(terms["class_log_prob_real"], expected, rtol=1e-5)
+    # The generator sees -s - 0.7 (log p(c | x) + log p(c | G(z))), on codes of its own turn.
+    assert terms["class_log_prob_synthetic"].max() < 0
+    assert not np.allclose(terms["class_log_prob_synthetic"], expected)
+    np.testing.assert_allclose(
+        method.probes["discriminate"](state, batch().x, batch().label),
+        flat @ np.asarray(w[:, 0]),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(method.probes["classify"](state, batch().x), logits, rtol=1e-5)
+    assert outputs(3, "auxiliary", Codes((4, 2), 5)) == 1 + 3 + 11
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_both_players_ascend_the_weighted_information(weight: float) -> None:
+    """Gradients at the same codes, with the critic r - s, of both players."""
+    codes = Codes((3,), 1)
+    z = jnp.concatenate([jnp.eye(3)[jnp.arange(6) % 3], jnp.linspace(-1, 1, 6)[:, None]], axis=1)
+    z = jnp.concatenate([jnp.ones((6, 1)), z], axis=1)
+    fixed = priors.Prior(5, lambda key, n: z, lambda z: jnp.zeros(len(z)))
+    g, d = (jax.random.normal(jax.random.key(i), (5, 2 + 3 * i)) for i in (0, 1))
+    d = d[:2]
+    generator = net(lambda g, z: (z @ g).reshape(-1, 2, 1, 1), g)
+    discriminator = net(lambda d, x: x.reshape(len(x), -1) @ d, d)
+    told = Model(generator, discriminator, priors.fixed(fixed), 5, codes=codes)
+    keep = optax.chain(optax.trace(0.0), optax.scale(0.0))  # its state is the gradient
+    objective = Objective(LOSSES["wasserstein"], auxiliary_weight=weight)
+    method = gan(told, objective, keep, keep, (2, 1, 1))
+    data = jax.tree.map(lambda a: a[None], batch())
+    state, _ = jax.jit(method.step)(jax.jit(method.init)(run_key(0)), 0, data, run_key(0))
+
+    def total(g: jax.Array, d: jax.Array) -> jax.Array:
+        real, out = batch().x.reshape(6, 2) @ d, z @ g @ d
+        log_q = (out[:, 1:4] * z[:, 1:4]).sum(1) - jnp.log(jnp.exp(out[:, 1:4]).sum(1))
+        log_q = log_q - (z[:, 4] - out[:, 4]) ** 2 / 2
+        return real[:, 0].mean() - out[:, 0].mean() + weight * log_q.mean()
+
+    by_d, by_g = jax.grad(total, 1)(g, d), jax.grad(lambda g: -total(g, d), 0)(g)
+    np.testing.assert_allclose(
+        -state.opt[0][1][0].trace["discriminator"], by_d, rtol=1e-4, atol=1e-5
+    )
+    # In G's turn the critic's sign is the other: it descends r - s, but ascends Q.
+    other = jax.grad(lambda g: (-(z @ g @ d)[:, 0]).mean())(g)
+    np.testing.assert_allclose(
+        state.opt[1][0].trace["generator"], by_g + 2 * other, rtol=1e-4, atol=1e-5
+    )
+
+
 def test_classes_stand_beside_every_pixel_and_beside_the_code() -> None:
     shapes = []
 
@@ -137,7 +198,10 @@ def test_weights_in_a_box_stay_there() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"packing": 2, "classes": 3}, {"classes": 0}])
-def test_a_projection_without_classes_or_of_packs_is_refused(changes: dict[str, int]) -> None:
-    told = model(linear(3, 2, 4)[0], condition="projection", **changes)
-    with pytest.raises(BadInput, match="projection"):
+@pytest.mark.parametrize("condition", ["projection", "auxiliary"])
+def test_a_projection_without_classes_or_of_packs_is_refused(
+    changes: dict[str, int], condition: str
+) -> None:
+    told = model(linear(3, 2, 4)[0], condition=condition, **changes)
+    with pytest.raises(BadInput, match=condition):
         gan(told, Objective(LOSSES["minimax"]), optax.sgd(0.1), optax.sgd(0.1), (2, 1, 1))

@@ -172,6 +172,19 @@ ROWS = {
         "method.penalty_weight",
         "stylegan2",
     ),
+    "gan-auxiliary-infogan": Row(
+        "gan",
+        {
+            "method.classes": 10,
+            "method.condition": "auxiliary",
+            "method.categories": (3,),
+            "method.continuous": 2,
+            "method.code_dim": 9,
+            **both("discriminator", "discriminator", SMALL_CONV | {"network": "infogan"}),
+            **both("generator_optimizer", "discriminator_optimizer", {"name": "adam_tensorflow"}),
+        },
+        "method.auxiliary_weight",
+    ),
     "aae": Row(
         "hybrids",
         {},
@@ -287,6 +300,8 @@ SMALL = {
     "widest": 16,
     "components": 5,
     "code_dim": 4,
+    "categories": (2,),
+    "continuous": 1,
     "second_code_dim": 3,
     "samples": 4,
     "group": 2,
@@ -328,7 +343,11 @@ PROGRAMS = {  # of variants that differ in numbers alone, the first
 }
 
 
-UNLIKE_ROWS = {("gan", "infogan"), ("gan", "ring"), ("vae", "uniform")}  # quick: no row has these
+UNLIKE_ROWS = {
+    ("gan", "infogan_network"),
+    ("gan", "ring"),
+    ("vae", "uniform"),
+}  # quick: no row has these
 
 
 @pytest.mark.parametrize("name", EVERY_ROW)

@@ -45,6 +45,22 @@ def test_r1_has_pytorchs_rmsprop(player: str) -> None:
             np.testing.assert_allclose(updates[name], expected, rtol=1e-5)
 
 
+def test_infogan_has_tensorflows_adam() -> None:
+    """lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps), epsilon large enough to show."""
+    settings = gan.infogan().generator_optimizer.to_dict()
+    assert (settings["lr"], settings["b1"], settings["eps"]) == (1e-3, 0.5, 1e-8)
+    mean = jax.tree.map(np.zeros_like, GRADIENTS[0])
+    square = jax.tree.map(np.zeros_like, GRADIENTS[0])
+    found = updates_of(settings | {"eps": 1e-2})
+    for t, (gradient, updates) in enumerate(zip(GRADIENTS, found, strict=True), start=1):
+        for name, g in gradient.items():
+            mean[name] = 0.5 * mean[name] + 0.5 * g
+            square[name] = 0.999 * square[name] + 0.001 * g**2
+            rate = 1e-3 * np.sqrt(1 - 0.999**t) / (1 - 0.5**t)
+            expected = -rate * mean[name] / (np.sqrt(square[name]) + 1e-2)
+            np.testing.assert_allclose(updates[name], expected, rtol=1e-4)
+
+
 def test_epsilon_outside_the_root_is_for_any_player() -> None:
     config = gan.nonsaturating().to_dict()
     for player in ("generator", "discriminator"):

@@ -61,13 +61,14 @@ def test_nearest_colour_images_on_disk_are_those_of_brute_force(
         below = found.picture[7:13, 7 * i : 7 * i + 6]
         np.testing.assert_array_equal(below, train[exact.argmin()])
     assert (found.searched, found.of, found.reduced) == (40, 40, 1)
+    assert found.features == "pixels"
 
 
 def test_noise_of_shown_images_is_that_of_the_compared_ones(model: latentgen.Model) -> None:
     binarize = model.run.experiment.data._replace(preprocess=PREPROCESS["binarize"])
     run = model.run._replace(experiment=model.run.experiment._replace(data=binarize))
     examples = run.dataset.splits["train"]
-    whole = np.concatenate(list(neighbours._blocks(run, examples)))
+    whole = np.concatenate([block[:valid] for block, valid in neighbours._blocks(run, examples)])
     at = np.array([3, 39, 3, 17])
     np.testing.assert_array_equal(neighbours._at(run, examples, at), whole[at])
 

@@ -13,10 +13,10 @@ SHORT = ["--config.steps=100", "--config.every.checkpoint=50"]
 
 def test_nearest_images_are_those_of_brute_force() -> None:
     rng = np.random.default_rng(0)
-    x, among = (rng.integers(0, 256, (n, 4, 4, 1)).astype(np.uint8) for n in (7, 12_000))
+    x, among = (rng.random((n, 16), np.float32) for n in (7, 12_000))
     which, distance = neighbours.nearest(x, [among[:5_000], among[5_000:]], 3)
     for i in range(7):
-        exact = np.sqrt((((x[i] / 255.0) - (among / 255.0)) ** 2).mean(axis=(1, 2, 3)))
+        exact = np.sqrt(((x[i].astype(float) - among) ** 2).mean(axis=1))
         assert distance[i] == pytest.approx(np.sort(exact)[:3], abs=1e-4)
         assert exact[which[i]] == pytest.approx(distance[i], abs=1e-4)
     found, zero = neighbours.nearest(among[:2], [among], 1)
@@ -64,6 +64,7 @@ def test_a_report_of_images(runs: dict[str, Path]) -> None:
     text = (runs["vae"] / "report.html").read_text()
     assert "8 of 8 coordinates" in text
     assert "12 samples, below each its nearest training images" in text
+    assert "root mean square over features of the digits classifier" in text
     assert "Only points in the plane can be looked at in this way." in text
     assert 'alt="Reconstructions of vae after step 100"' in text
 

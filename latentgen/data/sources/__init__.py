@@ -42,6 +42,7 @@ from latentgen.data.dataset import (
     hold_out,
     identity,
     padded,
+    relabelled,
 )
 from latentgen.data.sources.base import SETS, Request, Source
 from latentgen.data.stacked import PREFIX, TRAIN, stacked
@@ -59,6 +60,7 @@ __all__ = [
     "identity",
     "load",
     "padded",
+    "relabelled",
 ]
 
 MODULES = {

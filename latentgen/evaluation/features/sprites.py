@@ -1,7 +1,7 @@
 """Features of a small classifier of coloured sprites, for images of any size.
 
-The classifier was trained to tell shapes, whatever their hue and place: these features hardly see
-colours and mirror images. A Frechet distance of these features is no FID.
+The classifier was trained to tell shapes and hues, wherever they are: these features hardly see
+mirror images. A Frechet distance of these features is no FID. Its logits are those of the shapes.
 """
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from latentgen.core.errors import BadInput
+from latentgen.data.sprites import FACTORS
 from latentgen.evaluation.features import classifiers
 from latentgen.evaluation.features.base import Extractor, Pixels
 
@@ -28,8 +29,14 @@ def extractor(shape: tuple[int, ...], file: str | None) -> Extractor:
     return inner._replace(
         images=words,
         features=lambda x: features(resized(x)),
-        logits=lambda x: logits(resized(x)),
+        logits=lambda x: of_shapes(logits(resized(x))),
     )
+
+
+def of_shapes(logits: Float[Array, "n p classes"]) -> Float[Array, "n p shapes"]:
+    """Sum the probabilities of all hues of a shape: log sum_h exp l(shape, h)."""
+    shapes = FACTORS["shape"]
+    return jax.nn.logsumexp(logits.reshape(*logits.shape[:2], shapes, -1), axis=-1)
 
 
 def images(shape: tuple[int, ...]) -> str:
@@ -46,13 +53,13 @@ def images(shape: tuple[int, ...]) -> str:
         )
     same = (height, width) == (SIDE, SIDE)
     steps = [] if same else [f"resized to {SIDE}x{SIDE} by antialiased bilinear interpolation"]
-    steps += ["grey repeated to RGB"] if channels == 1 else []
+    steps += ["grey shown in red"] if channels == 1 else []
     return ", ".join(steps) or "as they are"
 
 
 @jax.jit
 def resized(x: Pixels) -> Float[Array, "n 32 32 3"]:
-    """Resize images to 32x32, and repeat grey to RGB."""
+    """Resize images to 32x32; show grey values in red, a hue that the classifier knows."""
     n, channels = len(x), x.shape[-1]
     square = jax.image.resize(x, (n, SIDE, SIDE, channels), "bilinear", antialias=True)
-    return jnp.broadcast_to(square, (n, SIDE, SIDE, 3))
+    return square if channels == 3 else jnp.pad(square, ((0, 0), (0, 0), (0, 0), (0, 2)))

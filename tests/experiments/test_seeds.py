@@ -1,0 +1,36 @@
+"""Tables of studies with several seeds."""
+
+import math
+
+import pytest
+
+from experiments.studies.seeds import Row, Study, interval, table
+
+STUDY = Study(
+    {"a": Row("gan.py:ring", {"generator.hidden": (8,), "method.loss": "hinge"})},
+    ("frechet",),
+    {("frechet", "distance"): "distance"},
+)
+
+
+def test_half_an_interval_is_students() -> None:
+    """t of 97.5% with two degrees of freedom is 4.3027; the deviation of 1, 2, 3 is 1."""
+    assert interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 4.3027 / math.sqrt(3)), rel=1e-4)
+    assert math.isnan(interval([5.0])[1])
+
+
+def test_a_row_becomes_flags() -> None:
+    assert STUDY.rows["a"].flags(3) == [
+        *("--config=experiments/gan.py:ring", "--config.generator.hidden=8,"),
+        *("--config.method.loss=hinge", "--config.seed=3"),
+    ]
+
+
+def test_references_stand_below_the_rows() -> None:
+    values = {"frechet": {"distance": 2.0, "real_distance": 0.5, "noise_distance": 90.0}}
+    runs = {"0": {"seconds": 60, "values": values}, "1": {"seconds": 180, "values": values}}
+    assert table(STUDY, {"a": runs}).splitlines()[2:] == [
+        "| a | 2 ± 0 | 2 | 2 |",
+        "| *real* | 0.5 | | |",
+        "| *noise* | 90 | | |",
+    ]
