@@ -113,7 +113,7 @@ class Method(NamedTuple):
         infer (state, x) -> Q(c|x) and traverse (state, key, columns) -> rows of codes, of codes c
         that a discriminator infers.
         With a mapping network style (state, z, label=None) -> w, decode_style (state, w) -> x,
-        mean_style (state) -> the average of w.
+        mean_style (state) -> the average of w, style_levels (state) -> number of w's of an x.
     draws: minibatches of one step: the largest `repeats` of its phases
     """
 

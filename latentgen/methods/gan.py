@@ -463,6 +463,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     style (z, label=None) -> w, (n, width)
     decode_style (w) -> x; w of shape (n, width), or (n, levels, width) for one style a layer
     mean_style () -> the moving average of w, (width,)
+    style_levels () -> levels, the number of styles that the generator takes
     """
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:

@@ -120,7 +120,7 @@ def pixel_noise(image: jax.ShapeDtypeStruct, key: Key[Array, ""]) -> Float[Array
 def style_probes(
     mapping: Mapping, generator: Net, styles_at: Callable[..., Array]
 ) -> dict[str, Callable[..., Any]]:
-    """Return the probes `style`, `decode_style` and `mean_style` of `methods.gan.probes`.
+    """Return the probes of styles, see `methods.gan.probes`.
 
     Args:
         styles_at: (state, z, label) -> w, (n, levels, width).
@@ -138,4 +138,12 @@ def style_probes(
     def mean_style(state: State) -> Float[Array, " width"]:
         return mapping.mean(state.stats["mapping"])
 
-    return {"style": style, "decode_style": decode_style, "mean_style": mean_style}
+    def style_levels(state: State) -> int:
+        return mapping.levels
+
+    return {
+        "style": style,
+        "decode_style": decode_style,
+        "mean_style": mean_style,
+        "style_levels": style_levels,
+    }

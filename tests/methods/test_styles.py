@@ -85,6 +85,7 @@ def test_decoding_is_drawing_the_style_of_a_code() -> None:
     each = jnp.tile(w[:, None], (1, 4, 1)).at[:, 2:].set(w[::-1, None])  # styles of two codes
     assert not np.allclose(x, probes["decode_style"](state, each), atol=1e-4)
     np.testing.assert_array_equal(probes["mean_style"](state), np.zeros(4))
+    assert method.probes["style_levels"](state) == 4
 
 
 def test_turns_in_the_authors_order_with_lazy_ones_and_two_optimizers() -> None:
