@@ -26,6 +26,7 @@ def fashion_mnist():
             seed=0,
             steps=8_600,  # 20 epochs of 55,000
             batch_size=128,
+            microbatches=1,
             compute="float32",
             data=dict(
                 name="fashion_mnist",
@@ -61,7 +62,9 @@ def fashion_mnist():
                 clip_norm=0.0,
             ),
             skip_diverged=0,
-            every=dict(log=100, validate=500, sample=8_600, checkpoint=500),
+            every=dict(log=100, validate=500, sample=8_600, checkpoint=500, evaluate=0),
+            evaluate=dict(metric="", samples=2_000, features=""),
+            stop=dict(patience=0),
         )
     )
 

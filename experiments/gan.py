@@ -39,8 +39,8 @@
 | stylegan2     | Fashion-MNIST | at 32x32, in [-1, 1]: StyleGAN2 (Karras et al. 2020,            |
 |               |               | arXiv:1912.04958), narrow; mapping network, styles, path        |
 |               |               | lengths, lazy R1                                                |
-| stylegan2_    | CIFAR-10;     | its networks and game at full size, as in stylegan2-ada-pytorch |
-| cifar10,      | a folder      | without augmentation; for a GPU                                 |
+| stylegan2_    | CIFAR-10;     | its networks and game at full size, with ADA, as in             |
+| cifar10,      | a folder      | stylegan2-ada-pytorch; for a GPU                                |
 | stylegan2_    |               |                                                                 |
 | ffhq256       |               |                                                                 |
 | dcgan         | Fashion-MNIST | at 32x32, in [-1, 1]: three convolutions, batch norm in both    |
@@ -51,6 +51,9 @@
 | ring, grid    | 8, 25 normals | MLP; 12 s and 38 s                                              |
 | pacgan_ring,  | 8, 25 normals | PacGAN2: its networks, 400,000 steps (Lin et al. 2018), in      |
 | pacgan_grid   |               | turns; method.packing=1 is the GAN beside it                    |
+
+Of a small data set D learns every image by heart unless it sees them augmented:
+`--config.method.augment=ada --config.method.augment_target=0.6`; README.md says more.
 
 A plain GAN loses modes: `python -m experiments.studies.mode_coverage` counts them.
 
@@ -113,6 +116,7 @@ def nonsaturating():
             seed=0,
             steps=10_000,  # updates of the generator, or of all parameters
             batch_size=64,
+            microbatches=1,  # parts of a batch, in memory one at a time; one update
             compute="float32",  # float32, bfloat16: of products in networks
             data=dict(
                 name="digits",
@@ -132,6 +136,13 @@ def nonsaturating():
                 penalty_weight=10.0,  # in the units of x as D sees it: objectives/penalties.py
                 output="sigmoid",  # sigmoid, tanh: holds G's x in the range of x; linear: nothing
                 weight_clip=0.0,  # greatest absolute weight of D; 0: any
+                augment="none",  # what D sees: diffaugment, ada, ada:r3gan, ...: objectives/augment
+                augment_p=0.0,  # probability of ADA's operations; the first one, with a target
+                augment_target=0.0,  # of E sign(D(real)), by which p adapts: 0.6; 0: p is fixed
+                augment_interval=4,  # updates of D between two changes of p
+                augment_images=500e3,  # real images in which p can rise by 1
+                regularize=(),  # cr:10, bcr:10,10, lecam:0.3, ...: objectives/regularizers.py
+                gradient_normalization=False,  # D(x) / (|grad D(x)| + |D(x)|) in place of D(x)
                 discriminator_steps=1,  # updates of D for each of G
                 packing=1,  # examples that D judges together
                 prior="normal",  # of codes: normal, uniform, mixture
@@ -152,13 +163,26 @@ def nonsaturating():
                 ema_start=1_000,  # step from which on they are averaged
                 ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
                 ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+                ema_more=(),  # kept beside: decays (below 1), half-lives in images (from 1 on)
             ),
             generator=network(norm="batch"),
             discriminator=network(activation="leaky_relu", dropout=0.3),
             generator_optimizer=optimizer(),
             discriminator_optimizer=optimizer(),
             skip_diverged=0,  # times that a run may go on without a step that diverged
-            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=5_000),
+            every=dict(
+                log=250,
+                validate=1_000,
+                sample=1_000,
+                checkpoint=5_000,
+                evaluate=0,  # steps between two evaluations in training; 0: none
+            ),
+            evaluate=dict(
+                metric="",  # of latentgen.evaluate: frechet, kernel, prdc, terms, ...; "": frechet
+                samples=2_000,  # synthetic examples, and real ones
+                features="",  # of latentgen.evaluate; "": what fits the data
+            ),
+            stop=dict(patience=0),  # evaluations without a better one, then the end; 0: any number
         )
     )
 
@@ -229,7 +253,7 @@ def infogan():
     )
     both_optimizers(config, name="adam_tensorflow")
     config.generator_optimizer.lr = 1e-3
-    config.every = ConfigDict(dict(log=50, validate=500, sample=500, checkpoint=500))
+    config.every.update(log=50, validate=500, sample=500, checkpoint=500)
     return config
 
 
@@ -256,7 +280,7 @@ def infogan_network():
     conv = dict(network="conv", hidden=(1024,), norm="batch", init="normal02")
     config.generator = ConfigDict(network(**conv))
     config.discriminator = ConfigDict(network(activation="leaky_relu", **conv))
-    config.every = ConfigDict(dict(log=50, validate=850, sample=850, checkpoint=850))
+    config.every.update(log=50, validate=850, sample=850, checkpoint=850)
     return config
 
 
@@ -399,7 +423,7 @@ def images():
     config.generator = ConfigDict(network(norm="batch", activation="leaky_relu", **conv))
     config.discriminator = ConfigDict(network(activation="leaky_relu", **conv))
     both_optimizers(config, b1=0.0, b2=0.99)
-    config.every = ConfigDict(dict(log=100, validate=2_000, sample=1_000, checkpoint=1_000))
+    config.every.update(log=100, validate=2_000, sample=1_000, checkpoint=1_000)
     return config
 
 
@@ -481,6 +505,9 @@ def styles(gamma, lr=2.5e-3, layers=2, **widths):
     return config
 
 
+ADA = dict(augment="ada:bgc", augment_target=0.6)
+
+
 def stylegan2_cifar10():
     """Karras et al. 2020 on CIFAR-10 (NVlabs/stylegan2-ada-pytorch d72cc7d, train.py --cfg=cifar).
 
@@ -489,14 +516,16 @@ def stylegan2_cifar10():
     half-life of 500,000 images, at first of a twentieth of those seen. Classes:
     --config.method.classes=10 --config.method.condition=network (their --cond=1).
 
-    Not theirs: no augmentation (their default is ADA); bfloat16 for float16 in the three largest
-    sizes, and no replacement of gradients that are not finite; D's groups are of the whole batch,
-    theirs of each GPU's 32; the average of w moves in G's turns alone, and is itself averaged with
-    the weights; synthetic examples have the classes of the batch.
+    ADA with 'bgc' and the target 0.6, their default.
+
+    Not theirs: bfloat16 for float16 in the three largest sizes, and no replacement of gradients
+    that are not finite; D's groups are of the whole batch, theirs of each GPU's 32; the average of
+    w moves in G's turns alone, and is itself averaged with the weights; synthetic examples have the
+    classes of the batch.
     """
     config = styles(0.01, layers=2, clamp=256.0, half=4)
     config.data.update(name="cifar10", validation=0)
-    config.method.update(ema_images=500e3, ema_rampup=0.05)
+    config.method.update(ema_images=500e3, ema_rampup=0.05, **ADA)
     config.discriminator.update(architecture="orig", group=32)
     return config
 
@@ -513,7 +542,7 @@ def stylegan2_ffhq256():
     config = styles(1.0, layers=8, channel_base=16384, clamp=256.0, half=4)
     config.steps = 25_000_000 // 64
     config.data.update(name="folder:ffhq256", size=256, validation=0)
-    config.method.update(style_mixing=0.9, path_length=2.0, ema_images=20e3)
+    config.method.update(style_mixing=0.9, path_length=2.0, ema_images=20e3, **ADA)
     config.discriminator.group = 8
     return config
 
@@ -616,7 +645,7 @@ def pacgan_ring():
         network(hidden=(200,) * 3, activation="maxout", init="normal02")
     )
     both_optimizers(config, lr=1e-4, b1=0.8)
-    config.every = ConfigDict(dict(log=1_000, validate=10_000, sample=10_000, checkpoint=10_000))
+    config.every.update(log=1_000, validate=10_000, sample=10_000, checkpoint=10_000)
     return config
 
 

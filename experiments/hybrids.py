@@ -66,6 +66,7 @@ def digits(steps, **parts):
             seed=0,
             steps=steps,
             batch_size=64,
+            microbatches=1,
             compute="float32",
             data=dict(
                 name="digits",
@@ -79,7 +80,9 @@ def digits(steps, **parts):
                 labels=(),
             ),
             skip_diverged=0,
-            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000),
+            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=1_000, evaluate=0),
+            evaluate=dict(metric="", samples=2_000, features=""),
+            stop=dict(patience=0),
             **parts,
         )
     )
@@ -101,6 +104,7 @@ def aae():
             ema_start=1_000,
             ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
             ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+            ema_more=(),
         ),
         encoder=network(),
         decoder=network(),
@@ -130,6 +134,7 @@ def vaegan():
             ema_start=1_000,
             ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
             ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+            ema_more=(),
         ),
         encoder=network(),
         decoder=network(norm="batch"),
@@ -159,6 +164,7 @@ def bigan():
             ema_start=1_000,
             ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
             ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+            ema_more=(),
         ),
         generator=network(norm="batch"),
         encoder=network(norm="batch"),
@@ -187,7 +193,7 @@ def fashion(config, *networks):
     config.method.code_dim = 32
     for name in networks:
         config[name].update(network="conv", hidden=(512,), init="normal02")
-    config.every = ConfigDict(dict(log=50, validate=850, sample=850, checkpoint=850))
+    config.every.update(log=50, validate=850, sample=850, checkpoint=850)
     return config
 
 

@@ -54,6 +54,7 @@ def digits():
             seed=0,
             steps=6_000,
             batch_size=64,
+            microbatches=1,
             compute="float32",
             data=dict(
                 name="digits",
@@ -95,6 +96,7 @@ def digits():
                 ema_start=0,
                 ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
                 ema_rampup=0.0,  # greatest half-life as a share of the images seen; 0: any
+                ema_more=(),  # kept beside: decays (below 1), half-lives in images (from 1 on)
             ),
             encoder=network(),
             decoder=network(),
@@ -110,7 +112,9 @@ def digits():
                 clip_norm=0.0,
             ),
             skip_diverged=0,
-            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=3_000),
+            every=dict(log=250, validate=1_000, sample=1_000, checkpoint=3_000, evaluate=0),
+            evaluate=dict(metric="", samples=2_000, features=""),
+            stop=dict(patience=0),
         )
     )
 
@@ -123,7 +127,7 @@ def fashion():
     config.method.code_dim = 20
     for net in (config.encoder, config.decoder):
         net.hidden, net.init = (400,), "normal02"
-    config.every = ConfigDict(dict(log=100, validate=2_000, sample=2_000, checkpoint=4_000))
+    config.every.update(log=100, validate=2_000, sample=2_000, checkpoint=4_000)
     return config
 
 
@@ -151,7 +155,7 @@ def images():
     config.encoder = ConfigDict(network(network="conv", hidden=(256,), **by_size))
     config.decoder = ConfigDict(network(network="conv", hidden=(256,), **by_size))
     config.optimizer.update(lr=5e-4, schedule="cosine")
-    config.every = ConfigDict(dict(log=100, validate=2_000, sample=1_000, checkpoint=1_000))
+    config.every.update(log=100, validate=2_000, sample=1_000, checkpoint=1_000)
     return config
 
 
@@ -162,7 +166,7 @@ def linear():
     config.method.update(code_dim=10, likelihood="normal_learned", std=0.3, std_floor=1e-3)
     config.encoder.hidden = config.decoder.hidden = ()
     config.optimizer.update(lr=5e-3, schedule="cosine")
-    config.every = ConfigDict(dict(log=500, validate=2_000, sample=2_000, checkpoint=2_000))
+    config.every.update(log=500, validate=2_000, sample=2_000, checkpoint=2_000)
     return config
 
 
@@ -175,7 +179,7 @@ def binary():
     for net in (config.encoder, config.decoder):
         net.hidden, net.activation, net.init = (200, 200), "tanh", "lecun"
     config.optimizer.update(schedule="cosine", eps=1e-4)
-    config.every = ConfigDict(dict(log=110, validate=1_100, sample=1_100, checkpoint=1_100))
+    config.every.update(log=110, validate=1_100, sample=1_100, checkpoint=1_100)
     return config
 
 
@@ -205,7 +209,7 @@ def burda():
     config.steps = 3_280 * epoch
     config.optimizer.update(schedule="burda", b1=0.99, eps=1e-4 / config.batch_size)
     tenth = 10 * epoch
-    config.every = ConfigDict(dict(log=epoch, validate=tenth, sample=tenth, checkpoint=tenth))
+    config.every.update(log=epoch, validate=tenth, sample=tenth, checkpoint=tenth)
     return config
 
 
@@ -377,7 +381,7 @@ def uivi():
     config.optimizer.update(
         dict(name="rmsprop_torch", lr=1e-3, std_rate=0.2, b2=0.9, eps=0.01, schedule="staircase")
     )
-    config.every = ConfigDict(dict(log=500, validate=10_000, sample=20_000, checkpoint=10_000))
+    config.every.update(log=500, validate=10_000, sample=20_000, checkpoint=10_000)
     return config
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from latentgen.core.errors import BadInput, Diverged
     from latentgen.core.game import ascend, game, players
     from latentgen.core.types import Batch, Method, Net, Phase, State
-    from latentgen.core.wrappers import population, with_ema
+    from latentgen.core.wrappers import population, with_ema, with_microbatches
     from latentgen.methods.aae import aae
     from latentgen.methods.bigan import bigan
     from latentgen.methods.gan import gan
@@ -33,7 +33,7 @@ HOMES = {
     "core.errors": ("BadInput", "Diverged"),
     "core.game": ("ascend", "game", "players"),
     "core.types": ("Batch", "Method", "Net", "Phase", "State"),
-    "core.wrappers": ("population", "with_ema"),
+    "core.wrappers": ("population", "with_ema", "with_microbatches"),
     "methods.aae": ("aae",),
     "methods.bigan": ("bigan",),
     "methods.gan": ("gan",),
@@ -63,6 +63,7 @@ __all__ = [
     "vae",
     "vaegan",
     "with_ema",
+    "with_microbatches",
 ]
 
 

@@ -31,7 +31,6 @@ from absl import flags
 
 from latentgen.cli import app
 from latentgen.core.errors import BadInput, choose
-from latentgen.core.wrappers import with_raw_params
 from latentgen.evaluation.features import FEATURES
 from latentgen.evaluation.measures import MEASURES, named
 from latentgen.evaluation.measures import measure as take
@@ -41,13 +40,12 @@ from latentgen.storage import provenance, status, workdir
 from latentgen.sweeps import folder, results
 from latentgen.sweeps.plan import Member
 from latentgen.system import plugins
-from latentgen.training import setup
+from latentgen.training import choice, setup
 from latentgen.training.pictures import save_png
 
 FLAGS = flags.FLAGS
 T = TypeVar("T")
 PICTURES = "evaluations"
-WEIGHTS = ("ema", "raw")
 SHARING = {"kernel", "prdc"}
 """Measures that need the features of all examples at once, so that they are kept."""
 
@@ -62,8 +60,6 @@ def main() -> None:
     std = options.observation_std
     if std is not None and not 1e-6 <= std <= 1e6:
         raise BadInput(f"--observation_std={std} must be in 1e-06 .. 1e+06.")
-    if FLAGS.weights is not None:
-        choose("--weights", FLAGS.weights, dict.fromkeys(WEIGHTS))
     if not (path / folder.SWEEP).exists():
         validate(measure(chosen, options, None))
         return
@@ -108,8 +104,7 @@ def measure(chosen: Mapping[str, Measure], options: Options, path: Path | None) 
     run, step, state = app.restore_trained(path)
     workdir.own(workdir.check(run.folder))  # before the work, not after it
     choose("--split", FLAGS.split, run.dataset.splits)
-    weights = chosen_weights(run)
-    state = with_raw_params(state) if weights == "raw" else state
+    weights, state = choice.with_weights(run, state, FLAGS.weights, "--weights")
     subject = Subject(run, step, state, FLAGS.split, {}, bool(chosen.keys() & SHARING))
     reasons = []
     for name, found, seconds in take(chosen, subject, options):
@@ -120,22 +115,6 @@ def measure(chosen: Mapping[str, Measure], options: Options, path: Path | None) 
     if len(reasons) < len(chosen):
         print(f"added to {run.folder / EVALUATIONS}")
     return reasons
-
-
-def chosen_weights(run: setup.Run) -> str:
-    """Return 'ema' or 'raw': the value of --weights, else the weights that the run samples with.
-
-    Raises:
-        BadInput: the run keeps no moving average.
-    """
-    sampled = setup.sampled_weights(run.config)
-    if FLAGS.weights == "ema" and sampled == "raw":
-        raise BadInput(
-            "--weights='ema': this run keeps no moving average (config.method.ema_decay and "
-            "ema_images are 0). "
-            "Valid: raw."
-        )
-    return FLAGS.weights or sampled
 
 
 def write(name: str, subject: Subject, weights: str, result: Result, seconds: float) -> None:
@@ -175,12 +154,7 @@ def show(name: str, subject: Subject, weights: str, result: Result) -> None:
 
 if __name__ == "__main__":
     app.define_trained_flags()
-    flags.DEFINE_string(
-        "weights",
-        None,
-        "ema: the moving average; raw: the weights of the last step (default: those that are "
-        "sampled, ema where the run keeps it).",
-    )
+    app.define_weights_flag()
     flags.DEFINE_list("metrics", ["terms"], f"What to measure: {', '.join(MEASURES)}.")
     flags.DEFINE_string("split", "test", "train, validation or test.")
     flags.DEFINE_integer("images", None, "The first N of the split.", lower_bound=1)

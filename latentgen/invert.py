@@ -57,7 +57,7 @@ def main() -> None:
     if not 1 <= FLAGS.num <= MOST:
         raise BadInput(f"--num={FLAGS.num} must be in 1 .. {MOST}.")
     out = checked_out()
-    run, step, state = app.restore_trained(data=False)
+    run, step, state = app.restore_weights()
     key = named_key(run_key(FLAGS.seed), "invert")
     given = held_out(run, key) if FLAGS.images is None else files(run, key)
     preprocess, label = run.experiment.data.preprocess, given.label
@@ -188,6 +188,7 @@ def drawn(pixels: dict[str, Pixels]) -> Image:
 
 if __name__ == "__main__":
     app.define_trained_flags()
+    app.define_weights_flag()
     flags.DEFINE_string("out", None, "The folder to write, which must be new or empty.")
     flags.DEFINE_string("images", None, "A picture, or a folder, .zip or .tar of them.")
     flags.DEFINE_integer("num", 8, "How many images.")

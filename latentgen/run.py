@@ -11,6 +11,7 @@ from absl import flags
 
 from latentgen.cli import app
 from latentgen.core.errors import BadInput
+from latentgen.evaluation import in_training
 from latentgen.storage import workdir
 from latentgen.system import distributed
 from latentgen.training import mesh, setup, trainer, transfer
@@ -47,6 +48,7 @@ def main() -> None:
 
 def _load(folder: Path, config: Mapping[str, Any]) -> setup.Run:
     run = setup.load(folder, config, FLAGS.data_dir, FLAGS.manual_dir)
+    run = in_training.attached(run, FLAGS.inception_weights)
     if FLAGS.init_from is None:
         if FLAGS.players:
             raise BadInput("--players names players of --init_from, which is missing.")
@@ -61,6 +63,11 @@ if __name__ == "__main__":
     flags.DEFINE_list("allow_change", [], "Keys of the config that may change, as optimizer.lr.")
     flags.DEFINE_string("init_from", None, "DIR or DIR:STEP, whose weights a new run begins with.")
     flags.DEFINE_list("players", [], "Players that take weights, NAME or NAME=THEIRS (all).")
+    flags.DEFINE_string(
+        "inception_weights",
+        None,
+        "For config.evaluate.features=inception: a file that latentgen.export wrote.",
+    )
     app.define_data_flags()
     app.define_device_flags()
     flags.adopt_module_key_flags(app)

@@ -170,7 +170,7 @@ def main() -> None:
             f"{flag} does not fit --out={FLAGS.out!r}: a folder or a .zip is for --mode=prior."
         )
     workdir.check(out if kind == FOLDER else out.parent, "folder of --out")
-    run, step, state = app.restore_trained(data=False)
+    run, step, state = app.restore_weights()
     if kind in (FOLDER, ".zip"):
         write_files(kind, out, run, step, state, num)
         return
@@ -254,7 +254,7 @@ def write_video(out: Path) -> None:
             f"at most {MOST_IN_A_PICTURE} frames in all."
         )
     workdir.check(out.parent, "folder of --video")
-    run, step, state = app.restore_trained(data=False)
+    run, step, state = app.restore_weights()
     shape, chosen = run.dataset.shape, _chosen_classes(run)
     if len(shape) != 3:
         raise BadInput("--video is for images only; points go into an --out of .npz.")
@@ -290,6 +290,7 @@ def write(out: Path, run: Run, view: View, x: Shaped[np.ndarray, "n *shape"]) ->
 
 if __name__ == "__main__":
     app.define_trained_flags()
+    app.define_weights_flag()
     flags.DEFINE_string(
         "out",
         None,

@@ -10,6 +10,7 @@ from absl import flags
 
 from latentgen.cli import app
 from latentgen.core.errors import BadInput, Diverged, Stopped
+from latentgen.evaluation import in_training
 from latentgen.storage import status, workdir
 from latentgen.sweeps import folder
 from latentgen.training import setup, trainer
@@ -28,7 +29,8 @@ def main() -> None:
     run_folder = sweep.place(FLAGS.run)
     try:
         if not setup.finished(run_folder, found[0].config):
-            trainer.train(setup.load(run_folder, found[0].config, FLAGS.data_dir, FLAGS.manual_dir))
+            run = setup.load(run_folder, found[0].config, FLAGS.data_dir, FLAGS.manual_dir)
+            trainer.train(in_training.attached(run))
     except (Stopped, Diverged):
         raise
     except Exception as error:

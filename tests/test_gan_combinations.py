@@ -118,6 +118,18 @@ def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
         ({"categories": (10, 1)}, ["config.method.categories=(10, 1)", "at least 2"]),
         ({"categories": (30,), "continuous": 2}, ["code_dim=32", "above 32", "noise"]),
         ({"auxiliary_weight": -1.0}, ["auxiliary_weight=-1.0", "at least 0"]),
+        ({"augment": "adda"}, ["config.method.augment='adda'", "ada"]),
+        ({"augment": "ada"}, ["augment='ada'", "augment_p", "augment_target=0.6"]),
+        ({"augment_target": 0.6}, ["augment_target=0.6", "'none'"]),
+        (
+            {"augment": "ada", "augment_target": 0.6, "augment_p": "linear(0, 1, images=1e3)"},
+            ["augment_p must be a number", "augment_target=0.6"],
+        ),
+        ({"regularize": ("cr",)}, ["config.method.regularize: 'cr' must be cr:REAL"]),
+        ({"regularize": ("bcr:1",)}, ["'bcr:1' must be bcr:REAL,SYNTHETIC"]),
+        ({"regularize": ("lecan:1",)}, ["'lecan:1' is unknown; did you mean 'lecam'?"]),
+        ({"regularize": ("cr:1", "bcr:1,1")}, ["'real' twice"]),
+        ({"regularize": ("topk:2,1e6",)}, ["at most 1"]),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], words: list[str]) -> None:

@@ -17,6 +17,7 @@ from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method
 from latentgen.data import sources
 from latentgen.objectives.adversarial import LOSSES
+from latentgen.objectives.augment import AUGMENTATIONS
 from latentgen.objectives.penalties import PENALTIES
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +29,7 @@ DOCUMENTS = sorted(
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 LIBRARY, GAN = PYTHON.findall((ROOT / "README.md").read_text())
 OWN = (ROOT / "latentgen" / "README.md").read_text().partition("## Add your own")[2]
-LOSS, PENALTY, HYBRID = PYTHON.findall(OWN)
+LOSS, PENALTY, AUGMENTATION, HYBRID = PYTHON.findall(OWN)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
@@ -75,9 +76,10 @@ def test_the_library_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def tables() -> Iterator[None]:
     """The tables, as they were afterwards."""
-    before = dict(LOSSES), dict(PENALTIES)
+    each = LOSSES, PENALTIES, AUGMENTATIONS
+    before = [dict(table) for table in each]
     yield
-    for table, rows in zip((LOSSES, PENALTIES), before, strict=True):
+    for table, rows in zip(each, before, strict=True):
         table.clear()
         table.update(rows)
 
@@ -99,9 +101,10 @@ def trained(method: Method, steps: int) -> tuple[dict, dict]:
 
 
 @pytest.mark.usefixtures("tables")
-def test_a_loss_and_a_penalty_of_ones_own() -> None:
+def test_a_loss_a_penalty_and_an_augmentation_of_ones_own() -> None:
     exec(LOSS, {})
     exec(PENALTY, {})
+    exec(AUGMENTATION, {})
     game = LOSSES["opposite_labels"]
     np.testing.assert_allclose(game.discriminator_value(jnp.ones(1), -jnp.ones(1)), [0.0])
     np.testing.assert_allclose(game.generator_loss(jnp.ones(1), 2 * jnp.ones(1)), [2.0])
@@ -114,6 +117,7 @@ def test_a_loss_and_a_penalty_of_ones_own() -> None:
     np.testing.assert_allclose(steep, [4, 4])
     config = copy.deepcopy(config_of("gan"))
     config["method"] |= {"loss": "opposite_labels", "penalty": "wgan_lp"}
+    config["method"]["augment"] = "instance_noise"
     first, last = trained(configs.experiment(config).plan.wire((8, 8, 1)), 20)
     assert last["discriminator_value"] > first["discriminator_value"]
 

@@ -1,14 +1,12 @@
 """What baselines have in common: short runs, and the claims of one table."""
 
-from ml_collections import ConfigDict
-
 
 def shortened(config, steps, times=10):
     """The config with so many steps, validated and saved this many `times`."""
     config.steps = steps
     log = max(1, steps // 20)
     rest = max(1, steps // times // log) * log
-    config.every = ConfigDict(dict(log=log, validate=rest, sample=rest, checkpoint=rest))
+    config.every.update(log=log, validate=rest, sample=rest, checkpoint=rest)
     return config
 
 

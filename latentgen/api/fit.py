@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 
 from latentgen.api.model import Model, as_dataset, load
 from latentgen.configs import recipes
-from latentgen.configs.section import plain
+from latentgen.configs.section import LATER, plain
 from latentgen.core.errors import BadInput, Stopped, nearest
 from latentgen.core.types import Method
 from latentgen.data import sources
+from latentgen.evaluation import in_training
 from latentgen.storage.workdir import flatten
 from latentgen.sweeps.plan import applied
 from latentgen.system.compilation import keep_programs, pin_numbers
@@ -79,6 +80,7 @@ def train(
     done = setup.finished(folder, config)
     if not done:
         run = setup.load(folder, config, data_dir, manual_dir, dataset, method)
+        run = in_training.attached(run)
         with _interrupts() as stopped, contextlib.suppress(Stopped):
             trainer.train(run._replace(show=_shown()), stuck=math.inf, stopped=stopped)
     model = load(folder, method=method, data=dataset, data_dir=data_dir, manual_dir=manual_dir)
@@ -100,12 +102,11 @@ def _config_of(
     else:
         base = what.to_dict() if isinstance(what, ConfigDict) else what
         recipes.check_plain(base)
-    base = plain(base)
-    known = flatten(base)
+    known = {**LATER, **flatten(plain(base))}  # `plain` drops later keys without effect
     for key in changes:
         if key not in known:
             raise BadInput(f"changes={key!r} is no key of the config{nearest(key, known)}")
-    config = applied(base, changes)
+    config = applied(plain(base), changes)
     dataset = as_dataset(data, config["data"]["validation"])
     if dataset is not None:
         points = {} if dataset.dtype == "uint8" else {"data.preprocess": "none"}

@@ -23,7 +23,7 @@ from latentgen.evaluation.inversion import Options as Inversion
 from latentgen.evaluation.measures import measure, named
 from latentgen.evaluation.measures.subject import Options, Result, Subject
 from latentgen.networks.labels import cycle_labels
-from latentgen.training import classes, hooks, setup
+from latentgen.training import choice, classes, hooks, setup
 from latentgen.training.pictures import png
 from latentgen.training.setup import Run
 
@@ -307,6 +307,8 @@ def load(
     workdir: str | os.PathLike[str],
     step: int | None = None,
     *,
+    checkpoint: str = choice.NEWEST,
+    weights: str | None = None,
     method: Method | None = None,
     data: Any = None,
     data_dir: str | None = None,
@@ -316,7 +318,10 @@ def load(
 
     Args:
         workdir: the run's folder, finished or not.
-        step: which checkpoint; None: the newest.
+        step: which checkpoint; None: the one that `checkpoint` names.
+        checkpoint: newest, or best: by the measure that the run took during training.
+        weights: 'ema', the moving average; 'raw', the weights of the last step; a number of
+            `config.method.ema_more`, that average; None: those that are sampled.
         method: the method, for a run whose method was made in Python.
         data: the data, for a run on data given in Python; used by `Model.evaluate`; see `train`.
         data_dir, manual_dir: folders of the data; None: those of the training.
@@ -330,7 +335,8 @@ def load(
     if data is not None:
         dataset = as_dataset(data, experiment(setup.config(folder)).data.validation)
     run = setup.reopen(folder, data_dir, manual_dir, dataset, method, lazily=True)
-    return Model(run, *setup.restore(run, step))
+    found, state = choice.restore_kind(run, step, checkpoint)
+    return Model(run, found, choice.with_weights(run, state, weights)[1])
 
 
 def as_dataset(data: Any, validation: int | None) -> sources.DataSet | None:

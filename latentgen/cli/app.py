@@ -27,7 +27,7 @@ from latentgen.system import distributed, signals, startup, streams
 from latentgen.system.compilation import keep_programs, pin_numbers
 from latentgen.system.distributed import PeerLost, RemoteProcessError
 from latentgen.system.watchdog import leave
-from latentgen.training import setup
+from latentgen.training import choice, setup
 from latentgen.training.setup import Run
 
 FLAGS = flags.FLAGS
@@ -393,7 +393,7 @@ def default_workdir() -> str:
 
 
 def restore_trained(folder: Path | None = None, data: bool = True) -> tuple[Run, int, PyTree]:
-    """Restore a run at checkpoint --step, or the newest; return (run, step, state).
+    """Restore a run at checkpoint --step or --checkpoint; return (run, step, state).
 
     Args:
         folder: the run's folder; None: --workdir.
@@ -406,7 +406,14 @@ def restore_trained(folder: Path | None = None, data: bool = True) -> tuple[Run,
         check_trained()
     folder = folder or Path(FLAGS.workdir)
     run = setup.reopen(folder, FLAGS.data_dir, FLAGS.manual_dir, lazily=not data)
-    return run, *setup.restore(run, FLAGS.step)
+    flags_ = ("--step", "--checkpoint")
+    return run, *choice.restore_kind(run, FLAGS.step, FLAGS.checkpoint, flags_)
+
+
+def restore_weights() -> tuple[Run, int, PyTree]:
+    """Restore a run as `restore_trained` does, without its data, with the weights of --weights."""
+    run, step, state = restore_trained(data=False)
+    return run, step, choice.with_weights(run, state, FLAGS.weights, "--weights")[1]
 
 
 def check_trained() -> None:
@@ -420,10 +427,25 @@ def check_trained() -> None:
     setup.config(Path(FLAGS.workdir))
 
 
+def define_weights_flag() -> None:
+    """Define the flag of a command that looks at a run with some of its weights."""
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "ema: the moving average; raw: the weights of the last step; a number of "
+        "config.method.ema_more: that average (default: those that are sampled).",
+    )
+
+
 def define_trained_flags() -> None:
     """Define the flags of a command that reads a run."""
     flags.DEFINE_string("workdir", None, "The folder of a finished or running run.")
     flags.DEFINE_integer("step", None, "Which checkpoint (default: the newest).", lower_bound=0)
+    flags.DEFINE_string(
+        "checkpoint",
+        choice.NEWEST,
+        "newest, or best: by the measure that the run took during training.",
+    )
     flags.DEFINE_integer(
         "seed", 0, "Of the random numbers drawn here.", lower_bound=0, upper_bound=2**32 - 1
     )

@@ -21,6 +21,7 @@ from latentgen.configs.vae import vae_of
 from latentgen.configs.vaegan import vaegan_of
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
+from latentgen.core.wrappers import with_microbatches
 from latentgen.data.augment import BLENDING, augmentation
 from latentgen.data.pipeline import Augmentation
 from latentgen.data.preprocess import PREPROCESS, Preprocess
@@ -74,11 +75,29 @@ class Every(NamedTuple):
     checkpoint: int
 
 
+class Evaluate(NamedTuple):
+    """A measure that is taken during training.
+
+    every: steps between two evaluations; 0: none.
+    metric: name of the measure; "": frechet, or terms where nothing is generated.
+    samples: number of synthetic examples, and of real ones.
+    features: name of the features; "": the data set's default.
+    patience: evaluations without a better value after which the run ends; 0: it does not.
+    """
+
+    every: int
+    metric: str
+    samples: int
+    features: str
+    patience: int
+
+
 class Experiment(NamedTuple):
     """A config, checked and parsed.
 
     plan: makes the method for data of a given shape.
     skip_diverged: how many times a run that diverges may go on without the steps at fault.
+    microbatches: parts of a minibatch, whose gradients are taken in turn.
     """
 
     seed: int
@@ -88,6 +107,8 @@ class Experiment(NamedTuple):
     every: Every
     plan: Plan
     skip_diverged: int
+    evaluate: Evaluate
+    microbatches: int
 
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
@@ -99,15 +120,19 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     root = Section("config", config)
     plugins.load(root.words("plugins"))
     data = _data(root.section("data"))
-    method = root.section("method")
+    method, every = root.section("method"), root.section("every")
+    plan = method.choose("name", METHODS)(root, method, data.preprocess)
+    parts = _microbatches(root, method)
     found = Experiment(
         seed=root.integer("seed", low=0, high=2**32 - 1),
         steps=root.integer("steps", low=1),
         batch_size=root.size("batch_size"),
         data=data,
-        every=_every(root.section("every")),
-        plan=method.choose("name", METHODS)(root, method, data.preprocess),
+        every=_every(every),
+        plan=plan._replace(wire=lambda shape: with_microbatches(plan.wire(shape), parts)),
         skip_diverged=root.integer("skip_diverged", low=0, high=MOST_SKIPPED),
+        evaluate=_evaluate(every, root.section("evaluate"), root.section("stop")),
+        microbatches=parts,
     )
     root.finish()
     return found
@@ -183,3 +208,33 @@ def _every(section: Section) -> Every:
                 f"{section.key('log')}={every.log}."
             )
     return every
+
+
+def _evaluate(every: Section, section: Section, stop: Section) -> Evaluate:
+    steps, log = every.integer("evaluate", low=0), every.integer("log", low=1)
+    if steps % log:
+        raise BadInput(
+            f"{every.key('evaluate')}={steps} must be a multiple of {every.key('log')}={log}, or "
+            "0 for no evaluation."
+        )
+    patience = stop.integer("patience", low=0)
+    if patience and not steps:
+        raise BadInput(
+            f"{stop.key('patience')}={patience} counts evaluations, of which there are none: "
+            f"{every.key('evaluate')}=0 must be above 0."
+        )
+    samples = section.integer("samples", low=10, high=10**7)
+    return Evaluate(steps, section.word("metric"), samples, section.word("features"), patience)
+
+
+def _microbatches(root: Section, method: Section) -> int:
+    """Read the number of parts of a minibatch, each of whole packs of `packing` examples."""
+    parts, batch = root.size("microbatches"), root.size("batch_size")
+    packing = method.size("packing") if method.has("packing") else 1
+    if batch % (parts * packing):
+        packs = f" times {method.key('packing')}={packing}" if packing > 1 else ""
+        raise BadInput(
+            f"{root.key('batch_size')}={batch} must be a multiple of "
+            f"{root.key('microbatches')}={parts}{packs}."
+        )
+    return parts

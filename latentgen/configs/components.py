@@ -397,7 +397,8 @@ def average(
     """Return the wrapper method -> method that averages these players' parameters.
 
     With `ema_images` the decay is 0.5^(n / h) for n images a step and a half-life of h =
-    min(ema_images, ema_rampup images seen) images, as StyleGAN2 and R3GAN have it.
+    min(ema_images, ema_rampup images seen) images, as StyleGAN2 and R3GAN have it. Each number of
+    `ema_more` is a further average: below 1 its decay in a step, else its half-life in images.
 
     Args:
         draws: minibatches of one step.
@@ -407,12 +408,20 @@ def average(
     half_life = method.value("ema_images", low=0.0)
     rampup = method.number("ema_rampup", low=0.0)
     a_step = draws * root.size("batch_size")
+    more = [
+        number if number < 1 else partial(_decay_by_images, a_step, number, 0.0)
+        for number in method.numbers("ema_more")
+    ]
     if not is_zero(half_life):
-        by_images = partial(_decay_by_images, a_step, half_life, rampup)
-        return partial(with_ema, names=players, decay=by_images, start=start)
-    if is_zero(decay):
+        decay = partial(_decay_by_images, a_step, half_life, rampup)
+    elif is_zero(decay):
+        if more:
+            raise BadInput(
+                f"{method.key('ema_more')} names averages beside the one that is sampled, of which "
+                f"there is none: {method.key('ema_decay')} and {method.key('ema_images')} are 0."
+            )
         return lambda unwrapped: unwrapped
-    return partial(with_ema, names=players, decay=decay, start=start)
+    return partial(with_ema, names=players, decay=decay, start=start, more=more)
 
 
 def is_zero(value: Value) -> bool:

@@ -16,6 +16,7 @@ from latentgen.configs.components import (
     optimizer,
     prior_of,
 )
+from latentgen.configs.regularization import augmentation_of, regularizers_of
 from latentgen.configs.section import LARGEST, WIDEST, Section
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
@@ -46,7 +47,8 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     mapping, path = _mapping(root, method, generator, classes)
     by_network = classes if condition == "network" else 0
     discriminator = network(root, "discriminator", dtype, ENCODERS, packing, classes=by_network)
-    objective = _objective(method, discriminator, repeats * root.size("batch_size"))
+    objective = _objective(method, discriminator, preprocess, repeats * root.size("batch_size"))
+    normalize_gradient = method.flag("gradient_normalization")
     objective = objective._replace(path_length=path)
     first = method.word("first")
     method.choose("first", dict.fromkeys(FIRST))
@@ -87,6 +89,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             condition,
             packing,
             codes,
+            normalize_gradient,
             mapping and mapping(shape),
         )
         return wrap_ema(
@@ -175,16 +178,26 @@ def _optimizers(
     return generator, optax.chain(discriminator, clip_weights(limit))
 
 
-def _objective(method: Section, discriminator: Network, images_per_step: int) -> Objective:
+def _objective(
+    method: Section, discriminator: Network, preprocess: Preprocess, images_per_step: int
+) -> Objective:
     loss = method.choose("loss", LOSSES)
     weight = method.value("penalty_weight", low=0.0)
     penalty = method.choose("penalty", {"none": None, **PENALTIES})
-    if penalty is not None and discriminator.options.get("norm") == "batch":
+    asks = ""
+    if method.flag("gradient_normalization"):
+        asks = f"{method.key('gradient_normalization')}=True"
+    if penalty is not None:
+        asks = f"{method.key('penalty')}={method.word('penalty')!r}"
+    if asks and discriminator.options.get("norm") == "batch":
         raise BadInput(
-            f"{method.key('penalty')}={method.word('penalty')!r} does not fit "
-            "config.discriminator.norm='batch', under which examples see each other: its gradient "
-            "in one x is no longer one example's. Valid: layer, none, spectral."
+            f"{asks} does not fit config.discriminator.norm='batch', under which examples see each "
+            "other: its gradient in one x is no longer one example's. Valid: layer, none, spectral."
         )
-    auxiliary_weight = method.value("auxiliary_weight", low=0.0)
-    every = method.integer("penalty_every", low=1)
-    return Objective(loss, penalty, weight, images_per_step, auxiliary_weight, every)
+    return Objective(
+        *(loss, penalty, weight, images_per_step),
+        method.value("auxiliary_weight", low=0.0),
+        augmentation_of(method, preprocess.range),
+        regularizers_of(method, preprocess.range),
+        method.integer("penalty_every", low=1),
+    )

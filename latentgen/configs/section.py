@@ -16,15 +16,23 @@ WIDEST, DEEPEST = 2**20, 100  # of what arrays are made of, and how many layers
 HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps none below
 
 LATER: dict[str, Any] = {
-    **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": []},
+    **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": [], "microbatches": 1},
+    **{"method.ema_images": 0.0, "method.ema_rampup": 0.0, "method.ema_more": []},
     **{"method.first": "discriminator", "method.penalty_every": 1, "method.style_mixing": 0.0},
     **{"method.path_length": 0.0, "method.path_every": 4},
-    **{"method.ema_images": 0.0, "method.ema_rampup": 0.0},
     **{"method.categories": [], "method.continuous": 0, "method.auxiliary_weight": 1.0},
+    **{"method.augment": "none", "method.augment_p": 0.0, "method.augment_target": 0.0},
+    **{"method.augment_interval": 4, "method.augment_images": 500e3},
+    **{"method.regularize": [], "method.gradient_normalization": False},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
     "data.labels": [],
+    **{"every.evaluate": 0, "evaluate.metric": "", "evaluate.samples": 2_000},
+    **{"evaluate.features": "", "stop.patience": 0},
 }
 """Keys that came after the first release, each with the value that means what was before."""
+
+LATER_SECTIONS = ("evaluate", "stop")
+"""Sections that came after the first release, all of whose keys are in LATER."""
 
 
 def is_averaged(method: Mapping[str, Any]) -> bool:
@@ -47,6 +55,8 @@ def _without_later(config: dict[str, Any], path: str) -> dict[str, Any]:
         key = f"{path}{name}"
         if isinstance(value, dict):
             found[name] = _without_later(value, f"{key}.")
+            if key in LATER_SECTIONS and not found[name]:
+                del found[name]
         elif key not in LATER or value != LATER[key]:
             found[name] = value
     return found
@@ -72,6 +82,8 @@ class Section:
         if name in self._values:
             return self._values[name]
         later = self.key(name).removeprefix("config.")
+        if later in LATER_SECTIONS:
+            return {}
         if later not in LATER:
             raise BadInput(f"{self.key(name)} is missing.")
         return LATER[later]
@@ -152,6 +164,15 @@ class Section:
         for end in (schedule.first, schedule.last):
             Section(self._path, {name: end}).number(name, low, high)
         return schedule
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A tuple of numbers above 0, at most DEEPEST; it may be empty."""
+        values = self._get(name)
+        if not isinstance(values, list | tuple) or len(values) > DEEPEST:
+            raise BadInput(
+                f"{self.key(name)}={values!r} must be a tuple of at most {DEEPEST} numbers."
+            )
+        return tuple(Section(self._path, {name: value}).positive(name) for value in values)
 
     def sizes(self, name: str) -> tuple[int, ...]:
         """A tuple of whole numbers, each in [1, WIDEST], at most DEEPEST; it may be empty."""

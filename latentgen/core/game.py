@@ -60,7 +60,13 @@ def players(
 
 
 def update_players(
-    phase: Phase, state: State, opt: PyTree, batch: Batch, key: Key[Array, ""], step: Int[Array, ""]
+    phase: Phase,
+    state: State,
+    opt: PyTree,
+    batch: Batch,
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+    microbatches: int = 1,
 ) -> tuple[State, PyTree, dict[str, Array]]:
     """Update the players that a phase trains, once.
 
@@ -73,6 +79,9 @@ def update_players(
         opt: the phase's optimizer state.
         batch: one minibatch, leading axis n.
         step: updates done before this step.
+        microbatches: equal parts of the minibatch, of which one at a time is in memory. The
+            gradient is the mean of theirs: that of the whole minibatch for a loss that is a mean
+            over examples. Each part has a key of its own, and batch norm sees one part.
 
     Returns:
         The new state, the new optimizer state, and the mean of each term.
@@ -80,16 +89,54 @@ def update_players(
     params, stats, _ = state
     trained = {name: params[name] for name in phase.trains}
 
-    def mean_loss(trained: Params) -> tuple[Array, tuple[Params, Terms]]:
+    def mean_loss(
+        trained: Params, stats: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, tuple[Params, dict[str, Array]]]:
         loss, aux = phase.loss(gather_params(params | trained), stats, batch, key, step, True)
-        return shard_examples(loss).mean(), aux
+        new_stats, terms = aux
+        kept = {name: new_stats[name] for name in phase.trains if name in stats}
+        return shard_examples(loss).mean(), (stats | kept, jax.tree.map(jnp.mean, terms))
 
-    gradient, (new_stats, terms) = jax.grad(mean_loss, has_aux=True)(trained)
+    gradient_of = jax.grad(mean_loss, has_aux=True)
+    if microbatches == 1:
+        gradient, (stats, terms) = gradient_of(trained, stats, batch, key)
+    else:
+        mean_of = partial(gradient_of, trained)
+        gradient, (stats, terms) = _accumulated(mean_of, stats, batch, key, microbatches)
     with jax.named_scope(OPTIMIZER):
         updates, opt = phase.tx.update(gradient, opt, trained)
         params = params | optax.apply_updates(trained, updates)
-    stats = stats | {name: new_stats[name] for name in phase.trains if name in stats}
-    return state._replace(params=params, stats=stats), opt, jax.tree.map(jnp.mean, terms)
+    return state._replace(params=params, stats=stats), opt, terms
+
+
+def _accumulated(
+    gradient_of: Callable[..., tuple[Params, tuple[Params, dict[str, Array]]]],
+    stats: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    parts: int,
+) -> tuple[Params, tuple[Params, dict[str, Array]]]:
+    """Return the mean gradient and terms of the parts of a minibatch, and the last stats.
+
+    Part i has the examples i, i + parts, ...: so each device keeps examples of its own.
+
+    Args:
+        gradient_of: (stats, batch, key) -> (gradient, (stats, terms)).
+    """
+    split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    keys = jax.random.split(key, parts)
+
+    def body(carry: PyTree, inputs: PyTree) -> tuple[PyTree, None]:
+        stats, total = carry
+        gradient, (stats, terms) = gradient_of(stats, *inputs)
+        return (stats, jax.tree.map(jnp.add, total, (gradient, terms))), None
+
+    first = jax.tree.map(lambda x: x[0], (split, keys))
+    gradient, (_, terms) = jax.eval_shape(gradient_of, stats, *first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (gradient, terms))
+    (stats, total), _ = jax.lax.scan(body, (stats, zeros), (split, keys))
+    gradient, terms = jax.tree.map(lambda x: x / parts, total)
+    return gradient, (stats, terms)
 
 
 def update_repeatedly(
@@ -99,17 +146,19 @@ def update_repeatedly(
     batches: Batch,
     keys: Key[Array, " k"],
     step: Int[Array, ""],
+    microbatches: int = 1,
 ) -> tuple[State, PyTree, dict[str, Array]]:
     """Update `phase.repeats` times, each time on the next minibatch; average the metrics.
 
     Args:
         batches: leading axes (k, n), k = `phase.repeats`.
         keys: one for each update.
+        microbatches: see `update_players`.
     """
 
     def body(carry: PyTree, inputs: PyTree) -> tuple[PyTree, dict[str, Array]]:
         (state, opt), (batch, key) = carry, inputs
-        state, opt, metrics = update_players(phase, state, opt, batch, key, step)
+        state, opt, metrics = update_players(phase, state, opt, batch, key, step, microbatches)
         return (state, opt), metrics
 
     (state, opt), metrics = jax.lax.scan(body, (state, opt), (batches, keys))
@@ -124,6 +173,7 @@ def _update_lazily(
     batches: Batch,
     keys: Key[Array, "..."],
     step: Int[Array, ""],
+    microbatches: int,
 ) -> tuple[State, PyTree, dict[str, Array]]:
     """Update in every `phase.every`-th step, with that many times the loss and the terms."""
 
@@ -132,7 +182,9 @@ def _update_lazily(
         return phase.every * value, (stats, jax.tree.map(lambda t: phase.every * t, terms))
 
     lazy = phase._replace(loss=loss)
-    run = jax.jit(partial(update, lazy))  # traced once for its shapes and its use
+    run = jax.jit(
+        partial(update, lazy, microbatches=microbatches)
+    )  # traced once for its shapes and its use
     rest = (batches, keys, step)
     terms = jax.eval_shape(run, state, opt, *rest)[2]
 
@@ -148,6 +200,7 @@ def game(
     phases: Sequence[Phase],
     sample: Callable[[State, Key[Array, ""], int], Array] | None,
     probes: Mapping[str, Callable[..., Any]],
+    microbatches: int = 1,
 ) -> Method:
     """Make the method whose training step plays the phases in order.
 
@@ -161,6 +214,7 @@ def game(
         phases: the turns of one step.
         sample: (state, key, n) -> synthetic x of shape (n, *shape); None if there are none.
         probes: see `Method`.
+        microbatches: see `update_players`.
 
     Raises:
         ValueError: a phase shares the optimizer of one that trains other players.
@@ -199,7 +253,7 @@ def game(
             phase = phase._replace(tx=phases[owner].tx)
             with jax.named_scope(TURN + _trained_players(phase, state)):
                 state, opts[owner], terms = update(
-                    phase, state, opts[owner], minibatches, keys, step
+                    phase, state, opts[owner], minibatches, keys, step, microbatches
                 )
             metrics = _merge_terms(metrics, terms)
         return state._replace(opt=tuple(opts)), metrics
@@ -212,7 +266,8 @@ def game(
             merged = _merge_terms(merged, terms)
         return merged
 
-    return Method(init_state, step, terms, sample, probes, draws)
+    accumulate = partial(game, init, phases, sample, probes)
+    return Method(init_state, step, terms, sample, probes, draws, accumulate)
 
 
 def _trained_players(phase: Phase, state: State) -> str:

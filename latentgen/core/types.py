@@ -115,6 +115,8 @@ class Method(NamedTuple):
         With a mapping network style (state, z, label=None) -> w, decode_style (state, w) -> x,
         mean_style (state) -> the average of w, style_levels (state) -> number of w's of an x.
     draws: minibatches of one step: the largest `repeats` of its phases
+    accumulate: (parts) -> the method that takes each gradient over so many parts of a minibatch in
+        turn, see `game.update_players`; None if there is none.
     """
 
     init: Callable[..., PyTree]
@@ -123,3 +125,4 @@ class Method(NamedTuple):
     sample: Callable[..., Array] | None
     probes: Mapping[str, Callable[..., Any]]
     draws: int = 1
+    accumulate: Callable[[int], "Method"] | None = None

@@ -1,21 +1,27 @@
 """Wrappers, method -> method: moving average of parameters, population of runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, Key
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Batch, Method, Params, PyTree, State
 
 
 class Averaged(NamedTuple):
-    """A method's state and the moving averages of some players' parameters and stats."""
+    """A method's state and the moving averages of some players' parameters and stats.
+
+    params, stats: the averages that are evaluated
+    more: further averages, each with the keys 'params' and 'stats'
+    """
 
     state: State
     params: Params
     stats: Params
+    more: tuple[dict[str, Params], ...] = ()
 
 
 def with_averaged_params(state: State | Averaged) -> State:
@@ -37,14 +43,25 @@ def with_raw_params(state: State | Averaged) -> State | Averaged:
             (state.state.stats, state.stats),
         )
     )
-    return Averaged(state.state, params, stats)
+    return Averaged(state.state, params, stats, state.more)
+
+
+def with_further_average(state: Averaged, index: int) -> Averaged:
+    """Return the state with its further average `index` in place of the evaluated one."""
+    average = state.more[index]
+    return state._replace(params=average["params"], stats=average["stats"])
+
+
+Decay = float | Array | Callable[[Int[Array, ""]], Array]
+"""Decay of a moving average, or a function of the updates done before the step."""
 
 
 def with_ema(
     method: Method,
     names: tuple[str, ...],
-    decay: float | Array | Callable[[Int[Array, ""]], Array],
+    decay: Decay,
     start: int = 0,
+    more: Sequence[Decay] = (),
 ) -> Method:
     """Evaluate `method` with an exponential moving average of some players' parameters.
 
@@ -58,34 +75,61 @@ def with_ema(
         names: players to average.
         decay: in [0, 1], or a function of the updates done before the step.
         start: updates done before the first step that is averaged.
+        more: decays of further averages, which are kept beside; see `with_further_average`.
     """
 
-    def select(tree: Params) -> Params:
-        return {name: tree[name] for name in names if name in tree}
+    def selected(state: State) -> dict[str, Params]:
+        trees = {"params": state.params, "stats": state.stats}
+        return {
+            part: {name: tree[name] for name in names if name in tree}
+            for part, tree in trees.items()
+        }
 
     def init(key: Key[Array, ""]) -> Averaged:
         state = method.init(key)
         # Copied: the state is donated, and a donated pytree must not contain a buffer twice.
-        return Averaged(state, *jax.tree.map(jnp.copy, (select(state.params), select(state.stats))))
+        copies = [jax.tree.map(jnp.copy, selected(state)) for _ in range(1 + len(more))]
+        return Averaged(state, **copies[0], more=tuple(copies[1:]))
 
     def step(
         averaged: Averaged, step: Int[Array, ""], batches: Batch, key: Key[Array, ""]
     ) -> tuple[Averaged, dict[str, Array]]:
         state, metrics = method.step(averaged.state, step, batches, key)
-        at_step = decay(step) if callable(decay) else decay
-        rate = jnp.where(step >= start, at_step, 0.0)
-        new = (select(state.params), select(state.stats))
-        old = (averaged.params, averaged.stats)
-        # new + rate (old - new) is exactly `new` for rate = 0, and exactly `old` for old == new.
-        mean = jax.tree.map(lambda a, b: (b + rate * (a - b)).astype(b.dtype), old, new)
-        return Averaged(state, *mean), metrics
+        new = selected(state)
+
+        def moved(old: dict[str, Params], decay: Decay) -> dict[str, Params]:
+            at_step = decay(step) if callable(decay) else decay
+            rate = jnp.where(step >= start, at_step, 0.0)
+            # Exactly `new` for rate = 0, and exactly `old` for old == new.
+            return jax.tree.map(lambda a, b: (b + rate * (a - b)).astype(b.dtype), old, new)
+
+        mean = moved({"params": averaged.params, "stats": averaged.stats}, decay)
+        others = tuple(moved(*pair) for pair in zip(averaged.more, more, strict=True))
+        return Averaged(state, **mean, more=others), metrics
 
     def with_average(fn: Callable) -> Callable:
         return lambda averaged, *args, **kwargs: fn(with_averaged_params(averaged), *args, **kwargs)
 
     sample = None if method.sample is None else with_average(method.sample)
     probes = {name: with_average(probe) for name, probe in method.probes.items()}
-    return Method(init, step, with_average(method.terms), sample, probes, method.draws)
+    terms, inner = with_average(method.terms), method.accumulate
+    accumulate = inner and (lambda parts: with_ema(inner(parts), names, decay, start, more))
+    return Method(init, step, terms, sample, probes, method.draws, accumulate)
+
+
+def with_microbatches(method: Method, parts: int) -> Method:
+    """Take each gradient over `parts` equal parts of a minibatch in turn, which saves memory.
+
+    See `game.update_players`.
+
+    Raises:
+        BadInput: the method has no such gradient.
+    """
+    if parts == 1:
+        return method
+    if method.accumulate is None:
+        raise BadInput(f"microbatches={parts} does not fit this method: only 1 does.")
+    return method.accumulate(parts)
 
 
 def population(

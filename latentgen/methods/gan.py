@@ -19,6 +19,7 @@ from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import named_key
 from latentgen.core.schedules import Value, value_at
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, Size, State, Terms
+from latentgen.methods import trackers
 from latentgen.methods.auxiliary import NO_CODES, Auxiliary, auxiliary_probes, auxiliary_terms
 from latentgen.methods.styles import (
     Mapping,
@@ -28,13 +29,20 @@ from latentgen.methods.styles import (
     styles,
 )
 from latentgen.networks.labels import concat_label, cycle_labels
+from latentgen.objectives import regularizers as regularization
 from latentgen.objectives.adversarial import AdversarialLoss, Logits, minimax_value
-from latentgen.objectives.penalties import Penalty
+from latentgen.objectives.augment import Augmentation
+from latentgen.objectives.penalties import Penalty, normalize_gradient
+from latentgen.objectives.regularizers import Regularizers, Scores
 from latentgen.probability.codes import Codes
 from latentgen.probability.priors import LearnedPrior, Prior
 
 CONDITIONS = ("concat", "projection", "network", "auxiliary")
 FIRST = ("discriminator", "generator")
+
+
+Transform = Callable[[Float[Array, "g m *shape"], Key[Array, ""]], Float[Array, "g m *shape"]]
+"""(groups of x, key) -> what the discriminator sees of them."""
 
 
 class Model(NamedTuple):
@@ -53,6 +61,7 @@ class Model(NamedTuple):
     packing: examples per logit (PacGAN, Lin et al. 2018, arXiv:1712.04086)
     codes: the last coordinates of a code, which the discriminator infers from synthetic x; both
         players ascend log Q(c|x) (InfoGAN, Chen et al. 2016, arXiv:1606.03657)
+    normalize_gradient: logits are l / (|grad_x l| + |l|): `penalties.normalize_gradient`
     mapping: from codes to styles w, (n, levels, width), which the generator takes in their place
     """
 
@@ -64,6 +73,7 @@ class Model(NamedTuple):
     condition: str = "concat"
     packing: int = 1
     codes: Codes = NO_CODES
+    normalize_gradient: bool = False
     mapping: Mapping | None = None
 
     @property
@@ -73,11 +83,13 @@ class Model(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """Training objective: losses of both players, and an optional penalty on the discriminator.
+    """Training objective: losses of both players, and what regularizes the discriminator.
 
     weight: of the penalty
     images_per_step: real images that D sees in a step, by which schedules count
     auxiliary_weight: of the discriminator's second tasks, the class and the codes
+    augmentation: T of what D sees in training, D(T(x)) in place of D(x); penalties are on gradients
+        of it in x, for draws of T of their own
     penalty_every: 1: the penalty is part of D's loss; k: it has turns of its own, in every k-th
         step, on its own codes (lazy regularization, arXiv:1912.04958, section 3.1)
     path_length: regularizes the generator, in turns of its own
@@ -88,8 +100,27 @@ class Objective(NamedTuple):
     weight: Value = 0.0
     images_per_step: int = 0
     auxiliary_weight: Value = 1.0
+    augmentation: Augmentation | None = None
+    regularizers: Regularizers = Regularizers()
     penalty_every: int = 1
     path_length: PathLength | None = None
+
+    def images(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """Return the number of images seen before a step."""
+        return step * jnp.float32(self.images_per_step)
+
+    def transform(self, stats: Params, step: Int[Array, ""], train: bool) -> Transform:
+        """Return what D sees of groups of x: T(x) in training, else x."""
+        if self.augmentation is None or not train:
+            return lambda x, key: x
+        augment = self.augmentation.at(stats, self.images(step))
+        return lambda x, key: augment(x, named_key(key, "augment"))
+
+    def probability(self, stats: Params, step: Int[Array, ""], like: Logits) -> Terms:
+        """Return the probability of augmentations as a term, if there is one."""
+        augmentation = self.augmentation
+        p = augmentation and augmentation.probability(stats, self.images(step))
+        return {} if p is None else {"augment_p": jnp.full_like(like, p)}
 
 
 def outputs(classes: int, condition: str, codes: Codes = NO_CODES) -> int:
@@ -130,8 +161,12 @@ def gan(
     if model.codes.size and model.packing > 1:
         raise BadInput("codes are inferred from single examples: packing must be 1.")
     d_tx = ascend(discriminator_tx)
+    trackers_of_d = trackers.start(objective.augmentation, objective.regularizers)
     main = Phase(
-        _discriminator_loss(model, objective), ("discriminator",), d_tx, discriminator_steps
+        _discriminator_loss(model, objective),
+        ("discriminator", *trackers_of_d),
+        d_tx,
+        discriminator_steps,
     )
     turns = {"discriminator": [main], "generator": _generator_turns(model, objective, generator_tx)}
     if objective.penalty is not None and objective.penalty_every > 1:
@@ -186,56 +221,60 @@ def _init(
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         params, stats = networks(key)
         params |= {"prior": model.prior.init(named_key(key, "prior"))}
-        if objective.path_length is not None:  # a player without parameters, for its average
-            params, stats = params | {"path_length": {}}, stats | {"path_length": jnp.zeros(())}
-        return params, stats
+        tracked = trackers.start(objective.augmentation, objective.regularizers)
+        if objective.path_length is not None:
+            tracked["path_length"] = jnp.zeros(())
+        return params | {name: {} for name in tracked}, stats | tracked
 
     return init
 
 
-class Scores(NamedTuple):
-    """Real and synthetic examples in groups, and the discriminator's logit of each group.
-
-    score: groups of x -> logits, given the classes of the batch; for penalties. It discards the
-        discriminator's new stats.
-    auxiliary: log-probabilities of the second tasks, which both players ascend
-    stats: new stats of all players
-    """
-
-    real: Float[Array, "g m *shape"]
-    synthetic: Float[Array, "g m *shape"]
-    real_logits: Logits
-    synthetic_logits: Logits
-    score: Callable[[Float[Array, "g m *shape"]], Logits]
-    auxiliary: Terms
-    stats: Params
-
-
 def score_both(
-    model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
+    model: Model,
+    params: Params,
+    stats: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    train: bool,
+    transform: Transform = lambda x, key: x,
 ) -> Scores:
     """Generate as many synthetic examples as there are real ones, and score both.
 
     The discriminator is applied twice, so that its batch norm never mixes real with synthetic
     examples. Synthetic examples have the classes of the real ones.
+
+    Args:
+        transform: applied to all that the discriminator sees, with random draws for each use.
     """
     code_key, generator_key, real_key, synthetic_key, score_key = jax.random.split(key, 5)
     z = prior(model, params).sample(code_key, batch.x.shape[0])
     x, generator_stats = generate(model, params, stats, z, batch.label, train, generator_key)
     real, synthetic, label = (pack(a, model.packing) for a in (batch.x, x, batch.label))
     d_params, d_stats = params["discriminator"], stats["discriminator"]
-    real_out, stats_after_real = outputs_of(model, d_params, d_stats, real, label, train, real_key)
-    synthetic_out, new_d_stats = outputs_of(
-        model, d_params, stats_after_real, synthetic, label, train, synthetic_key
+
+    def apply_discriminator(
+        d_stats: PyTree, x: Array, key: Key[Array, ""]
+    ) -> tuple[Logits, Float[Array, "g o"], PyTree]:
+        return logits_and_outputs(model, d_params, d_stats, transform(x, key), label, train, key)
+
+    def synthesize(z: Float[Array, "n d"]) -> Float[Array, "g m *shape"]:
+        x, _ = generate(model, params, stats, z, batch.label, train, generator_key)
+        return pack(x, model.packing)
+
+    real_logits, real_out, stats_after_real = apply_discriminator(d_stats, real, real_key)
+    synthetic_logits, synthetic_out, new_d_stats = apply_discriminator(
+        stats_after_real, synthetic, synthetic_key
     )
     return Scores(
         real,
         synthetic,
-        _logits(model, real_out, label),
-        _logits(model, synthetic_out, label),
-        lambda x: logits_of(model, d_params, d_stats, x, label, train, score_key)[0],
+        real_logits,
+        synthetic_logits,
+        lambda x: apply_discriminator(d_stats, x, score_key)[0],
         auxiliary_terms(model.tasks, batch.label, z, real_out, synthetic_out),
         stats | generator_stats | {"discriminator": new_d_stats},
+        z,
+        synthesize,
     )
 
 
@@ -261,8 +300,27 @@ def logits_of(
     key: Key[Array, ""] | None = None,
 ) -> tuple[Logits, PyTree]:
     """Return the discriminator's logit of each group, (g,), and its new stats."""
-    out, stats = outputs_of(model, params, stats, x, label, train, key)
-    return _logits(model, out, label), stats
+    logits, _, stats = logits_and_outputs(model, params, stats, x, label, train, key)
+    return logits, stats
+
+
+def logits_and_outputs(
+    model: Model,
+    params: PyTree,
+    stats: PyTree,
+    x: Float[Array, "g m *shape"],
+    label: Int[Array, "g m"],
+    train: bool,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Logits, Float[Array, "g o"], PyTree]:
+    """Return the logit of each group, all outputs of the discriminator, and its new stats."""
+
+    def plain(x: Float[Array, "g m *shape"]) -> tuple[Logits, tuple[Array, PyTree]]:
+        out, new_stats = outputs_of(model, params, stats, x, label, train, key)
+        return _logits(model, out, label), (out, new_stats)
+
+    logits, (out, stats) = normalize_gradient(plain, x) if model.normalize_gradient else plain(x)
+    return logits, out, stats
 
 
 def outputs_of(
@@ -358,7 +416,8 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         turn_key, penalty_key = jax.random.split(key)
-        scores = score_both(model, params, stats, batch, turn_key, train)
+        transform = objective.transform(stats, step, train)
+        scores = score_both(model, params, stats, batch, turn_key, train, transform)
         real, synthetic = scores.real_logits, scores.synthetic_logits
         value = objective.loss.discriminator_value(real, synthetic)
         terms = {"real_logit": real, "synthetic_logit": synthetic, "discriminator_value": value}
@@ -369,12 +428,19 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
             terms["penalty"] = objective.penalty(
                 scores.score, scores.real, scores.synthetic, penalty_key
             )
-            weight = value_at(objective.weight, step * jnp.float32(objective.images_per_step))
+            weight = value_at(objective.weight, objective.images(step))
             value = value - weight * terms["penalty"]
         value = value + _weighted(objective, scores.auxiliary, step)
-        terms |= scores.auxiliary
-        unpack = lambda per_group: _unpack(per_group, model.packing, batch.label.shape[0])  # noqa: E731
-        return unpack(value), (scores.stats, jax.tree.map(unpack, terms))
+        n = batch.label.shape[0]
+        tracked = trackers.update(objective.augmentation, stats, real, synthetic, n)
+        more = regularization.of_discriminator(
+            objective.regularizers, scores, tracked.get("lecam"), named_key(key, "regularize")
+        )
+        for term in more.values():
+            value = value - term
+        terms |= scores.auxiliary | more | objective.probability(stats, step, value)
+        unpack = lambda per_group: _unpack(per_group, model.packing, n)  # noqa: E731
+        return unpack(value), (scores.stats | tracked, jax.tree.map(unpack, terms))
 
     return loss
 
@@ -391,11 +457,12 @@ def _penalty_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         turn_key, penalty_key = jax.random.split(key)
-        scores = score_both(model, params, stats, batch, turn_key, train)
+        transform = objective.transform(stats, step, train)
+        scores = score_both(model, params, stats, batch, turn_key, train, transform)
         assert objective.penalty is not None
         penalty = objective.penalty(scores.score, scores.real, scores.synthetic, penalty_key)
         penalty = _unpack(penalty, model.packing, batch.label.shape[0])
-        weight = value_at(objective.weight, step * jnp.float32(objective.images_per_step))
+        weight = value_at(objective.weight, objective.images(step))
         return -weight * penalty, (scores.stats, {"penalty": penalty})
 
     return loss
@@ -425,11 +492,21 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        scores = score_both(model, params, stats, batch, key, train)
+        transform = objective.transform(stats, step, train)
+        scores = score_both(model, params, stats, batch, key, train, transform)
         value = objective.loss.generator_loss(scores.real_logits, scores.synthetic_logits)
+        if train and objective.regularizers.top < 1:
+            share = regularization.top_share(objective.regularizers, objective.images(step))
+            value = value * regularization.top_weights(scores.synthetic_logits, share)
         value = value - _weighted(objective, scores.auxiliary, step)
-        value = _unpack(value, model.packing, batch.label.shape[0])
-        return value, (scores.stats, {"generator_loss": value})
+        more = regularization.of_generator(
+            objective.regularizers, scores, named_key(key, "regularize")
+        )
+        terms = {"generator_loss": value} | more
+        for term in more.values():
+            value = value + term
+        unpack = lambda per_group: _unpack(per_group, model.packing, batch.label.shape[0])  # noqa: E731
+        return unpack(value), (scores.stats, jax.tree.map(unpack, terms))
 
     return loss
 
@@ -440,7 +517,7 @@ def _weighted(
     """Return the weighted sum of the second tasks' log-probabilities; 0 without one."""
     if not auxiliary:
         return 0.0
-    weight = value_at(objective.auxiliary_weight, step * jnp.float32(objective.images_per_step))
+    weight = value_at(objective.auxiliary_weight, objective.images(step))
     return weight * sum(auxiliary.values())
 
 

@@ -37,9 +37,32 @@ def grad_norm_sq(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> F
 
 def grad_norm(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Float[Array, " n"]:
     """|grad_x l(x_i)| of each example; where it is 0, its own gradient is 0 instead of nan."""
-    squared = grad_norm_sq(discriminator, x)
+    return _root(grad_norm_sq(discriminator, x))
+
+
+def _root(squared: Float[Array, " n"]) -> Float[Array, " n"]:
     positive = squared > 0  # two `where`: the gradient of sqrt at 0 is inf, and 0 * inf is nan
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+
+
+def normalize_gradient(
+    discriminator: Callable[[Float[Array, "n *shape"]], tuple[Float[Array, " n"], PyTree]],
+    x: Float[Array, "n *shape"],
+) -> tuple[Float[Array, " n"], PyTree]:
+    """l / (|grad_x l| + |l|): gradient normalization; it lies in [-1, 1], and is 0 where both are.
+
+    Args:
+        discriminator: x -> (logits l, new stats); logit i depends on x_i only.
+
+    Returns:
+        The normalized logits and the new stats.
+
+    Reference: Wu et al. 2021, equation 9 (GN-GAN, arXiv:2107.02499).
+    """
+    logits, gradient_of, stats = jax.vjp(discriminator, x, has_aux=True)
+    (gradient,) = gradient_of(jnp.ones_like(logits))
+    size = _root((gradient**2).sum(axis=tuple(range(1, x.ndim)))) + abs(logits)
+    return jnp.where(size > 0, logits / jnp.where(size > 0, size, 1.0), 0.0), stats
 
 
 def rescale_gamma(

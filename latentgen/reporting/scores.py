@@ -12,6 +12,7 @@ from latentgen.reporting.folders import Member, number, section
 # metrics. Losses of players in a game come last, as they do not measure the quality of samples.
 PREFERRED = (
     *("frechet/frechet_distance", "frechet/frechet", "kernel/kernel_distance"),
+    *("evaluation/frechet_distance", "evaluation/kernel_distance"),
     *("is/log_likelihood", "is/bernoulli_score", "validation/negative_elbo", "validation/loss"),
 )
 # Names, or ends of names, of metrics for which higher is better.

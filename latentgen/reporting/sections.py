@@ -10,6 +10,7 @@ from latentgen.reporting.charts import COLOURS, GREY, Dot, Line, Row
 from latentgen.reporting.folders import Folder, Member
 from latentgen.reporting.scores import Setting
 from latentgen.storage.workdir import flatten
+from latentgen.training.best import SPLIT
 
 POINTS = 90_000
 """Maximum number of points in all curves of a page."""
@@ -130,7 +131,8 @@ def curves(folder: Folder, settings: Sequence[Setting]) -> tuple[list[Group], li
     most = points_each(len(chosen), number)
     groups: dict[str, list[Chart]] = {}
     for term, splits in known.items():
-        group = groups.setdefault(player(term), [])
+        name = "Evaluation" if splits == [SPLIT] else player(term)
+        group = groups.setdefault(name, [])
         if folder.is_sweep:
             group += [_of_sweep(settings, chosen, split, term, most) for split in splits]
         else:
@@ -141,7 +143,15 @@ def curves(folder: Folder, settings: Sequence[Setting]) -> tuple[list[Group], li
     longest = max((len(member.lines) for member in folder.members), default=0)
     if longest > most:
         notes.append(f"Curves are thinned to at most {most} points each.")
-    order = ("Discriminator", "Generator", "Encoder and decoder", "Encoder", "Classifier", "Other")
+    order = (
+        "Evaluation",
+        "Discriminator",
+        "Generator",
+        "Encoder and decoder",
+        "Encoder",
+        "Classifier",
+        "Other",
+    )
     names = sorted(groups, key=lambda name: order.index(name) if name in order else len(order))
     return [Group(name, groups[name]) for name in names], notes
 

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -114,13 +114,13 @@ def _check_files(step: int, folder: Path) -> None:
 
 
 class Checkpoints:
-    """The newest `keep` checkpoints of a run, as a context manager.
+    """The newest `keep` checkpoints of a run, or all for None, as a context manager.
 
     A writer must hold the workdir's lock, because opening deletes incomplete checkpoints. With
     `read_only` nothing is written or deleted, so that a run may write at the same time.
     """
 
-    def __init__(self, path: str | os.PathLike[str], keep: int = 3, read_only: bool = False):
+    def __init__(self, path: str | os.PathLike[str], keep: int | None = 3, read_only: bool = False):
         logging.getLogger("absl").addFilter(_filter_orbax)
         logging.getLogger("asyncio").addFilter(_filter_asyncio)
         import orbax.checkpoint as ocp
@@ -180,10 +180,13 @@ class Checkpoints:
 
     def forget_after(self, step: int) -> None:
         """Delete the checkpoints after `step`; a run resumed from `step` saves them again."""
-        for later in self.steps():
-            if later > step:
-                with _raise_os_error(self._path / str(later)):
-                    self._manager.delete(later)
+        self.keep_only(saved for saved in self.steps() if saved <= step)
+
+    def keep_only(self, steps: Iterable[int]) -> None:
+        """Delete all other checkpoints."""
+        for step in sorted(set(self.steps()).difference(steps)):
+            with _raise_os_error(self._path / str(step)):
+                self._manager.delete(step)
 
     def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
         """Write checkpoint `step`, and return once it is complete.

@@ -24,6 +24,7 @@ HISTORY = "history"  # in config.json: the changes of its keys, by step
 ORIGIN = "init_from"  # in data.json: the initial weights
 DESCRIBED = "example"  # in data.json: shape and dtype of an example, folders of the data
 CHECKPOINTS = "checkpoints"
+BEST = "best"  # the checkpoint that was best by the measure that the run took
 DEEPEST = 64  # maximum nesting depth of a JSON file
 DIGITS = 300  # maximum digits of an integer in a JSON file: more than a float can have
 LARGEST = 2**28  # maximum bytes of a JSON file

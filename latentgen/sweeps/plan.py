@@ -99,7 +99,7 @@ def applied(base: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
         *path, last = key.split(".")
         section = config
         for name in path:
-            section = section[name]
+            section = section.setdefault(name, {})
         section[last] = value
     return plain(config)
 

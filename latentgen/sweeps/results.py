@@ -14,6 +14,7 @@ from latentgen.storage import status, workdir
 from latentgen.storage.log import METRICS, figures
 from latentgen.sweeps.folder import Sweep, standing
 from latentgen.sweeps.plan import Member
+from latentgen.training import setup
 
 RESULTS, SETTINGS, SUMMARY = "results.csv", "summary.csv", "summary.json"
 COUNTED = (status.DONE, status.DIVERGED, status.FAILED)
@@ -38,7 +39,15 @@ def row(sweep: Sweep, member: Member) -> Row:
     for split, line in last.items():
         drop = ("step", "seconds", "split")
         found |= {f"{split}/{name}": value for name, value in line.items() if name not in drop}
-    return found | _evaluated(run_folder)
+    return found | _best(run_folder) | _evaluated(run_folder)
+
+
+def _best(run_folder: Path) -> Row:
+    """Return step and value of the best evaluation in training, if there was any."""
+    best = (setup.summary(run_folder) or {}).get("best")
+    if not isinstance(best, Mapping) or not {"step", "name", "value"} <= best.keys():
+        return {}
+    return {"best/step": best["step"], f"best/{best['name']}": best["value"]}
 
 
 def _evaluated(run_folder: Path) -> Row:

@@ -163,15 +163,22 @@ def validation(
     return call
 
 
-def checkpoint(checkpoints: Checkpoints, log: Log, meta: Callable[[], dict[str, Any]]) -> Call:
+def checkpoint(
+    checkpoints: Checkpoints,
+    log: Log,
+    meta: Callable[[], dict[str, Any]],
+    saved: Callable[[], None] = lambda: None,
+) -> Call:
     """Make a hook that flushes the log to the disk, then saves (step, state).
 
     Args:
         meta: () -> further entries of the checkpoint's metadata.
+        saved: called after each save.
     """
 
     def call(step: int, state: PyTree) -> None:
         log.flush()
         checkpoints.save(step, state, {**meta(), "log": log.stands})
+        saved()
 
     return call

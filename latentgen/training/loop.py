@@ -186,6 +186,7 @@ def train(
     hooks: Sequence[Hook],
     stopped: Callable[[], int | None] = lambda: None,
     check: Check = check_finite,
+    ended: Callable[[], bool] = lambda: False,
 ) -> PyTree:
     """Run the steps first+1 .. last in chunks.
 
@@ -203,6 +204,8 @@ def train(
             run then stops when the dispatched chunks are done: one, or two of less than
             `MAX_ASYNC_CHUNK_SECONDS`.
         check: called with (start, step, is_finite) before the log of a chunk.
+        ended: polled after each hook; True makes this step the last one: the hooks that follow
+            are called, and no further step is done.
 
     Returns:
         The state after the last step.
@@ -230,10 +233,13 @@ def train(
         step = start + steps
         pending.dispatched.append(DispatchedChunk(start, step, metrics, is_finite))
         pending.flush(keep=1)  # logs the previous chunk while the device runs this one
-        due = [hook for hook in hooks if step == last or step % hook.every == 0]
-        if due:
-            pending.flush()
-        for hook in due:
-            hook.call(step, state)
+        is_last = step == last
+        for hook in hooks:
+            if is_last or step % hook.every == 0:
+                pending.flush()
+                hook.call(step, state)
+                is_last = is_last or ended()
+        if is_last:
+            break
     pending.flush()
     return state

@@ -48,16 +48,17 @@ def make(devices: int | None = None, fsdp: int = 1) -> Mesh | None:
     return Mesh(np.array(chosen).reshape(-1, fsdp), (DATA, FSDP), (AxisType.Auto,) * 2)
 
 
-def check_batch(mesh: Mesh | AbstractMesh | None, batch_size: int) -> None:
-    """Check that the number of devices divides the batch size.
+def check_batch(mesh: Mesh | AbstractMesh | None, batch_size: int, microbatches: int = 1) -> None:
+    """Check that the number of devices divides the size of each part of a batch.
 
     Raises:
         BadInput: it does not.
     """
-    if mesh is not None and batch_size % mesh.size:
+    if mesh is not None and batch_size % (microbatches * mesh.size):
+        parts = f"config.microbatches={microbatches} times " if microbatches > 1 else ""
         raise BadInput(
-            f"config.batch_size={batch_size} must be a multiple of {mesh.size}, the number of "
-            "devices; --devices=N uses fewer."
+            f"config.batch_size={batch_size} must be a multiple of {parts}{mesh.size}, the number "
+            "of devices; --devices=N uses fewer."
         )
 
 
@@ -105,17 +106,17 @@ def shard_method(method: Method, mesh: Mesh | None) -> Method:
     return method._replace(init=init, step=step)
 
 
-def place(mesh: Mesh | None, batch_size: int) -> Place:
+def place(mesh: Mesh | None, batch_size: int, microbatches: int = 1) -> Place:
     """Return the placement of a feed: resident data replicated, rows split over all devices.
 
     Each process reads the rows of its own devices only.
 
     Raises:
-        BadInput: the number of devices does not divide the batch size.
+        BadInput: the number of devices does not divide the size of each part of a batch.
     """
     if mesh is None:
         return Place()
-    check_batch(mesh, batch_size)
+    check_batch(mesh, batch_size, microbatches)
     per_device = batch_size // mesh.size
     own = [i for i, device in enumerate(mesh.devices.flat) if _is_local(device)]
     part = slice(own[0] * per_device, (own[-1] + 1) * per_device)

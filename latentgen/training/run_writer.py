@@ -23,6 +23,7 @@ from latentgen.storage.log import METRICS, Log, figures
 from latentgen.system.compilation import settings
 from latentgen.system.distributed import PeerLost
 from latentgen.training import classes, hooks, loop, transfer
+from latentgen.training.evaluator import Evaluator
 from latentgen.training.pictures import pairs
 from latentgen.training.setup import (
     COLLAPSED,
@@ -54,6 +55,8 @@ class RunWriter:
         self._settings = _settings(0, None)
         self._saved_log: Any = None  # of the checkpoint to resume from: length and hash of the log
         self._ended = False
+        self._best: Checkpoints | None = None
+        self._evaluator: Evaluator | None = None
 
     def __enter__(self) -> "RunWriter":
         run = self.run
@@ -78,6 +81,9 @@ class RunWriter:
                     self._status.end(*_final_status(error))
                 raise
             self.checkpoints = stack.enter_context(checkpoints)
+            if run.experiment.evaluate.every:
+                best = Checkpoints(run.folder / workdir.BEST, keep=None)
+                self._best = stack.enter_context(best)
             self._exit_stack = stack.pop_all()
         return self
 
@@ -197,7 +203,12 @@ class RunWriter:
         _delete_later_collapse(run, first)
         self._pictures = _picture_hooks(run, log, say)
         seconds = lambda: self.seconds  # noqa: E731
-        self.hooks = [loop.Hook(every.sample, call, name="pictures") for call in self._pictures]
+        self.hooks = []
+        if self._best is not None:
+            self._evaluator = Evaluator(run, log, self._best, first, say)
+            evaluate = self._evaluator.hook(seconds)  # first: the others follow an early end
+            self.hooks += [loop.Hook(run.experiment.evaluate.every, evaluate, name="evaluation")]
+        self.hooks += [loop.Hook(every.sample, call, name="pictures") for call in self._pictures]
         if (split := run.dataset.splits.get("validation")) is not None:
             preprocess, terms = run.experiment.data.preprocess, run.eval_fns.terms
             validate = hooks.validation(
@@ -205,8 +216,17 @@ class RunWriter:
             )
             self.hooks.append(loop.Hook(every.validate, validate, name="validation"))
         meta = lambda: {"seconds": self.seconds, "settings": self._settings}  # noqa: E731
-        save = hooks.checkpoint(self.checkpoints, log, meta)
+        save = hooks.checkpoint(self.checkpoints, log, meta, self._forget_worse)
         self.hooks.append(loop.Hook(every.checkpoint, save, on_signal=True, name="checkpoint"))
+
+    def _forget_worse(self) -> None:
+        if self._evaluator is not None:
+            self._evaluator.forget(self.checkpoints.steps())
+
+    @property
+    def ended_early(self) -> str | None:
+        """The reason why the run ends before its last step; None if it goes on."""
+        return None if self._evaluator is None else self._evaluator.reason()
 
     def first_pictures(self, state: PyTree) -> None:
         """Write the pictures of step 0."""
@@ -225,9 +245,10 @@ class RunWriter:
         Args:
             more: further entries of the summary.
         """
-        self.end(status.DONE)
+        self.end(status.DONE, self.ended_early)
         self._ended = False  # writing the summary may still fail
         lost = {"log_lost": self._log.lost} if self._log is not None and self._log.lost else {}
+        more |= {} if self._evaluator is None else self._evaluator.summary()
         more = more | ({"settings": self._settings} if len(self._settings) > 1 else {})
         workdir.write_json(self.run.folder / SUMMARY, summary(self.run, self.seconds) | lost | more)
         self._ended = True

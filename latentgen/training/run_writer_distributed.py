@@ -153,6 +153,14 @@ class DistributedRunWriter:
 
         return call
 
+    @property
+    def ended_early(self) -> str | None:
+        """See `RunWriter.ended_early`; all processes must ask."""
+        if not self.run.experiment.evaluate.patience:
+            return None
+        reason = None if self._writer is None else self._writer.ended_early
+        return distributed.broadcast_from_zero(reason)
+
     def begin(self, what: str) -> None:
         """Tell the watchdog that the action `what` begins; see `Watchdog.begin`."""
         self._watchdog.begin(what)

@@ -17,12 +17,14 @@ from latentgen.configs.section import is_averaged
 from latentgen.core.errors import BadInput, Diverged
 from latentgen.core.keys import named_key, run_key
 from latentgen.core.types import Batch, Method, PyTree, Terms
+from latentgen.core.wrappers import with_microbatches
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.storage import evidence, workdir
 from latentgen.storage.checkpoint import Checkpoints
 from latentgen.system import machine, memory, plugins
 from latentgen.training import loop
+from latentgen.training.best import Evaluation
 from latentgen.training.hooks import AT_ONCE
 from latentgen.training.mesh import place
 
@@ -33,11 +35,13 @@ COUNTS = {
         "seed",
         "steps",
         "skip_diverged",
+        "microbatches",
         "data.validation",
         "method.ema_start",
         "method.warmup_steps",
     ),
-    *("every.validate", "every.sample", "every.checkpoint"),
+    *("every.validate", "every.sample", "every.checkpoint", "every.evaluate"),
+    *("evaluate.samples", "stop.patience"),
 }
 """Integers of a config that are no sizes of arrays."""
 IMAGES, POINTS, PAIRS = 64, 2_000, 32  # shown in a picture
@@ -73,6 +77,7 @@ class Run(NamedTuple):
     places: flag -> folder of the data, for the flags that the user set
     show: called with (name, PNG bytes) of each picture in training
     identity: () -> the identity of the data, see `sources.identity`, computed once
+    evaluation: the measure to take during training, see `evaluator.py`; None: none
     """
 
     folder: Path
@@ -87,6 +92,7 @@ class Run(NamedTuple):
     places: Mapping[str, str] = {}
     show: Callable[[str, bytes], None] = lambda name, png: None
     identity: Callable[[], dict[str, Any]] = dict
+    evaluation: Evaluation | None = None
 
     @property
     def key(self) -> Key[Array, ""]:
@@ -205,7 +211,10 @@ def _make_run(
 ) -> Run:
     """Make the run without reading the splits of its data."""
     preprocess_for(experiment.data.preprocess.name, dataset.dtype)
-    method = method or experiment.plan.wire(dataset.shape)
+    if method is None:
+        method = experiment.plan.wire(dataset.shape)
+    else:
+        method = with_microbatches(method, experiment.microbatches)
     eval_fns = make_eval_fns(lambda _: method, method, dataset.shape)({})
     name = experiment.data.preprocess.name
     run = Run(folder, config, experiment, dataset, method, eval_fns)
@@ -513,7 +522,7 @@ def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:
         run.experiment.batch_size,
         run.method.draws,
         run.key,
-        place=place(mesh, run.experiment.batch_size),
+        place=place(mesh, run.experiment.batch_size, run.experiment.microbatches),
         augment=run.experiment.data.augment,
         balanced=run.experiment.data.balance,
     )

@@ -56,8 +56,10 @@ def train(
     with poll as stop, DistributedRunWriter(run, mesh, stuck) as writer:
         while not _trained_to_end(run, feed, steps, writer, stop):
             pass
+        ended_early = writer.ended_early
         writer.finish()
-    print(f"{run.folder}: {run.experiment.steps} steps in {writer.seconds:.0f} s.")
+    steps_done = ended_early or f"{run.experiment.steps} steps"
+    print(f"{run.folder}: {steps_done} in {writer.seconds:.0f} s.")
     if run.method.sample is not None:
         print(f"Pictures: {run.folder / 'samples'}")
 
@@ -125,6 +127,8 @@ def _train(
                 writer.first_pictures(state)
         else:
             progress.say(f"continuing after step {first}")
+        if writer.ended_early:  # killed after its last checkpoint
+            return
         loop.train(
             steps,
             feed,
@@ -136,6 +140,7 @@ def _train(
             log=log,
             hooks=writer.hooks,
             stopped=stopped,
+            ended=lambda: writer.ended_early is not None,
         )
     finally:
         progress.close()

@@ -1,6 +1,7 @@
 """Initialization with the weights of another run, and continuation with a changed config."""
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentgen.configs.section import LATER
 from latentgen.core.errors import BadInput, nearest
 from latentgen.core.types import PyTree
 from latentgen.storage import provenance, workdir
 from latentgen.storage.checkpoint import Checkpoints, by_path
 from latentgen.training import setup
 from latentgen.training.setup import Run
+
+FURTHER = re.compile(r"^more\.\d+\.")
+"""Prefix of the key path of a further average, see `wrappers.Averaged`."""
 
 NEVER = ("data.", "method.name")
 """Prefixes of config keys that cannot change within a run; see `init_from` for a new run."""
@@ -31,7 +36,7 @@ def may_change(extend: bool, allowed: Collection[str], config: Mapping[str, Any]
     Raises:
         BadInput: one of `allowed` is no key of the config, or is in `NEVER`.
     """
-    keys = workdir.flatten(config)
+    keys = LATER | workdir.flatten(config)
     for key in allowed:
         if key not in keys:
             raise BadInput(f"--allow_change={key} is not a key of the config{nearest(key, keys)}")
@@ -151,6 +156,7 @@ def _source_path(
         has_ema: True if this state has moving averages.
         source_has_ema: True if the other state has.
     """
+    path = FURTHER.sub("", path)  # further averages begin as the evaluated one
     part, player, *rest = path.removeprefix("state.").split(".", 2)
     if part not in ("params", "stats") or player not in names:
         return None

@@ -89,7 +89,8 @@ def test_averages_by_images_halve_as_often_as_they_should() -> None:
         "ema_rampup": 0.5,
     }
     section = Section("config", values)
-    decay = average(section, section, ("w",), draws=2).keywords["decay"]  # type: ignore[attr-defined]
+    method = Section("config.method", values)
+    decay = average(section, method, ("w",), draws=2).keywords["decay"]  # type: ignore[attr-defined]
     for step in (0, 1, 5, 50):
         half_life = min(64, 0.5 * 16 * step)
         expected = 0.5 ** (16 / half_life) if half_life else 0.0

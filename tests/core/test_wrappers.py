@@ -9,7 +9,7 @@ import pytest
 from latentgen.core.game import game
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method, Phase
-from latentgen.core.wrappers import with_ema
+from latentgen.core.wrappers import with_ema, with_further_average
 
 
 def walker() -> Method:
@@ -58,3 +58,26 @@ def test_state_may_be_donated() -> None:
     for i in range(3):
         state, _ = step(state, i, batch, run_key(0))
     assert float(state.params["w"]) == 0.5**3 * 0 + 0.125 * 1 + 0.25 * 2 + 0.5 * 3
+
+
+def test_further_averages_are_kept_beside() -> None:
+    """Each is what it would be as the only one; the sampled one and the training stay bitwise."""
+    decays = (0.5, 0.75, lambda step: jnp.float32(0.9))
+    batch = Batch(jnp.zeros((1, 2, 1)), jnp.zeros((1, 2), jnp.int32))
+    methods = [with_ema(walker(), ("w",), decay, start=1) for decay in decays]
+    every = with_ema(walker(), ("w",), decays[0], start=1, more=decays[1:])
+    states = [method.init(run_key(0)) for method in (every, *methods)]
+    for step in range(5):
+        states = [
+            method.step(state, jnp.int32(step), batch, run_key(0))[0]
+            for method, state in zip((every, *methods), states, strict=True)
+        ]
+    found, *alone = states
+    further = [with_further_average(found, i) for i in range(2)]
+    for state, own in zip([found, *further], alone, strict=True):
+        assert (state.state, state.params, state.stats) == own[:3]
+        np.testing.assert_array_equal(
+            every.sample(state, run_key(0), 1), methods[0].sample(own, run_key(0), 1)
+        )
+    assert len({float(state.params["w"]) for state in alone}) == 3
+    assert alone[0].more == ()  # nothing is kept that is not asked for

@@ -135,6 +135,26 @@ ROWS = {
         },
         "method.penalty_weight",
     ),
+    "gan-ada-packing": Row(
+        "gan",
+        {
+            "method.augment": "ada:r3gan",
+            "method.augment_target": 0.6,
+            "method.penalty": "r1",
+            "method.packing": 2,
+        },
+        "method.augment_p",
+    ),
+    "gan-regularized-normalized-diffaugment": Row(
+        "gan",
+        {
+            "method.loss": "hinge",
+            "method.augment": "diffaugment",
+            "method.regularize": ("bcr:10,10", "zcr:5,0.5,0.05", "lecam:0.3", "topk:0.5,64"),
+            "method.gradient_normalization": True,
+        },
+        "generator_optimizer.lr",
+    ),
     "gan-mixture-clip": Row(
         "gan",
         {
@@ -143,6 +163,9 @@ ROWS = {
             "generator_optimizer.clip_norm": 1.0,
         },
         "method.weight_clip",
+    ),
+    "gan-microbatches": Row(
+        "gan", {"microbatches": 2, "method.ema_more": (0.5, 64.0)}, "generator_optimizer.lr"
     ),
     "gan-resnet-hinge": Row(
         "gan",
@@ -237,6 +260,7 @@ LONG_ROWS = {  # variants of rows that `make test` runs, or the parts of which o
     "gan",
     "gan-resnet-hinge",
     "gan-stylegan2-classes",
+    "gan-regularized-normalized-diffaugment",
     "aae-normal-uniform-conv-batch",
     "vaegan-relativistic-conv-spectral",
     "ali-hinge-conv",

@@ -49,6 +49,8 @@ from latentgen.data import originals, published, sources
 from latentgen.data.dataset import DataSet, Examples
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.data.sources.base import Request, Source
+from latentgen.evaluation import in_training
+from latentgen.evaluation.measures import MEASURES
 from latentgen.methods.gan import CONDITIONS
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.mlp import ACTIVATIONS, INITS
@@ -93,6 +95,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "condition": CONDITIONS,
     "encoder": ("deterministic", "stochastic"),
     "output": tuple(OUTPUTS),
+    "metric": ("", *MEASURES),
 }
 """What may stand at a key, by its last words."""
 
@@ -252,7 +255,7 @@ def checked(config: dict[str, Any], known: set[str], shapes: bool = True) -> set
         known: structures of runs whose shapes have been found to be right; this one is added.
         shapes: whether they are looked at.
     """
-    run = setup.load(Path("nowhere"), config, None, None)
+    run = in_training.attached(setup.load(Path("nowhere"), config, None, None))
     if not shapes or (key := structure(config)) in known:
         return run
     setup.check_memory(run, setup.feed_of(run))
@@ -268,7 +271,9 @@ def short(run: setup.Run) -> bool:
     """Whether its first chunks take no time to speak of."""
     chunk = min(run.experiment.every.log, run.experiment.steps)
     values = memory.total(jax.eval_shape(run.method.init, run.key)) / 4
-    return chunk <= LONGEST_CHUNK and run.method.draws <= LONGEST_CHUNK and values < 2**22
+    evaluated = run.experiment.evaluate.samples if run.experiment.evaluate.every else 0
+    steps = chunk <= LONGEST_CHUNK and run.method.draws <= LONGEST_CHUNK
+    return steps and values < 2**22 and evaluated <= 2_000
 
 
 def begun(run: setup.Run) -> None:

@@ -107,7 +107,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         config = vae.get_config()
         config.update(steps=STEPS[-1])
-        config.every.update(dict.fromkeys(config.every, STEPS[0]))
+        config.every.update(dict.fromkeys(config.every, STEPS[0]) | {"evaluate": 0})
         run = setup.load(Path(place, "run"), changed(config, {}), None, None)
         trainer.train(run)
         saved = {step: describe(setup.restore(run, step)[1]) for step in STEPS}

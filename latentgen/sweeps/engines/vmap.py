@@ -27,6 +27,7 @@ from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Method, PyTree
 from latentgen.core.wrappers import population, population_batches
 from latentgen.data import pipeline
+from latentgen.evaluation import in_training
 from latentgen.storage import status, workdir
 from latentgen.storage.checkpoint import Damaged
 from latentgen.storage.log import Progress
@@ -209,6 +210,8 @@ def population_program(
         )
         for each, m in zip(runs, group.members, strict=True)
     ]
+    memory: dict[Any, Any] = {}
+    runs = [in_training.attached(each, memory=memory) for each in runs]
     fed = setup.feed_of(run)
     setup.check_memory(run, fed)
     batches = fed.batches
@@ -371,11 +374,26 @@ class Population:
                         state,
                         lambda writer, member: writer.hooks[number].call(step, member),
                     )
+                    self._end_early(number, step, state)
 
             return call
 
         hooks = self._writers[self._active[0]].hooks
         return [hook._replace(call=all_of(i, hook.name)) for i, hook in enumerate(hooks)]
+
+    def _end_early(self, number: int, step: int, state: PyTree) -> None:
+        """End the members that no longer improve, after the hooks that follow hook `number`."""
+        for slot in list(self._active):
+            writer = self._writers[slot]
+            if writer.ended_early:
+                member = self._program.take(state, slot)
+                for hook in writer.hooks[number + 1 :]:
+                    self._call_for(slot, partial(hook.call, step, member))
+                if slot in self._active:
+                    writer.finish(population=len(self._runs))
+                    self._active.remove(slot)
+        if not self._active:
+            raise AllEnded
 
     def _call_each(self, state: PyTree, call: Callable[[RunWriter, PyTree], None]) -> None:
         for slot in list(self._active):

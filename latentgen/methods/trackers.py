@@ -1,0 +1,46 @@
+"""What is tracked beside a discriminator's weights: the p of ADA, and LeCam's averages.
+
+Each is the stats of a player of its own without parameters, `augment` and `lecam`, which the
+discriminator's turn updates. So checkpoints have them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentgen.core.schedules import value_at
+from latentgen.core.types import PyTree
+from latentgen.objectives import regularizers as regularization
+from latentgen.objectives.adversarial import Logits
+from latentgen.objectives.augment import Augmentation, control
+from latentgen.objectives.regularizers import Regularizers
+
+
+def start(augmentation: Augmentation | None, regularizers: Regularizers) -> dict[str, PyTree]:
+    """Return the first stats of each tracker that is in use."""
+    found: dict[str, PyTree] = {}
+    if augmentation is not None and augmentation.control is not None:
+        p = 0.0 if augmentation.p is None else augmentation.p
+        found["augment"] = control.init(value_at(p, 0))
+    if regularizers.lecam:
+        found["lecam"] = regularization.no_averages()
+    return found
+
+
+def update(
+    augmentation: Augmentation | None,
+    stats: Mapping[str, Any],
+    real: Logits,
+    synthetic: Logits,
+    images: int,
+) -> dict[str, PyTree]:
+    """Return the stats of the trackers after a turn of the discriminator with these logits.
+
+    Args:
+        images: number of real examples of the turn.
+    """
+    found: dict[str, PyTree] = {}
+    if augmentation is not None and augmentation.control is not None:
+        found["augment"] = control.update(augmentation.control, stats["augment"], real, images)
+    if "lecam" in stats:
+        found["lecam"] = regularization.average_logits(stats["lecam"], real, synthetic)
+    return found
