@@ -44,6 +44,14 @@
 |               |               | in D, 5 D steps (Miyato et al. 2018, arXiv:1802.05957), a       |
 |               |               | quarter as wide; 0.5 steps/s on two busy cores, not run to its  |
 |               |               | end                                                             |
+| stylegan2     | Fashion-MNIST | at 32x32, in [-1, 1]: StyleGAN2 (Karras et al. 2020,            |
+|               |               | arXiv:1912.04958), narrow; mapping network, styles, path        |
+|               |               | lengths, lazy R1; 0.36 CPU seconds a step and minutes of        |
+|               |               | compilation, not run to its end                                 |
+| stylegan2_    | CIFAR-10;     | its networks and game at full size, with ADA, as in             |
+| cifar10,      | a folder      | stylegan2-ada-pytorch; for a GPU                                |
+| stylegan2_    |               |                                                                 |
+| ffhq256       |               |                                                                 |
 | dcgan         | Fashion-MNIST | at 32x32, in [-1, 1]: three convolutions, batch norm in both    |
 |               |               | (Radford et al. 2015, arXiv:1511.06434), without dense layers   |
 | stacked       | three Fashion | dcgan's networks on 1,000 modes: three images as colour planes  |
@@ -155,6 +163,11 @@ def nonsaturating():
                 condition="concat",  # how D sees the class: concat, projection, network;
                 # auxiliary: not, it predicts the class (ACGAN)
                 auxiliary_weight=1.0,  # of what D infers: the class, the codes
+                first="discriminator",  # who is updated first in a step: discriminator, generator
+                penalty_every=1,  # k > 1: the penalty has turns of its own, in every k-th step
+                style_mixing=0.0,  # share of batches with two styles; needs a section `mapping`
+                path_length=0.0,  # weight of G's path lengths, in turns of their own; 0: none
+                path_every=4,  # in every k-th step
                 ema_decay=0.999,  # of the weights that are sampled; 0: no average
                 ema_start=1_000,  # step from which on they are averaged
                 ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
@@ -605,6 +618,121 @@ def sngan():
     return config
 
 
+def lazy(every, lr, b2):
+    """Adam's settings for a player whose penalty has turns of its own, arXiv:1912.04958, 3.1.
+
+    An optimizer that makes every + 1 updates in `every` steps, at c = every / (every + 1) of the
+    rate and with decays to the power c, moves as far as one that makes `every`.
+    """
+    share = every / (every + 1)
+    return optimizer(lr=lr * share, b1=0.0, b2=b2**share)
+
+
+def styles(gamma, lr=2.5e-3, layers=2, **widths):
+    """StyleGAN2's networks and game; the recipes that follow say what is theirs."""
+    config = infogan_network()
+    signed(config, "linear")
+    config.steps = 100_000_000 // 64  # images over batch size
+    config.method.update(
+        code_dim=512,
+        prior="normal",
+        first="generator",
+        penalty="r1",
+        penalty_weight=gamma,
+        penalty_every=16,
+        ema_decay=0.0,
+        ema_start=0,
+    )
+    both = dict(network="stylegan2", channel_base=32768, channel_max=512, clamp=0.0, half=0)
+    both.update(widths)
+    config.mapping = ConfigDict(
+        dict(
+            network="stylegan2",
+            width=512,  # of w and of all layers
+            layers=layers,
+            rate=0.01,  # learning rate relative to the generator's
+            average=0.995,  # decay of the average of w
+        )
+    )
+    config.generator = ConfigDict(
+        dict(
+            both,
+            architecture="skip",  # skip, resnet, orig
+            noise=True,  # a random number for each pixel
+        )
+    )
+    config.discriminator = ConfigDict(
+        dict(
+            both,
+            architecture="resnet",  # resnet, skip, orig
+            group=4,  # examples whose standard deviation the last layers see
+            group_features=1,  # in how many channels; 0: none
+            class_width=0,  # dimension in which a class meets the image; 0: as wide as features
+        )
+    )
+    config.generator_optimizer = ConfigDict(lazy(4, lr, 0.99))
+    config.discriminator_optimizer = ConfigDict(lazy(16, lr, 0.99))
+    return config
+
+
+ADA = dict(augment="ada:bgc", augment_target=0.6)
+
+
+def stylegan2_cifar10():
+    """Karras et al. 2020 on CIFAR-10 (NVlabs/stylegan2-ada-pytorch d72cc7d, train.py --cfg=cifar).
+
+    100,000,000 images in batches of 64; R1 with gamma 0.01 in every 16th step; no path lengths, no
+    mixed styles; G's optimizer is slowed for turns that it does not have, as there; averages with a
+    half-life of 500,000 images, at first of a twentieth of those seen. Classes:
+    --config.method.classes=10 --config.method.condition=network (their --cond=1).
+
+    ADA with 'bgc' and the target 0.6, their default.
+
+    Not theirs: bfloat16 for float16 in the three largest sizes, and no replacement of gradients
+    that are not finite; D's groups are of the whole batch, theirs of each GPU's 32; the average of
+    w moves in G's turns alone, and is itself averaged with the weights; synthetic examples have the
+    classes of the batch.
+    """
+    config = styles(0.01, layers=2, clamp=256.0, half=4)
+    config.data.update(name="cifar10", validation=0)
+    config.method.update(ema_images=500e3, ema_rampup=0.05, **ADA)
+    config.discriminator.update(architecture="orig", group=32)
+    return config
+
+
+def stylegan2_ffhq256():
+    """Karras et al. 2020 at 256 pixels (as `stylegan2_cifar10`, train.py --cfg=paper256).
+
+    25,000,000 images in batches of 64, half as many channels; R1 with gamma 1; mixed styles; path
+    lengths in every 4th step; a half-life of 20,000 images. Not theirs, too: path lengths, their
+    average and mixed styles are of a batch, theirs of each GPU's 8.
+
+    For the folder `ffhq256`: --config.data.name=folder:DIR.
+    """
+    config = styles(1.0, layers=8, channel_base=16384, clamp=256.0, half=4)
+    config.steps = 25_000_000 // 64
+    config.data.update(name="folder:ffhq256", size=256, validation=0)
+    config.method.update(style_mixing=0.9, path_length=2.0, ema_images=20e3, **ADA)
+    config.discriminator.group = 8
+    return config
+
+
+def stylegan2():
+    """The game of `stylegan2_ffhq256` for two cores: 32 pixels, narrow networks, few steps.
+
+    Its own: 16 to 64 channels, styles of 64, batch 32, gamma 0.1, a half-life of 10,000 images.
+    """
+    config = styles(0.1, layers=2, channel_base=512, channel_max=64)
+    config.data.pad_to = 32
+    config.batch_size = 32
+    config.steps = 6_000
+    config.method.update(code_dim=64, style_mixing=0.9, path_length=2.0)
+    config.method.update(ema_images=10e3, ema_rampup=0.05)
+    config.mapping.width = 64
+    config.every = ConfigDict(dict(log=50, validate=1_000, sample=500, checkpoint=500))
+    return config
+
+
 def three_convolutions(*channels):
     """infogan_network at 32x32 with convolutions alone."""
     config = infogan_network()
@@ -704,7 +832,7 @@ VARIANTS = {
         *(infogan_digits, infogan_network, fashion),
         *(mmgan, nsgan, lsgan, wgan, wgan_gp, dragan, r1, r3gan_loss, images, sngan, dcgan),
         *(r3gan, r3gan_cifar10, r3gan_ffhq64, r3gan_ffhq256, r3gan_imagenet32, r3gan_imagenet64),
-        r3gan_stacked,
+        *(r3gan_stacked, stylegan2, stylegan2_cifar10, stylegan2_ffhq256),
         *(stacked, stacked_pacgan, ring, grid, pacgan_ring, pacgan_grid),
     )
 }

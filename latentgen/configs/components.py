@@ -16,7 +16,7 @@ from latentgen.core.errors import BadInput
 from latentgen.core.schedules import Schedule, Value, value_at
 from latentgen.core.types import Method, Net
 from latentgen.core.wrappers import with_ema
-from latentgen.networks import DECODERS, ENCODERS
+from latentgen.networks import DECODERS, ENCODERS, MAPPINGS
 from latentgen.networks.conv import halvings, widths
 from latentgen.networks.mlp import ACTIVATIONS, INITS, WIDTHS
 from latentgen.networks.net import bound_output
@@ -91,6 +91,14 @@ class Network(NamedTuple):
         """
         net = self.decoder(shape)
         return net if within is None else bound_output(net, *within, output)
+
+    def mapping(self) -> Net:
+        """Make a network from codes, (n, d), to styles, (n, width); in float32."""
+        options = {name: value for name, value in self.options.items() if name != "dtype"}
+        try:
+            return self.section.choose("network", MAPPINGS)(**options)
+        except BadInput as error:
+            raise BadInput(f"{self.section.key('network')}: {error}") from None
 
     @property
     def takes_class(self) -> bool:
@@ -201,7 +209,7 @@ def _own_options(
     return options
 
 
-def _adam(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
+def _adam(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     b1 = section.value("b1", low=0.0, high=0.9999)
     b2 = section.value("b2", low=0.0, high=0.99999)
     eps = section.positive("eps")
@@ -211,7 +219,9 @@ def _adam(section: Section, lr: Any, images: int) -> optax.GradientTransformatio
     return optax.inject_hyperparams(optax.adam)(lr, *by_update, eps=eps)
 
 
-def _adam_tensorflow(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
+def _adam_tensorflow(
+    section: Section, lr: Any, images: int | float
+) -> optax.GradientTransformation:
     """Adam with epsilon before the bias correction, as in TensorFlow and Chainer.
 
     lr m / (sqrt(v) + eps) sqrt(1 - b2^t) / (1 - b1^t) in update t = 1, 2, ...
@@ -225,7 +235,7 @@ def _adam_tensorflow(section: Section, lr: Any, images: int) -> optax.GradientTr
     return optax.inject_hyperparams(optax.adam)(lr, b1=b1, b2=b2, eps=corrected)
 
 
-def _by_update(value: Value, images: int) -> Any:
+def _by_update(value: Value, images: int | float) -> Any:
     """Turn a schedule of images seen into one of updates done.
 
     Args:
@@ -236,17 +246,17 @@ def _by_update(value: Value, images: int) -> Any:
     return lambda updates: value(updates * jnp.float32(images))
 
 
-def _sgd(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
+def _sgd(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     return optax.sgd(lr, momentum=section.number("momentum", low=0.0, high=0.9999))
 
 
-def _rmsprop(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
+def _rmsprop(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     return optax.rmsprop(
         lr, decay=section.number("b2", low=0.0, high=0.99999), eps=section.positive("eps")
     )
 
 
-def _rmsprop_torch(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
+def _rmsprop_torch(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     """RMSProp as in PyTorch: lr g / (eps + sqrt(G)), G the running mean of g^2, from 0.
 
     With eps = 1 / batch size and g the mean over a batch, this is lr s / (1 + sqrt(S)) for the sum
@@ -263,7 +273,7 @@ def _rmsprop_torch(section: Section, lr: Any, images: int) -> optax.GradientTran
     return optax.chain(tx, optax.masked(optax.scale(std_rate), _std_network_mask))
 
 
-def _adam_norm_grad(section: Section, lr: Any, images: int) -> optax.GradientTransformation:
+def _adam_norm_grad(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
     """Adam of g / (|g| + 1e-7), each leaf of the gradient normalized on its own.
 
     Reference: the code of Tomczak & Welling 2018 (arXiv:1705.07120), AdamNormGrad.
@@ -283,7 +293,7 @@ def _std_network_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(in_std_network, params)
 
 
-OPTIMIZERS: dict[str, Callable[[Section, Any, int], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[[Section, Any, int | float], optax.GradientTransformation]] = {
     "adam": _adam,
     "adam_norm_grad": _adam_norm_grad,
     "adam_tensorflow": _adam_tensorflow,
@@ -334,7 +344,7 @@ SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
 linear end at 0."""
 
 
-def optimizer(section: Section, steps: int, images: int) -> optax.GradientTransformation:
+def optimizer(section: Section, steps: int, images: int | float) -> optax.GradientTransformation:
     """Make the section's optimizer, after clipping to the global norm `clip_norm` (0: no clipping).
 
     Args:
@@ -352,7 +362,7 @@ def optimizer(section: Section, steps: int, images: int) -> optax.GradientTransf
     return optax.chain(optax.clip_by_global_norm(limit), tx)
 
 
-def _learning_rate(section: Section, steps: int, images: int) -> Any:
+def _learning_rate(section: Section, steps: int, images: int | float) -> Any:
     """Return the learning rate: a number, or a function of the updates done."""
     over_steps = section.choose("schedule", SCHEDULES)
     if not isinstance(section.value("lr"), Schedule):
@@ -402,9 +412,9 @@ def average(
         number if number < 1 else partial(_decay_by_images, a_step, number, 0.0)
         for number in method.numbers("ema_more")
     ]
-    if not _is_zero(half_life):
+    if not is_zero(half_life):
         decay = partial(_decay_by_images, a_step, half_life, rampup)
-    elif _is_zero(decay):
+    elif is_zero(decay):
         if more:
             raise BadInput(
                 f"{method.key('ema_more')} names averages beside the one that is sampled, of which "
@@ -414,7 +424,8 @@ def average(
     return partial(with_ema, names=players, decay=decay, start=start, more=more)
 
 
-def _is_zero(value: Value) -> bool:
+def is_zero(value: Value) -> bool:
+    """Return whether a value is the number 0, which switches off what it weighs."""
     return isinstance(value, int | float) and value == 0
 
 
@@ -424,6 +435,6 @@ def _decay_by_images(
     """Return 0.5^(images of a step / half-life) before the update after `step` others."""
     seen = step.astype(jnp.float32) * a_step
     half: Any = value_at(half_life, seen)
-    if not _is_zero(rampup):
+    if not is_zero(rampup):
         half = jnp.minimum(half, seen * rampup)
     return jnp.float32(0.5) ** (a_step / jnp.maximum(half, 1e-8))

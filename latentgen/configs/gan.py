@@ -1,5 +1,6 @@
 """Config of a GAN -> method; checks the values and their combinations."""
 
+from collections.abc import Callable
 from typing import Any
 
 import optax
@@ -10,6 +11,7 @@ from latentgen.configs.components import (
     Plan,
     Shape,
     average,
+    is_zero,
     network,
     optimizer,
     prior_of,
@@ -19,9 +21,11 @@ from latentgen.configs.section import LARGEST, WIDEST, Section
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
-from latentgen.methods.gan import CONDITIONS, Model, Objective, gan, outputs
-from latentgen.networks import DECODERS, ENCODERS
+from latentgen.methods.gan import CONDITIONS, FIRST, Model, Objective, gan, outputs
+from latentgen.methods.styles import Mapping, PathLength
+from latentgen.networks import DECODERS, ENCODERS, MAPPINGS
 from latentgen.networks.net import OUTPUTS
+from latentgen.networks.stylegan2 import mean_style, style_levels
 from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES, clip_weights
 from latentgen.probability import priors
@@ -40,13 +44,17 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     repeats = method.size("discriminator_steps")
     generator_tx, discriminator_tx = _optimizers(root, method, repeats)
     generator = network(root, "generator", dtype, DECODERS, classes=classes, code_dim=code_dim)
+    mapping, path = _mapping(root, method, generator, classes)
     by_network = classes if condition == "network" else 0
     discriminator = network(root, "discriminator", dtype, ENCODERS, packing, classes=by_network)
     objective = _objective(method, discriminator, preprocess, repeats * root.size("batch_size"))
     normalize_gradient = method.flag("gradient_normalization")
+    objective = objective._replace(path_length=path)
+    first = method.word("first")
+    method.choose("first", dict.fromkeys(FIRST))
     output = method.word("output")
     method.choose("output", OUTPUTS)
-    wrap_ema = average(root, method, ("generator", "prior"), repeats)
+    wrap_ema = average(root, method, ("generator", "mapping", "prior"), repeats)
     if condition != "concat" and (packing > 1 or not classes):
         raise BadInput(
             f"{method.key('condition')}={condition!r} needs {method.key('classes')} above 0 and "
@@ -82,10 +90,39 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             packing,
             codes,
             normalize_gradient,
+            mapping and mapping(shape),
         )
-        return wrap_ema(gan(model, objective, generator_tx, discriminator_tx, shape, repeats))
+        return wrap_ema(
+            gan(model, objective, generator_tx, discriminator_tx, shape, repeats, first)
+        )
 
     return Plan(wire, root.word("compute"), (code_dim,), classes)
+
+
+def _mapping(
+    root: Section, method: Section, generator: Network, classes: int
+) -> tuple[Callable[[Shape], Mapping] | None, PathLength | None]:
+    """Read what comes with a mapping network: it, its mixed styles, its path lengths."""
+    mixing = method.number("style_mixing", low=0.0, high=1.0)
+    weight = method.number("path_length", low=0.0)
+    every = method.integer("path_every", low=1)
+    path = None if is_zero(weight) else PathLength(weight, every)
+    if not root.has("mapping"):
+        for name, value in (("style_mixing", mixing), ("path_length", weight)):
+            if not is_zero(value):
+                raise BadInput(f"{method.key(name)}={value} needs {root.key('mapping')}.")
+        return None, None
+    if generator.kind != "stylegan2":
+        raise BadInput(
+            f"{root.key('mapping')} needs a generator that takes styles: "
+            f"{generator.section.key('network')}={generator.kind!r} must be 'stylegan2'."
+        )
+    net = network(root, "mapping", "float32", MAPPINGS, classes=classes)
+
+    def make(shape: Shape) -> Mapping:
+        return Mapping(net.mapping(), net.options["width"], style_levels(shape), mixing, mean_style)
+
+    return make, path
 
 
 def _codes(method: Section) -> Codes:
@@ -122,9 +159,19 @@ def _optimizers(
             f"{method.key('discriminator_steps')}={repeats} times {root.key('steps')}={steps} must "
             f"be at most {LARGEST}, which is as far as its updates are counted."
         )
-    batch = root.size("batch_size")
-    generator = optimizer(root.section("generator_optimizer"), steps, batch * repeats)
-    discriminator = optimizer(root.section("discriminator_optimizer"), steps * repeats, batch)
+    images = root.size("batch_size") * repeats  # of a step
+    path_every, penalty_every = (
+        method.integer(f"{name}_every", low=1) for name in ("path", "penalty")
+    )
+    has_path = not is_zero(method.number("path_length"))
+    g_updates = steps + (-(-steps // path_every) if has_path else 0)
+    d_updates = steps * repeats + (-(-steps // penalty_every) if penalty_every > 1 else 0)
+    generator = optimizer(
+        root.section("generator_optimizer"), g_updates, images * steps / g_updates
+    )
+    discriminator = optimizer(
+        root.section("discriminator_optimizer"), d_updates, images * steps / d_updates
+    )
     limit: Any = method.number("weight_clip", low=0.0)
     if isinstance(limit, int | float) and limit == 0:
         return generator, discriminator
@@ -152,4 +199,5 @@ def _objective(
         method.value("auxiliary_weight", low=0.0),
         augmentation_of(method, preprocess.range),
         regularizers_of(method, preprocess.range),
+        method.integer("penalty_every", low=1),
     )

@@ -18,6 +18,8 @@ HUGE, TINY = 2.0**127, 2.0**-126  # float32 has no numbers beyond, and keeps non
 LATER: dict[str, Any] = {
     **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": [], "microbatches": 1},
     **{"method.ema_images": 0.0, "method.ema_rampup": 0.0, "method.ema_more": []},
+    **{"method.first": "discriminator", "method.penalty_every": 1, "method.style_mixing": 0.0},
+    **{"method.path_length": 0.0, "method.path_every": 4},
     **{"method.categories": [], "method.continuous": 0, "method.auxiliary_weight": 1.0},
     **{"method.augment": "none", "method.augment_p": 0.0, "method.augment_target": 0.0},
     **{"method.augment_interval": 4, "method.augment_images": 500e3},

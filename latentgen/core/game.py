@@ -165,6 +165,36 @@ def update_repeatedly(
     return state, opt, jax.tree.map(jnp.mean, metrics)
 
 
+def _update_lazily(
+    update: Callable[..., tuple[State, PyTree, dict[str, Array]]],
+    phase: Phase,
+    state: State,
+    opt: PyTree,
+    batches: Batch,
+    keys: Key[Array, "..."],
+    step: Int[Array, ""],
+    microbatches: int,
+) -> tuple[State, PyTree, dict[str, Array]]:
+    """Update in every `phase.every`-th step, with that many times the loss and the terms."""
+
+    def loss(*args: Any) -> tuple[Array, tuple[Params, Terms]]:
+        value, (stats, terms) = phase.loss(*args)
+        return phase.every * value, (stats, jax.tree.map(lambda t: phase.every * t, terms))
+
+    lazy = phase._replace(loss=loss)
+    run = jax.jit(
+        partial(update, lazy, microbatches=microbatches)
+    )  # traced once for its shapes and its use
+    rest = (batches, keys, step)
+    terms = jax.eval_shape(run, state, opt, *rest)[2]
+
+    def passed(state: State, opt: PyTree) -> tuple[State, PyTree, dict[str, Array]]:
+        return state, opt, jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), terms)
+
+    played = lambda state, opt: run(state, opt, *rest)  # noqa: E731
+    return jax.lax.cond(step % phase.every == 0, played, passed, state, opt)
+
+
 def game(
     init: Callable[[Key[Array, ""]], tuple[Params, Params]],
     phases: Sequence[Phase],
@@ -176,7 +206,8 @@ def game(
 
     A step takes `draws` minibatches, the largest `repeats` of any phase. A phase is played
     `repeats` times in a row, on the last `repeats` of them. So an epoch counts the examples that
-    the discriminator sees, as in the papers.
+    the discriminator sees, as in the papers. Terms of a phase that is played in every k-th step
+    are k times their means there and 0 elsewhere: over many steps they average to their mean.
 
     Args:
         init: (key) -> (params, stats), one subtree per player.
@@ -184,13 +215,22 @@ def game(
         sample: (state, key, n) -> synthetic x of shape (n, *shape); None if there are none.
         probes: see `Method`.
         microbatches: see `update_players`.
+
+    Raises:
+        ValueError: a phase shares the optimizer of one that trains other players.
     """
     draws = max(phase.repeats for phase in phases)
+    for phase in phases:
+        if phase.shares is not None and phases[phase.shares].trains != phase.trains:
+            raise ValueError(f"phases that share an optimizer train the same: {phase.trains}")
 
     def init_state(key: Key[Array, ""]) -> State:
         params, stats = init(named_key(key, "init"))
         opt = tuple(
-            phase.tx.init({name: params[name] for name in phase.trains}) for phase in phases
+            phase.tx.init({name: params[name] for name in phase.trains})
+            if phase.shares is None
+            else ()
+            for phase in phases
         )
         return State(params, stats, opt)
 
@@ -207,9 +247,13 @@ def game(
             if phase.repeats == 1:  # a scan of length 1 would only add a loop
                 update, keys = update_players, keys[0]
                 minibatches = jax.tree.map(lambda b: b[0], minibatches)
+            if phase.every > 1:
+                update = partial(_update_lazily, update)
+            owner = i if phase.shares is None else phase.shares
+            phase = phase._replace(tx=phases[owner].tx)
             with jax.named_scope(TURN + _trained_players(phase, state)):
-                state, opts[i], terms = update(
-                    phase, state, opts[i], minibatches, keys, step, microbatches
+                state, opts[owner], terms = update(
+                    phase, state, opts[owner], minibatches, keys, step, microbatches
                 )
             metrics = _merge_terms(metrics, terms)
         return state._replace(opt=tuple(opts)), metrics

@@ -64,19 +64,24 @@ class Phase(NamedTuple):
     trains: players whose parameters and stats this turn updates.
     tx: the optax transformation; `game.ascend` turns a descent into an ascent.
     repeats: updates in a row, each on its own minibatch (k discriminator steps).
+    every: played in every k-th step, the first among them, with k times its loss: a lazy penalty.
+    shares: index of an earlier phase that trains the same players, whose optimizer and optimizer
+        state this phase uses in place of `tx`; None: its own.
     """
 
     loss: Callable[..., tuple[Array, tuple[Params, Terms]]]
     trains: tuple[str, ...]
     tx: optax.GradientTransformation
     repeats: int = 1
+    every: int = 1
+    shares: int | None = None
 
 
 class State(NamedTuple):
     """State of training; a checkpoint is this state and the number of updates done.
 
     params, stats: one subtree per player
-    opt: one optimizer state per phase
+    opt: one optimizer state per phase; () for a phase that shares that of another
     """
 
     params: Params
@@ -107,6 +112,8 @@ class Method(NamedTuple):
         p(x|z); discriminate (state, x) -> logits;
         infer (state, x) -> Q(c|x) and traverse (state, key, columns) -> rows of codes, of codes c
         that a discriminator infers.
+        With a mapping network style (state, z, label=None) -> w, decode_style (state, w) -> x,
+        mean_style (state) -> the average of w, style_levels (state) -> number of w's of an x.
     draws: minibatches of one step: the largest `repeats` of its phases
     accumulate: (parts) -> the method that takes each gradient over so many parts of a minibatch in
         turn, see `game.update_players`; None if there is none.

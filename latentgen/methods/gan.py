@@ -21,6 +21,13 @@ from latentgen.core.schedules import Value, value_at
 from latentgen.core.types import Batch, Method, Net, Params, Phase, PyTree, Size, State, Terms
 from latentgen.methods import trackers
 from latentgen.methods.auxiliary import NO_CODES, Auxiliary, auxiliary_probes, auxiliary_terms
+from latentgen.methods.styles import (
+    Mapping,
+    PathLength,
+    path_length_loss,
+    style_probes,
+    styles,
+)
 from latentgen.networks.labels import concat_label, cycle_labels
 from latentgen.objectives import regularizers as regularization
 from latentgen.objectives.adversarial import AdversarialLoss, Logits, minimax_value
@@ -31,6 +38,7 @@ from latentgen.probability.codes import Codes
 from latentgen.probability.priors import LearnedPrior, Prior
 
 CONDITIONS = ("concat", "projection", "network", "auxiliary")
+FIRST = ("discriminator", "generator")
 
 
 Transform = Callable[[Float[Array, "g m *shape"], Key[Array, ""]], Float[Array, "g m *shape"]]
@@ -54,6 +62,7 @@ class Model(NamedTuple):
     codes: the last coordinates of a code, which the discriminator infers from synthetic x; both
         players ascend log Q(c|x) (InfoGAN, Chen et al. 2016, arXiv:1606.03657)
     normalize_gradient: logits are l / (|grad_x l| + |l|): `penalties.normalize_gradient`
+    mapping: from codes to styles w, (n, levels, width), which the generator takes in their place
     """
 
     generator: Net
@@ -65,6 +74,7 @@ class Model(NamedTuple):
     packing: int = 1
     codes: Codes = NO_CODES
     normalize_gradient: bool = False
+    mapping: Mapping | None = None
 
     @property
     def tasks(self) -> Auxiliary:
@@ -80,6 +90,9 @@ class Objective(NamedTuple):
     auxiliary_weight: of the discriminator's second tasks, the class and the codes
     augmentation: T of what D sees in training, D(T(x)) in place of D(x); penalties are on gradients
         of it in x, for draws of T of their own
+    penalty_every: 1: the penalty is part of D's loss; k: it has turns of its own, in every k-th
+        step, on its own codes (lazy regularization, arXiv:1912.04958, section 3.1)
+    path_length: regularizes the generator, in turns of its own
     """
 
     loss: AdversarialLoss
@@ -89,6 +102,8 @@ class Objective(NamedTuple):
     auxiliary_weight: Value = 1.0
     augmentation: Augmentation | None = None
     regularizers: Regularizers = Regularizers()
+    penalty_every: int = 1
+    path_length: PathLength | None = None
 
     def images(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """Return the number of images seen before a step."""
@@ -124,6 +139,7 @@ def gan(
     discriminator_tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
     discriminator_steps: int = 1,
+    first: str = "discriminator",
 ) -> Method:
     """Make a GAN: in each step D is updated `discriminator_steps` times, then G once.
 
@@ -132,31 +148,57 @@ def gan(
     Args:
         x_shape: the shape of one example.
         discriminator_steps: k in the paper's algorithm 1.
+        first: player that is updated first in a step, of `FIRST`.
 
     Raises:
         BadInput: the condition is unknown, or it is another than 'concat' without classes or with
             packing > 1; there are codes to infer with packing > 1.
     """
     choose("condition", model.condition, dict.fromkeys(CONDITIONS))
+    choose("first", first, dict.fromkeys(FIRST))
     if model.condition != "concat" and (model.packing > 1 or not model.classes):
         raise BadInput(f"condition={model.condition!r} needs classes and packing=1.")
     if model.codes.size and model.packing > 1:
         raise BadInput("codes are inferred from single examples: packing must be 1.")
-    phases = [
-        Phase(
-            _discriminator_loss(model, objective),
-            ("discriminator", *trackers.start(objective.augmentation, objective.regularizers)),
-            ascend(discriminator_tx),
-            discriminator_steps,
-        ),
-        Phase(_generator_loss(model, objective), ("generator", "prior"), generator_tx),
-    ]
+    d_tx = ascend(discriminator_tx)
+    trackers_of_d = trackers.start(objective.augmentation, objective.regularizers)
+    main = Phase(
+        _discriminator_loss(model, objective),
+        ("discriminator", *trackers_of_d),
+        d_tx,
+        discriminator_steps,
+    )
+    turns = {"discriminator": [main], "generator": _generator_turns(model, objective, generator_tx)}
+    if objective.penalty is not None and objective.penalty_every > 1:
+        loss = _penalty_loss(model, objective)
+        turns["discriminator"].append(Phase(loss, main.trains, d_tx, every=objective.penalty_every))
+    phases: list[Phase] = []
+    for player in (first, *(other for other in FIRST if other != first)):
+        shared = len(phases)
+        main, *lazy = turns[player]
+        phases += [main, *(phase._replace(shares=shared) for phase in lazy)]
     probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
         return probe_fns["decode"](state, probe_fns["codes"](state, key, n))
 
     return game(_init(model, objective, x_shape), phases, sample, probe_fns)
+
+
+def _generator_turns(
+    model: Model, objective: Objective, tx: optax.GradientTransformation
+) -> list[Phase]:
+    """Return the generator's phases: its loss, and path lengths if they are regularized."""
+    trains: tuple[str, ...] = ("generator", "prior")
+    if model.mapping is not None:
+        trains += ("mapping",)
+    if (path := objective.path_length) is None:
+        return [Phase(_generator_loss(model, objective), trains, tx)]
+    trains += ("path_length",)
+    return [
+        Phase(_generator_loss(model, objective), trains, tx),
+        Phase(_path_length_loss(model, path), trains, tx, every=path.every),
+    ]
 
 
 def _init(
@@ -166,17 +208,22 @@ def _init(
     label_channels = model.classes if model.condition == "concat" else 0
     group = (*rest, model.packing * (last + label_channels))
     one_hot = ((model.classes,),) if model.condition == "network" else ()
-    networks = players(
-        {
-            "generator": (model.generator, (model.code_dim + model.classes,)),
-            "discriminator": (model.discriminator, group, *one_hot),
-        }
-    )
+    code = (model.code_dim + model.classes,)
+    nets: dict[str, tuple[Net, *tuple[tuple[int, ...], ...]]] = {
+        "generator": (model.generator, code),
+        "discriminator": (model.discriminator, group, *one_hot),
+    }
+    if model.mapping is not None:
+        nets["generator"] = (model.generator, (model.mapping.levels, model.mapping.width))
+        nets["mapping"] = (model.mapping.net, code)
+    networks = players(nets)
 
     def init(key: Key[Array, ""]) -> tuple[Params, Params]:
         params, stats = networks(key)
         params |= {"prior": model.prior.init(named_key(key, "prior"))}
         tracked = trackers.start(objective.augmentation, objective.regularizers)
+        if objective.path_length is not None:
+            tracked["path_length"] = jnp.zeros(())
         return params | {name: {} for name in tracked}, stats | tracked
 
     return init
@@ -225,7 +272,7 @@ def score_both(
         synthetic_logits,
         lambda x: apply_discriminator(d_stats, x, score_key)[0],
         auxiliary_terms(model.tasks, batch.label, z, real_out, synthetic_out),
-        {"generator": generator_stats, "discriminator": new_d_stats},
+        stats | generator_stats | {"discriminator": new_d_stats},
         z,
         synthesize,
     )
@@ -314,12 +361,38 @@ def generate(
     label: Int[Array, " n"],
     train: bool,
     key: Key[Array, ""] | None = None,
-) -> tuple[Float[Array, "n *shape"], PyTree]:
-    """Return the synthetic examples of these codes and the generator's new stats."""
-    inputs = concat_label(z, label, model.classes)
-    return model.generator.apply(
-        params["generator"], stats["generator"], inputs, train=train, key=key
+) -> tuple[Float[Array, "n *shape"], Params]:
+    """Return the synthetic examples of these codes, and the new stats of generator and mapping."""
+    w, new_stats = styles_of(model, params, stats, z, label, train, key)
+    x, new_stats["generator"] = model.generator.apply(
+        params["generator"], stats["generator"], w, train=train, key=key
     )
+    return x, new_stats
+
+
+def styles_of(
+    model: Model,
+    params: Params,
+    stats: Params,
+    z: Float[Array, "n d"],
+    label: Int[Array, " n"],
+    train: bool,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "n *style"], Params]:
+    """Return what the generator draws of these codes and classes, and the mapping's new stats.
+
+    Without a mapping network that is the codes with the one-hot class appended.
+    """
+    inputs = concat_label(z, label, model.classes)
+    if model.mapping is None:
+        return inputs, {}
+
+    def others(key: Key[Array, ""]) -> Float[Array, "n d"]:
+        return concat_label(prior(model, params).sample(key, z.shape[0]), label, model.classes)
+
+    key = None if key is None else named_key(key, "mixing")
+    w, new_stats = styles(model.mapping, params, stats, inputs, train, others, key)
+    return w, {"mapping": new_stats}
 
 
 def prior(model: Model, params: Params) -> Prior:
@@ -351,7 +424,7 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         if objective.loss.discriminator_value is minimax_value:
             terms = {"cost": value, "d_real": jax.nn.sigmoid(real)}
             terms["d_synthetic"] = jax.nn.sigmoid(synthetic)
-        if objective.penalty is not None:
+        if objective.penalty is not None and objective.penalty_every == 1:
             terms["penalty"] = objective.penalty(
                 scores.score, scores.real, scores.synthetic, penalty_key
             )
@@ -370,6 +443,42 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         return unpack(value), (scores.stats | tracked, jax.tree.map(unpack, terms))
 
     return loss
+
+
+def _penalty_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
+    """Make the loss of the discriminator's other turns: minus the weighted penalty, to ascend."""
+
+    def loss(
+        params: Params,
+        stats: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        step: Int[Array, ""],
+        train: bool,
+    ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
+        turn_key, penalty_key = jax.random.split(key)
+        transform = objective.transform(stats, step, train)
+        scores = score_both(model, params, stats, batch, turn_key, train, transform)
+        assert objective.penalty is not None
+        penalty = objective.penalty(scores.score, scores.real, scores.synthetic, penalty_key)
+        penalty = _unpack(penalty, model.packing, batch.label.shape[0])
+        weight = value_at(objective.weight, objective.images(step))
+        return -weight * penalty, (scores.stats, {"penalty": penalty})
+
+    return loss
+
+
+def _path_length_loss(model: Model, path: PathLength) -> Callable[..., tuple]:
+    """Make the loss of the generator's other turns: the weighted penalty of path lengths."""
+
+    def sample(
+        params: Params, stats: Params, label: Int[Array, " n"], key: Key[Array, ""], train: bool
+    ) -> tuple[Float[Array, "n levels width"], Params]:
+        code_key, style_key = jax.random.split(key)
+        z = prior(model, params).sample(code_key, label.shape[0])
+        return styles_of(model, params, stats, z, label, train, style_key)
+
+    return path_length_loss(path, sample, model.generator)
 
 
 def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
@@ -425,6 +534,13 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     discriminate (x, label=None) -> logits, (n,); a conditional method requires the label
     log_prior (z of shape (k, n, d)) -> log p(z) in nats, (k, n)
     classify, infer, traverse: of the second tasks, see `auxiliary_probes`
+
+    With a mapping network, decode (z) = decode_style (style (z)):
+
+    style (z, label=None) -> w, (n, width)
+    decode_style (w) -> x; w of shape (n, width), or (n, levels, width) for one style a layer
+    mean_style () -> the moving average of w, (width,)
+    style_levels () -> levels, the number of styles that the generator takes
     """
 
     def codes(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
@@ -463,4 +579,12 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     }
     found["discriminate"] = discriminate
     current_prior = lambda state: prior(model, state.params)  # noqa: E731
-    return found | auxiliary_probes(model.tasks, every_output, current_prior)
+    found |= auxiliary_probes(model.tasks, every_output, current_prior)
+    if model.mapping is None:
+        return found
+
+    def styles_at(state: State, z: Float[Array, "n d"], label: Int[Array, " n"] | None) -> Array:
+        label = cycle_labels(z.shape[0], model.classes) if label is None else label
+        return styles_of(model, state.params, state.stats, z, label, train=False)[0]
+
+    return found | style_probes(model.mapping, model.generator, styles_at)

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 from latentgen.core.types import Net
-from latentgen.networks import conv, infogan, mlp, r3gan, resnet
+from latentgen.networks import conv, infogan, mlp, r3gan, resnet, stylegan2
 
 ENCODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.encoder,
     "twin": mlp.twin_encoder,
     "conv": conv.encoder,
     "resnet": resnet.encoder,
+    "stylegan2": stylegan2.discriminator,
     "infogan": infogan.encoder,
     "r3gan": r3gan.discriminator,
 }
@@ -17,6 +18,8 @@ DECODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.decoder,
     "conv": conv.decoder,
     "resnet": resnet.decoder,
+    "stylegan2": stylegan2.generator,
     "infogan": infogan.decoder,
     "r3gan": r3gan.generator,
 }
+MAPPINGS: dict[str, Callable[..., Net]] = {"stylegan2": stylegan2.mapping}

@@ -8,6 +8,7 @@ differentiable to any order, forward and reverse.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 from jax import lax
@@ -163,3 +164,92 @@ def conv_transpose_by_matmul(
 def _padding(kernel: Float[Array, "k k i o"], stride: int) -> tuple[int, int]:
     total = len(kernel) - stride
     return total // 2, total - total // 2
+
+
+def conv_inside(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+) -> Float[Array, "n p q o"]:
+    """y[p, q] = sum_ab x[s p + a, s q + b] kernel[a, b] where the kernel lies inside the image.
+
+    Args:
+        stride: s; any, where that of `conv` divides k.
+    """
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=functools.partial(inside_by_matmul, stride=stride),
+        default=functools.partial(inside_native, stride=stride),
+    )
+
+
+def conv_outside(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+) -> Float[Array, "n {stride}*(h-1)+k {stride}*(w-1)+k o"]:
+    """y[s p + a, s q + b] = sum of x[p, q] kernel[a, b] over all that meet there.
+
+    The transpose of `conv_inside` for the kernel with inputs and outputs swapped.
+
+    Args:
+        stride: s; any.
+    """
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=functools.partial(_outside, inside_by_matmul, stride=stride),
+        default=functools.partial(outside_native, stride=stride),
+    )
+
+
+def inside_native(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+) -> Float[Array, "n p q o"]:
+    """`conv_inside` as one convolution."""
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=_LAYOUT)
+
+
+def inside_by_matmul(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+) -> Float[Array, "n p q o"]:
+    """`conv_inside` as patches of k x k pixels and one matrix product."""
+    (n, h, w, _), (k, *_, o) = x.shape, kernel.shape
+    p, q = (h - k) // stride + 1, (w - k) // stride + 1
+    rows, columns = stride * (p - 1) + 1, stride * (q - 1) + 1
+    shifts = [(a, b) for a in range(k) for b in range(k)]
+    patches = jnp.concatenate(
+        [x[:, a : a + rows : stride, b : b + columns : stride] for a, b in shifts], -1
+    )
+    flat = patches.reshape(-1, patches.shape[-1])
+    outputs_first = kernel.transpose(3, 0, 1, 2).reshape(o, -1)
+    return lax.dot_general(flat, outputs_first, (((1,), (1,)), ((), ()))).reshape(n, p, q, o)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def outside_native(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
+) -> Float[Array, "n {stride}*(h-1)+k {stride}*(w-1)+k o"]:
+    """`conv_outside` as the input gradient of `inside_native`; see `conv_transpose_native`."""
+    return _outside(inside_native, x, kernel, stride)
+
+
+@outside_native.defjvp
+def _outside_jvp(
+    stride: int, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    (x, kernel), (dx, d_kernel) = primals, tangents
+    y = outside_native(x, kernel, stride)
+
+    def gradient(dy: Array) -> Array:  # of <inside(dy, swapped), x> in the kernel
+        _, back = jax.vjp(lambda swapped: inside_native(dy, swapped, stride), kernel.swapaxes(2, 3))
+        return back(x)[0].swapaxes(2, 3)
+
+    (dy,) = jax.linear_transpose(gradient, jax.ShapeDtypeStruct(y.shape, y.dtype))(d_kernel)
+    return y, outside_native(dx, kernel, stride) + dy
+
+
+def _outside(forward: Callable[..., Array], x: Array, kernel: Array, stride: int) -> Array:
+    (n, h, w, _), (k, _, _, o) = x.shape, kernel.shape
+    sides = (stride * (h - 1) + k, stride * (w - 1) + k)
+    image = jax.ShapeDtypeStruct((n, *sides, o), x.dtype)
+    swapped = kernel.swapaxes(2, 3)
+    (y,) = jax.linear_transpose(lambda image: forward(image, swapped, stride), image)(x)
+    return y

@@ -60,7 +60,7 @@ class Scores(NamedTuple):
     score: groups of x -> logits, given the classes of the batch. It discards the discriminator's
         new stats.
     auxiliary: log-probabilities of the second tasks, which both players ascend
-    stats: new stats of generator and discriminator
+    stats: new stats of all players
     codes: of the synthetic examples
     synthesize: codes -> groups of synthetic x of the same classes. It discards the generator's new
         stats.

@@ -163,3 +163,54 @@ def test_terms_are_those_of_every_player_and_change_nothing() -> None:
     )
     np.testing.assert_allclose(terms["c_D"], [2.0, 4.0])
     np.testing.assert_allclose(terms["c_G"], [2.0, 4.0])
+
+
+def test_a_lazy_phase_plays_every_k_th_step_with_k_times_its_loss_and_a_shared_optimizer() -> None:
+    """x descends x^2 / 2, and in steps 0, 3, ... 3 x times a slope of 2, by one Adam."""
+
+    def loss(name, value):
+        def of(params, stats, batch, key, step, train):
+            values = value(params["x"]) * jnp.ones(batch.x.shape[0])
+            return values, ({"x": stats["x"] + 1}, {name: values})
+
+        return of
+
+    tx = optax.adam(0.1)
+    main = Phase(loss("main", lambda x: x**2 / 2), ("x",), tx)
+    lazy = Phase(loss("lazy", lambda x: 2 * x), ("x",), tx, every=3, shares=0)
+
+    def init(key):
+        return {"x": jnp.float32(1.0)}, {"x": jnp.int32(0)}
+
+    method = game(init, [main, lazy], None, {})
+    steps = jnp.arange(7)
+    state, metrics = run_chunk(
+        method,
+        lambda *_: batch_of(jnp.zeros((1, 2, 1))),
+        method.init(run_key(0)),
+        steps,
+        steps,
+        (),
+        run_key(0),
+    )
+    x, adam, played = jnp.float32(1.0), tx.init(jnp.float32(1.0)), []
+    for step in range(7):
+        for slope in (lambda x: x, lambda x: jnp.float32(3 * 2.0))[: 1 if step % 3 else 2]:
+            before = float(x)
+            updates, adam = tx.update(slope(x), adam)
+            x = optax.apply_updates(x, updates)
+        played.append(0.0 if step % 3 else 3 * 2 * before)
+    np.testing.assert_allclose(state.params["x"], x, rtol=1e-6)
+    np.testing.assert_allclose(metrics["lazy"], played, rtol=1e-6)
+    assert state.stats["x"] == 7 + 3
+    assert state.opt[1] == ()
+
+
+def test_phases_of_different_players_do_not_share() -> None:
+    def nothing(*args):
+        raise NotImplementedError
+
+    tx = optax.sgd(1.0)
+    phases = [Phase(nothing, ("D",), tx), Phase(nothing, ("G",), tx, shares=0)]
+    with pytest.raises(ValueError, match="share an optimizer"):
+        game(nothing, phases, None, {})

@@ -182,6 +182,21 @@ ROWS = {
         },
         "generator_optimizer.lr",
     ),
+    "gan-stylegan2-classes": Row(
+        "gan",
+        {
+            "method.classes": 10,
+            "method.condition": "network",
+            "method.path_every": 2,
+            "method.penalty_every": 3,
+            "method.code_dim": 4,
+            "mapping.width": 4,
+            "discriminator.group": 1,  # larger groups are of a batch: no terms of an example
+            **both("generator", "discriminator", {"channel_max": 4}),
+        },
+        "method.penalty_weight",
+        "stylegan2",
+    ),
     "gan-auxiliary-infogan": Row(
         "gan",
         {
@@ -257,6 +272,7 @@ LONG_ROWS = {  # variants of rows that `make test` runs, or the parts of which o
     "vae",
     "gan",
     "gan-resnet-hinge",
+    "gan-stylegan2-classes",
     "gan-regularized-normalized-diffaugment",
     "aae-normal-uniform-conv-batch",
     "vaegan-relativistic-conv-spectral",
@@ -319,6 +335,9 @@ SMALL = {
     "blocks": (1,),
     "groups": (2,),
     "half": 1,
+    "channel_max": 8,
+    "width": 8,
+    "widest": 16,
     "components": 5,
     "code_dim": 4,
     "categories": (2,),

@@ -209,3 +209,47 @@ def test_a_network_lowers_for_all_platforms_at_once():
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert "stablehlo.convolution" in program.mlir_module()
     assert program.out_avals[0].shape == jax.tree.leaves(g)[0].shape
+
+
+def inside_loop(x, kernel, s):
+    """The definition, without zeros around the image."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    (n, h, w, _), k = x.shape, len(kernel)
+    y = np.zeros((n, (h - k) // s + 1, (w - k) // s + 1, kernel.shape[-1]))
+    for p, q, a, b in np.ndindex(*y.shape[1:3], k, k):
+        y[:, p, q] += x[:, s * p + a, s * q + b] @ kernel[a, b]
+    return y
+
+
+def outside_loop(x, kernel, s):
+    """Every pixel spreads its kernel."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    (n, h, w, _), k = x.shape, len(kernel)
+    y = np.zeros((n, s * (h - 1) + k, s * (w - 1) + k, kernel.shape[-1]))
+    for p, q, a, b in np.ndindex(h, w, k, k):
+        y[:, s * p + a, s * q + b] += x[:, p, q] @ kernel[a, b]
+    return y
+
+
+@pytest.mark.parametrize(
+    ("found", "native", "loop"),
+    [
+        (convolution.conv_inside, convolution.inside_native, inside_loop),
+        (convolution.conv_outside, convolution.outside_native, outside_loop),
+    ],
+)
+def test_strides_that_do_not_divide_the_kernel(found, native, loop):
+    """Values, and first and second derivatives of both lowerings."""
+    x, kernel = arrays(3)
+    x = x[:, :, :5]
+    expected = loop(x, kernel, 2)
+    for operation in (found, native):
+        np.testing.assert_allclose(operation(x, kernel, 2), expected, rtol=1e-5, atol=1e-5)
+
+    def slopes(operation):
+        value = lambda x, k: (operation(x, k, 2) ** 2).sum()  # noqa: E731
+        slope = lambda x, k: (jax.grad(value)(x, k) ** 2).sum()  # noqa: E731
+        return jax.grad(value, (0, 1))(x, kernel), jax.grad(slope, (0, 1))(x, kernel)
+
+    for a, b in zip(*map(jax.tree.leaves, map(slopes, (found, native))), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3 * np.abs(b).max())
