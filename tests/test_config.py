@@ -42,10 +42,11 @@ def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
 def test_every_variant_has_a_step_and_samples(file: str, variant: str) -> None:
     config = config_of(file, variant)
     experiment = configs.experiment(config)
-    name, side = experiment.data.name, experiment.data.pad_to
-    sides = {"digits": 8, "mnist": 28, "fashion_mnist": 28, "sprites": 32}
+    name, side = experiment.data.name, experiment.data.pad_to or experiment.data.size
+    sides = {"digits": 8, "mnist": 28, "fashion_mnist": 28, "sprites": 32, "cifar10": 32}
     side = side or sides.get(name.removeprefix("stacked_"))
-    shape = (side, side, 3 if name.startswith(("stacked_", "sprites")) else 1) if side else (2,)
+    colored = name.startswith(("stacked_", "sprites", "cifar10", "folder:"))
+    shape = (side, side, 3 if colored else 1) if side else (2,)
     method = experiment.plan.wire(shape)
     state = jax.eval_shape(method.init, jax.random.key(0))
     data = Batch(jnp.zeros((method.draws, 8, *shape)), jnp.zeros((method.draws, 8), jnp.int32))

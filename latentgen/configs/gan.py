@@ -22,7 +22,11 @@ from latentgen.methods.gan import CONDITIONS, Model, Objective, gan, outputs
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.net import OUTPUTS
 from latentgen.objectives.adversarial import LOSSES
-from latentgen.objectives.penalties import PENALTIES, clip_weights
+from latentgen.objectives.penalties import (
+    PENALTIES,
+    clip_weights,
+    orthogonal_regularization,
+)
 from latentgen.probability import priors
 from latentgen.probability.codes import Codes, structured
 from latentgen.probability.priors import LearnedPrior
@@ -65,6 +69,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             f"{root.key('batch_size')}={batch} must be a multiple of "
             f"{method.key('packing')}={packing}."
         )
+    generator_batches = _generator_batches(root, method)
     label_channels = classes if condition == "concat" else 0
 
     def wire(shape: Shape) -> Method:
@@ -80,7 +85,10 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             packing,
             codes,
         )
-        return wrap_ema(gan(model, objective, generator_tx, discriminator_tx, shape, repeats))
+        made = gan(
+            model, objective, generator_tx, discriminator_tx, shape, repeats, generator_batches
+        )
+        return wrap_ema(made)
 
     return Plan(wire, root.word("compute"), (code_dim,), classes)
 
@@ -105,10 +113,23 @@ def _prior(method: Section, codes: Codes) -> tuple[LearnedPrior, int]:
     return (structured(prior, codes) if codes.size else prior), dim
 
 
+def _generator_batches(root: Section, method: Section) -> int:
+    """Return how many minibatches of synthetic examples the generator's turn has."""
+    size, batch = method.size("generator_batch", low=0), root.size("batch_size")
+    if size % batch:
+        raise BadInput(
+            f"{method.key('generator_batch')}={size} must be 0 or a multiple of "
+            f"{root.key('batch_size')}={batch}."
+        )
+    return max(1, size // batch)
+
+
 def _optimizers(
     root: Section, method: Section, repeats: int
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """Make the optimizers of generator and discriminator; `weight_clip` clips the latter's weights.
+    """Make the optimizers of generator and discriminator.
+
+    `orthogonal` regularizes the generator's kernels; `weight_clip` clips the discriminator's.
 
     Args:
         repeats: updates of the discriminator in a step.
@@ -122,6 +143,10 @@ def _optimizers(
     batch = root.size("batch_size")
     generator = optimizer(root.section("generator_optimizer"), steps, batch * repeats)
     discriminator = optimizer(root.section("discriminator_optimizer"), steps * repeats, batch)
+    orthogonal: Any = method.number("orthogonal", low=0.0)
+    if not (isinstance(orthogonal, int | float) and orthogonal == 0):
+        regularization = orthogonal_regularization(orthogonal, "generator")
+        generator = optax.chain(regularization, generator)
     limit: Any = method.number("weight_clip", low=0.0)
     if isinstance(limit, int | float) and limit == 0:
         return generator, discriminator

@@ -19,6 +19,7 @@ LATER: dict[str, Any] = {
     **{"skip_diverged": 0, "method.output": "sigmoid", "plugins": [], "microbatches": 1},
     **{"method.ema_images": 0.0, "method.ema_rampup": 0.0, "method.ema_more": []},
     **{"method.categories": [], "method.continuous": 0, "method.auxiliary_weight": 1.0},
+    **{"method.generator_batch": 0, "method.orthogonal": 0.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
     "data.labels": [],
     **{"every.evaluate": 0, "evaluate.metric": "", "evaluate.samples": 2_000},

@@ -46,7 +46,7 @@ def vae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     averaged = average(root, method, LEARNED)
     if code.prior_name in VAMPS:
         _check_vamp(method, encoder)
-    if method.word("estimator") == "dreg" and decoder.options["norm"] == "batch":
+    if method.word("estimator") == "dreg" and decoder.options.get("norm") == "batch":
         raise BadInput(
             f"{method.key('estimator')}='dreg' does not fit config.decoder.norm='batch': it lets "
             "codes see each other, which the estimator rules out. Valid: layer, none."
@@ -185,7 +185,7 @@ def _check_vamp(method: Section, encoder: Network) -> None:
     and dropout would apply to images only: the prior would not mix the posteriors being trained.
     """
     for name, valid in (("norm", ("none", "layer")), ("dropout", (0.0,))):
-        if encoder.options[name] not in valid:
+        if encoder.options.get(name, valid[0]) not in valid:
             raise BadInput(
                 f"{encoder.section.key(name)}={encoder.options[name]!r} does not fit "
                 f"{method.key('prior')}='vamp', whose pseudo-inputs meet the encoder as it is "

@@ -24,7 +24,7 @@ def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     decoder = network(root, "decoder", dtype, DECODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)
     averaged = average(root, method, ("encoder", "decoder"))
-    last = {key: discriminator.options[key] for key in ("norm", "init", "dtype")}
+    last = {k: v for k, v in discriminator.options.items() if k in ("norm", "init", "dtype")}
 
     def wire(shape: Shape) -> Method:
         posterior = diagonal(dim)

@@ -93,6 +93,7 @@ def gan(
     discriminator_tx: optax.GradientTransformation,
     x_shape: tuple[int, ...],
     discriminator_steps: int = 1,
+    generator_batches: int = 1,
 ) -> Method:
     """Make a GAN: in each step D is updated `discriminator_steps` times, then G once.
 
@@ -101,6 +102,8 @@ def gan(
     Args:
         x_shape: the shape of one example.
         discriminator_steps: k in the paper's algorithm 1.
+        generator_batches: minibatches of codes in the generator's turn; real examples and classes
+            are those of one minibatch, repeated.
 
     Raises:
         BadInput: the condition is unknown, or it is another than 'concat' without classes or with
@@ -118,7 +121,11 @@ def gan(
             ascend(discriminator_tx),
             discriminator_steps,
         ),
-        Phase(_generator_loss(model, objective), ("generator", "prior"), generator_tx),
+        Phase(
+            _generator_loss(model, objective, generator_batches),
+            ("generator", "prior"),
+            generator_tx,
+        ),
     ]
     probe_fns = probes(model)
 
@@ -307,7 +314,7 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
     return loss
 
 
-def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
+def _generator_loss(model: Model, objective: Objective, batches: int) -> Callable[..., tuple]:
     """Make the loss that the generator descends."""
 
     def loss(
@@ -318,6 +325,8 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
+        if train and batches > 1:
+            batch = jax.tree.map(lambda a: jnp.concatenate([a] * batches), batch)
         scores = score_both(model, params, stats, batch, key, train)
         value = objective.loss.generator_loss(scores.real_logits, scores.synthetic_logits)
         value = value - _weighted(objective, scores.auxiliary, step)

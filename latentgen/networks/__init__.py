@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from latentgen.core.types import Net
-from latentgen.networks import conv, infogan, mlp, resnet
+from latentgen.networks import biggan, conv, infogan, mlp, resnet, sngan
 
 ENCODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.encoder,
@@ -11,10 +11,14 @@ ENCODERS: dict[str, Callable[..., Net]] = {
     "conv": conv.encoder,
     "resnet": resnet.encoder,
     "infogan": infogan.encoder,
+    "sngan": sngan.discriminator,
+    "biggan": biggan.discriminator,
 }
 DECODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.decoder,
     "conv": conv.decoder,
     "resnet": resnet.decoder,
     "infogan": infogan.decoder,
+    "sngan": sngan.generator,
+    "biggan": biggan.generator,
 }

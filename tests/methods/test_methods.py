@@ -160,6 +160,26 @@ ROWS = {
         },
         "generator_optimizer.lr",
     ),
+    "gan-sngan-projection": Row(
+        "gan",
+        {
+            "discriminator.width": 4,
+            "generator.width": 4,
+        },
+        "generator_optimizer.lr",
+        "sngan_projection_cifar10",
+    ),
+    "gan-biggan": Row(
+        "gan",
+        {
+            "generator.width": 2,
+            "generator.shared": 4,
+            "generator.attention": (1,),
+            "discriminator.width": 2,
+        },
+        "method.orthogonal",
+        "biggan",
+    ),
     "gan-auxiliary-infogan": Row(
         "gan",
         {
@@ -289,6 +309,9 @@ SMALL = {
     "second_code_dim": 3,
     "samples": 4,
     "group": 2,
+    "width": 4,
+    "shared": 4,
+    "attention": (1,),
     "warmup_steps": 2,
 }
 
