@@ -40,10 +40,19 @@
 | r3gan_stacked | StackedMNIST  | the network of r3gan_cifar10 on 1,000 modes                     |
 | images        | any images    | R3GAN's loss; convolutions to fit their size; also a folder of  |
 |               |               | yours: --config.data.name=folder:DIR --config.data.size=64      |
-| sngan         | Fashion-MNIST | at 32x32, in [-1, 1]: residual networks, hinge, spectral norm   |
-|               |               | in D, 5 D steps (Miyato et al. 2018, arXiv:1802.05957), a       |
-|               |               | quarter as wide; 0.5 steps/s on two busy cores, not run to its  |
-|               |               | end                                                             |
+| sngan         | Fashion-MNIST | sngan_cifar10 a quarter as wide, at 32x32; some 0.5 steps/s on  |
+|               |               | two cores, not run to its end                                   |
+| sngan_cifar10 | CIFAR-10      | residual networks, hinge, spectral norm in D, 5 D steps (Miyato |
+|               |               | et al. 2018, arXiv:1802.05957), in full: for a GPU              |
+| sngan_        | CIFAR-10      | the same with classes: batch norm and a projection for each     |
+| projection_   |               | (Miyato & Koyama 2018)                                          |
+| cifar10       |               |                                                                 |
+| biggan        | Fashion-MNIST | biggan_studio narrow, at 32x32, with regularized kernels; not   |
+|               |               | run to its end                                                  |
+| biggan_cifar10| CIFAR-10      | BigGAN (Brock et al. 2019, arXiv:1809.11096) as its author's    |
+|               |               | code has it for 32 pixels, in full: for a GPU                   |
+| biggan_studio | CIFAR-10      | BigGAN with split codes, shared embedding and attention, as     |
+|               |               | StudioGAN has it, in full: for a GPU                            |
 | stylegan2     | Fashion-MNIST | at 32x32, in [-1, 1]: StyleGAN2 (Karras et al. 2020,            |
 |               |               | arXiv:1912.04958), narrow; mapping network, styles, path        |
 |               |               | lengths, lazy R1; 0.36 CPU seconds a step and minutes of        |
@@ -86,7 +95,7 @@ def network(**changes):
     """A network's part of the config; `channels` are read by convolutions only."""
     return (
         dict(
-            network="mlp",  # mlp, conv, resnet; twin: an encoder's mean and std apart
+            network="mlp",  # mlp, conv, resnet, sngan, biggan; twin: an encoder's mean, std apart
             hidden=(256, 256),  # widths of dense layers
             channels=(64, 128),  # of convolutions, one for each halving
             activation="relu",  # relu, leaky_relu, tanh, elu, softplus, ...
@@ -153,6 +162,8 @@ def nonsaturating():
                 regularize=(),  # cr:10, bcr:10,10, lecam:0.3, ...: objectives/regularizers.py
                 gradient_normalization=False,  # D(x) / (|grad D(x)| + |D(x)|) in place of D(x)
                 discriminator_steps=1,  # updates of D for each of G
+                generator_batch=0,  # synthetic examples in G's turn; 0: as many as batch_size
+                orthogonal=0.0,  # weight of the right angles between kernels of G; 0: none
                 packing=1,  # examples that D judges together
                 prior="normal",  # of codes: normal, uniform, mixture
                 code_dim=32,  # coordinates of a code
@@ -597,24 +608,113 @@ def images():
     return config
 
 
-def sngan():
+def sngan_cifar10():
     """Miyato et al. 2018 (pfnet-research/sngan_projection e84b1a5, sn_cifar10_unconditional.yml).
 
-    Images in [-1, 1], tanh, 50,000 steps with rates that fall to 0. Not theirs (updater.py,
-    {gen,dis}_models/): a quarter as wide; G's batch is D's, there 128; G's turn comes first there;
-    D has one block that does not halve, theirs two; its last layer has a bias; convolutions in
-    blocks start sqrt(2) as wide there; images have noise of 1/128.
+    Networks, initial weights, x / 128 - 1 with noise of 1/128, tanh, batches of 64 for D and 128
+    for G, hinge, 5 D steps, Adam, 50,000 steps with rates that fall to 0. Not theirs (updater.py,
+    datasets/cifar10.py): G's turn comes first there, and moves the singular vectors of D too;
+    validation images are held out of the 50,000.
     """
-    config = infogan_network()
-    config.data.pad_to = 32
+    config = nonsaturating()
+    config.data.update(name="cifar10", preprocess="signed_dequantize")
     config.steps = 50_000
-    signed(config, "tanh")
     config.method.update(loss="hinge", code_dim=128, prior="normal", discriminator_steps=5)
-    config.method.ema_decay = 0.0
-    res = dict(network="resnet", hidden=(), init="glorot")
-    config.generator = ConfigDict(network(norm="batch", channels=(64, 64, 64), **res))
-    config.discriminator = ConfigDict(network(norm="spectral", channels=(32, 32), **res))
+    config.method.update(generator_batch=128, output="tanh", ema_decay=0.0)
+    config.generator = ConfigDict(dict(network="sngan", width=256))  # channels
+    config.discriminator = ConfigDict(dict(network="sngan", width=128))
     both_optimizers(config, b1=0.0, b2=0.9, schedule="linear")
+    config.every = ConfigDict(dict(log=100, validate=5_000, sample=1_000, checkpoint=5_000))
+    return config
+
+
+def sngan_projection_cifar10():
+    """As `sngan_cifar10`, with classes (sn_cifar10_conditional.yml; Miyato & Koyama 2018).
+
+    Not theirs: synthetic images have the classes of real ones, there drawn evenly.
+    """
+    config = sngan_cifar10()
+    config.method.update(classes=10, condition="network")
+    return config
+
+
+def sngan():
+    """`sngan_cifar10` a quarter as wide, on Fashion-MNIST with black around it."""
+    config = sngan_cifar10()
+    config.data.update(name="fashion_mnist", pad_to=32)
+    config.generator.width, config.discriminator.width = 64, 32
+    config.every = ConfigDict(dict(log=50, validate=850, sample=850, checkpoint=850))
+    return config
+
+
+def biggan_cifar10():
+    """Brock et al. 2019 as the author's code has it for CIFAR-10 (ajbrock/BigGAN-PyTorch 9845943).
+
+    scripts/launch_cifar_ema.sh with the defaults of utils.py: 128 codes that are not split, a gain
+    and a bias for each class, no attention, 64 * 4 channels, N(0, 0.02^2), hinge, batch 50, 4 D
+    steps, Adam 2e-4 (0, 0.999), 500 epochs of 250 steps, averages of weights and of batch norm from
+    the 1,000th. Not theirs (train_fns.py, train.py): D sees real and synthetic images in one pass,
+    and so moves its singular vectors once for twice here, and in G's turn too; synthetic images
+    have the classes of real ones, there drawn evenly; samples use averages where theirs use the
+    moments of the batch; validation images are held out of the 50,000.
+    """
+    config = nonsaturating()
+    config.data.name = "cifar10"
+    signed(config, "tanh")
+    config.steps, config.batch_size = 125_000, 50
+    config.method.update(loss="hinge", code_dim=128, discriminator_steps=4)
+    config.method.update(classes=10, condition="network", ema_decay=0.9999, ema_start=999)
+    big = dict(
+        network="biggan",
+        width=64,  # channels, which blocks have 1 to 16 times: 4 at 32 pixels
+        attention=(),  # blocks, counted from 1, that self-attention follows
+        init="normal02",  # orthogonal, normal02, glorot, ...
+    )
+    config.discriminator = ConfigDict(big)
+    config.generator = ConfigDict(
+        dict(
+            **big,
+            shared=0,  # coordinates of the class's embedding; 0: none
+            hierarchical=False,  # True: each block's batch norm has a part of the code
+        )
+    )
+    both_optimizers(config, b1=0.0)
+    config.every = ConfigDict(dict(log=100, validate=5_000, sample=2_000, checkpoint=5_000))
+    return config
+
+
+def biggan_studio():
+    """BigGAN for CIFAR-10 in StudioGAN (POSTECH-CVLab/PyTorch-StudioGAN 947b35e, BigGAN.yaml).
+
+    80 codes in four parts, a shared embedding of 128, attention at 16 pixels, 96 * 4 channels in G
+    and 96 * 2 in D, orthogonal kernels, batch 64, 5 D steps, Adam 2e-4 (0.5, 0.999) with epsilon
+    1e-6, 100,000 steps, flips. Not theirs (models/big_resnet.py, utils/ops.py), beside what
+    `biggan_cifar10` says: biases start at 0; batch norm's epsilon is 1e-4.
+    """
+    config = biggan_cifar10()
+    config.data.augment = ("flip",)
+    config.steps, config.batch_size = 100_000, 64
+    config.method.update(code_dim=80, discriminator_steps=5, ema_start=1_000)
+    config.generator.update(
+        width=96, shared=128, hierarchical=True, attention=(2,), init="orthogonal"
+    )
+    config.discriminator.update(width=48, attention=(1,), init="orthogonal")
+    both_optimizers(config, b1=0.5, eps=1e-6)
+    return config
+
+
+def biggan():
+    """`biggan_studio` narrow, on Fashion-MNIST with black around it, for two cores.
+
+    With the paper's regularization of kernels (equation 3), 2 D steps and 10,000 steps.
+    """
+    config = biggan_studio()
+    config.data.update(name="fashion_mnist", pad_to=32, augment=())
+    config.steps = 10_000
+    config.method.update(discriminator_steps=2, orthogonal=1e-4, ema_decay=0.999)
+    config.generator.update(width=8, shared=32)
+    config.discriminator.width = 8
+    config.every = ConfigDict(dict(log=50, validate=1_000, sample=1_000, checkpoint=1_000))
     return config
 
 
@@ -830,9 +930,10 @@ VARIANTS = {
     for f in (
         *(nonsaturating, minimax, conditional, projection, acgan, mixture, infogan),
         *(infogan_digits, infogan_network, fashion),
-        *(mmgan, nsgan, lsgan, wgan, wgan_gp, dragan, r1, r3gan_loss, images, sngan, dcgan),
+        *(mmgan, nsgan, lsgan, wgan, wgan_gp, dragan, r1, r3gan_loss, images, dcgan),
         *(r3gan, r3gan_cifar10, r3gan_ffhq64, r3gan_ffhq256, r3gan_imagenet32, r3gan_imagenet64),
         *(r3gan_stacked, stylegan2, stylegan2_cifar10, stylegan2_ffhq256),
+        *(sngan, sngan_cifar10, sngan_projection_cifar10, biggan, biggan_cifar10, biggan_studio),
         *(stacked, stacked_pacgan, ring, grid, pacgan_ring, pacgan_grid),
     )
 }

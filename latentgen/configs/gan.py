@@ -27,7 +27,11 @@ from latentgen.networks import DECODERS, ENCODERS, MAPPINGS
 from latentgen.networks.net import OUTPUTS
 from latentgen.networks.stylegan2 import mean_style, style_levels
 from latentgen.objectives.adversarial import LOSSES
-from latentgen.objectives.penalties import PENALTIES, clip_weights
+from latentgen.objectives.penalties import (
+    PENALTIES,
+    clip_weights,
+    orthogonal_regularization,
+)
 from latentgen.probability import priors
 from latentgen.probability.codes import Codes, structured
 from latentgen.probability.priors import LearnedPrior
@@ -75,6 +79,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             f"{root.key('batch_size')}={batch} must be a multiple of "
             f"{method.key('packing')}={packing}."
         )
+    generator_batches = _generator_batches(root, method)
     label_channels = classes if condition == "concat" else 0
 
     def wire(shape: Shape) -> Method:
@@ -92,9 +97,13 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
             normalize_gradient,
             mapping and mapping(shape),
         )
-        return wrap_ema(
-            gan(model, objective, generator_tx, discriminator_tx, shape, repeats, first)
+        made = gan(
+            *(model, objective, generator_tx, discriminator_tx, shape),
+            discriminator_steps=repeats,
+            first=first,
+            generator_batches=generator_batches,
         )
+        return wrap_ema(made)
 
     return Plan(wire, root.word("compute"), (code_dim,), classes)
 
@@ -145,10 +154,23 @@ def _prior(method: Section, codes: Codes) -> tuple[LearnedPrior, int]:
     return (structured(prior, codes) if codes.size else prior), dim
 
 
+def _generator_batches(root: Section, method: Section) -> int:
+    """Return how many minibatches of synthetic examples the generator's turn has."""
+    size, batch = method.size("generator_batch", low=0), root.size("batch_size")
+    if size % batch:
+        raise BadInput(
+            f"{method.key('generator_batch')}={size} must be 0 or a multiple of "
+            f"{root.key('batch_size')}={batch}."
+        )
+    return max(1, size // batch)
+
+
 def _optimizers(
     root: Section, method: Section, repeats: int
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """Make the optimizers of generator and discriminator; `weight_clip` clips the latter's weights.
+    """Make the optimizers of generator and discriminator.
+
+    `orthogonal` regularizes the generator's kernels; `weight_clip` clips the discriminator's.
 
     Args:
         repeats: updates of the discriminator in a step.
@@ -172,6 +194,9 @@ def _optimizers(
     discriminator = optimizer(
         root.section("discriminator_optimizer"), d_updates, images * steps / d_updates
     )
+    orthogonal = method.number("orthogonal", low=0.0)
+    if not is_zero(orthogonal):
+        generator = optax.chain(orthogonal_regularization(orthogonal, "generator"), generator)
     limit: Any = method.number("weight_clip", low=0.0)
     if isinstance(limit, int | float) and limit == 0:
         return generator, discriminator

@@ -24,6 +24,7 @@ LATER: dict[str, Any] = {
     **{"method.augment": "none", "method.augment_p": 0.0, "method.augment_target": 0.0},
     **{"method.augment_interval": 4, "method.augment_images": 500e3},
     **{"method.regularize": [], "method.gradient_normalization": False},
+    **{"method.generator_batch": 0, "method.orthogonal": 0.0},
     **{"data.size": 0, "data.color": "rgb", "data.augment": [], "data.balance": False},
     "data.labels": [],
     **{"every.evaluate": 0, "evaluate.metric": "", "evaluate.samples": 2_000},

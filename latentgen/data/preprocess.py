@@ -64,6 +64,13 @@ def _dequantize(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[A
     return (raw.astype(jnp.float32) + u) / 256
 
 
+def _signed_dequantize(
+    raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]
+) -> Float32[Array, "*n h w c"]:
+    """Compute x = (raw + u) / 128 - 1 with u ~ U[0, 1), in [-1, 1) (Miyato et al. 2018, code)."""
+    return 2 * _dequantize(raw, key) - 1
+
+
 def _logit(raw: UInt8[Array, "*n h w c"], key: Key[Array, ""]) -> Float32[Array, "*n h w c"]:
     """Compute x = logit(a + (1 - 2a) y) with y dequantized and a = SQUEEZE."""
     y = SQUEEZE + (1 - 2 * SQUEEZE) * _dequantize(raw, key)
@@ -98,6 +105,7 @@ PREPROCESS: dict[str, Preprocess] = {
         Preprocess("binarize", _binarize, _clip, (0.0, 1.0), 2),
         Preprocess("threshold", _threshold, _clip, (0.0, 1.0), 2),
         Preprocess("dequantize", _dequantize, _clip, (0.0, 1.0), None),
+        Preprocess("signed_dequantize", _signed_dequantize, _from_signed, (-1.0, 1.0), None),
         Preprocess("logit", _logit, _from_logit, None, None),
         Preprocess("none", _none, _same, None, None),
     )

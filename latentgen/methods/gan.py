@@ -140,6 +140,7 @@ def gan(
     x_shape: tuple[int, ...],
     discriminator_steps: int = 1,
     first: str = "discriminator",
+    generator_batches: int = 1,
 ) -> Method:
     """Make a GAN: in each step D is updated `discriminator_steps` times, then G once.
 
@@ -149,6 +150,8 @@ def gan(
         x_shape: the shape of one example.
         discriminator_steps: k in the paper's algorithm 1.
         first: player that is updated first in a step, of `FIRST`.
+        generator_batches: minibatches of codes in the generator's turn; real examples and classes
+            are those of one minibatch, repeated.
 
     Raises:
         BadInput: the condition is unknown, or it is another than 'concat' without classes or with
@@ -168,7 +171,8 @@ def gan(
         d_tx,
         discriminator_steps,
     )
-    turns = {"discriminator": [main], "generator": _generator_turns(model, objective, generator_tx)}
+    of_generator = _generator_turns(model, objective, generator_tx, generator_batches)
+    turns = {"discriminator": [main], "generator": of_generator}
     if objective.penalty is not None and objective.penalty_every > 1:
         loss = _penalty_loss(model, objective)
         turns["discriminator"].append(Phase(loss, main.trains, d_tx, every=objective.penalty_every))
@@ -186,19 +190,18 @@ def gan(
 
 
 def _generator_turns(
-    model: Model, objective: Objective, tx: optax.GradientTransformation
+    model: Model, objective: Objective, tx: optax.GradientTransformation, batches: int
 ) -> list[Phase]:
     """Return the generator's phases: its loss, and path lengths if they are regularized."""
     trains: tuple[str, ...] = ("generator", "prior")
     if model.mapping is not None:
         trains += ("mapping",)
+    loss = _generator_loss(model, objective, batches)
     if (path := objective.path_length) is None:
-        return [Phase(_generator_loss(model, objective), trains, tx)]
+        return [Phase(loss, trains, tx)]
     trains += ("path_length",)
-    return [
-        Phase(_generator_loss(model, objective), trains, tx),
-        Phase(_path_length_loss(model, path), trains, tx, every=path.every),
-    ]
+    lazy = Phase(_path_length_loss(model, path), trains, tx, every=path.every)
+    return [Phase(loss, trains, tx), lazy]
 
 
 def _init(
@@ -481,7 +484,7 @@ def _path_length_loss(model: Model, path: PathLength) -> Callable[..., tuple]:
     return path_length_loss(path, sample, model.generator)
 
 
-def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
+def _generator_loss(model: Model, objective: Objective, batches: int) -> Callable[..., tuple]:
     """Make the loss that the generator descends."""
 
     def loss(
@@ -493,6 +496,8 @@ def _generator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         transform = objective.transform(stats, step, train)
+        if train and batches > 1:
+            batch = jax.tree.map(lambda a: jnp.concatenate([a] * batches), batch)
         scores = score_both(model, params, stats, batch, key, train, transform)
         value = objective.loss.generator_loss(scores.real_logits, scores.synthetic_logits)
         if train and objective.regularizers.top < 1:

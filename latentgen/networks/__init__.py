@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from latentgen.core.types import Net
-from latentgen.networks import conv, infogan, mlp, r3gan, resnet, stylegan2
+from latentgen.networks import biggan, conv, infogan, mlp, r3gan, resnet, sngan, stylegan2
 
 ENCODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.encoder,
@@ -13,6 +13,8 @@ ENCODERS: dict[str, Callable[..., Net]] = {
     "stylegan2": stylegan2.discriminator,
     "infogan": infogan.encoder,
     "r3gan": r3gan.discriminator,
+    "sngan": sngan.discriminator,
+    "biggan": biggan.discriminator,
 }
 DECODERS: dict[str, Callable[..., Net]] = {
     "mlp": mlp.decoder,
@@ -21,5 +23,7 @@ DECODERS: dict[str, Callable[..., Net]] = {
     "stylegan2": stylegan2.generator,
     "infogan": infogan.decoder,
     "r3gan": r3gan.generator,
+    "sngan": sngan.generator,
+    "biggan": biggan.generator,
 }
 MAPPINGS: dict[str, Callable[..., Net]] = {"stylegan2": stylegan2.mapping}

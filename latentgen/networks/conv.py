@@ -26,6 +26,7 @@ class Conv(nn.Module):
     size: int = 4
     stride: int = 2
     groups: int = 1
+    bias_init: Callable[..., Array] = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n p q o"]:
@@ -35,7 +36,7 @@ class Conv(nn.Module):
         y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, **groups)
         if not self.use_bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 

@@ -37,6 +37,7 @@ INITS: dict[str, Callable[..., Array]] = {
     "lecun": nn.initializers.lecun_normal(),
     "he": nn.initializers.he_normal(),
     "glorot": nn.initializers.glorot_uniform(),
+    "orthogonal": nn.initializers.orthogonal(),  # arXiv:1312.6120; the kernel as a matrix
     "normal02": nn.initializers.normal(0.02),  # DCGAN, arXiv:1511.06434, section 4
     # N(0, 1 / fan-out), biases too, and N(0, 1) in the last layer: see below
     "titsias": nn.initializers.variance_scaling(1.0, "fan_out", "normal"),

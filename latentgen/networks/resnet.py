@@ -1,6 +1,6 @@
 """Residual networks for small images, as WGAN-GP and spectral normalization were tried with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -35,16 +35,21 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w i"], train: bool) -> Float[Array, "n p q o"]:
-        how, features = self.style, self.features
-        y = x if self.data else finish(x, how, train)
-        y = doubled(y) if self.resize == "double" else y
-        y = _conv(y, features, 3, how, train, bias=self.data or how.bias)
-        y = _conv(finish(y, how, train, normalized=not self.data), features, 3, how, train)
-        if self.resize == "halve":
-            x, y = halved(x), halved(y)
-        if self.resize != "keep" or x.shape[-1] != features:
-            x = _conv(x, features, 1, how, train)
-        return (doubled(x) if self.resize == "double" else x) + y
+        how = self.style
+
+        def conv(x: Array, layer: str) -> Array:
+            size = 1 if layer == "shortcut" else 3
+            bias = layer != "first" or self.data or how.bias
+            return _conv(x, self.features, size, how, train, bias)
+
+        return residual(
+            x,
+            self.features,
+            self.resize,
+            lambda x: x if self.data else finish(x, how, train),
+            lambda y: finish(y, how, train, normalized=not self.data),
+            conv,
+        )
 
 
 class ResNetEncoder(nn.Module):
@@ -85,6 +90,32 @@ class ResNetDecoder(nn.Module):
             x = Block(features, how, "double")(x, train)
         x = finish(x, how, train)
         return _conv(x, self.shape[-1], 3, how._replace(dtype=how.linear), train)
+
+
+def residual(
+    x: Float[Array, "n h w i"],
+    features: int,
+    resize: str,
+    before: Callable[[Array], Array],
+    between: Callable[[Array], Array],
+    conv: Callable[[Array, str], Array],
+) -> Float[Array, "n p q {features}"]:
+    """s(x) + conv(between(conv(before(x)))), the block of `Block`, for any layers.
+
+    Args:
+        features: channels of the result.
+        resize: "halve", "double" or "keep".
+        before, between: norm and activation in front of the first and the second convolution.
+        conv: (x, "first", "second" or "shortcut") -> (n, h, w, features); 3x3, 3x3 and 1x1 pixels.
+    """
+    y = before(x)
+    y = doubled(y) if resize == "double" else y
+    y = conv(between(conv(y, "first")), "second")
+    if resize == "halve":
+        x, y = halved(x), halved(y)
+    if resize != "keep" or x.shape[-1] != features:
+        x = conv(x, "shortcut")
+    return (doubled(x) if resize == "double" else x) + y
 
 
 def halved(x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 c"]:

@@ -189,6 +189,34 @@ PENALTIES: dict[str, Penalty] = {
 }
 
 
+def orthogonal_regularization(
+    weight: float | Float[Array, ""], player: str
+) -> optax.GradientTransformation:
+    """Add the gradient of weight / 2 |W^T W (1 - I)|^2, of each matrix W, to that of a loss.
+
+    W is a kernel of `player` as a matrix with one column for each output: columns are pulled to
+    right angles, of any length. An embedding that layers share (named 'shared') is left out, as is
+    anything but kernels. It comes before the optimizer in an `optax.chain`.
+
+    The half is the authors' code, whose weight is 1e-4 (equation 3 has none).
+
+    Reference: Brock et al. 2019, equation 3 (arXiv:1809.11096).
+    """
+
+    def gradient(path: tuple, update: Array, kernel: Array) -> Array:
+        names = [getattr(key, "key", None) for key in path]
+        if names[0] != player or names[-1] != "kernel" or "shared" in names:
+            return update
+        w = kernel.reshape(-1, kernel.shape[-1])
+        products = (w.T @ w) * (1 - jnp.eye(w.shape[1], dtype=w.dtype))
+        return update + weight * 2 * (w @ products).reshape(kernel.shape)
+
+    def add(updates: PyTree, params: PyTree) -> PyTree:
+        return jax.tree_util.tree_map_with_path(gradient, updates, params)
+
+    return optax.stateless(add)
+
+
 def clip_weights(limit: float | Float[Array, ""]) -> optax.GradientTransformation:
     """Clip every parameter to [-limit, limit] after its update; must be last in an optax.chain.
 

@@ -84,7 +84,7 @@ def test_pure_and_traceable(name):
     keys = jax.random.split(KEY, len(rows))
     each = np.stack([jitted(r, k) for r, k in zip(rows, keys, strict=True)])
     np.testing.assert_array_equal(jax.jit(jax.vmap(forward))(rows, keys), each)
-    random = name in ("binarize", "dequantize", "logit")
+    random = name in ("binarize", "dequantize", "signed_dequantize", "logit")
     assert random == bool((once != forward(raw, jax.random.key(2))).any())
 
 

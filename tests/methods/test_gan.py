@@ -205,3 +205,18 @@ def test_a_projection_without_classes_or_of_packs_is_refused(
     told = model(linear(3, 2, 4)[0], condition=condition, **changes)
     with pytest.raises(BadInput, match=condition):
         gan(told, Objective(LOSSES["minimax"]), optax.sgd(0.1), optax.sgd(0.1), (2, 1, 1))
+
+
+def test_the_generators_turn_may_have_more_codes_than_a_minibatch() -> None:
+    seen = []
+    watching = net(lambda _, x: (seen.append(x.shape[0]), x.sum(axis=(1, 2, 3))[:, None])[1])
+    objective = Objective(LOSSES["hinge"])
+    tx = (optax.sgd(0.0), optax.sgd(0.0))
+    method = gan(model(watching), objective, *tx, (2, 1, 1), generator_batches=3)
+    state = method.init(run_key(0))
+    draws = jax.tree.map(lambda a: a[None], batch())
+    _, metrics = method.step(state, jnp.int32(0), draws, run_key(0))
+    assert seen == [6, 6, 18, 18]
+    assert metrics["generator_loss"].shape == ()
+    terms = method.terms(state, jnp.int32(0), batch(), run_key(0))
+    assert terms["generator_loss"].shape == (6,)

@@ -197,6 +197,26 @@ ROWS = {
         "method.penalty_weight",
         "stylegan2",
     ),
+    "gan-sngan-projection": Row(
+        "gan",
+        {
+            "discriminator.width": 4,
+            "generator.width": 4,
+        },
+        "generator_optimizer.lr",
+        "sngan_projection_cifar10",
+    ),
+    "gan-biggan": Row(
+        "gan",
+        {
+            "generator.width": 2,
+            "generator.shared": 4,
+            "generator.attention": (1,),
+            "discriminator.width": 2,
+        },
+        "method.orthogonal",
+        "biggan",
+    ),
     "gan-auxiliary-infogan": Row(
         "gan",
         {
@@ -336,7 +356,6 @@ SMALL = {
     "groups": (2,),
     "half": 1,
     "channel_max": 8,
-    "width": 8,
     "widest": 16,
     "components": 5,
     "code_dim": 4,
@@ -345,6 +364,9 @@ SMALL = {
     "second_code_dim": 3,
     "samples": 4,
     "group": 2,
+    "width": 4,
+    "shared": 4,
+    "attention": (1,),
     "warmup_steps": 2,
 }
 

@@ -6,7 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from latentgen.objectives.penalties import PENALTIES, clip_weights, grad_norm, grad_norm_sq
+from latentgen.objectives.penalties import (
+    PENALTIES,
+    clip_weights,
+    grad_norm,
+    grad_norm_sq,
+    orthogonal_regularization,
+)
 
 pytestmark = pytest.mark.usefixtures("x64")
 KEY = jax.random.key(0)
@@ -124,3 +130,22 @@ def test_boxed_weights_stay_in_the_box_and_move_freely_within() -> None:
     found = optax.apply_updates(params, updates)
     np.testing.assert_allclose(found["a"], [0.1, -0.095, 0.1], rtol=1e-12)
     np.testing.assert_allclose(found["b"], -0.02, rtol=1e-12)
+
+
+def test_orthogonal_regularization_is_the_gradient_of_its_value():
+    """Of weight / 2 |W^T W (1 - I)|^2 for kernels of the player, and nothing for the rest."""
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.normal(size=(2, 2, 3, 4)), jnp.float32)
+    layer = {"kernel": kernel, "bias": jnp.ones(4)}
+    params = {"generator": {"Conv_0": layer, "shared": layer}, "prior": {"kernel": kernel}}
+    tx = orthogonal_regularization(0.3, "generator")
+    updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
+
+    def value(kernel):
+        w = kernel.reshape(-1, 4)
+        return sum(0.3 / 2 * (w[:, i] @ w[:, j]) ** 2 for i in range(4) for j in range(4) if i != j)
+
+    expected = jax.tree.map(jnp.ones_like, params)
+    expected["generator"]["Conv_0"]["kernel"] += jax.grad(value)(kernel)
+    for a, b in zip(*map(jax.tree.leaves, (updates, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -68,10 +68,11 @@ def works(dry: bool) -> dict[str, Work]:
         ),
         "sngan": Work(
             f"SNGAN {small}x{small}",
-            "gan:sngan",
+            "gan:infogan_network",
             GAN
-            | {"method.code_dim": 128, "method.discriminator_steps": 5}
+            | {"method.code_dim": 128, "method.discriminator_steps": 5, "method.loss": "hinge"}
             | {"generator.channels": g_wide, "discriminator.channels": d_wide}
+            | {"discriminator.norm": "spectral", "discriminator.activation": "relu"}
             | both(*TWO, **res),
             *((small, small, 3), (g_wide, d_wide), 128, 2 if dry else 10),
         ),
