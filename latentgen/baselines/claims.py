@@ -19,6 +19,7 @@ COMPARED = {
     "exact": "computed, not copied",
     "seen": "read in the paper's own text or table",
     "quoted": "read in somebody else's text that quotes it",
+    "code": "read in the authors' code, or in what stands beside it",
 }
 """Sources of a claimed number that results may be compared with."""
 

@@ -1,0 +1,29 @@
+"""R3GAN on ImageNet at 32x32: Huang et al. 2024, `experiments/gan.py:r3gan_imagenet32`."""
+
+from experiments.baselines._images import baseline, fid
+
+BASELINE = baseline(
+    "R3GAN on ImageNet at 32x32, in full",
+    "r3gan_imagenet32",
+    "r3gan",
+    (
+        fid(
+            "huang2024",
+            "the table of FIDs",
+            "ImageNet at 32x32",
+            1.27,
+            "quoted",
+            arm="r3gan",
+            name="folder:imagenet32.zip",
+            split="train",
+            real=1281167,
+        ),
+    ),
+    {"r3gan": {}},
+    (
+        "one seed: a run is long; an interval needs more (--seeds)",
+        "the deviations that stand beside the recipe in experiments/gan.py",
+    ),
+    split="train",
+    samples=50000,
+)
