@@ -493,7 +493,7 @@ def r3gan_preset(gamma, half_life, images, batch, total, augment_p=0.0):
         config.method.augment = "ada:r3gan"
         with config.method.ignore_type():
             config.method.augment_p = cosine(0, augment_p, images)
-    config.every = ConfigDict(dict(log=100, validate=5_000, sample=5_000, checkpoint=5_000))
+    config.every.update(log=100, validate=5_000, sample=5_000, checkpoint=5_000)
     return config
 
 
@@ -568,7 +568,7 @@ def r3gan_stacked():
     config = r3gan_preset((0.05, 0.005), 0.02 * total, 0.08 * total, 512, total)
     config.data.update(name="stacked_mnist", pad_to=32, augment=(), validation=None)
     r3gan_network(config, (768,) * 4, (96,), half=3)
-    config.every = ConfigDict(dict(log=50, validate=500, sample=500, checkpoint=500))
+    config.every.update(log=50, validate=500, sample=500, checkpoint=500)
     return config
 
 
@@ -585,7 +585,7 @@ def r3gan():
     config = r3gan_preset((0.05, 0.005), 0.02 * total, total, 32, total)
     config.data.update(name="fashion_mnist", pad_to=32, augment=(), validation=None)
     r3gan_network(config, (16, 32, 64, 64), (2, 4, 8, 8), blocks=1)
-    config.every = ConfigDict(dict(log=50, validate=2_500, sample=500, checkpoint=500))
+    config.every.update(log=50, validate=2_500, sample=500, checkpoint=500)
     return config
 
 
@@ -624,7 +624,7 @@ def sngan_cifar10():
     config.generator = ConfigDict(dict(network="sngan", width=256))  # channels
     config.discriminator = ConfigDict(dict(network="sngan", width=128))
     both_optimizers(config, b1=0.0, b2=0.9, schedule="linear")
-    config.every = ConfigDict(dict(log=100, validate=5_000, sample=1_000, checkpoint=5_000))
+    config.every.update(log=100, validate=5_000, sample=1_000, checkpoint=5_000)
     return config
 
 
@@ -643,7 +643,7 @@ def sngan():
     config = sngan_cifar10()
     config.data.update(name="fashion_mnist", pad_to=32)
     config.generator.width, config.discriminator.width = 64, 32
-    config.every = ConfigDict(dict(log=50, validate=850, sample=850, checkpoint=850))
+    config.every.update(log=50, validate=850, sample=850, checkpoint=850)
     return config
 
 
@@ -679,7 +679,7 @@ def biggan_cifar10():
         )
     )
     both_optimizers(config, b1=0.0)
-    config.every = ConfigDict(dict(log=100, validate=5_000, sample=2_000, checkpoint=5_000))
+    config.every.update(log=100, validate=5_000, sample=2_000, checkpoint=5_000)
     return config
 
 
@@ -714,7 +714,7 @@ def biggan():
     config.method.update(discriminator_steps=2, orthogonal=1e-4, ema_decay=0.999)
     config.generator.update(width=8, shared=32)
     config.discriminator.width = 8
-    config.every = ConfigDict(dict(log=50, validate=1_000, sample=1_000, checkpoint=1_000))
+    config.every.update(log=50, validate=1_000, sample=1_000, checkpoint=1_000)
     return config
 
 
@@ -829,7 +829,7 @@ def stylegan2():
     config.method.update(code_dim=64, style_mixing=0.9, path_length=2.0)
     config.method.update(ema_images=10e3, ema_rampup=0.05)
     config.mapping.width = 64
-    config.every = ConfigDict(dict(log=50, validate=1_000, sample=500, checkpoint=500))
+    config.every.update(log=50, validate=1_000, sample=500, checkpoint=500)
     return config
 
 

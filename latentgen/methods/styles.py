@@ -120,7 +120,7 @@ def pixel_noise(image: jax.ShapeDtypeStruct, key: Key[Array, ""]) -> Float[Array
 def style_probes(
     mapping: Mapping, generator: Net, styles_at: Callable[..., Array]
 ) -> dict[str, Callable[..., Any]]:
-    """Return the probes of styles, see `methods.gan.probes`.
+    """Return the probes of styles, see `methods.gan_probes.probes`.
 
     Args:
         styles_at: (state, z, label) -> w, (n, levels, width).

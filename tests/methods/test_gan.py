@@ -11,7 +11,8 @@ import pytest
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.types import Batch, Net
-from latentgen.methods.gan import Model, Objective, gan, logits_of, outputs, pack
+from latentgen.methods.adversaries import logits_of, pack
+from latentgen.methods.gan import Model, Objective, gan, outputs
 from latentgen.networks import mlp
 from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.penalties import PENALTIES, clip_weights
