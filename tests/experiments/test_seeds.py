@@ -1,10 +1,14 @@
 """Tables of studies with several seeds."""
 
+import importlib
 import math
 
 import pytest
 
 from experiments.studies.seeds import Row, Study, interval, table
+from latentgen import configs
+from latentgen.configs import recipes
+from latentgen.configs.section import plain
 
 STUDY = Study(
     {"a": Row("gan.py:ring", {"generator.hidden": (8,), "method.loss": "hinge"})},
@@ -34,3 +38,12 @@ def test_references_stand_below_the_rows() -> None:
         "| *real* | 0.5 | | |",
         "| *noise* | 90 | | |",
     ]
+
+
+@pytest.mark.parametrize("name", ["small_data", "r3gan_order", "real_pictures"])
+def test_rows_of_a_study_are_recipes(name: str) -> None:
+    study: Study = importlib.import_module(f"experiments.studies.{name}").STUDY
+    for row in study.rows.values():
+        config = recipes.load(f"experiments/{row.recipe}")
+        config.update_from_flattened_dict(dict(row.changes))
+        assert configs.experiment(plain(config.to_dict())).steps >= 1_000
