@@ -76,12 +76,12 @@ Of a small data set D learns every image by heart unless it sees them augmented:
 A plain GAN loses modes: `python -m experiments.studies.mode_coverage` counts them.
 
 What a function below says is "not theirs" was found by reading the file that it names of the
-authors' code. Of all recipes: players take turns, each on codes of its own, D first; batch norm has
-epsilon 1e-5 and averages over some ten minibatches, scales that start at 1; Adam's epsilon, 1e-8,
-is added to the root after the bias correction (PyTorch), not before (TensorFlow, Theano, Chainer,
-`adam_tensorflow` here);
-convolutions are 4x4; Fashion-MNIST's 55,000 training images are neither flipped nor blurred by
-noise. The recipes on digits, ring and grid are nobody's.
+authors' code. Of all recipes but those with networks of their own (infogan, r3gan, sngan, biggan,
+stylegan2): players take turns, each on codes of its own, D first; batch norm has epsilon 1e-5 and
+averages over some ten minibatches, scales that start at 1; Adam's epsilon, 1e-8, is added to the
+root after the bias correction (PyTorch), not before (TensorFlow, Theano, Chainer; here
+`adam_tensorflow`); convolutions are 4x4; Fashion-MNIST's 55,000 training images are neither flipped
+nor blurred by noise. The recipes on digits, ring and grid are nobody's.
 """
 
 from ml_collections import ConfigDict

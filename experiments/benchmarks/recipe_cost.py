@@ -3,7 +3,8 @@
     python -m experiments.benchmarks.recipe_cost gan.py:sngan_cifar10 gan.py:r3gan_cifar10 ...
 
 Operations are the multiplications and additions of matrix products and convolutions in one step,
-counted in the traced program: nothing is compiled, and no data are read. Hours are at the rate
+counted in the traced program: nothing is compiled, and no data are read. Turns that are played in
+every k-th step count in each, so that the sums of StyleGAN2 are bounds. Hours are at the rate
 `--tflops`. Its default is what SNGAN at full width and batch 64 reached on an H100 in TF32
 (experiments/benchmarks/cards); larger networks and batches, and bfloat16, reach more. So the hours
 are an estimate, not a measurement.
