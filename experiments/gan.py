@@ -202,7 +202,9 @@ def nonsaturating():
                 samples=2_000,  # synthetic examples, and real ones
                 features="",  # of latentgen.evaluate; "": what fits the data
             ),
-            stop=dict(patience=0),  # evaluations without a better one, then the end; 0: any number
+            stop=dict(
+                patience=0,  # evaluations without a better one, then the end; 0: any number
+            ),
         )
     )
 

@@ -75,6 +75,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "data.name": (*sources.BUILT_IN, "cifar"),
     "preprocess": tuple(PREPROCESS),
     "color": configs.COLORS,
+    "evaluate.features": ("pixels", "digits", "sprites"),
     "compute": tuple(components.DTYPES),
     "network": tuple(ENCODERS | DECODERS),
     "activation": tuple(ACTIVATIONS),

@@ -57,7 +57,8 @@ def _turn(poison: Poison, turn: Any) -> Any:
     def poisoned(phase: Phase, *given: Any) -> Any:
         if poison.what == "data" or poison.player not in phase.trains:
             return turn(phase, *given)
-        now, tx = poison.now(given[-1]), phase.tx
+        (_, _, _, _, step, *_), tx = given, phase.tx
+        now = poison.now(step)
         if poison.what == "gradient":
 
             def update(gradient: Any, opt: Any, params: Any) -> Any:
