@@ -88,6 +88,7 @@ def test_decoding_is_drawing_the_style_of_a_code() -> None:
     assert method.probes["style_levels"](state) == 4
 
 
+@pytest.mark.long
 def test_turns_in_the_authors_order_with_lazy_ones_and_two_optimizers() -> None:
     """Gmain, Greg, Dmain, Dreg: the second of each uses the optimizer of the first."""
     method, state = made()

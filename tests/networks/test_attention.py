@@ -145,6 +145,7 @@ def split_in_three():
     return biggan.generator((16, 16, 1), width=1, hierarchical=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sngan", "biggan"])
 def test_bfloat16(kind):
     x, hot = jnp.asarray(normal(4, 8, 8, 1)), jnp.eye(3)[np.array([0, 1, 2, 0])]

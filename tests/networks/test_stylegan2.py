@@ -48,6 +48,7 @@ def test_one_style_is_that_of_every_layer_and_late_layers_leave_the_early_ones(d
         draw(params, each[:, :3], None)
 
 
+@pytest.mark.long
 def test_the_larger_sizes_compute_in_half_precision_and_outputs_are_float32():
     whole = stylegan2.discriminator(outputs=1, **SMALL)
     half = stylegan2.discriminator(outputs=1, half=1, **SMALL)

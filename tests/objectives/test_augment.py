@@ -126,7 +126,7 @@ def test_each_operation_is_as_frequent_as_its_strength_and_p_say() -> None:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", [EVERYTHING, "diffaugment"])
+@pytest.mark.parametrize("name", [pytest.param(EVERYTHING, marks=pytest.mark.long), "diffaugment"])
 def test_gradients_of_both_orders_are_those_of_finite_differences(name: str) -> None:
     x = images(2, 6, 5, 3).astype(jnp.float64)
     weight = jax.random.normal(KEY, x.shape, jnp.float64)

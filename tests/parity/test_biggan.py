@@ -76,7 +76,10 @@ def theirs_of(module: str) -> str:
     return {"embedding": "embed"}.get(module, CONVS.get(module, MAPS.get(module, module)))
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = [pytest.param(c, marks=[] if c == "attention" else pytest.mark.long) for c in CASES]
+
+
+@pytest.mark.parametrize("case", QUICK)
 def test_generator(case: str) -> None:
     ours, _, smallest = CASES[case]
     theirs = make_biggan.CASES[case]
@@ -90,7 +93,7 @@ def test_generator(case: str) -> None:
     assert trees.compare(whole, inputs, of, f"{case}.generator.", STORED) == []
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", QUICK)
 def test_discriminator(case: str) -> None:
     _, ours, _ = CASES[case]
     side, classes = make_biggan.CASES[case]["resolution"], make_biggan.COMMON["n_classes"]
