@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -22,6 +21,7 @@ from latentgen.networks import convolution
 from latentgen.networks.conv import Conv
 from latentgen.networks.mlp import sizes
 from latentgen.networks.net import from_linen
+from latentgen.networks.resample import downsample, upsample
 
 SLOPE = 0.2  # of leaky ReLU
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # keeps the mean square through leaky ReLU
@@ -46,40 +46,6 @@ class Stage(NamedTuple):
 def scaled(gain: float = 1.0) -> Callable[..., Array]:
     """The initializer N(0, gain^2 / fan-in)."""
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
-
-
-def upsample(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
-    """The image at twice its size: zeros between pixels, then [1, 3, 3, 1] / 4 in each direction.
-
-    Pixels beyond the border are 0.
-    """
-    for axis in (1, 2):
-        before, after = _neighbours(x, axis)
-        pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-        x = pairs.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
-    return x
-
-
-def downsample(x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 c"]:
-    """The image at half its size: [1, 3, 3, 1] / 8 in each direction, then every other pixel.
-
-    Pixels beyond the border are 0.
-    """
-    for axis in (1, 2):
-        pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
-        even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
-        before, after = _neighbours(odd, axis)[0], _neighbours(even, axis)[1]
-        x = 0.375 * (even + odd) + 0.125 * (before + after)
-    return x
-
-
-def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
-    """The pixel before and the pixel after each, along an axis; 0 beyond the border."""
-    size = x.shape[axis]
-    pad = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
-    around = jnp.pad(x, pad)
-    before, after = (lax.slice_in_dim(around, i, i + size, axis=axis) for i in (0, 2))
-    return before, after
 
 
 class Block(nn.Module):
