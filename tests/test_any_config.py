@@ -46,8 +46,10 @@ def _data_at_hand() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("number", [60, pytest.param(200, marks=pytest.mark.long)])
-def test_any_override_is_refused_in_one_line_or_the_run_begins(number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "deepest"), [(60, 100), pytest.param(200, 300, marks=pytest.mark.long)]
+)
+def test_any_override_is_refused_in_one_line_or_the_run_begins(number: int, deepest: int) -> None:
     ends: Counter[str] = Counter()
 
     @settings(
@@ -60,7 +62,7 @@ def test_any_override_is_refused_in_one_line_or_the_run_begins(number: int) -> N
     )
     @given(cases())
     def begin(case: Case) -> None:
-        found = ended(case, KNOWN, shapes=ends.total() % TRACED == 0)
+        found = ended(case, KNOWN, deepest=0 if ends.total() % TRACED else deepest)
         ends[found.end] += 1
         if found.end == "fits" and ends["fits"] % RUN == 0:
             found = ended(case, KNOWN, train=True)

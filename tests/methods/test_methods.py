@@ -641,12 +641,11 @@ def test_probes_are_exported_for_any_batch(name: str) -> None:
     """A decoder, encoder or discriminator can be compiled without the batch's size being known."""
     method, state = method_of(name), start_of(name)
     (n,) = jax.export.symbolic_shape("n")
-    dim = configs.experiment(config_of(ROWS[name])).plan.layers
+    config = config_of(ROWS[name])
+    dim = configs.experiment(config).plan.layers
     takes = {"decode": dim[:1], "encode": SHAPE, "discriminate": SHAPE}
     takes = {probe: shape for probe, shape in takes.items() if probe in method.probes}
-    labels = (
-        {"label": np.arange(5, dtype=np.int32)} if ROWS[name].changes.get("method.classes") else {}
-    )
+    labels = {"label": np.arange(5, dtype=np.int32)} if config["method"].get("classes") else {}
     for probe, shape in takes.items():
         one = jax.jit(method.probes[probe])
         unknown = {key: jax.ShapeDtypeStruct((n,), jnp.int32) for key in labels}

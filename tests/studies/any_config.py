@@ -48,15 +48,18 @@ from latentgen.core.schedules import is_schedule
 from latentgen.core.types import Batch
 from latentgen.data import originals, published, sources
 from latentgen.data.dataset import DataSet, Examples
+from latentgen.data.pictures.convert import Options, check
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.data.sources.base import Request, Source
+from latentgen.data.sources.folder import SIZE
 from latentgen.evaluation import in_training
 from latentgen.evaluation.measures import MEASURES
-from latentgen.methods.gan import CONDITIONS
+from latentgen.methods.gan import CONDITIONS, FIRST
 from latentgen.networks import DECODERS, ENCODERS
 from latentgen.networks.mlp import ACTIVATIONS, INITS
 from latentgen.networks.net import OUTPUTS
 from latentgen.networks.norms import NORMS
+from latentgen.networks.stylegan2.generator import ARCHITECTURES
 from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.bounds import BOUNDS
 from latentgen.objectives.estimators import ESTIMATORS
@@ -69,10 +72,11 @@ from latentgen.training import setup, trainer
 ROOT = Path(__file__).parents[2]
 FILES = ("vae", "gan", "hybrids", "classifier")
 LONGEST_CHUNK = 20  # steps that a case which is run may take at a time
+DEEPEST = 150  # arrays in the state of a case which is run: others take minutes to compile
 
 NAMES: dict[str, tuple[str, ...]] = {
     "method.name": tuple(configs.METHODS),
-    "data.name": (*sources.BUILT_IN, "cifar"),
+    "data.name": (*sources.BUILT_IN, "cifar", "folder:pictures", "folder:"),
     "preprocess": tuple(PREPROCESS),
     "color": configs.COLORS,
     "evaluate.features": ("pixels", "digits", "sprites"),
@@ -98,6 +102,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     "encoder": ("deterministic", "stochastic"),
     "output": tuple(OUTPUTS),
     "metric": ("", *MEASURES),
+    "first": FIRST,
+    "architecture": ARCHITECTURES,
+    "method.augment": (
+        *("none", "diffaugment", "diffaugment:color", "ada", "ada:bgc", "ada:r3gan,noise", "ada:"),
+    ),
 }
 """What may stand at a key, by its last words."""
 
@@ -256,15 +265,20 @@ def structure(config: dict[str, Any]) -> str:
     return json.dumps(plain | {"every.log": chunk}, sort_keys=True)
 
 
-def checked(config: dict[str, Any], known: set[str], shapes: bool = True) -> setup.Run:
+def arrays(run: setup.Run) -> int:
+    """Number of arrays in its state."""
+    return len(jax.tree.leaves(jax.eval_shape(run.method.init, run.key)))
+
+
+def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> setup.Run:
     """The run that a config describes: all that is checked before it begins, from shapes alone.
 
     Args:
         known: structures of runs whose shapes have been found to be right; this one is added.
-        shapes: whether they are looked at.
+        deepest: the most arrays in a state for its shapes to be looked at; 0: they never are.
     """
     run = in_training.attached(setup.load(Path("nowhere"), config, None, None))
-    if not shapes or (key := structure(config)) in known:
+    if not deepest or (key := structure(config)) in known or arrays(run) > deepest:
         return run
     setup.check_memory(run, setup.feed_of(run))
     if run.eval_fns.reconstruct is not None:
@@ -281,7 +295,7 @@ def short(run: setup.Run) -> bool:
     values = memory.total(jax.eval_shape(run.method.init, run.key)) / 4
     evaluated = run.experiment.evaluate.samples if run.experiment.evaluate.every else 0
     steps = chunk <= LONGEST_CHUNK and run.method.draws <= LONGEST_CHUNK
-    return steps and values < 2**22 and evaluated <= 2_000
+    return steps and values < 2**22 and evaluated <= 2_000 and arrays(run) <= DEEPEST
 
 
 def begun(run: setup.Run) -> None:
@@ -307,18 +321,18 @@ def begun(run: setup.Run) -> None:
         shutil.rmtree(folder)
 
 
-def ended(case: Case, known: set[str], train: bool = False, shapes: bool = True) -> Found:
+def ended(case: Case, known: set[str], train: bool = False, deepest: int = 2**20) -> Found:
     """How it ends.
 
     Args:
-        known, shapes: see `checked`.
+        known, deepest: see `checked`.
         train: also its first two chunks, if it passes and they are short.
     """
     quiet = io.StringIO()
     try:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             config = config_of(case)
-            run = checked(config, known, shapes)
+            run = checked(config, known, deepest)
             if not train or not short(run):
                 return Found("fits", "")
             begun(run)
@@ -349,10 +363,27 @@ def _noise(request: Request) -> DataSet:
     return DataSet(request.name, "0.0.0", "noise", {"train": split(size), "test": split(size // 6)})
 
 
+def _pictures(request: Request) -> DataSet:
+    """In place of a folder of pictures, few of the size and colour that are asked for."""
+    options = Options(size=request.size or SIZE, color=request.color)
+    check(options)
+    channels = 1 if options.color == "grey" else 3
+    one = np.random.default_rng(0).integers(
+        0, 256, (options.size, options.size, channels), np.uint8
+    )
+
+    def split(n: int) -> Examples:
+        return Examples(np.broadcast_to(one, (n, *one.shape)), np.arange(n, dtype=np.int32) % 10)
+
+    return DataSet("folder", "0.0.0", "noise", {"train": split(60), "test": split(20)})
+
+
 _source, _load = sources._source, sources.load
 
 
 def _of_noise(name: str) -> Source | None:
+    if name == "folder":
+        return Source(_pictures, sized=True, argument="PATH")
     return (
         Source(_noise)
         if name in {*originals.ORIGINALS, *published.PUBLISHED, "celeba"}

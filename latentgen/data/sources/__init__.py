@@ -125,7 +125,13 @@ def load(
     source = _source(scheme) if colon and scheme in WITH_ARGUMENT else _source(name)
     if source is None:
         source = _prepared(request)
-    dataset = hold_out(source.load(request), validation, source.held_out)
+    try:
+        loaded = source.load(request)
+    except BadInput as error:
+        if not source.argument or str(error).startswith("config."):
+            raise
+        raise BadInput(f"config.data.name={name!r}: {error}") from None
+    dataset = hold_out(loaded, validation, source.held_out)
     return dataset if source.sized else _checked_size(dataset, size)
 
 
