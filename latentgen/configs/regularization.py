@@ -20,6 +20,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "bcr": ("real", "synthetic"),
     "zcr": ("latent", "diverse", "latent_std"),
     "lecam": ("lecam",),
+    "features": ("features",),
     "topk": ("top", "top_images"),
 }
 """Name in `config.method.regularize` -> the fields of `Regularizers` that its numbers are."""
@@ -117,7 +118,7 @@ def _move(range: tuple[float, float]) -> Callable[[Groups, Key[Array, ""]], Grou
         if x.ndim != 5:
             raise BadInput(
                 "config.method.regularize: consistency moves images; x is of shape "
-                f"{x.shape[2:]}. Valid here: zcr, lecam, topk."
+                f"{x.shape[2:]}. Valid here: zcr, lecam, features, topk."
             )
         pixels = min(x.shape[2:4]) // 8
         names = ("flip", f"crop:{pixels}") if pixels else ("flip",)

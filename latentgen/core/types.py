@@ -39,6 +39,8 @@ class Net(NamedTuple):
 
     init: (key, *inputs) -> (params, stats)
     apply: (params, stats, *inputs, train, key=None) -> (output, stats)
+    features: as `apply` -> (n, f), what the last layer of an encoder or discriminator is linear in;
+        None: it has no features
 
     `stats` are variables without gradients, such as batch-norm averages; with `train=False` they
     are returned unchanged. `key` is for dropout; a network without dropout needs none.
@@ -46,6 +48,7 @@ class Net(NamedTuple):
 
     init: Callable[..., tuple[PyTree, PyTree]]
     apply: Callable[..., tuple[Array, PyTree]]
+    features: Callable[..., Array] | None = None
 
 
 TURN = "turn of "

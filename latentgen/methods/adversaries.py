@@ -103,6 +103,12 @@ def score_both(
         x, _ = generate(model, params, stats, z, batch.label, train, generator_key)
         return pack(x, model.packing)
 
+    def features(x: Float[Array, "g m *shape"]) -> Float[Array, "g f"]:
+        seen = discriminator_inputs(model, transform(x, score_key), label)
+        if model.discriminator.features is None:
+            raise BadInput("this discriminator keeps no features.")
+        return model.discriminator.features(d_params, d_stats, *seen, train=train, key=score_key)
+
     real_logits, real_out, stats_after_real = apply_discriminator(d_stats, real, real_key)
     synthetic_logits, synthetic_out, new_d_stats = apply_discriminator(
         stats_after_real, synthetic, synthetic_key
@@ -113,6 +119,7 @@ def score_both(
         real_logits,
         synthetic_logits,
         lambda x: apply_discriminator(d_stats, x, score_key)[0],
+        features,
         auxiliary_terms(model.tasks, batch.label, z, real_out, synthetic_out),
         stats | generator_stats | {"discriminator": new_d_stats},
         z,
@@ -174,7 +181,15 @@ def outputs_of(
     train: bool,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "g o"], PyTree]:
-    """Return all outputs of the discriminator for each group, and its new stats.
+    """Return all outputs of the discriminator for each group, and its new stats."""
+    inputs = discriminator_inputs(model, x, label)
+    return model.discriminator.apply(params, stats, *inputs, train=train, key=key)
+
+
+def discriminator_inputs(
+    model: Model, x: Float[Array, "g m *shape"], label: Int[Array, "g m"]
+) -> list[Array]:
+    """Return the inputs of the discriminator's network, the class among them where it takes one.
 
     The m members of a group are stacked along the last axis.
     """
@@ -186,7 +201,7 @@ def outputs_of(
     inputs = [stacked]
     if model.condition == "network":
         inputs.append(jax.nn.one_hot(label[:, 0], model.classes, dtype=stacked.dtype))
-    return model.discriminator.apply(params, stats, *inputs, train=train, key=key)
+    return inputs
 
 
 def _logits(model: Model, out: Float[Array, "g o"], label: Int[Array, "g m"]) -> Logits:

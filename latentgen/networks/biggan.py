@@ -105,7 +105,7 @@ class Discriminator(nn.Module):
             resize = "halve" if i <= halving else "keep"
             block = DiscriminatorBlock(self.width * each, self.layers, resize, data=i == 1)
             x = _attend(block(x, train), i, self.attention, self.layers, train)
-        return score(self.layers, x, hot, self.outputs, train, bias=True)
+        return score(self, self.layers, x, hot, self.outputs, train, bias=True)
 
 
 def _attend(

@@ -21,7 +21,7 @@ from latentgen.core.types import Net
 from latentgen.networks import convolution
 from latentgen.networks.conv import Conv, halvings
 from latentgen.networks.mlp import sizes
-from latentgen.networks.net import from_linen
+from latentgen.networks.net import from_linen, keep_features
 from latentgen.networks.norms import EPSILON, MOMENTUM
 
 STD = 0.02
@@ -88,7 +88,7 @@ class Encoder(nn.Module):
         dense = partial(Dense, norm=self.norm, activation=_leaky_relu, dtype=self.dtype)
         last = partial(nn.Dense, dtype=jnp.float32, kernel_init=NORMAL)
         x = dense(self.hidden, name="body")(x.reshape(x.shape[0], -1), train)
-        logit = last(1, name="logit")(x)
+        logit = last(1, name="logit")(keep_features(self, x))
         if self.outputs == 1:
             return logit
         others = last(self.outputs - 1, name="others")(dense(self.head, name="head")(x, train))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from latentgen.core.errors import BadInput, choose, positive
 from latentgen.core.types import Net, PyTree
-from latentgen.networks.net import from_linen
+from latentgen.networks.net import from_linen, keep_features
 from latentgen.networks.norms import NORMS, linear, norm
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -169,7 +169,7 @@ class Linear(nn.Module):
             kernel_init=how.last_kernel,
             bias_init=how.last_biases,
         )
-        return linear(dense, how.norm, x, train)
+        return linear(dense, how.norm, keep_features(self, x), train)
 
 
 class MLP(nn.Module):

@@ -6,15 +6,17 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Net, PyTree
 
 
 def from_linen(module: nn.Module) -> Net:
     """The network `module(*inputs, train=...)` as a pair of pure functions.
 
-    The collection 'params' is `params`; all others together are `stats`.
+    The collection 'params' is `params`; all others together are `stats`. What its modules give to
+    `keep_features` are its features.
 
     Args:
         module: takes the keyword `train` and draws its random numbers from the stream 'dropout'.
@@ -38,7 +40,33 @@ def from_linen(module: nn.Module) -> Net:
             return run(variables, *inputs, train=False, rngs=rngs), stats
         return run(variables, *inputs, train=True, rngs=rngs, mutable=list(stats))
 
-    return Net(init, apply)
+    def features(
+        params: PyTree,
+        stats: PyTree,
+        *inputs: Array,
+        train: bool,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "n f"]:
+        variables = {"params": params, **stats}
+        rngs = None if key is None else {"dropout": key}
+        mutable = [*stats, KEPT] if train else [KEPT]
+        _, others = module.apply(variables, *inputs, train=train, rngs=rngs, mutable=mutable)
+        kept = jax.tree.leaves(others.get(KEPT, {}))
+        if not kept:
+            raise BadInput(f"the network {type(module).__name__} keeps no features.")
+        return jnp.concatenate([x.reshape(x.shape[0], -1) for x in kept], axis=1)
+
+    return Net(init, apply, features)
+
+
+KEPT = "intermediates"
+"""Collection that modules are not initialized with."""
+
+
+def keep_features(module: nn.Module, x: Float[Array, "n f"]) -> Float[Array, "n f"]:
+    """Return x, the inputs of a last layer, and keep them as features of the network."""
+    module.sow(KEPT, "features", x)
+    return x
 
 
 OUTPUTS: dict[str, Callable[[Array, float, float], Array]] = {

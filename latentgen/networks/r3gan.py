@@ -20,7 +20,7 @@ from latentgen.core.types import Net
 from latentgen.networks import convolution
 from latentgen.networks.conv import Conv
 from latentgen.networks.mlp import sizes
-from latentgen.networks.net import from_linen
+from latentgen.networks.net import from_linen, keep_features
 from latentgen.networks.resample import downsample, upsample
 
 SLOPE = 0.2  # of leaky ReLU
@@ -121,7 +121,7 @@ class Discriminator(nn.Module):
         x = x.astype(jnp.promote_types(last.dtype, jnp.float32))
         shape = (SIDE, SIDE, last.channels)
         basis = self.param("basis", nn.initializers.normal(1 / SIDE), shape)  # fan-in 4^2
-        x = (basis[None] * x).sum((1, 2))
+        x = keep_features(self, (basis[None] * x).sum((1, 2)))
         if not self.classes:
             return _dense(self.outputs, scaled())(x)
         width = self.embedding or last.channels

@@ -14,7 +14,7 @@ from latentgen.core.types import Net
 from latentgen.networks import convolution
 from latentgen.networks.conv import Conv, halvings, widths
 from latentgen.networks.mlp import sizes
-from latentgen.networks.net import from_linen
+from latentgen.networks.net import from_linen, keep_features
 from latentgen.networks.norms import ConditionalBatchNorm, linear
 from latentgen.networks.resnet import residual
 
@@ -157,6 +157,7 @@ def end_image(
 
 
 def score(
+    module: nn.Module,
     layers: Layers,
     x: Float[Array, "n h w c"],
     hot: Float[Array, "n classes"] | None,
@@ -169,12 +170,13 @@ def score(
     l(x) + <v_y, features of x>; inside a linen module.
 
     Args:
+        module: that this is inside.
         hot: one-hot class; None: no projection.
         bias: the linear layer has a bias.
 
     Reference: Miyato & Koyama 2018, arXiv:1802.05637, eq. 3.
     """
-    features = nn.relu(x).sum((1, 2), dtype=layers.wide)
+    features = keep_features(module, nn.relu(x).sum((1, 2), dtype=layers.wide))
     out = layers.dense("linear", features, outputs, train, bias)
     if hot is None:
         return out
@@ -227,7 +229,7 @@ class Discriminator(nn.Module):
         for i in range(HALVINGS + KEEPING):
             resize = "halve" if i < HALVINGS else "keep"
             x = DiscriminatorBlock(self.width, self.layers, resize, data=i == 0)(x, train)
-        return score(self.layers, x, hot, self.outputs, train, bias=False)
+        return score(self, self.layers, x, hot, self.outputs, train, bias=False)
 
 
 def _layers(norm: str, dtype: DTypeLike) -> Layers:

@@ -7,6 +7,7 @@
 | zcr:W,V,S                  | D: W (l(G(z)) - l(G(z + d)))^2, where d ~ N(0, S^2);         |
 |                            | G: -V times the mean of (G(z) - G(z + d))^2                  |
 | lecam:W                    | D: W times LeCam                                             |
+| features:W                 | G: W |E f(x) - E f(G(z))|^2, f what D's last layer is of     |
 | topk:SHARE,IMAGES          | nothing: G learns from the best SHARE of its batch, which is |
 |                            | reached after IMAGES                                         |
 
@@ -39,6 +40,7 @@ class Regularizers(NamedTuple):
     real, synthetic: consistency of D under `move`: CR has the first, bCR both
     latent, diverse: zCR's of D and of G, for codes that differ by N(0, `latent_std`^2)
     lecam: LeCam
+    features: feature matching
     top: share of a batch that G learns from, once `top_images` have been seen
     move: (groups of x, key) -> the same examples, each moved a little
     """
@@ -49,6 +51,7 @@ class Regularizers(NamedTuple):
     diverse: float = 0.0
     latent_std: float = 0.0
     lecam: float = 0.0
+    features: float = 0.0
     top: float = 1.0
     top_images: float = 0.0
     move: Callable[[Groups, Key[Array, ""]], Groups] = lambda x, key: x
@@ -59,6 +62,7 @@ class Scores(NamedTuple):
 
     score: groups of x -> logits, given the classes of the batch. It discards the discriminator's
         new stats.
+    features: groups of x -> what the last layer of the discriminator is linear in, alike
     auxiliary: log-probabilities of the second tasks, which both players ascend
     stats: new stats of all players
     codes: of the synthetic examples
@@ -71,6 +75,7 @@ class Scores(NamedTuple):
     real_logits: Logits
     synthetic_logits: Logits
     score: Callable[[Groups], Logits]
+    features: Callable[[Groups], Float[Array, "g f"]]
     auxiliary: Terms
     stats: Params
     codes: Float[Array, "n d"]
@@ -110,11 +115,23 @@ def of_generator(weights: Regularizers, scores: Scores, key: Key[Array, ""]) -> 
 
     Reference: Zhao et al. 2020, section 3.2 (zCR, arXiv:2002.04724).
     """
-    if not weights.diverse:
-        return {}
-    distance = (scores.synthetic - neighbours(weights, scores, key)) ** 2
-    mean = distance.mean(axis=tuple(range(1, distance.ndim)))
-    return {"latent_diversity": -weights.diverse * mean}
+    terms = {}
+    if weights.diverse:
+        distance = (scores.synthetic - neighbours(weights, scores, key)) ** 2
+        mean = distance.mean(axis=tuple(range(1, distance.ndim)))
+        terms["latent_diversity"] = -weights.diverse * mean
+    if weights.features:
+        error = feature_error(scores.features(scores.real), scores.features(scores.synthetic))
+        terms["feature_error"] = jnp.full_like(scores.synthetic_logits, weights.features * error)
+    return terms
+
+
+def feature_error(real: Float[Array, "n f"], synthetic: Float[Array, "m f"]) -> Float[Array, ""]:
+    """|E f(x) - E f(G(z))|^2, with the means over a batch of each.
+
+    Reference: Salimans et al. 2016, section 3.1 (arXiv:1606.03498).
+    """
+    return ((real.mean(axis=0) - synthetic.mean(axis=0)) ** 2).sum()
 
 
 def neighbours(weights: Regularizers, scores: Scores, key: Key[Array, ""]) -> Groups:

@@ -152,7 +152,9 @@ ROWS = {
         {
             "method.loss": "hinge",
             "method.augment": "diffaugment",
-            "method.regularize": ("bcr:10,10", "zcr:5,0.5,0.05", "lecam:0.3", "topk:0.5,64"),
+            "method.regularize": (
+                *("bcr:10,10", "zcr:5,0.5,0.05", "lecam:0.3", "topk:0.5,64", "features:0.1"),
+            ),
             "method.gradient_normalization": True,
         },
         "generator_optimizer.lr",

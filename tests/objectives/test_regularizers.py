@@ -38,7 +38,8 @@ def scores_of(codes: jax.Array, real: jax.Array) -> Scores:
 
     synthetic = synthesize(codes)
     both = score(real), score(synthetic)
-    return Scores(real, synthetic, *both, score, {}, {}, codes, synthesize)
+    features = lambda x: x[:, 0] * W[None]  # noqa: E731
+    return Scores(real, synthetic, *both, score, features, {}, {}, codes, synthesize)
 
 
 def test_consistency_is_the_squared_change_of_the_logit() -> None:
@@ -60,6 +61,21 @@ def test_latent_consistency_and_diversity_have_the_means_of_a_linear_map() -> No
     of_g = of_generator(weights, scores, KEY)["latent_diversity"]
     np.testing.assert_allclose(of_d.mean(), 5 * std**2 * ((V @ W) ** 2).sum(), rtol=0.02)
     np.testing.assert_allclose(of_g.mean(), -0.5 * std**2 * (V**2).sum() / 3, rtol=0.02)
+
+
+def test_matched_features_have_the_gradient_of_a_quadratic() -> None:
+    """With f(x) = w * x and G(z) = V' z + b: |w * (m - V' c - b)|^2, m and c the means."""
+    real, codes = normal(2, 5, 1, 3), normal(1, 7, 2)
+    scores, weights = scores_of(codes, real), Regularizers(features=3.0)
+    gap = np.asarray(real.mean((0, 1))) - np.asarray(codes.mean(0)) @ V
+
+    def value(b: jax.Array) -> jax.Array:
+        moved = scores._replace(synthetic=scores.synthetic + b[None, None])
+        return of_generator(weights, moved, KEY)["feature_error"].mean()
+
+    found = of_generator(weights, scores, KEY)["feature_error"]
+    np.testing.assert_allclose(found, np.full(7, 3 * ((W * gap) ** 2).sum()), rtol=1e-9)
+    np.testing.assert_allclose(jax.grad(value)(jnp.zeros(3)), -6 * W**2 * gap, rtol=1e-9)
 
 
 def test_lecam_pulls_to_the_averages_of_the_other_kind() -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from latentgen.core.errors import BadInput, choose, positive
 from latentgen.core.types import Net
 from latentgen.core.types import Size as Count
-from latentgen.networks.net import from_linen
+from latentgen.networks.net import from_linen, keep_features
 from latentgen.networks.resample import downsample
 from latentgen.networks.stylegan2.generator import ARCHITECTURES
 from latentgen.networks.stylegan2.layers import EPSILON, HALF, Conv, Dense
@@ -81,7 +81,8 @@ class Discriminator(nn.Module):
         if self.group_features:
             x = batch_deviations(x, self.group, self.group_features)
         x = Conv(channels, 3, dtype, clamp=self.clamp, name="4_conv")(x)
-        return Dense(channels, active=True, name="dense")(x.reshape(x.shape[0], -1))
+        dense = Dense(channels, active=True, name="dense")
+        return keep_features(self, dense(x.reshape(x.shape[0], -1)))
 
 
 def batch_deviations(
