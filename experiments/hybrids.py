@@ -130,6 +130,8 @@ def vaegan():
             code_dim=8,
             features=256,  # of the discriminator, in which the error is measured
             gamma=0.1,  # weight of that error in the decoder's turn
+            augment="none",  # of the discriminator's images: diffaugment, ada:bgc, ...
+            augment_p=0.0,  # of each operation of ada
             ema_decay=0.999,
             ema_start=1_000,
             ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none
@@ -160,6 +162,8 @@ def bigan():
             code_dim=8,
             encoder="deterministic",  # deterministic: BiGAN; stochastic: ALI
             features=64,  # of the image, which the discriminator's head sees beside the code
+            augment="none",  # of the discriminator's images: diffaugment, ada:bgc, ...
+            augment_p=0.0,  # of each operation of ada
             ema_decay=0.999,
             ema_start=1_000,
             ema_images=0.0,  # half-life in images, in place of ema_decay; 0: none

@@ -1,6 +1,7 @@
 """The config of BiGAN and ALI."""
 
 from latentgen.configs.components import DTYPES, Plan, Shape, average, network, optimizer
+from latentgen.configs.regularization import constant_augmentation_of
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Method
@@ -8,6 +9,7 @@ from latentgen.data.preprocess import Preprocess
 from latentgen.methods.bigan import Model, bigan
 from latentgen.networks import DECODERS, ENCODERS, mlp
 from latentgen.objectives.adversarial import LOSSES, AdversarialLoss
+from latentgen.objectives.augment import augmented
 from latentgen.probability.posteriors import diagonal
 from latentgen.probability.priors import PRIORS
 
@@ -29,6 +31,7 @@ def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     encoder = network(root, "encoder", dtype, ENCODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)
     head = network(root, "head", dtype, {"mlp": mlp.encoder})
+    augmentation = constant_augmentation_of(method, preprocess.range)
     averaged = average(root, method, ("generator", "encoder"))
     if not head.options["hidden"]:
         raise BadInput(
@@ -40,7 +43,7 @@ def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         model = Model(
             generator.generator(shape, preprocess.range),
             encoder.encoder(shape, dim if posterior is None else posterior.outputs),
-            discriminator.encoder(shape, width),
+            augmented(discriminator.encoder(shape, width), augmentation),
             head.encoder((width + dim,), 1),
             prior,
             posterior,

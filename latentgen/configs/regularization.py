@@ -61,6 +61,20 @@ def augmentation_of(method: Section, range: Range) -> Augmentation | None:
     return Augmentation(transform(name, range), p if adapts else None, control)
 
 
+def constant_augmentation_of(method: Section, range: Range) -> Augmentation | None:
+    """Read what a discriminator's inputs go through in training, where its p never changes."""
+    name, p = method.word("augment"), method.number("augment_p", 0.0, 1.0)
+    if name == "none":
+        return None
+    adapts = has_probability(name)
+    if adapts and _is_zero(p):
+        raise BadInput(
+            f"{method.key('augment')}={name!r} changes nothing with {method.key('augment_p')}=0.0: "
+            "it must be above 0."
+        )
+    return Augmentation(transform(name, range), p if adapts else None)
+
+
 def _is_zero(value: Any) -> bool:
     """Return whether a number is 0; a swept one is not known."""
     return isinstance(value, int | float) and value == 0

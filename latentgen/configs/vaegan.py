@@ -1,12 +1,14 @@
 """The config of a VAE-GAN."""
 
 from latentgen.configs.components import DTYPES, Plan, Shape, average, network, optimizer
+from latentgen.configs.regularization import constant_augmentation_of
 from latentgen.configs.section import Section
 from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
 from latentgen.methods.vaegan import Model, vaegan
 from latentgen.networks import DECODERS, ENCODERS, mlp
 from latentgen.objectives.adversarial import LOSSES
+from latentgen.objectives.augment import augmented
 from latentgen.probability.posteriors import diagonal
 
 
@@ -23,6 +25,7 @@ def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     encoder = network(root, "encoder", dtype, ENCODERS)
     decoder = network(root, "decoder", dtype, DECODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)
+    augmentation = constant_augmentation_of(method, preprocess.range)
     averaged = average(root, method, ("encoder", "decoder"))
     last = {k: v for k, v in discriminator.options.items() if k in ("norm", "init", "dtype")}
 
@@ -31,7 +34,7 @@ def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         model = Model(
             encoder.encoder(shape, posterior.outputs),
             decoder.generator(shape, preprocess.range),
-            discriminator.encoder(shape, width),
+            augmented(discriminator.encoder(shape, width), augmentation),
             mlp.encoder((), outputs=1, **last),
             posterior,
             dim,

@@ -268,6 +268,7 @@ ROWS = {
         "hybrids",
         {
             "method.loss": "relativistic",
+            "method.augment": "diffaugment",
             "method.ema_decay": 0.0,
             **both("encoder", "decoder", SMALL_CONV | {"norm": "batch"}),
             **both("discriminator", "discriminator", SMALL_CONV | {"norm": "spectral"}),
@@ -280,6 +281,8 @@ ROWS = {
         "hybrids",
         {
             "method.loss": "hinge",
+            "method.augment": "ada:blit",
+            "method.augment_p": 0.3,
             "head.norm": "spectral",
             **both("generator", "encoder", SMALL_CONV | {"norm": "batch"}),
             **both("discriminator", "discriminator", SMALL_CONV | {"norm": "spectral"}),

@@ -12,6 +12,7 @@ import pytest
 from jax.test_util import check_grads
 
 from latentgen.core.errors import BadInput
+from latentgen.core.types import Net
 from latentgen.objectives import augment
 from latentgen.objectives.augment import ada, diffaugment
 from latentgen.objectives.augment.control import Control, init, update
@@ -213,3 +214,24 @@ def test_p_settles_where_a_discriminator_overfits_as_much_as_the_target() -> Non
     _, p = jax.lax.scan(turn, init(0.0), jax.random.split(KEY, 6_000))
     assert (jnp.diff(p[:150]) >= 0).mean() > 0.95
     assert abs(p[3_000:].mean() - 0.8) < 0.05
+
+
+def test_an_augmented_network_sees_augmented_images_in_training_alone() -> None:
+    """`ada:blit` at p = 1 moves pixels, so that a weighted sum over them changes."""
+    weight = jnp.arange(64.0).reshape(1, 8, 8, 1)
+
+    def apply(params, stats, x, *, train, key=None):
+        return jnp.stack([x.sum((1, 2, 3)), (x * weight).sum((1, 2, 3))], axis=1), stats
+
+    plain = Net(lambda key, x: ({}, {}), apply)
+    seen = augment.Augmentation(augment.transform("ada:blit", (0.0, 1.0)), 1.0)
+    net = augment.augmented(plain, seen)
+    x = images(5, 8, 8, 1)
+    expected, _ = plain.apply({}, {}, x, train=False)
+    out, _ = net.apply({}, {}, x, train=False, key=KEY)
+    np.testing.assert_array_equal(out, expected)
+    moved, _ = net.apply({}, {}, x, train=True, key=KEY)
+    assert (jnp.abs(moved - expected)[:, 1] > 1).all()
+    again, _ = net.apply({}, {}, x, train=True, key=KEY)
+    np.testing.assert_array_equal(again, moved)
+    assert augment.augmented(plain, None) is plain

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float, Key
 
 from latentgen.core.errors import BadInput, choose, written
+from latentgen.core.keys import named_key
 from latentgen.core.schedules import Images, Value, value_at
+from latentgen.core.types import Net, PyTree
 from latentgen.objectives.augment import ada, diffaugment
 from latentgen.objectives.augment.control import Control
 
@@ -63,6 +65,31 @@ class Augmentation(NamedTuple):
             return self.transform(flat, key, 0.0 if p is None else p).reshape(x.shape)
 
         return of_groups
+
+
+def augmented(net: Net, augmentation: Augmentation | None) -> Net:
+    """Put an augmentation of constant p before a network, in training alone.
+
+    Args:
+        augmentation: None: the network is as it was.
+    """
+    if augmentation is None:
+        return net
+    seen = augmentation
+
+    def apply(
+        params: PyTree,
+        stats: PyTree,
+        x: Float[Array, "n *shape"],
+        *inputs: Array,
+        train: bool,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Array, PyTree]:
+        if train and key is not None:
+            x = seen.at({}, 0)(x[:, None], named_key(key, "augment"))[:, 0]
+        return net.apply(params, stats, x, *inputs, train=train, key=key)
+
+    return net._replace(apply=apply, features=None)
 
 
 class Kind(NamedTuple):
