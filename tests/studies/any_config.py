@@ -11,7 +11,7 @@ must end well or diverge and say so. Anything else is printed with the words tha
 
 Data sets that would be downloaded are stood in for by noise of their shape; networks are narrow
 where no override says otherwise. 10,000 cases take three quarters of an hour of a core's time.
-tests/test_any_config.py does 200 of them in another way: always the same.
+tests/test_any_config.py does 120 of them in another way: always the same.
 """
 
 import argparse
