@@ -101,10 +101,19 @@ def test_what_does_not_fit_is_named(path: tuple, value: object, words: list[str]
     assert "\n" not in str(error.value)
 
 
-def test_two_levels_are_not_blended() -> None:
+@pytest.mark.parametrize(
+    ("likelihood", "preprocess", "levels"),
+    [
+        ("bernoulli", "binarize", 2),
+        ("discretized_logistic", "unit", 256),
+        ("categorical", "unit", 256),
+    ],
+)
+def test_discrete_pixels_are_not_blended(likelihood: str, preprocess: str, levels: int) -> None:
     config = config_of("vae")
-    config["data"] |= {"preprocess": "binarize", "augment": ("flip", "zoom:0.1")}
-    with pytest.raises(BadInput, match=r"'zoom:0.1' makes pixels between the two levels"):
+    config["data"] |= {"preprocess": preprocess, "augment": ("flip", "zoom:0.1")}
+    config["method"]["likelihood"] = likelihood
+    with pytest.raises(BadInput, match=rf"'zoom:0.1' makes pixels between the {levels} levels"):
         configs.experiment(config)
     config["data"]["augment"] = ("flip", "crop:1")
     assert configs.experiment(config).data.augment is not None

@@ -119,9 +119,11 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     """
     root = Section("config", config)
     plugins.load(root.words("plugins"))
-    data = _data(root.section("data"))
+    data_section = root.section("data")
+    data = _data(data_section)
     method, every = root.section("method"), root.section("every")
     plan = method.choose("name", METHODS)(root, method, data.preprocess)
+    _check_levels(data_section, plan.levels)
     parts = _microbatches(root, method)
     found = Experiment(
         seed=root.integer("seed", low=0, high=2**32 - 1),
@@ -190,13 +192,24 @@ def _augmentation(
 ) -> Augmentation | None:
     if not names:
         return None
-    blending = [name for name in names if name.partition(":")[0] in BLENDING]
-    if preprocess.levels == 2 and blending:
-        raise BadInput(
-            f"{section.key('augment')}={names!r}: {blending[0]!r} makes pixels between the two "
-            f"levels of {section.key('preprocess')}={preprocess.name!r}."
-        )
+    if preprocess.levels == 2:
+        _check_levels(section, 2)
     return augmentation(names, preprocess.range)
+
+
+def _check_levels(section: Section, levels: int | None) -> None:
+    """Refuse an augmentation that makes pixels which p(x|z) gives no probability.
+
+    Args:
+        levels: number of values that a pixel has under p(x|z); None: any.
+    """
+    names = section.words("augment")
+    blending = [name for name in names if name.partition(":")[0] in BLENDING]
+    if levels is not None and blending:
+        raise BadInput(
+            f"{section.key('augment')}={names!r}: {blending[0]!r} makes pixels between the "
+            f"{levels} levels of {section.key('preprocess')} and the likelihood."
+        )
 
 
 def _every(section: Section) -> Every:
