@@ -12,6 +12,7 @@ from made_pictures import encoded, noise, write
 from PIL import Image
 
 from latentgen.core.errors import BadInput
+from latentgen.data import sources
 from latentgen.data.pictures import named, report
 
 
@@ -35,6 +36,10 @@ def test_a_folder_becomes_a_named_set(tmp_path: Path) -> None:
     found = named.read(sets, "mine")
     assert found is not None
     assert found.holdout == 0.25
+    sizes = {None: 3, 5: 5, 0: None}  # config.data.validation -> images held out
+    for asked, held_out in sizes.items():
+        splits = sources.load("mine", validation=asked, data_dir=tmp_path / "data").splits
+        assert (len(splits["validation"].label) if "validation" in splits else None) == held_out
     folder = sets / found.folder
     assert np.load(folder / "train_x.npy").shape == (12, 8, 8, 3)
     assert len(json.loads((folder / "card.json").read_text())["report"]["refused"]) == 12

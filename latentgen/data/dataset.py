@@ -241,14 +241,17 @@ def part(examples: Examples, rows: slice) -> Examples:
     return Examples(x[rows], label[rows], None if factors is None else factors[rows])
 
 
-def hold_out(dataset: DataSet, validation: int | None, default: int | None = None) -> DataSet:
+def hold_out(
+    dataset: DataSet, validation: int | None, default: int | float | None = None
+) -> DataSet:
     """Hold out 'validation' from the end of 'train', unless there is such a split.
 
     Equal images that are neighbours, as where they are sorted by content, stay in one split.
 
     Args:
         validation: number of examples; None: `default`; 0: no such split.
-        default: None: a tenth, at most `HELD_OUT`.
+        default: number of examples, or a share of 'train' as a float; None: a tenth, at most
+            `HELD_OUT`.
 
     Raises:
         BadInput: `validation` is not below the size of the training split, or the set has a
@@ -267,8 +270,11 @@ def hold_out(dataset: DataSet, validation: int | None, default: int | None = Non
         kept = {s: e for s, e in splits.items() if s != "validation"}
         return dataset._replace(splits=kept, sha256=None)
     n = len(train.label)
-    default = min(HELD_OUT, n // 10) if default is None else default
-    last = default if validation is None else validation
+    if default is None:
+        default = min(HELD_OUT, n // 10)
+    elif isinstance(default, float):
+        default = round(default * n)
+    last = int(default) if validation is None else validation
     if not 0 <= last < n:
         raise BadInput(
             f"config.data.validation={last} must be at least 0 and below {n}, the "

@@ -30,13 +30,14 @@ class Source(NamedTuple):
     """A source of one or several data sets, a row of `SOURCES`.
 
     load: request -> the data set, with the splits 'train' and, if it has them, others
-    held_out: examples of 'train' for validation by default; None: a tenth, at most 5,000
+    held_out: examples of 'train' for validation by default, or a share of them as a float; None: a
+        tenth, at most 5,000
     sized: it makes images of the size and colour that a request names
     argument: form of the argument in the set's name; "": it has none
     """
 
     load: Callable[[Request], DataSet]
-    held_out: int | None = None
+    held_out: int | float | None = None
     sized: bool = False
     argument: str = ""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from latentgen.core.errors import BadInput
 from latentgen.data import store
-from latentgen.data.dataset import DataSet, hold_out
+from latentgen.data.dataset import DataSet
 from latentgen.data.pictures import named as names
 from latentgen.data.sources.base import SETS, Request, Source
 
@@ -53,12 +53,9 @@ def named(request: Request) -> Source | None:
 
     def load(request: Request) -> DataSet:
         folder = sets / found.folder
-        dataset = opened(folder)._replace(name=request.name, origin=f"prepared in {folder}")
-        if found.holdout is None or "validation" in dataset.splits:
-            return dataset
-        return hold_out(dataset, None, round(found.holdout * len(dataset.splits["train"].label)))
+        return opened(folder)._replace(name=request.name, origin=f"prepared in {folder}")
 
-    return Source(load)
+    return Source(load, held_out=found.holdout)
 
 
 SOURCES = {"folder": Source(_folder, sized=True, argument="PATH")}
