@@ -161,7 +161,7 @@ def test_what_cannot_fit_into_memory_is_refused_by_name(
 def test_an_array_of_a_step_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
     feed = setup.feed_of(run)
-    state = memory.total(jax.eval_shape(run.method.init, run.key))
+    state = memory.total(run.state)
     data = memory.total(feed.resident)
     monkeypatch.setattr(machine, "memory", lambda: Memory(8 * (state + data), 0))
     setup.check_memory(run, feed)

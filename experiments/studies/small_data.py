@@ -8,7 +8,7 @@ that D is not trained on, 54,500, are validation data: where D overfits, `d_real
 not in training. Measured against the 10,000 test images with 10,000 samples under the shipped
 classifier: a Frechet classifier distance, not FID.
 
-A run takes 11 min without augmentation on two idle cores, and up to half more with it. Each is
+A run takes 27 min on one core of two, the other as busy, plain or with DiffAugment. Each is
 written to `experiments/studies/results/small_data.json` when it is done; the same command again
 continues.
 """

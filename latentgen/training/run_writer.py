@@ -130,7 +130,7 @@ class RunWriter:
             Damaged: there are checkpoints, and all are damaged.
         """
         run = self.run
-        like = jax.eval_shape(run.method.init, run.key)
+        like = run.state
         newest = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
         changed = workdir.changed(run.folder, run.config)
         if changed and newest is not None:
@@ -172,7 +172,7 @@ class RunWriter:
         Raises:
             Damaged: the checkpoint is damaged.
         """
-        like = jax.eval_shape(self.run.method.init, self.run.key)
+        like = self.run.state
         checkpoint = self.checkpoints.restore(step, like)
         self.checkpoints.forget_after(step)
         return self._restored(*checkpoint)
@@ -366,7 +366,7 @@ def summary(run: Run, seconds: float) -> dict[str, Any]:
     """Collect the final metrics, and the config, data and versions that they depend on."""
     last = {line["split"]: line for line in figures(run.folder / METRICS)}
     no_metrics = ("step", "seconds", "split")
-    state = jax.eval_shape(run.method.init, run.key)
+    state = run.state
     return {
         "final": {
             split: {k: v for k, v in line.items() if k not in no_metrics}

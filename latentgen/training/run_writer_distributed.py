@@ -130,7 +130,7 @@ class DistributedRunWriter:
 
     def _read(self, step: int) -> PyTree:
         """Restore the checkpoint of `step` from the shared folder."""
-        like = jax.eval_shape(self.run.method.init, self.run.key)
+        like = self.run.state
         with Checkpoints(self.run.folder / workdir.CHECKPOINTS, read_only=True) as checkpoints:
             return checkpoints.restore(step, like)[1]
 

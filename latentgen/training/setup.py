@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,6 +98,16 @@ class Run(NamedTuple):
     def key(self) -> Key[Array, ""]:
         """The run's key, from which all others are derived."""
         return run_key(self.experiment.seed)
+
+    @property
+    def state(self) -> PyTree:
+        """Shapes and dtypes of the state's leaves."""
+        return _state(self.method.init)
+
+
+@lru_cache(maxsize=4)  # a trace of all networks
+def _state(init: Callable[[Key[Array, ""]], PyTree]) -> PyTree:
+    return jax.eval_shape(init, run_key(0))
 
 
 def make_eval_fns(
@@ -260,7 +270,7 @@ def chunk_shapes(run: Run, feed: pipeline.Feed) -> tuple[Any, ...]:
     Raises:
         BadInput: these arrays do not fit into memory.
     """
-    state = jax.eval_shape(run.method.init, run.key)
+    state = run.state
     steps = min(run.experiment.every.log, run.experiment.steps)
     numbers, rows = jax.ShapeDtypeStruct((steps,), np.int32), _rows(run, feed, steps)
     shapes = state, numbers, rows, feed.resident, run.key
@@ -496,7 +506,7 @@ def restore(run: Run, step: int | None, among: str = workdir.CHECKPOINTS) -> tup
     """
     if not (run.folder / among).is_dir():
         raise BadInput(f"workdir={str(run.folder)!r} has no checkpoint yet.")
-    like = jax.eval_shape(run.method.init, run.key)
+    like = run.state
     with Checkpoints(run.folder / among, read_only=True) as checkpoints:
         if step is not None:
             return checkpoints.restore(step, like)[:2]

@@ -72,7 +72,7 @@ def init_from(run: Run, source: str, players: Collection[str]) -> Run:
         if step is None:
             raise BadInput(f"--init_from={source!r}: the folder has no checkpoint yet.")
         _, source_leaves, _ = saved.restore(step, saved.shapes(step))
-    leaves = by_path(jax.eval_shape(run.method.init, run.key))
+    leaves = by_path(run.state)
     names = _parse_players(players, leaves)
     has_ema, source_has_ema = _has_ema(leaves), _has_ema(source_leaves)
     weights = {}

@@ -417,7 +417,7 @@ def test_pytorch_trains_the_same_network(name: str) -> None:
     peers = pytest.importorskip("experiments.benchmarks.accelerator.peers", exc_type=ImportError)
     work = works.works(dry=True)[name]
     run = works.run(work, "TF32", 4, examples=4)
-    state = jax.eval_shape(run.method.init, run.key)
+    state = run.state
     step, size = peers.step_of(name, work, "TF32", 4, compiled=False)
     assert size == sum(leaf.size for leaf in jax.tree.leaves(state.params))
     step()

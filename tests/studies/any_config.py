@@ -267,7 +267,7 @@ def structure(config: dict[str, Any]) -> str:
 
 def arrays(run: setup.Run) -> int:
     """Number of arrays in its state."""
-    return len(jax.tree.leaves(jax.eval_shape(run.method.init, run.key)))
+    return len(jax.tree.leaves(run.state))
 
 
 def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> setup.Run:
@@ -282,7 +282,7 @@ def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> se
         return run
     setup.check_memory(run, setup.feed_of(run))
     if run.eval_fns.reconstruct is not None:
-        state = jax.eval_shape(run.method.init, run.key)
+        state = run.state
         batch = Batch(jnp.zeros((4, *run.dataset.shape)), jnp.zeros(4, jnp.int32))
         jax.eval_shape(run.eval_fns.reconstruct, state, batch)
     known.add(key)
@@ -292,7 +292,7 @@ def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> se
 def short(run: setup.Run) -> bool:
     """Whether its first chunks take no time to speak of."""
     chunk = min(run.experiment.every.log, run.experiment.steps)
-    values = memory.total(jax.eval_shape(run.method.init, run.key)) / 4
+    values = memory.total(run.state) / 4
     evaluated = run.experiment.evaluate.samples if run.experiment.evaluate.every else 0
     steps = chunk <= LONGEST_CHUNK and run.method.draws <= LONGEST_CHUNK
     return steps and values < 2**22 and evaluated <= 2_000 and arrays(run) <= DEEPEST

@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from experiments import vae
@@ -111,7 +110,7 @@ def main() -> None:
         run = setup.load(Path(place, "run"), changed(config, {}), None, None)
         trainer.train(run)
         saved = {step: describe(setup.restore(run, step)[1]) for step in STEPS}
-        like = jax.eval_shape(run.method.init, run.key)
+        like = run.state
         counts: dict[str, Counter[str]] = {}
         for name, what, found in study(run.folder / "checkpoints", like, saved, flips):
             counts.setdefault(name, Counter())[found] += 1
