@@ -56,7 +56,7 @@
 | stylegan2     | Fashion-MNIST | at 32x32, in [-1, 1]: StyleGAN2 (Karras et al. 2020,            |
 |               |               | arXiv:1912.04958), narrow; mapping network, styles, path        |
 |               |               | lengths, lazy R1; 0.36 CPU seconds a step and minutes of        |
-|               |               | compilation, not run to its end                                 |
+|               |               | compilation                                                     |
 | stylegan2_    | CIFAR-10;     | its networks and game at full size, with ADA, as in             |
 | cifar10,      | a folder      | stylegan2-ada-pytorch; for a GPU                                |
 | stylegan2_    |               |                                                                 |
