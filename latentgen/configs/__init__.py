@@ -123,7 +123,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     data = _data(data_section)
     method, every = root.section("method"), root.section("every")
     plan = method.choose("name", METHODS)(root, method, data.preprocess)
-    _check_levels(data_section, plan.levels)
+    _check_levels(data_section, 2 if data.preprocess.levels == 2 else plan.levels)
     parts = _microbatches(root, method)
     found = Experiment(
         seed=root.integer("seed", low=0, high=2**32 - 1),
@@ -181,34 +181,25 @@ def _data(section: Section) -> Data:
         section.integer("pad_to", low=0, high=4096),
         section.integer("size", low=0, high=4096),
         section.choose("color", {color: color for color in COLORS}),
-        _augmentation(section, names, preprocess),
+        augmentation(names, preprocess.range) if names else None,
         section.flag("balance"),
         section.words("labels"),
     )
 
 
-def _augmentation(
-    section: Section, names: tuple[str, ...], preprocess: Preprocess
-) -> Augmentation | None:
-    if not names:
-        return None
-    if preprocess.levels == 2:
-        _check_levels(section, 2)
-    return augmentation(names, preprocess.range)
-
-
 def _check_levels(section: Section, levels: int | None) -> None:
-    """Refuse an augmentation that makes pixels which p(x|z) gives no probability.
+    """Refuse an augmentation that makes pixels of other values than a pixel may have.
 
     Args:
-        levels: number of values that a pixel has under p(x|z); None: any.
+        levels: number of values of a pixel, by the preprocessing or under p(x|z); None: any.
     """
     names = section.words("augment")
     blending = [name for name in names if name.partition(":")[0] in BLENDING]
     if levels is not None and blending:
         raise BadInput(
             f"{section.key('augment')}={names!r}: {blending[0]!r} makes pixels between the "
-            f"{levels} levels of {section.key('preprocess')} and the likelihood."
+            f"{levels} levels of {section.key('preprocess')}={section.word('preprocess')!r}, and a "
+            "pixel may have no others here."
         )
 
 

@@ -1,8 +1,10 @@
 """AAE, VAE-GAN and BiGAN: updates by finite differences, values by NumPy, a short run on digits."""
 
+import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -330,3 +332,32 @@ def test_an_aae_without_its_adversary_is_an_autoencoder_and_with_it_codes_near_t
     assert from_prior(opposed) < 0.5
     assert from_prior(before) > 1.5
     assert from_prior(alone) > 1.5
+
+
+# Augmentation of what the discriminator sees
+
+
+def narrow(variant: str, **changes: Any) -> dict:
+    config = json.loads(json.dumps(digits(variant)))
+    config["method"] |= changes
+    for name in ("encoder", "decoder", "generator", "discriminator", "head"):
+        if name in config:
+            config[name]["hidden"] = [4]
+    return config
+
+
+@pytest.mark.parametrize("variant", ["vaegan", "bigan"])
+def test_a_discriminator_sees_augmented_images(variant: str) -> None:
+    x = jax.random.uniform(jax.random.key(3), (1, 6, 8, 8, 1))
+    logits = {}
+    for name in ("none", "diffaugment"):
+        method = configs.experiment(narrow(variant, augment=name)).plan.wire((8, 8, 1))
+        data = Batch(jnp.repeat(x, method.draws, 0), jnp.zeros((method.draws, 6), jnp.int32))
+        _, metrics = jax.jit(method.step)(method.init(run_key(0)), 0, data, run_key(1))
+        logits[name] = float(metrics["real_logit"])
+    assert abs(logits["none"] - logits["diffaugment"]) > 1e-3
+
+
+def test_an_augmentation_of_probability_0_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"augment='ada' changes nothing with .*augment_p"):
+        configs.experiment(narrow("bigan", augment="ada"))

@@ -85,7 +85,9 @@ def augmented(net: Net, augmentation: Augmentation | None) -> Net:
         train: bool,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Array, PyTree]:
-        if train and key is not None:
+        if train:
+            if key is None:
+                raise ValueError("an augmented network needs a key in training.")
             x = seen.at({}, 0)(x[:, None], named_key(key, "augment"))[:, 0]
         return net.apply(params, stats, x, *inputs, train=train, key=key)
 
