@@ -47,11 +47,12 @@ def test_rows_depend_on_key_and_step_alone():
     assert (indices(run_key(4), 23, 5, 2)(0, 30) != whole).any()
 
 
-def test_the_orders_are_the_stated_permutations():
-    order = indices(KEY, 11, 11, 1)(0, 3)[:, 0]
+@pytest.mark.parametrize("n", [1, 2, 11, 2_000, 131_072])  # sorted in no, one and two rounds
+def test_the_orders_are_the_stated_permutations(n):
+    order = indices(KEY, n, n, 1)(0, 3)[:, 0]
     for epoch in range(3):
         key = jax.random.fold_in(named_key(KEY, "order"), epoch)
-        np.testing.assert_array_equal(order[epoch], jax.random.permutation(key, 11))
+        np.testing.assert_array_equal(order[epoch], jax.random.permutation(key, n))
 
 
 def test_orders_are_uniform():
