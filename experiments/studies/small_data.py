@@ -8,9 +8,9 @@ that D is not trained on, 54,500, are validation data: where D overfits, `d_real
 not in training. Measured against the 10,000 test images with 10,000 samples under the shipped
 classifier: a Frechet classifier distance, not FID.
 
-A run takes 27 min on one core of two, the other as busy, plain or with DiffAugment. Each is
-written to `experiments/studies/results/small_data.json` when it is done; the same command again
-continues.
+A run takes 27 min on one core of two, the other as busy, plain or with DiffAugment, and one to
+two minutes on an H200 that seven processes share. Each is written to
+`experiments/studies/results/small_data.json` when it is done; the same command again continues.
 """
 
 from experiments.studies.seeds import Row, Study, main

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Int32, Key, UInt32
 
+from latentgen.core import devices
 from latentgen.core.errors import BadInput, positive
 from latentgen.core.keys import named_key
 from latentgen.core.types import Batch, PyTree
@@ -82,10 +83,7 @@ def _permutation(key: Key[Array, ""], epoch: int, n: int) -> Int[np.ndarray, " n
 
 def _orders(key: Key[Array, ""], n: int) -> Callable[[int], Int[np.ndarray, " n"]]:
     """Return epoch -> permutation of n examples, computed on the CPU if JAX has that backend."""
-    try:
-        cpu = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        cpu = jax.local_devices()[0]
+    cpu = devices.cpu()
     key = jax.device_put(named_key(key, "order"), cpu)
 
     @functools.lru_cache(maxsize=4)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Shaped
 
+from latentgen.core import devices
 from latentgen.core.errors import BadInput
 from latentgen.core.keys import named_key
 from latentgen.data.dataset import Examples
@@ -139,7 +140,9 @@ def _of_classes(
     found = coverage(jnp.asarray(mode), (chance >= CONFIDENT).all(axis=1), jnp.asarray(expected))
     counts = jnp.asarray(np.bincount(mode, minlength=len(expected)), jnp.float32)
     share = _true_shares(counts, confusion.chances(confused), planes)
-    corrected = _captured(key, counts, confused, jnp.asarray(LEAST[planes] * expected), planes)
+    # Draws of thousands of binomials one by one: minutes on a GPU, seconds on a CPU.
+    drawn_from = (key, counts, confused, jnp.asarray(LEAST[planes] * expected))
+    corrected = _captured(*jax.device_put(drawn_from, devices.cpu()), planes)
     return {
         "captured": int(found.captured_by_any),
         "captured_confident": int(found.captured),
