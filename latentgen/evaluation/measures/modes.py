@@ -140,7 +140,7 @@ def _of_classes(
     found = coverage(jnp.asarray(mode), (chance >= CONFIDENT).all(axis=1), jnp.asarray(expected))
     counts = jnp.asarray(np.bincount(mode, minlength=len(expected)), jnp.float32)
     share = _true_shares(counts, confusion.chances(confused), planes)
-    # Draws of thousands of binomials one by one: minutes on a GPU, seconds on a CPU.
+    # It draws thousands of binomials one by one, for which a GPU takes minutes.
     drawn_from = (key, counts, confused, jnp.asarray(LEAST[planes] * expected))
     corrected = _captured(*jax.device_put(drawn_from, devices.cpu()), planes)
     return {
