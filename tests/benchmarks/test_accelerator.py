@@ -341,6 +341,14 @@ def test_operations_are_counted_where_a_result_needs_them() -> None:
     assert flops.counted(up) == 2 * (2 * 16 * 16 * 6) * 3 * 16 / 4
 
 
+def test_a_rare_branch_counts_for_its_share() -> None:
+    a = jnp.ones((3, 3))
+    branches = lambda a: jnp.dot(a, a), lambda a: jnp.dot(jnp.dot(a, a), a)
+    found = jax.make_jaxpr(lambda i, a: jax.lax.cond(i, *branches, a))(True, a)
+    assert flops.counted(found) == 2 * 2 * 27
+    assert flops.counted(found, 1 / 16) == 2 * 27 * (1 + 1 / 16)
+
+
 def test_a_leaf_that_differs_is_named() -> None:
     begin = {"a": np.zeros(3, np.float32), "b": np.int32(0)}
     end = {"a": np.float32([1, 0, 0]), "b": np.int32(3)}

@@ -37,7 +37,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 BITWISE = ("vae", "gan, convolutions, batch norm", "gan, residual, spectral norm, hinge")
 RUN_NEEDS = ("ml_collections", "sklearn", "tensorboardX")
 KEPT = 2**20  # bytes that may stay
-WORKERS = 6  # of checks at a time
+WORKERS = 14  # of checks at a time
 Check = Callable[[], list[Row]]
 
 

@@ -6,37 +6,41 @@ from typing import Any
 from jax.extend.core import Literal
 
 
-def counted(jaxpr: Any) -> float:
+def counted(jaxpr: Any, taken: float = 1.0) -> float:
     """The operations that the results of a (closed) jaxpr need; two for a product and its sum.
 
-    What no result needs is not counted, as the compiler leaves it out; of branches the largest
-    counts, and the body of a scan as often as it runs. A convolution of dilated inputs counts
-    without the zeros, as that of a transposed convolution's user does.
+    What no result needs is not counted, as the compiler leaves it out, and the body of a scan
+    counts as often as it runs. A convolution of dilated inputs counts without the zeros, as that of
+    a transposed convolution's user does.
+
+    Args:
+        taken: share of the calls in which a branch is the largest, else it is the smallest.
     """
     inner = getattr(jaxpr, "jaxpr", jaxpr)
-    return _counted(inner, set(map(id, inner.outvars)))
+    return _counted(inner, set(map(id, inner.outvars)), taken)
 
 
-def _counted(jaxpr: Any, needed: set[int]) -> float:
+def _counted(jaxpr: Any, needed: set[int], taken: float) -> float:
     total = 0.0
     for eqn in reversed(jaxpr.eqns):
         if not any(id(var) in needed for var in eqn.outvars) and not eqn.effects:
             continue
         needed.update(id(var) for var in eqn.invars if not isinstance(var, Literal))
-        total += _of(eqn, needed)
+        total += _of(eqn, needed, taken)
     return total
 
 
-def _of(eqn: Any, needed: set[int]) -> float:
+def _of(eqn: Any, needed: set[int], taken: float) -> float:
     name, params = eqn.primitive.name, eqn.params
     if name == "dot_general":
         return _dot(eqn)
     if name == "conv_general_dilated":
         return _conv(eqn)
     if name == "cond":
-        return max(counted(branch) for branch in params["branches"])
+        branches = [counted(branch, taken) for branch in params["branches"]]
+        return taken * max(branches) + (1 - taken) * min(branches)
     if name == "scan":
-        return params["length"] * counted(params["jaxpr"])
+        return params["length"] * counted(params["jaxpr"], taken)
     total = 0.0
     for value in params.values():
         if hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns"):
@@ -44,9 +48,9 @@ def _of(eqn: Any, needed: set[int]) -> float:
             outs = inner.outvars
             if len(outs) == len(eqn.outvars):  # what a call returns may not all be needed
                 pairs = zip(outs, eqn.outvars, strict=True)
-                total += _counted(inner, {id(o) for o, v in pairs if id(v) in needed})
+                total += _counted(inner, {id(o) for o, v in pairs if id(v) in needed}, taken)
             else:
-                total += counted(inner)
+                total += counted(inner, taken)
     return total
 
 

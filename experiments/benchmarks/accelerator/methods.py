@@ -19,6 +19,7 @@ SHAPE, BATCH = (8, 8, 1), 16
 CONV = {"network": "conv", "hidden": (16,), "channels": (4, 8)}
 RESNET = {"network": "resnet", "hidden": (), "channels": (4,)}
 BATCH_NORM = {"norm": "batch"}
+PLAIN = {"data.pad_to": 0, "method.ema_images": 0.0, "method.ema_decay": 0.0}
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae": ("vae", {}),
@@ -37,6 +38,16 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
         {"method.loss": "relativistic", "method.penalty": "r1_r2", "method.penalty_weight": 5.0}
         | both("generator", "discriminator", **CONV),
     ),
+    "gan, R3GAN": (
+        "gan:r3gan",
+        PLAIN | both("generator", "discriminator", channels=(4, 8), groups=(1, 2)),
+    ),
+    "gan, StyleGAN2": (
+        "gan:stylegan2",
+        PLAIN
+        | {"method.code_dim": 8, "mapping.width": 8}
+        | both("generator", "discriminator", channel_base=64, channel_max=8),
+    ),
     "aae": ("hybrids:aae", {}),
     "vaegan": ("hybrids:vaegan", {}),
     "bigan": ("hybrids:bigan", {}),
@@ -44,6 +55,13 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 FIRST = ("vae", "gan")
 """Those of a dry run."""
+
+MOVED = {"gan, R3GAN": 0.1}
+"""Standard deviation of what is added to initial parameters.
+
+R3GAN's blocks end in convolutions of zeros, so that gradients further in are 0 but for rounding, and
+Adam takes whole steps along it.
+"""
 
 
 class Start(NamedTuple):
@@ -64,6 +82,12 @@ def start(name: str, steps: int) -> Start:
     label = random.integers(0, 10, shape, dtype=np.int32)
     with jax.default_device(jax.devices("cpu")[0]):
         state = jax.device_get(jax.jit(method.init)(run_key(0)))
+    if spread := MOVED.get(name):
+        moved = jax.tree.map(
+            lambda a: np.asarray(a + spread * random.standard_normal(a.shape), a.dtype),
+            state.params,
+        )
+        state = state._replace(params=moved)
     return Start(method, state, Batch(x, label), steps)
 
 

@@ -45,7 +45,7 @@ def build(key: str, work: Work, precision: str, batch: int, steps: int) -> dict[
     trainer = works.trainer(work, precision, batch, steps)
     with jax.default_matmul_precision(PRECISIONS[precision][0]):
         traced = trainer.step.trace(*arguments(trainer))
-        counted = flops.counted(traced.jaxpr) / steps
+        counted = flops.counted(traced.jaxpr, 1 / work.cycle) / steps
         program = traced.lower().compile()
     trainer.step = program
     if not bool(trainer()):

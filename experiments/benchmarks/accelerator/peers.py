@@ -5,6 +5,7 @@ no synchronizing within a call. Networks and losses are those of `in_pytorch` wh
 """
 
 import gc
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from experiments.benchmarks import in_pytorch
+from experiments.benchmarks.accelerator import peers_r3gan, peers_stylegan2
 from experiments.benchmarks.accelerator.configs import images
 from experiments.benchmarks.accelerator.works import Work
 from experiments.benchmarks.in_pytorch import R3GAN, VAE, Shaped, adam, descend, mlp
@@ -160,6 +162,14 @@ def game(name: str, work: Work) -> in_pytorch.GAN:
         g = res_decoder(wide_g, side, work.code, normed=True, slope=0.0)
         d = res_encoder(wide_d, spectral_norm, slope=0.0)
         return Hinge(nn.Sequential(g, nn.Sigmoid()), d, normal(work.code))
+    if name == "r3gan":
+        channels, groups = work.widths
+        g = peers_r3gan.generator(channels, groups, work.code)
+        return R3GAN(g, peers_r3gan.discriminator(channels, groups), normal(work.code))
+    if name == "stylegan2":
+        ((base, most),) = work.widths
+        sizes = side, work.code, base, most
+        return peers_stylegan2.game(*sizes, layers=2, group=32, codes=normal(work.code))
     (wide,) = work.widths
     g = res_decoder(wide, side, work.code, normed=False, slope=0.2)
     d = res_encoder(wide, lambda m: m, slope=0.2)
@@ -215,8 +225,12 @@ def step_of(name: str, work: Work, precision: str, batch: int, compiled: bool) -
         loss_of(f, narrow, compiled) for f in (played.judge, played.pass_for_real)
     )
 
+    every, turns = getattr(played, "penalty_every", 0), itertools.count()
+
     def step() -> None:
         players[1].requires_grad_(True)
+        if every and next(turns) % every == 0:  # torch.compile does not differentiate twice
+            descend(d_tx, played.penalty(next(data)))
         for _ in range(repeats):
             x = next(data)
             descend(d_tx, judge(x))

@@ -96,7 +96,7 @@ def at_largest(bench: Bench, name: str, work: Work, precision: str) -> Row:
     bench.peak(precision)
     for each in (OURS, EAGER):
         bench.end(each)
-    steps = min(work.steps, LARGE_STEPS)
+    steps = max(work.cycle, min(work.steps, LARGE_STEPS))
     mine = bench.worker(OURS).ask(ours.largest, OURS, work, precision, steps, bench.dry)
     info, batch = {OURS: mine}, mine["batch"]
     took = in_turns(bench, info)

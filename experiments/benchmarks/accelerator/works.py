@@ -16,6 +16,7 @@ class Work(NamedTuple):
     code: coordinates of a code.
     steps: in one call of the scan at batch 64.
     compiles: torch.compile can differentiate it.
+    cycle: steps in which every turn is played once at least.
     """
 
     what: str
@@ -26,24 +27,36 @@ class Work(NamedTuple):
     code: int
     steps: int
     compiles: bool = True
+    cycle: int = 1
 
 
 STILL = {"method.ema_decay": 0.0}
 GAN = STILL | {"method.code_dim": 100, "method.prior": "normal"}
 TWO = ("generator", "discriminator")
+CYCLE = 16  # steps of StyleGAN2 for each of R1
+OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
+BARE = STILL | {
+    "method.classes": 0,
+    "method.condition": "concat",
+    "method.augment": "none",
+    "method.augment_p": 0.0,
+    "method.augment_target": 0.0,
+    "method.ema_images": 0.0,
+    "method.ema_rampup": 0.0,
+    "data.augment": (),
+}
+"""Of a recipe in full: networks, losses and optimizers alone."""
 
 
 def works(dry: bool) -> dict[str, Work]:
-    """All works by name; in a dry run narrow ones of the same kinds.
-
-    StyleGAN2 joins with an entry here and a peer of the same name in peers.py, when latentgen
-    has it.
-    """
+    """All works by name, by worth; in a dry run narrow ones of the same kinds."""
     conv = (4, 8) if dry else (64, 128, 256, 512)
     side = 16 if dry else 64
     small = 8 if dry else 32
     g_wide, d_wide = ((4,), (4,)) if dry else ((256, 256, 256), (128, 128))
     r_wide = (4,) if dry else (256, 256, 256)
+    r3_wide, r3_groups = ((4, 8), (1, 2)) if dry else ((768,) * 4, (96,) * 4)
+    base, most = (64, 8) if dry else (32768, 512)
     plain = {"network": "conv", "hidden": (), "channels": conv, "init": "normal02"}
     res = {"network": "resnet", "hidden": (), "init": "glorot"}
     mlp = (16,) if dry else (400,)
@@ -54,16 +67,35 @@ def works(dry: bool) -> dict[str, Work]:
             both("encoder", "decoder", hidden=mlp),
             *((28, 28, 1), (mlp,), 20, 20 if dry else 500),
         ),
-        "conv_vae": Work(
-            f"convolutional VAE {side}x{side}",
-            "vae:conv",
-            {"method.code_dim": 100} | both("encoder", "decoder", **plain),
-            *((side, side, 3), (conv,), 100, 2 if dry else 20),
+        "r3gan": Work(
+            f"R3GAN {small}x{small}",
+            "gan:r3gan_cifar10",
+            BARE
+            | {"method.code_dim": 64, "method.penalty_weight": 5.0}
+            | both(*TWO, channels=r3_wide, groups=r3_groups, half=0)
+            | both(*OPTIMIZERS, lr=2e-4, b2=0.999),
+            *((small, small, 3), (r3_wide, r3_groups), 64, 2 if dry else 5),
+            compiles=False,
+        ),
+        "stylegan2": Work(
+            f"StyleGAN2 {small}x{small}",
+            "gan:stylegan2_cifar10",
+            BARE
+            | {"method.code_dim": most, "mapping.width": most}
+            | both(*TWO, channel_base=base, channel_max=most, half=0),
+            *((small, small, 3), ((base, most),), most, CYCLE),
+            cycle=CYCLE,
         ),
         "dcgan": Work(
             f"DCGAN {side}x{side}",
             "gan:dcgan",
             GAN | both(*TWO, **plain, norm="batch"),
+            *((side, side, 3), (conv,), 100, 2 if dry else 20),
+        ),
+        "conv_vae": Work(
+            f"convolutional VAE {side}x{side}",
+            "vae:conv",
+            {"method.code_dim": 100} | both("encoder", "decoder", **plain),
             *((side, side, 3), (conv,), 100, 2 if dry else 20),
         ),
         "sngan": Work(
@@ -76,7 +108,7 @@ def works(dry: bool) -> dict[str, Work]:
             | both(*TWO, **res),
             *((small, small, 3), (g_wide, d_wide), 128, 2 if dry else 10),
         ),
-        "r3gan": Work(
+        "r3gan_loss": Work(
             f"residual network with R3GAN's loss {small}x{small}",
             "gan:r3gan_loss",
             GAN
