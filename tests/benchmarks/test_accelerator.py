@@ -177,6 +177,12 @@ def test_a_part_that_does_not_start_fails(tmp_path: Path) -> None:
     assert __main__.verdict(found, ["part"]) == 1
 
 
+def test_one_part_alone_has_all_the_time() -> None:
+    assert __main__.limits(["speed"])["speed"].seconds is None
+    two = __main__.limits(["correct", "speed"])
+    assert [part.seconds for part in two.values()] == [140, 180]
+
+
 def test_all_limits_fit_the_whole() -> None:
     assert sum(part.seconds or 0 for part in PARTS.values()) <= TOTAL - supervisor.LEAST
     assert TOTAL <= 8 * 60

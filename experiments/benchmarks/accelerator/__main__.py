@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.accelerator import results, supervisor, table, wheels
-from experiments.benchmarks.accelerator.parts import PARTS
+from experiments.benchmarks.accelerator.parts import PARTS, Part
 from latentgen.core.errors import BadInput
 
 
@@ -64,6 +64,12 @@ def verdict(found: results.Results, chosen: Sequence[str]) -> int:
     return 1 if lines else 0
 
 
+def limits(chosen: Sequence[str]) -> dict[str, Part]:
+    """The chosen parts; one alone has all the time that there is."""
+    alone = {"seconds": None} if len(chosen) == 1 else {}
+    return {name: PARTS[name]._replace(**alone) for name in chosen}
+
+
 def run(options: argparse.Namespace, environment: dict[str, str]) -> int:
     """Run the chosen parts."""
     here = results.identity(True if options.dry else None)
@@ -71,8 +77,8 @@ def run(options: argparse.Namespace, environment: dict[str, str]) -> int:
     found = results.opened(path, here, options.fresh)
     name = f"{found['card']['name']}{', a dry run' if found['dry'] else ''}"
     print(f"{name}; results: {path}", flush=True)
-    job = supervisor.Job(path.resolve(), found["dry"], environment=environment)
     chosen = [part for part in PARTS if part in options.parts]
+    job = supervisor.Job(path.resolve(), found["dry"], limits(chosen), environment)
 
     def say(line: str) -> None:
         print(line, flush=True)

@@ -59,8 +59,8 @@ FIRST = ("vae", "gan")
 MOVED = {"gan, R3GAN": 0.1}
 """Standard deviation of what is added to initial parameters.
 
-R3GAN's blocks end in convolutions of zeros, so that gradients further in are 0 but for rounding, and
-Adam takes whole steps along it.
+R3GAN's blocks end in convolutions of zeros: gradients further in are 0 but for rounding, and Adam
+takes whole steps along it.
 """
 
 

@@ -49,7 +49,7 @@ BARE = STILL | {
 
 
 def works(dry: bool) -> dict[str, Work]:
-    """All works by name, by worth; in a dry run narrow ones of the same kinds."""
+    """All works by name, those that compile the longest last; in a dry run narrow ones."""
     conv = (4, 8) if dry else (64, 128, 256, 512)
     side = 16 if dry else 64
     small = 8 if dry else 32
@@ -66,6 +66,37 @@ def works(dry: bool) -> dict[str, Work]:
             "vae:fashion",
             both("encoder", "decoder", hidden=mlp),
             *((28, 28, 1), (mlp,), 20, 20 if dry else 500),
+        ),
+        "conv_vae": Work(
+            f"convolutional VAE {side}x{side}",
+            "vae:conv",
+            {"method.code_dim": 100} | both("encoder", "decoder", **plain),
+            *((side, side, 3), (conv,), 100, 2 if dry else 20),
+        ),
+        "dcgan": Work(
+            f"DCGAN {side}x{side}",
+            "gan:dcgan",
+            GAN | both(*TWO, **plain, norm="batch"),
+            *((side, side, 3), (conv,), 100, 2 if dry else 20),
+        ),
+        "r3gan_loss": Work(
+            f"residual network with R3GAN's loss {small}x{small}",
+            "gan:r3gan_loss",
+            GAN
+            | {"method.code_dim": 64}
+            | both(*TWO, **res, channels=r_wide, norm="none", activation="leaky_relu"),
+            *((small, small, 3), (r_wide,), 64, 2 if dry else 10),
+            compiles=False,
+        ),
+        "sngan": Work(
+            f"SNGAN {small}x{small}",
+            "gan:infogan_network",
+            GAN
+            | {"method.code_dim": 128, "method.discriminator_steps": 5, "method.loss": "hinge"}
+            | {"generator.channels": g_wide, "discriminator.channels": d_wide}
+            | {"discriminator.norm": "spectral", "discriminator.activation": "relu"}
+            | both(*TWO, **res),
+            *((small, small, 3), (g_wide, d_wide), 128, 2 if dry else 10),
         ),
         "r3gan": Work(
             f"R3GAN {small}x{small}",
@@ -85,37 +116,6 @@ def works(dry: bool) -> dict[str, Work]:
             | both(*TWO, channel_base=base, channel_max=most, half=0),
             *((small, small, 3), ((base, most),), most, CYCLE),
             cycle=CYCLE,
-        ),
-        "dcgan": Work(
-            f"DCGAN {side}x{side}",
-            "gan:dcgan",
-            GAN | both(*TWO, **plain, norm="batch"),
-            *((side, side, 3), (conv,), 100, 2 if dry else 20),
-        ),
-        "conv_vae": Work(
-            f"convolutional VAE {side}x{side}",
-            "vae:conv",
-            {"method.code_dim": 100} | both("encoder", "decoder", **plain),
-            *((side, side, 3), (conv,), 100, 2 if dry else 20),
-        ),
-        "sngan": Work(
-            f"SNGAN {small}x{small}",
-            "gan:infogan_network",
-            GAN
-            | {"method.code_dim": 128, "method.discriminator_steps": 5, "method.loss": "hinge"}
-            | {"generator.channels": g_wide, "discriminator.channels": d_wide}
-            | {"discriminator.norm": "spectral", "discriminator.activation": "relu"}
-            | both(*TWO, **res),
-            *((small, small, 3), (g_wide, d_wide), 128, 2 if dry else 10),
-        ),
-        "r3gan_loss": Work(
-            f"residual network with R3GAN's loss {small}x{small}",
-            "gan:r3gan_loss",
-            GAN
-            | {"method.code_dim": 64}
-            | both(*TWO, **res, channels=r_wide, norm="none", activation="leaky_relu"),
-            *((small, small, 3), (r_wide,), 64, 2 if dry else 10),
-            compiles=False,
         ),
     }
 
