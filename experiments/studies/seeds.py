@@ -9,7 +9,6 @@ import math
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,9 +64,8 @@ def run(row: Row, seed: int, study: Study, folder: Path, flags: Sequence[str]) -
     Args:
         flags: of the data, for all commands: --data_dir, --manual_dir.
     """
-    began = time.perf_counter()
     _command("run", *row.flags(seed), f"--workdir={folder}", *flags)
-    seconds = time.perf_counter() - began
+    seconds = read_json(folder / "summary.json")["seconds"]  # those of earlier calls too
     names = ",".join(study.metrics)
     _command("evaluate", f"--workdir={folder}", f"--metrics={names}", *study.measured, *flags)
     values: Figures = {metric: last(folder, metric)["values"] for metric in study.metrics}
