@@ -6,9 +6,9 @@
 |---------------|---------------|-----------------------------------------------------------------|
 | nonsaturating | digits 8x8    | MLP; G descends -log D(G(z)), section 3; 21 s on two cores      |
 | minimax       | digits 8x8    | the same; G descends C(D, G), equation 1                        |
-| conditional   | digits 8x8    | both players are told the class (Mirza & Osindero 2014,         |
+| conditional   | digits 8x8    | both players are given the class (Mirza & Osindero 2014,        |
 |               |               | arXiv:1411.1784)                                                |
-| projection    | digits 8x8    | the discriminator is told it by a projection (Miyato & Koyama   |
+| projection    | digits 8x8    | the discriminator is given it by a projection (Miyato & Koyama  |
 |               |               | 2018, arXiv:1802.05637)                                         |
 | acgan         | digits 8x8    | the discriminator predicts it (Odena et al. 2017,               |
 |               |               | arXiv:1610.09585)                                               |
@@ -475,7 +475,7 @@ def r3gan_game(config, gamma, half_life, images):
 
 
 def r3gan_preset(gamma, half_life, images, batch, total, augment_p=0.0):
-    """What the presets of Huang et al. 2024 share (brownvc/R3GAN 19a7ddf: train.py, training/).
+    """Settings of all presets of Huang et al. 2024 (brownvc/R3GAN 19a7ddf: train.py, training/).
 
     Their network, mirrored images in [-1, 1], their part of ADA's augmentation, Adam with b1 0,
     cosines of its probability, rate, b2, gamma and the averages' half-life. Not theirs: G's turn

@@ -60,7 +60,7 @@ def optimizer(**changes):
 
 
 def digits(steps, **parts):
-    """What all share, and the parts that one has."""
+    """The settings that all variants share, with the given parts."""
     return ConfigDict(
         dict(
             seed=0,
@@ -191,7 +191,7 @@ def ali():
 
 
 def fashion(config, *networks):
-    """The same on Fashion-MNIST, with convolutions in these networks."""
+    """The recipe on Fashion-MNIST, with convolutions in these networks."""
     config.data.name = "fashion_mnist"
     config.steps = 17_200  # 20 epochs of 55,000
     config.method.code_dim = 32

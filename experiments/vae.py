@@ -15,7 +15,7 @@
 | full, flow    | posteriors: full covariance; inverse autoregressive                         |
 | mixture, vamp | priors (gated: vamp's network with the standard normal)                     |
 | uniform       | codes uniform on a cube                                                     |
-| conditional   | encoder and decoder are told the class                                      |
+| conditional   | encoder and decoder are given the class                                     |
 | logistic      | 256 grey levels                                                             |
 | linear        | probabilistic PCA                                                           |
 | cremer, titsias, wu | networks of papers                                                    |
@@ -76,7 +76,7 @@ def digits():
                 components=500,  # of a mixture or VampPrior
                 posterior="diagonal",  # diagonal, diagonal_softplus, full, flow, squashed
                 flow_steps=2,  # of posterior="flow"
-                classes=0,  # of labels that encoder and decoder are told; 0: none
+                classes=0,  # of labels that encoder and decoder are given; 0: none
                 # p(x|z): bernoulli, normal, normal_learned, normal_per_pixel,
                 # discretized_logistic, categorical
                 likelihood="bernoulli",
@@ -325,7 +325,7 @@ def uniform():
 
 
 def conditional():
-    """Encoder and decoder are told the class (Sohn et al. 2015)."""
+    """Encoder and decoder are given the class (Sohn et al. 2015)."""
     config = binary()
     config.method.classes = 10
     return config

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
-# What makes a requeued job wait is the life of its credential: two minutes by default.
+# A requeued job waits until its credential expires: two minutes by default.
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -59,7 +59,7 @@ PartitionName=urgent Nodes={host} MaxTime=60 PriorityTier=10 PreemptMode=OFF
 
 
 class Cluster(NamedTuple):
-    """A running Slurm. Whoever has `env` in its environment talks to it."""
+    """A running Slurm. A process with `env` in its environment uses it."""
 
     folder: Path
     env: dict[str, str]
@@ -68,7 +68,7 @@ class Cluster(NamedTuple):
 
 
 def missing() -> str | None:
-    """Why there can be no cluster on this machine."""
+    """The reason why this machine can have no cluster."""
     if absent := [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]:
         return f"needs Debian's slurm-wlm and munge: no {', '.join(absent)}"
     return None if os.geteuid() == 0 else "must be root to start Slurm"
@@ -80,7 +80,7 @@ def start(folder: Path, array: int = 10, cpus: int = 12) -> Iterator[Cluster]:
 
     Args:
         array: MaxArraySize.
-        cpus: how many the node claims to have.
+        cpus: the number that the node is configured with.
     """
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -115,7 +115,7 @@ def start(folder: Path, array: int = 10, cpus: int = 12) -> Iterator[Cluster]:
 
 
 def call(cluster: Cluster, *command: str) -> str:
-    """What a command of Slurm's prints, whether or not it succeeds."""
+    """Run a command of Slurm's; return its output, whether or not it succeeds."""
     done = subprocess.run(
         command, env=os.environ | cluster.env, capture_output=True, text=True, timeout=60
     )
@@ -184,7 +184,7 @@ def _daemon(cluster: Cluster, name: str, command: list[str]) -> Iterator[None]:
 
 
 def _kill_jobs(folder: Path) -> None:
-    """Ends what still belongs to the cluster: whose environment names its slurm.conf."""
+    """End the processes left of the cluster: those whose environment names its slurm.conf."""
     mark = f"SLURM_CONF={folder}/slurm.conf".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

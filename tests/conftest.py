@@ -1,4 +1,4 @@
-"""What every test runs under: JAX on the CPU, no implicit ranks, shapes checked at run time."""
+"""Set up all tests: JAX on the CPU, no implicit rank promotion, runtime shape checks."""
 
 import ipaddress
 import mmap
@@ -14,7 +14,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # all optimizations (commands.py).
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # One store of compiled programs for all tests and the processes that they start, away from the
-# user's. `make clean` deletes it; what a cold start does is tests/system/test_compilation.py's.
+# user's. `make clean` deletes it; tests/system/test_compilation.py tests a cold start.
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / ".pytest_cache" / "programs")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 
@@ -25,7 +25,7 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Before latentgen is imported: its annotations hold, for types and array shapes alike.
+# Before latentgen is imported: check its annotations of types and array shapes at run time.
 install_import_hook("latentgen", "checked.once")
 
 
@@ -62,7 +62,7 @@ FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 
 
 def pytest_configure() -> None:
-    """Programs that this process compiles are kept, and found if an earlier one compiled them."""
+    """Keep the programs that this process compiles; reuse those of earlier processes."""
     from latentgen.system.compilation import keep_programs
 
     keep_programs()
@@ -70,7 +70,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test marked `quick(n)`, n rows spread evenly stay in `make test`."""
+    """Keep in `make test` n evenly spread rows of a test marked `quick(n)`."""
     rows: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("quick") and not item.get_closest_marker("long"):
@@ -106,7 +106,7 @@ sys.addaudithook(_stays_here)
 
 @pytest.fixture
 def x64() -> Iterator[None]:
-    """Double precision within one test."""
+    """Enable double precision within one test."""
     with jax.enable_x64(True):
         yield
 
@@ -132,6 +132,6 @@ def openclipart() -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs_of_one_file() -> Iterator[None]:
-    """What a file has compiled goes with it: no other needs it, and it comes to gigabytes."""
+    """Clear a file's compiled programs after its tests: they take gigabytes."""
     yield
     jax.clear_caches()

@@ -1,4 +1,4 @@
-"""Commands in forks of one process that has imported what they share: a start costs seconds else.
+"""Run commands in forks of one process that has done their imports, which take seconds.
 
 Run as a program it serves: a line of JSON {"command", "flags", "cwd", "env", "timeout"} comes in,
 the command runs in a fork of its own as `python -m latentgen.COMMAND` would, and a line of JSON
@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How it ended, all that it printed, and the sockets that it bound or was listening on."""
+    """Exit code and output of a command, and the sockets that it bound or listened on."""
 
     code: int
     out: str
@@ -42,18 +42,18 @@ class Ended(NamedTuple):
 
 
 def environment() -> dict[str, str]:
-    """This process's, but for the tests' cheap compilation: commands run as users run them."""
+    """This process's environment without the tests' cheap compilation, as users have it."""
     kept = {k: v for k, v in os.environ.items() if k != "JAX_DISABLE_MOST_OPTIMIZATIONS"}
     return kept | {"JAX_PLATFORMS": "cpu"}
 
 
 def early(env: dict[str, str]) -> dict[str, str]:
-    """Of these variables those that a fork of the server cannot change."""
+    """Select the variables that a fork of the server cannot change."""
     return {k: v for k, v in env.items() if k.startswith(READ_AT_IMPORT)}
 
 
 class Server:
-    """The process that forks, started with this environment."""
+    """A process that forks, started with this environment."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -73,7 +73,7 @@ class Server:
         return Ended(**json.loads(self.process.stdout.readline()))
 
     def close(self) -> None:
-        """End it: it reads to the end of what it is asked."""
+        """End the process by closing its input."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with self.process.stdin, self.process.stdout:
@@ -84,7 +84,7 @@ class Server:
 
 @functools.cache
 def server() -> Server:
-    """The one that most commands run in."""
+    """The server that runs most commands."""
     return Server(environment())
 
 
@@ -92,7 +92,7 @@ EARLY = early(environment())
 
 
 def can(env: dict[str, str]) -> bool:
-    """Whether a fork of the server can have this environment."""
+    """True if a fork of the server can have this environment."""
     return early(env) == EARLY
 
 

@@ -1,4 +1,4 @@
-"""Which sockets a process listens on, by the kernel's tables."""
+"""The sockets that a process listens on, by the kernel's tables."""
 
 import ipaddress
 import os
@@ -16,7 +16,7 @@ def _inodes(pid: int) -> set[str]:
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         try:
             match = INODE.fullmatch(os.readlink(fd))
-        except OSError:  # closed since we looked
+        except OSError:  # closed in the meantime
             continue
         if match:
             found.add(match[1])
@@ -24,7 +24,7 @@ def _inodes(pid: int) -> set[str]:
 
 
 def _address(words: str) -> Address:
-    """The kernel writes words of 32 bits, each in the machine's order."""
+    """Decode an address: the kernel writes words of 32 bits, each in the machine's order."""
     raw = b"".join(bytes.fromhex(words[i : i + 8])[::-1] for i in range(0, len(words), 8))
     found = ipaddress.ip_address(raw)
     return getattr(found, "ipv4_mapped", None) or found

@@ -45,7 +45,7 @@ def small(**method: Any) -> dict[str, Any]:
 
 
 def combinations() -> Iterator[dict[str, Any]]:
-    """All, but for the likelihoods, which take turns: they meet the others in the network only."""
+    """Yield all combinations, with one likelihood each: they interact in the network only."""
     *rest, likelihoods = CHOICES.values()
     for i, values in enumerate(itertools.product(*rest)):
         yield dict(zip(CHOICES, (*values, likelihoods[i % len(likelihoods)]), strict=True))
@@ -55,7 +55,7 @@ VAMPS = ("vamp", "vamp_clipped")
 
 
 def fits(c: dict[str, Any]) -> bool:
-    """The rules, said once more: see the README's table."""
+    """The rules of the README's table, written independently."""
     closed = c["kl"] == "closed"
     return (
         (c["estimator"] != "stl" or c["bound"] == "elbo")

@@ -55,7 +55,7 @@ def measured(folder: Path, *flags: str) -> dict[str, dict]:
 
 
 def assert_stamped(found: dict[str, dict], measures: dict[str, set[str]]) -> None:
-    """Each measure has its values, each with its error, its protocol and where it is from."""
+    """Check that each measure has its values with errors, its protocol and its origin."""
     assert found.keys() == measures.keys()
     stamp = {"split", "step", "seed", "data", "config_sha256", "versions", "device", "command"}
     for name, names in measures.items():
@@ -156,7 +156,7 @@ STAMP = {"features", "features_sha256", "images_are", "synthetic"}
 
 
 def of_samples(folder: Path, *names: str) -> dict[str, dict]:
-    """What these measures find of a run's samples; their protocol is complete."""
+    """Measure a run's samples; check that the values and protocols are complete."""
     found = measured(folder, f"--metrics={','.join(names)}", "--samples=200")
     assert found.keys() == set(names)
     for metric in names:

@@ -1,4 +1,4 @@
-"""Which weights are measured, and what is kept where one of several measures cannot be had."""
+"""The weights that are measured, and the results kept if one of several measures fails."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def measured(folder: Path, *flags: str) -> tuple[list[dict], str]:
 
 
 def test_terms_and_importance_sampling_measure_one_set_of_weights() -> None:
-    """k = 1 is the ELBO: before, 'terms' was of the last step's weights, 'is' of the average."""
+    """k = 1 is the ELBO. A regression test: 'terms' used the last weights, 'is' the averages."""
     one = subject("vae", "digits", method__ema_decay=0.9, data__preprocess="threshold")
     average = jax.tree.map(lambda a: a + 0.01, one.state.params)
     apart = one._replace(state=one.state._replace(params=average))

@@ -1,4 +1,4 @@
-"""A workdir may be anybody's: no command runs what is in it, or writes outside of it."""
+"""Untrusted workdirs: no command runs code from one, or writes outside of it."""
 
 import contextlib
 import json
@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> setup.Run:
 
 @pytest.fixture
 def copy(trained: setup.Run, tmp_path: Path) -> setup.Run:
-    """The same elsewhere."""
+    """A copy of a run, in another folder."""
     shutil.copytree(trained.folder, tmp_path / "run")
     return trained._replace(folder=tmp_path / "run")
 
@@ -225,7 +225,7 @@ class Marks:
 
 
 def pickles(place: Path, mark: Path) -> None:
-    """Every file is a pickle, and .py files lie beside them."""
+    """Replace every file by a pickle, and add .py files beside them."""
     for path in [p for p in place.rglob("*") if p.is_file()]:
         path.write_bytes(pickle.dumps(Marks(mark)))
     modules(place, mark)
@@ -266,7 +266,7 @@ def sweeps(place: Path, mark: Path) -> None:
 
 
 def commands(place: Path, out: Path) -> list[Job]:
-    """Each command at a workdir, called from within it."""
+    """The commands on a workdir, called from within it."""
     at = f"--workdir={place}"
     small = [
         f"--config.{key}={value}"
@@ -343,7 +343,7 @@ def test_no_door_runs_anything_or_writes_elsewhere(
 
 
 def test_modules_beside_a_run_are_not_imported(tmp_path: Path) -> None:
-    """But Python itself would take a `latentgen.py` from there, unless told PYTHONSAFEPATH=1."""
+    """But Python itself would import a `latentgen.py` from there without PYTHONSAFEPATH=1."""
     modules(tmp_path, tmp_path / "mark")
     done = subprocess.run(
         [sys.executable, "-m", "latentgen.report", "."],
@@ -359,7 +359,7 @@ def test_modules_beside_a_run_are_not_imported(tmp_path: Path) -> None:
 
 
 def test_results_of_a_sweep_stay_readable(tmp_path: Path) -> None:
-    """What is odd in one member's figures is told; the tables are not half written."""
+    """A fault in one member's figures is reported; no table is half written."""
     (tmp_path / "sweep.json").write_text('{"config": {"seed": 0}}')
     line = {"run": "x", "setting": "x", "seed": 0, "changes": {}}
     (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")

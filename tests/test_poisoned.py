@@ -107,7 +107,7 @@ def test_a_state_that_was_bad_before_the_step_is_told(tmp_path: Path) -> None:
 
 
 def by_hand(run: setup.Run, without: set[int]) -> list[np.ndarray]:
-    """The state after all steps but these (from 1), one at a time."""
+    """The state after all steps but these (counted from 1), one at a time."""
     feed = setup.feed_of(run)
     state = run.eval_fns.init(run.key)
     step = jax.jit(
@@ -126,7 +126,7 @@ TWICE = Poison("gradient", "generator", (17, 23))
 
 @pytest.fixture(scope="class")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[setup.Run]:
-    """A GAN whose generator's gradient is spoiled at two steps, which it may leave out."""
+    """A GAN with NaN in the generator's gradient at two steps, which it may skip."""
     run = loaded(tmp_path_factory.mktemp("skipping") / "run", "gan", skip=2)
     with one_program(), poisoned(TWICE):
         trainer.train(run)
@@ -134,7 +134,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[setup.Run]
 
 
 class TestSkipping:
-    """While a class lasts, so does the poison of its run."""
+    """The poison of the run lasts for the tests of this class."""
 
     def test_it_ends_as_if_these_steps_had_never_been(self, undisturbed: setup.Run) -> None:
         _, state = setup.restore(undisturbed, None)
@@ -171,7 +171,7 @@ class TestSkipping:
     def test_stopped_anywhere_and_continued_it_is_the_same(
         self, undisturbed: setup.Run, polls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Between chunks, and between the steps that are done again one by one."""
+        """Stop between chunks, and between the steps that are repeated one by one."""
 
         @contextlib.contextmanager
         def signals():
@@ -224,7 +224,7 @@ def test_beyond_what_its_config_allows_the_run_stops(
 
 
 def test_several_devices_name_the_same(tmp_path: Path) -> None:
-    """What holds the new state on its devices is no turn of its own."""
+    """The operation that places the new state on its devices is not a turn of its own."""
     run = loaded(tmp_path, "gan", skip=1)
     devices = np.array(jax.devices()[:1]).reshape(1, 1)
     one = Mesh(devices, (mesh.DATA, mesh.FSDP), (AxisType.Auto,) * 2)

@@ -1,4 +1,4 @@
-"""Stopped after any chunk and started again, a run is the undisturbed one to the bit."""
+"""A run stopped after any chunk and resumed equals the undisturbed one bitwise."""
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -106,7 +106,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def stopped_after(chunks: int, patch: pytest.MonkeyPatch) -> None:
-    """Of what trains from here on, a signal comes after so many chunks."""
+    """Make a signal come after so many chunks of training."""
 
     @contextmanager
     def signals():
@@ -128,7 +128,7 @@ def trained_in_pieces(run: setup.Run, pieces: Sequence[int], patch: pytest.Monke
 def test_the_rest_is_the_same(
     whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped once, with several chunks before and after it."""
+    """Stop the run once, with several chunks before and after."""
     trained_in_pieces(whole.run._replace(folder=tmp_path / "run"), [CHUNKS // 2], monkeypatch)
     same(whole.folder, tmp_path / "run")
 

@@ -37,7 +37,7 @@ ONE = pytest.mark.parametrize(
 
 
 def flags_of(name: str) -> list[str]:
-    """Of the run that most tests compare with: half of `tiny`'s steps."""
+    """Flags of the run that most tests compare with: half of `tiny`'s steps."""
     return [*tiny(name), f"--config.steps={STEPS}"] + [
         f"--config.every.{what}={steps}" for what, steps in EVERY.items()
     ]
@@ -103,7 +103,7 @@ def test_a_run_leaves_what_it_promises(undisturbed: tuple[str, Path]) -> None:
 
 
 def test_training_learned_something(undisturbed: tuple[str, Path]) -> None:
-    """A VAE's bound falls on held-out images; a GAN's samples become as dark as the digits."""
+    """A VAE's bound falls on validation images; a GAN's samples become as dark as the digits."""
     name, workdir = undisturbed
     if name == "vae":
         rows = metrics_of(workdir)
@@ -134,7 +134,7 @@ def test_the_same_run_twice_is_the_same_bitwise(
 def test_compiled_anew_it_is_the_same_bitwise(
     undisturbed: tuple[str, Path], tmp_path: Path
 ) -> None:
-    """Without the cache of compiled programs, in an interpreter of its own."""
+    """Compile in a new interpreter, without the cache of compiled programs."""
     name, workdir = undisturbed
     done = run("run", *flags_of(name), f"--workdir={tmp_path}/again", **COLD)
     assert done.returncode == 0, done.stderr
@@ -172,7 +172,7 @@ def signalled(
 def test_killed_at_random_moments_and_continued_is_the_same_bitwise(
     undisturbed: tuple[str, Path], tmp_path: Path, moments: tuple[int, ...]
 ) -> None:
-    """Before the first line, before the first checkpoint, then anywhere: lines of the log's 33."""
+    """Kill before the first line, before the first checkpoint, then at any of 33 log lines."""
     name, reference = undisturbed
     workdir, flags, chance = tmp_path / "killed", flags_of(name), random.Random(name)
     codes = []
@@ -410,7 +410,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     done = run("run", *flags_of(name), f"--workdir={workdir}")
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1].startswith("error: none of the checkpoints")
-    own = {"lock", "status.json"}  # say that somebody tried
+    own = {"lock", "status.json"}  # record the attempt
     assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name not in own} == {
         p: content for p, content in files.items() if p.name not in own
     }

@@ -1,4 +1,4 @@
-"""What is told to W&B: one run of theirs for each of ours, offline unless asked."""
+"""Export to W&B: one run of theirs for each of ours, offline by default."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from latentgen.sweeps.folder import Sweep
 
 
 class Recorder:
-    """Has the names of wandb that are used, and notes what it is told."""
+    """A stand-in for wandb that records its calls."""
 
     def __init__(self) -> None:
         self.runs: list[SimpleNamespace] = []
@@ -38,7 +38,7 @@ class Recorder:
 
 
 def shown(sweep: Sweep, last: int) -> Recorder:
-    """What W&B is told of a sweep: one run of theirs for each of ours, with its own figures."""
+    """Export a sweep to a recorder; check that each of its runs has its own figures."""
     recorder = Recorder()
     for run in to_wandb.found(sweep.folder):
         to_wandb.show(recorder, run, sweep.folder, "games", online=False)

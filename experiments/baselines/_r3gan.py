@@ -1,4 +1,4 @@
-"""What Huang et al. 2024 claim of R3GAN's loss, as a trend on other data."""
+"""The claims of Huang et al. 2024 for R3GAN's loss, as a trend on other data."""
 
 from latentgen.baselines.claims import Claim, Margin
 
@@ -9,7 +9,7 @@ def trend(here, name, synthetic, modes):
     Args:
         here: the data in words, in place of StackedMNIST.
         name: of the data set.
-        synthetic: how many samples are looked at.
+        synthetic: the number of samples.
         modes: of the data.
     """
     return Claim(

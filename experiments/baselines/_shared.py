@@ -1,4 +1,4 @@
-"""What baselines have in common: short runs, and the claims of one table."""
+"""Helpers that baselines share: short runs, and the claims of one table."""
 
 
 def shortened(config, steps, times=10):

@@ -44,7 +44,7 @@ def settings(budget):
 
 
 def compute(settings, seed):
-    """What both estimates miss of the exact log p(x), mean over images, in nats."""
+    """Mean error of both estimates of log p(x) over images, in nats."""
     splits = sources.load(settings["data"]).splits
     found = {}
     with jax.enable_x64(True):

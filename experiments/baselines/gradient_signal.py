@@ -1,4 +1,4 @@
-"""What more samples do to the encoder's gradient: signal over noise falls for IWAE, rises for DReG.
+"""With more samples the encoder's signal-to-noise ratio falls for IWAE and rises for DReG.
 
 Rainforth et al. 2018: the ratio goes as k^-1/2 for IWAE's plain gradient; Tucker et al. 2019: as
 k^+1/2 for DReG. The model is Rainforth et al.'s linear one; the slopes are fitted in log-log from

@@ -1,8 +1,8 @@
 """The linear VAE is probabilistic PCA: on Fashion-MNIST its bound is log p(x), for each image.
 
-The closed-form solution is loaded into the project's own VAE, in float64. What is held against 0:
-the largest distance, over images, of the one-sample bound from the exact log p(x); and of its mean
-from the maximum that the covariance's eigenvalues give.
+The closed-form solution is loaded into the project's own VAE, in float64. Both claims are 0: the
+largest distance, over images, of the one-sample bound from the exact log p(x); and the distance of
+its mean from the maximum that the covariance's eigenvalues give.
 """
 
 import jax
@@ -26,7 +26,7 @@ AT_ONCE = 5_000
 
 
 def settings(budget):
-    """All 55,000 training images, or the first 2,000 of them."""
+    """Use all 55,000 training images, or the first 2,000 in the smoke form."""
     return {
         "data": "fashion_mnist",
         "q": CODES,

@@ -14,7 +14,7 @@ def config(budget):
 
 
 def measures(budget):
-    """All three of the same images."""
+    """The settings of the three measures, on the same images."""
     if budget == "smoke":
         few = {"images": 10}
         return {"ais": {**few, "temperatures": 20}, "is": {**few, "k": 100}, "parzen": few}

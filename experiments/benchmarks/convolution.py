@@ -1,11 +1,11 @@
-"""What the CPU's own lowering of convolutions is worth: latentgen's beside XLA's native one.
+"""Speed of latentgen's lowering of convolutions on a CPU against XLA's native one.
 
     python -m experiments.benchmarks.convolution [--repeats N] [--json FILE]
 
-First the four convolutions of the InfoGAN networks on 28x28 images (those that grow are the
-transposed ones), alone and inside a `lax.scan`; then whole steps of a non-saturating GAN on them,
-with batch norm in the generator. Takes some minutes on two cores; the ratios travel, the seconds do
-not. On a GPU both ways would be native: run it where the default device is a CPU.
+First the four convolutions of the InfoGAN networks on 28x28 images, two of them transposed,
+alone and inside a `lax.scan`; then whole steps of a non-saturating GAN on them, with batch norm in
+the generator. Takes some minutes on two cores; ratios carry over to other machines, seconds do not.
+On a GPU both ways would be native: run it where the default device is a CPU.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""How the seconds of a step grow: with the batch, the codes, the runs at once, the image's size.
+"""Growth of a step's seconds with the batch, the codes, the runs at once and the image's size.
 
     python -m experiments.benchmarks.growth [--works batch codes runs pixels] [--plot FILE]
 
@@ -12,13 +12,13 @@
 
 * PyTorch trains the runs in turn.
 
-Each size is timed in turns with its peer, PyTorch eager, as in `training`. Then the exponent: the
-slope of log seconds over log size at the last three sizes; 1 is in proportion, below it larger is
-cheaper by the piece.
+Each size is timed in turns with its peer, PyTorch eager, as in `training`. The exponent is the
+slope of log seconds over log size at the last three sizes; below 1 a larger size costs less for
+each example.
 
 Needs the `benchmark` extra and Fashion-MNIST (Debian: dataset-fashion-mnist), --plot the `plots`
-extra. Takes some minutes on two cores. On a busy machine set OMP_WAIT_POLICY=passive: PyTorch's
-threads else wait for each other longer than a small step takes.
+extra. Takes some minutes on two cores. On a busy machine set OMP_WAIT_POLICY=passive: otherwise
+PyTorch's threads wait for each other longer than a small step takes.
 """
 
 import sys
@@ -45,7 +45,7 @@ SIDES = {8: ("digits", 0), 28: ("fashion_mnist", 0), 32: ("fashion_mnist", 32)} 
 
 
 class Work(NamedTuple):
-    """What grows.
+    """A size that is varied, and how to train at each of its values.
 
     axis: the name of the size.
     sizes: those timed.
@@ -120,7 +120,7 @@ def ways(name: str, size: int, run: setup.Run) -> dict[str, Call]:
 
 
 def measured(name: str, size: int, repeats: int, manual_dir: str | None) -> list[Row]:
-    """One size, in a function of its own: what it held is let go before the next."""
+    """Measure one size, in a function of its own: its memory is freed before the next."""
     work = WORKS[name]
     experiment, changes = work.settings(size)
     calls = ways(name, size, loaded(experiment, changes, manual_dir))
@@ -129,13 +129,13 @@ def measured(name: str, size: int, repeats: int, manual_dir: str | None) -> list
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float | None:
-    """d log seconds / d log size at the last sizes, by least squares; None of less than two."""
+    """d log seconds / d log size at the last sizes, by least squares; None for fewer than two."""
     points = np.log([sizes, seconds])[:, -LAST:]
     return float(np.polyfit(*points, 1)[0]) if points.shape[1] > 1 else None
 
 
 def curve(sizes: list[int], rows: list[Row]) -> dict[str, Any]:
-    """Each way's seconds by size, and their exponent."""
+    """Seconds of both ways by size, and their exponents."""
     found: dict[str, Any] = {"sizes": sizes, "seconds": {}, "exponent": {}}
     for way in (OURS, PYTORCH):
         seconds = [row.seconds for row in rows if row.way == way]
@@ -146,7 +146,7 @@ def curve(sizes: list[int], rows: list[Row]) -> dict[str, Any]:
 
 def draw(path: Path, curves: dict[str, dict[str, Any]]) -> None:
     """The figure: seconds over size on logarithmic axes, a panel for each work."""
-    from matplotlib.figure import Figure  # only who draws needs it
+    from matplotlib.figure import Figure  # needed only to draw
 
     figure = Figure(figsize=(3.2 * len(curves), 3.2), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]

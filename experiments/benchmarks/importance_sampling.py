@@ -8,7 +8,7 @@ float32, with k importance samples an image. Five ways with the same weights, in
 
 - ours: what `python -m latentgen.evaluate --metrics=is` runs, already compiled;
 - ours with `jax.nn.softplus` a pixel, and ours without any softplus (not a likelihood: it only
-  tells what the softplus costs);
+  shows the cost of the softplus);
 - torch, by image: one image and 100 samples at a time, as pythae's `get_nll` does, but with the
   encoder run once an image and the cross-entropy taken from logits, both faster than pythae's own;
 - torch, in batches: images x samples at once, in place, fused products; which likelihood and how
@@ -17,9 +17,9 @@ float32, with k importance samples an image. Five ways with the same weights, in
 Then the share of the machine's matrix-multiply peak (the fastest square float32 product found, in
 the same turns) that the decoder's multiplications reach, and whether the ways agree: the mean
 paired difference of their log p(x) over its standard error. Seconds are medians of the wall clock,
-in which other programs' load shows; those of the CPU, over its cores, show it less. Ratios travel,
-seconds do not.
-On a busy machine set OMP_WAIT_POLICY=passive, or PyTorch's threads burn their time in waiting.
+which depends on other programs' load; CPU seconds over the number of cores depend on it less.
+Ratios carry over to other machines, seconds do not.
+On a busy machine set OMP_WAIT_POLICY=passive, or PyTorch's threads spin while they wait.
 
 Needs the `benchmark` extra and Fashion-MNIST (Debian: dataset-fashion-mnist). Weights are those of
 the run in --workdir, else random. Takes about two minutes on two cores.
@@ -66,7 +66,7 @@ class Caught(Exception):
 
 
 def ours(subject: Subject, options: Options) -> Callable[[], np.ndarray]:
-    """The measure `is` as evaluate runs it, but compiled once for all calls: () -> log p(x)."""
+    """The measure `is` as `evaluate` runs it, compiled once for all calls: () -> log p(x)."""
 
     def catch(*args: Any) -> None:
         raise Caught(args)
@@ -96,7 +96,7 @@ def without_softplus(logits: jax.Array, x: jax.Array) -> jax.Array:
 def ours_with(
     log_prob: Callable[..., Any], subject: Subject, options: Options
 ) -> Callable[[], np.ndarray]:
-    """The same with another Bernoulli likelihood, which it meets when it is traced: here."""
+    """The same with another Bernoulli likelihood, in place while it is traced."""
     with mock.patch.object(likelihoods, "bernoulli_log_prob", log_prob):
         run = ours(subject, options)
         run()
@@ -169,7 +169,7 @@ def plain(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def product(logits: Tensor, x: Tensor) -> Tensor:
-    """As latentgen's: one logarithm for the product of many factors, and all in place."""
+    """Compute it as latentgen does: one log for a product of many factors, all in place."""
     found = torch.einsum("snd,nd->sn", logits, x)
     found -= logits.clamp_min(0).sum(-1)
     factors = logits.abs_().neg_().exp_().add_(1).unflatten(-1, (16, 49))

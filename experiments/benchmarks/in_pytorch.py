@@ -1,7 +1,7 @@
-"""What latentgen trains, written again in PyTorch as its users write it: the benchmarks' peer.
+"""The benchmarks' peer: latentgen's models in idiomatic PyTorch.
 
-Shares no code with latentgen: the same networks, losses, batch sizes and optimizers; data are the
-same uint8 images in memory, a random batch of them gathered and scaled in each step.
+Shares no code with latentgen, but has the same networks, losses, batch sizes and optimizers. Data
+are the same uint8 images in memory; each step gathers and scales a random batch of them.
 """
 
 import math
@@ -17,7 +17,7 @@ Step = Callable[[], None]
 
 
 def batches(x: Tensor, size: int) -> Iterator[Tensor]:
-    """Every example once an epoch, in a new order each."""
+    """Yield every example once an epoch, in a new order each time."""
     while True:
         for rows in torch.randperm(len(x)).split(size):
             if len(rows) == size:

@@ -1,11 +1,11 @@
-"""What logging, validation, pictures and checkpoints cost at an experiment's own intervals.
+"""Cost of logging, validation, pictures and checkpoints at an experiment's own intervals.
 
     python -m experiments.benchmarks.overhead [--works vae gan] [--json FILE]
 
 Trains in a temporary folder as `latentgen.run` does, with every call between two chunks timed: the
-hooks, for which the device stands still, and the log, which is written while it works. Each kind's
-first call, which compiles, does not count, nor do the steps before it. `bare` is the same chunks
-without anything between, in the same process afterwards.
+hooks, for which the device waits, and the log, which is written while it works. Each kind's first
+call, which compiles, does not count, nor do the steps before it. `bare` is the same chunks without
+anything between them, in the same process afterwards.
 
 The share is of the run's time: 1 - bare / run, which other programs' load makes noisy, and for each
 kind its own time over the run's.
@@ -36,7 +36,7 @@ WORKS = {
 
 
 class Stopwatch:
-    """Seconds of every call of a kind, from when `counting` on."""
+    """Seconds of every call of a kind, from when `counting` is set."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

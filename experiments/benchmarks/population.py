@@ -38,7 +38,7 @@ WORKS: dict[str, tuple[str, dict[str, Any], int]] = {
 
 
 class Population:
-    """All members trained as one program: call it for the next chunk of steps."""
+    """A population trained as one program; each call does the next chunk of steps."""
 
     def __init__(self, run: setup.Run, seeds: list[int], chunk: int) -> None:
         self.chunk, self.done, self.key = chunk, 0, jax.random.key(0)

@@ -61,7 +61,7 @@ print(*took, *x.shape, int(x.sum()), int(label.sum()))
 
 
 def in_new_process(code: str, *arguments: Path) -> tuple[Took, list[str]]:
-    """How long reading took there, and what was read: its shape and sums."""
+    """Time reading in a new process; return the time, and the shape and sums of what was read."""
     command = [sys.executable, "-c", code + TOLD, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,8 +1,8 @@
 """Ways to do one piece of work, timed in turns on one machine, beside its matrix-multiply peak.
 
-Seconds do not travel between machines, nor from one minute to the next on a shared one; ratios of
-calls in the same round do. So each round runs every way once and the peak's product too, the first
-round does not count, and what is reported is the median over rounds, of seconds and of ratios.
+Seconds do not carry over to other machines, nor from one minute to the next on a shared one; ratios
+of calls in the same round do. So each round runs every way once and the peak's product too. The
+first round does not count; the report has medians over rounds, of seconds and of ratios.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Took(NamedTuple):
 
 
 class Peak(NamedTuple):
-    """The fastest float32 matrix product found: who does it, and its floating-point operations."""
+    """The fastest float32 matrix product found, with its library and floating-point operations."""
 
     name: str
     call: Call
@@ -70,7 +70,7 @@ def cores() -> int:
 
 
 def timed(call: Call) -> tuple[Took, Any]:
-    """How long the call takes, unless it has been timed where it ran; what it returns."""
+    """Time a call, unless it returns its own time; return the time and the result."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = jax.block_until_ready(call())
     if isinstance(result, Took):
@@ -103,7 +103,7 @@ def elsewhere(make: Callable[..., Call], *args: Any) -> Call:
 
 
 def in_turns(calls: Mapping[str, Call], repeats: int) -> dict[str, list[Took]]:
-    """How long each call took, in rounds of one call each, after a round that does not count."""
+    """Time the calls in turns, in `repeats` rounds after one that does not count."""
     took: dict[str, list[Took]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
@@ -158,8 +158,8 @@ def compare(
 
     Args:
         ways: calls that do the same work, `units` of it.
-        flops: of the matrix products and convolutions in one unit, however they are done.
-        highest: the peak that `flops` are held against, timed in the same rounds.
+        flops: operations of the matrix products and convolutions in one unit.
+        highest: the peak that `flops` are compared with, timed in the same rounds.
     """
     calls = dict(ways) | ({PEAK: highest.call} if highest else {})
     took = in_turns(calls, repeats)
@@ -176,7 +176,7 @@ def compare(
 
 
 def machine() -> dict[str, Any]:
-    """What seconds depend on."""
+    """The hardware, load and versions that the seconds depend on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -214,7 +214,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def flags(doc: str | None) -> argparse.ArgumentParser:
-    """What all benchmarks can be told."""
+    """A parser with the flags that all benchmarks have."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7, help="rounds that count")
     parser.add_argument("--json", type=Path, help="where to write the figures")

@@ -28,7 +28,7 @@ WAYS = {"auto": ["--engine=auto"], "in turn": ["--engine=local", "--jobs=1"]}
 
 
 def seconds(way: str, steps: int) -> float:
-    """Of one sweep, in a folder of its own."""
+    """Time one sweep, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         subprocess.run(

@@ -5,8 +5,8 @@
 The closed-form solution of probabilistic PCA (Tipping & Bishop 1999) is loaded into the project's
 own linear VAE, once with the exact posterior as its encoder and once with a wrong one, whose means
 lie half a standard deviation off and whose standard deviations are 1.3 times as large. Of the first
-test images, in float64, it prints what each estimate misses of the exact log p(x): the mean over
-images and its standard error, in nats. A lower bound misses on the negative side.
+test images, in float64, it prints the error of each estimate of log p(x): the mean over images and
+its standard error, in nats. The error of a lower bound is negative.
 
 About 5 minutes for each q on two cores.
 """
@@ -101,7 +101,7 @@ def missed(found: Array, exact: Array) -> dict[str, float]:
 
 
 def study(train: Array, test: Array, q: int, options: argparse.Namespace) -> dict[str, Any]:
-    """What each estimate misses of the exact log p(x) with a code of q coordinates."""
+    """Measure the error of each estimate of log p(x) with a code of q coordinates."""
     method, key = linear_vae(q), jax.random.key(0)
     params = jax.jit(solution, static_argnums=(1, 2))(train, q, FLOOR)
     batch = Batch(test, jnp.zeros(len(test), jnp.int32))

@@ -1,4 +1,4 @@
-"""What more samples do to the encoder's gradient: signal over noise, for IWAE and for DReG.
+"""Signal-to-noise ratio of the encoder's gradient by number of samples, for IWAE and DReG.
 
     python -m experiments.studies.gradient_signal --out signal.png --json signal.json
 
@@ -11,10 +11,9 @@ for large k are -1/2 for the plain gradient of IWAE, which drowns in noise, and 
 gives -0.50 and +0.48. About 90 s on two cores.
 
 The noise of the examples is independent, so that the variance of the data set's gradient is the
-sum of the examples' variances. Both estimators have one mean (the tests say so), and both signals
-are the mean that DReG found, as the plain gradient's own average needs many times the repeats; how
-far that one lies from it is printed, as the mean squared difference over its variance, which is
-near 1 where the two agree.
+sum of the examples' variances. Both estimators have one mean, which the tests check. DReG's
+average is the signal of both, as the plain gradient's own average needs many times the repeats; the
+mean squared difference of the two over its variance is printed too, and is near 1 where they agree.
 """
 
 import argparse
@@ -161,7 +160,7 @@ def slope(samples: list[int], ratios: list[float], least: int = 1) -> float:
 
 def draw(path: Path, samples: list[int], ratios: dict[str, list[float]]) -> None:
     """The figure: both ratios over k on logarithmic axes, and lines of the expected slopes."""
-    from matplotlib.figure import Figure  # only who draws needs it
+    from matplotlib.figure import Figure  # needed only to draw
 
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Which GANs keep the modes: ring and grid, six games, five seeds each.
+"""Mode coverage of GANs: ring and grid, six games, five seeds each.
 
     python -m experiments.studies.mode_coverage [--folder runs/modes] [--seeds 0 1 2 3 4]
 
@@ -100,7 +100,7 @@ def trained(config: dict[str, Any], seeds: list[int]) -> np.ndarray:
 
 
 def beside(name: str, seeds: list[int]) -> dict[str, list[dict[str, float]]]:
-    """The same figures of what is no GAN's: row -> one for each seed."""
+    """The same figures for sets that no GAN made: row -> one for each seed."""
     test = sources.load(name).splits["test"]
     each = [points_beside(MODES[name], test, SAMPLES, seed) for seed in seeds]
     names = ("real", "real without a mode", "noise")
@@ -129,7 +129,7 @@ def row_of(folder: Path, name: str, row: str, seeds: list[int]) -> dict[str, Any
 
 
 def json_of(config: dict[str, Any]) -> dict[str, Any]:
-    """As it is read back: tuples are lists."""
+    """The config as JSON gives it back: tuples become lists."""
     return {
         key: json_of(value)
         if isinstance(value, dict)
@@ -141,7 +141,7 @@ def json_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def picture(folder: Path, sets: list[str], rows: list[str]) -> None:
-    """All scatters as one picture: a line for each set, in the order of the table."""
+    """Draw all scatters as one picture: a row for each set, in the order of the table."""
     import PIL.Image
 
     files = [folder / f"{name}_{row}.png" for name in sets for row in rows]

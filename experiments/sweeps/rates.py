@@ -1,4 +1,4 @@
-"""Which learning rates the digits GAN stands: 3 x 3 settings, 3 seeds, one program.
+"""Learning rates of the digits GAN: 3 x 3 settings, 3 seeds, one program.
 
 python -m latentgen.sweep --config experiments/gan.py --sweep experiments/sweeps/rates.py \
         --workdir runs/rates

@@ -1,4 +1,4 @@
-"""The ledger: results, table and baselines agree, and what does not is found."""
+"""The ledger: results, table and baselines agree, and disagreement is found."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ def test_each_result_has_a_baseline_and_the_page_says_what_the_files_say() -> No
 
 
 def test_what_nobody_has_read_is_called_so() -> None:
-    """Who has read one of them changes this line too."""
+    """After reading one of these papers, remove its name from UNREAD."""
     trusted = {name: {claim.trust for claim in each.claims} for name, each in BASELINES.items()}
     assert {name for name, trust in trusted.items() if "unverified" in trust} == UNREAD
     exact = {name for name, each in BASELINES.items() if isinstance(each.recipe, Exact)}
@@ -58,7 +58,7 @@ OF_DATA = ("estimates", "linear_vae")
 
 
 def assert_held(name: str, **changes: object) -> None:
-    """What the smoke form computes lies in the margins of the claims."""
+    """Check that the values of the smoke form lie within the margins of the claims."""
     found = BASELINES[name]
     computed = found.recipe.compute(found.recipe.settings("smoke") | changes, 0)
     held = {claim.of: claim.margin for claim in found.claims if claim.of in computed}
@@ -70,7 +70,7 @@ def assert_held(name: str, **changes: object) -> None:
 @pytest.mark.parametrize("name", COMPUTED)
 @pytest.mark.quick(2)
 def test_exact_rows_hold_in_their_smoke_form(name: str) -> None:
-    """They hold of any data: here of the embedded digits."""
+    """They hold for any data; use the embedded digits."""
     assert_held(name, **{"data": "digits"} if name in OF_DATA else {})
 
 
@@ -268,7 +268,7 @@ def test_what_is_no_result_is_named_in_one_line(
 
 
 def as_kept(settings: dict, seed: int) -> dict[str, float]:
-    """What the Dirac-GAN's row computed when it was kept."""
+    """The stored values of the Dirac-GAN's row."""
     return {of: each[str(seed)] for of, each in RESULTS["dirac_gan"]["measured"].items()}
 
 

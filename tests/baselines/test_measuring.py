@@ -1,4 +1,4 @@
-"""What counts as measured: the recipe's own evaluations, of runs that ended well."""
+"""Only the recipe's own evaluations of runs that ended well count as measured."""
 
 import shlex
 from pathlib import Path
@@ -34,7 +34,7 @@ def sweep(tmp_path: Path) -> Sweep:
 
 
 def evaluated(place: Path, captured: Any, flags: str = "--samples=2500", **protocol: Any) -> None:
-    """Adds what an evaluation would."""
+    """Add the lines of an evaluation."""
     words = [f"--workdir={place}", "--metrics=modes", *flags.split(), "--data_dir=/data"]
     command = shlex.join(["python", "-m", "latentgen.evaluate", *words])
     line = {

@@ -1,4 +1,4 @@
-"""What counts as agreement, on values that are made up."""
+"""Verdicts of agreement with a claim, on made-up values."""
 
 import math
 
@@ -26,7 +26,7 @@ INSIDE = [9.9, 10.0, 10.1]
 
 
 def held(values: list[float], claim: Claim = CLAIM, margin: Margin = MARGIN) -> Verdict:
-    """All seeds ended well."""
+    """The verdict if all seeds ended well."""
     return verdict(values, claim, margin, max(len(values), 1))
 
 
@@ -81,7 +81,7 @@ def test_seeds_that_ended_well_do_not_speak_for_the_others(
 
 
 def test_equal_counts_are_equal_to_the_step_of_counting() -> None:
-    """Half a width of 4.303 sqrt(1/12) / sqrt(3) = 0.717 for three, 2.262 / sqrt(120) for ten."""
+    """Half widths are 4.303 sqrt(1/12) / sqrt(3) = 0.717 for three, 2.262 / sqrt(120) for ten."""
     count = CLAIM._replace(resolution=1.0)
     assert held([10.0] * 3, count).spread.low == pytest.approx(10 - 0.7171, abs=1e-4)
     assert held([10.0] * 10, count).spread.high == pytest.approx(10.2065, abs=1e-4)
@@ -89,7 +89,7 @@ def test_equal_counts_are_equal_to_the_step_of_counting() -> None:
     assert held([10.0] * 10, count, Margin(9.5, None)).word == "reproduced"
     assert held([0.0] * 3, count, Margin(0.0, None)).word == "inconclusive"  # a tie
     wide = [8.0, 10.0, 12.0]
-    assert held(wide, count).spread == held(wide).spread  # the floor is below what was seen
+    assert held(wide, count).spread == held(wide).spread  # the floor is below the observed spread
 
 
 @pytest.mark.parametrize(

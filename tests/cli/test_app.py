@@ -1,4 +1,4 @@
-"""What every command refuses in a line before it does anything, and what it does not let in."""
+"""Mistakes that every command refuses in one line before it does anything."""
 
 import io
 from pathlib import Path

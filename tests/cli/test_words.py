@@ -1,4 +1,4 @@
-"""What commands answer to what a newcomer writes: in their words, with what to write instead."""
+"""Messages for a newcomer's mistakes: in their words, with what to write instead."""
 
 from pathlib import Path
 

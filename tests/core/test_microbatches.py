@@ -49,7 +49,7 @@ def counting(repeats: int) -> Method:
 
 
 def test_by_hand_two_parts_make_one_update() -> None:
-    """As `test_game.py` has it by hand for the whole batch; stats go from part to part."""
+    """The update by hand for the whole batch is in `test_game.py`; stats go from part to part."""
     method = with_microbatches(counting(1), 2)
     batch = Batch(jnp.array([[[0.0], [1.0]]]), jnp.zeros((1, 2), jnp.int32))
     state, metrics = method.step(method.init(run_key(0)), jnp.int32(0), batch, run_key(0))
@@ -76,7 +76,7 @@ def method_of(config: Any, shape: tuple[int, ...], **changes: Any) -> Method:
 
 
 def small_classifier() -> Any:
-    """Without dropout and batch norm: its loss is a mean over examples and knows no noise."""
+    """A classifier without dropout and batch norm: its loss is a mean without noise."""
     found = classifier.get_config("digits")
     found.encoder.update(channels=(4, 8), dropout=0.0, norm="none")
     return found
@@ -95,7 +95,7 @@ def test_the_update_is_that_of_the_whole_batch() -> None:
 
 
 def test_memory_falls() -> None:
-    """Of a wide network; XLA's own count of what a step needs beside its arguments."""
+    """Use a wide network, and XLA's own count of a step's temporary memory."""
     config = classifier.get_config("digits")
     config.encoder.update(channels=(64, 128))
 
@@ -124,7 +124,7 @@ def test_a_population_and_an_average_have_it() -> None:
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_each_players_gradient_is_clipped_on_its_own(parts: int) -> None:
-    """To a global norm, after the parts are put together: SGD of rate 1 then moves that far."""
+    """Clip to a global norm after adding the parts: SGD of rate 1 then moves by that norm."""
     config = gan.get_config()
     for player, limit in (("generator", 0.0), ("discriminator", 1e-3)):
         config[player].update(hidden=(8,), norm="none", dropout=0.0)

@@ -1,4 +1,4 @@
-"""What goes wrong with data is told in a line, leaves nothing, and the next attempt succeeds."""
+"""A data fault is reported in a line, leaves no files, and the next attempt succeeds."""
 
 import gzip
 import http.server
@@ -92,7 +92,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.server.released.wait(60)
             while fault == "drips" and not self.server.released.wait(0.05):
                 self.wfile.write(b"x")
-        except OSError:  # the other side has had enough
+        except OSError:  # the other side has closed the connection
             pass
 
     def log_message(self, *_: object) -> None:
@@ -158,7 +158,7 @@ def test_a_server_that_is_not_there(server: Server, tmp_path: Path, monkeypatch)
     assert not (tmp_path / "data").exists()
 
 
-# original files that are none
+# original files of the wrong content
 
 
 def content(folder: Path, name: str) -> bytes:
@@ -262,7 +262,7 @@ def test_two_prepare_at_once_and_a_third_is_killed(tiny, tmp_path: Path) -> None
         dataset = load(data_dir, folder)  # at the same time
         other = line(racer)
         assert racer.wait() == 0
-        assert held.exists()  # of a process that lives
+        assert held.exists()  # its process is running
     finally:
         for process in processes:
             process.send_signal(signal.SIGKILL)
@@ -271,7 +271,7 @@ def test_two_prepare_at_once_and_a_third_is_killed(tiny, tmp_path: Path) -> None
     for each in (dataset, load(data_dir)):
         check(each, data)
         assert sources.identity(each, "unit")["sha256"] == other
-    # whoever prepares next sweeps what the killed one left
+    # the next one that prepares removes the files of the killed one
     shutil.rmtree(data_dir / "latentgen_fashion_mnist")
     check(load(data_dir, folder), data)
     assert not list(data_dir.rglob(".latentgen_*"))
@@ -306,12 +306,12 @@ def damages(rng: np.random.Generator, raw: bytes, n: int) -> Iterator[bytes | No
     yield from flips(rng, raw, n)
     yield from (raw[:cut] for cut in (0, 1, len(raw) // 2, len(raw) - 1))
     yield bytes(len(raw))
-    yield None  # the file is gone
+    yield None  # the file is missing
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_damaged_prepared_set_is_refused_or_the_same(tiny, tmp_path: Path) -> None:
-    """Bits flipped in 200 places of the records and 100 of what describes them, and worse."""
+    """Flip bits in 200 places of the records and in 100 of their metadata, and damage more."""
     folder, data = tiny
     data_dir = tmp_path / "data"
     load(data_dir, folder)
@@ -334,7 +334,7 @@ def test_a_damaged_prepared_set_is_refused_or_the_same(tiny, tmp_path: Path) -> 
             path.write_bytes(raw)
     assert silent == []
     assert len(refusals) > 200
-    for message in refusals:  # a set that is none, or not one that is used, is prepared anew
+    for message in refusals:  # a set that is invalid or not in use is prepared anew
         assert f"{prepared}" in message or "--manual_dir" in message
         assert "\n" not in message
     assert sum("remove " in message for message in refusals) > 150

@@ -284,7 +284,7 @@ def test_debian_comes_after_the_named_folder(tiny, tmp_path, monkeypatch):
 
 @pytest.fixture
 def served(tiny, monkeypatch):
-    """`tiny`, with its originals on a server instead of in a folder that anybody names."""
+    """`tiny`, with its originals on a server instead of in a named folder."""
     folder, data = tiny
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *a: None)
@@ -436,7 +436,7 @@ def test_a_set_prepared_by_tfds_goes_by_its_name(tmp_path):
 
 
 class TfdsBinarizedMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """As TFDS's own: no labels, and pixels of 0 and 1."""
+    """A copy of TFDS's own set: no labels, and pixels of 0 and 1."""
 
     name = "binarized_mnist"
     VERSION = tfds.core.Version("1.0.0")

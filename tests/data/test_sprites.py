@@ -14,7 +14,7 @@ MIDDLE = (8, 8)
 
 
 def inside(shape: str, x: np.ndarray, y: np.ndarray, r: float, angle: float) -> np.ndarray:
-    """Which points, from the centre and upwards, lie in a figure of circumscribed radius r."""
+    """True for points in a figure of circumscribed radius r around 0, with y upwards."""
     z = (x + 1j * y) * np.exp(-1j * angle)
     if shape == "ellipse":
         return z.real**2 + (2 * z.imag) ** 2 < r**2
@@ -58,7 +58,7 @@ def test_pixels_are_the_covered_share(shape: int) -> None:
 
 
 def test_no_two_pictures_of_32_pixels_are_the_same() -> None:
-    """Of grey sets here, and so of coloured ones: the next test."""
+    """Check grey sets; the next test extends it to coloured ones."""
     found = set()
     for part in np.split(np.arange(sprites.count(False)), 64):
         pictures = sprites.render(sprites.factors_of(part, False), 32)

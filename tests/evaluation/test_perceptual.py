@@ -97,7 +97,7 @@ def test_the_default_fits_the_data(
 
 
 def test_lpips_is_the_mean_over_images_and_over_pairs_of_images(vae: Subject) -> None:
-    """Of 7 images in batches of 3: the last one is padded, and the padding counts for nothing."""
+    """Use 7 images in batches of 3: the last one is padded, and the padding does not count."""
     options = OPTIONS._replace(images=7)
     result = perceptual.lpips(vae, options)
     run, examples = vae.run, vae.examples

@@ -1,4 +1,4 @@
-"""What stands beside a measure of samples: floors, references, standard errors, small numbers."""
+"""Floors, references and standard errors of measures of samples, and small sample sizes."""
 
 import tracemalloc
 
@@ -34,7 +34,7 @@ def test_what_stands_for_samples_is_on_no_other_side(one, split, images, number,
 
 
 def test_the_floor_on_the_training_split_is_of_other_examples(one: Subject) -> None:
-    """Before, these were the same images: distance 0."""
+    """A regression test: these were the same images, at distance 0."""
     options = OPTIONS._replace(images=300)
     result = samples.frechet(one._replace(split="train", memory={}), options)
     x = one.run.dataset.splits["train"].x[:600] / np.float32(255)
@@ -86,7 +86,7 @@ class Two:
     ],
 )
 def test_standard_errors_are_how_values_scatter(one: Subject, name: str, value: str) -> None:
-    """Over 30 pairs of sets of 60, against the mean of the errors that each pair gives."""
+    """Compare the scatter over 30 pairs of sets of 60 with the mean of their standard errors."""
     found = []
     for seed in range(30):
         two = Two(one, 60, 2, seed)
@@ -101,7 +101,7 @@ def test_standard_errors_are_how_values_scatter(one: Subject, name: str, value: 
 
 
 def test_the_jackknife_of_moments_is_that_of_the_examples(one: Subject) -> None:
-    """Of 60 in groups of 6, dealt as `summaries` deals them; each left out in turn, by NumPy."""
+    """Compare the distance of 60 examples, with and without the jackknife, with NumPy's."""
     two = Two(one, 60, 3, 0)
     found = samples.frechet(two.subject, two.options).values
     np.testing.assert_allclose(
@@ -170,7 +170,7 @@ def test_fewer_examples_than_features_are_warned_of(one: Subject) -> None:
 
 
 def test_moments_and_scores_hold_a_block_whatever_the_number(one: Subject) -> None:
-    """Nothing of the length of the samples is kept where no other measure wants it."""
+    """No array of all the samples is kept unless another measure needs it."""
     lone = one._replace(keep=False, memory={})
     peaks = []
     for number in (1_000, 5_000):

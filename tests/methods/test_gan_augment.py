@@ -1,4 +1,4 @@
-"""What D sees in training and what it sees otherwise; the p that its turns move."""
+"""Augmentation of D's images in training, and the adaptive probability p."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def linear(weight: np.ndarray, bias: float = 0.0) -> Net:
 
 
 def flat(value: float = 0.25) -> Net:
-    """All examples are of one value, which is the parameter."""
+    """A generator whose only parameter is the value of all pixels."""
 
     def apply(params, stats, z, *, train, key=None):
         return jnp.full((len(z), *SHAPE), 1.0) * params["x"], stats
@@ -113,7 +113,7 @@ def test_p_is_that_of_the_images_seen() -> None:
 
 @pytest.mark.parametrize(("bias", "sign"), [(1.0, 1), (-1.0, -1)])
 def test_p_moves_with_updates_of_the_discriminator(bias: float, sign: int) -> None:
-    """D is sure of all: 6 updates are 3 intervals of 2, in each of which p moves by 16 / 64."""
+    """D is certain: 6 updates are 3 intervals of 2, and p moves by 16 / 64 in each."""
     augmentation = Augmentation(lambda x, key, p: x, 0.5, Control(0.6, 2, 64.0))
     state, metrics = run(made(linear(0 * W, bias), 3, augmentation=augmentation), 2)
     np.testing.assert_allclose(state.stats["augment"]["p"], max(0.5 + sign * 3 / 4, 0))
@@ -125,7 +125,7 @@ def test_p_moves_with_updates_of_the_discriminator(bias: float, sign: int) -> No
 
 
 def test_only_the_best_teach_the_generator() -> None:
-    """Of scores s the generator descends -s; with its best half, the mean of the larger half."""
+    """With top = 0.5 the generator's loss is a mean over the larger half of the scores."""
 
     def by_code(params, stats, z, *, train, key=None):
         x = jnp.broadcast_to(z[:, :1, None, None], (len(z), *SHAPE))

@@ -41,7 +41,7 @@ def image(hidden: tuple[int, ...] = (5,)) -> Net:
 
 
 def txs(turn: int, turns: int) -> list[optax.GradientTransformation]:
-    """Plain gradient steps of size 1 in one turn, in the others none."""
+    """Plain gradient steps of size 1 in one turn, and no steps in the others."""
     return [optax.sgd(1.0) if i == turn else optax.set_to_zero() for i in range(turns)]
 
 
@@ -120,9 +120,9 @@ def test_a_turn_moves_its_players_by_the_slope_of_what_it_reports(
     metric: str,
     sign: int,
 ) -> None:
-    """For several directions u: <update, u> = sign d/dt metric(params + t u), centrally.
+    """Check <update, u> = sign d/dt metric(params + t u) in several directions u.
 
-    In the relativistic game every value looks at real and at synthetic logits.
+    In the relativistic game every value depends on real and synthetic logits.
     """
     method = make(turn)
     step = jax.jit(lambda s: method.step(s, jnp.int32(1), batch(), run_key(0)))
@@ -224,7 +224,7 @@ def affine(params: dict, x: np.ndarray) -> np.ndarray:
 
 
 def with_bias(params: dict, first: int, value: float) -> dict:
-    """The same, its bias from this output on replaced."""
+    """The network with its bias replaced from this output on."""
     layer = params["Linear_0"]["Dense_0"]
     return mlp.affine_params(layer["kernel"], layer["bias"].at[first:].set(value))
 
@@ -320,7 +320,7 @@ def trained_codes(adversary: bool, steps: int = 600) -> tuple[np.ndarray, np.nda
 
 
 def from_prior(z: np.ndarray) -> float:
-    """How far mean and log std of the codes are from 0, at worst."""
+    """Largest absolute mean or log std of the codes' coordinates."""
     return max(np.abs(z.mean(axis=0)).max(), np.abs(np.log(z.std(axis=0))).max())
 
 

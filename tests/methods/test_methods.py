@@ -1,4 +1,4 @@
-"""What every method must do. A new method joins by adding a row."""
+"""Requirements of every method. Add a row for a new method."""
 
 import copy
 import functools
@@ -394,7 +394,7 @@ def shrunk(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def program(config: dict[str, Any]) -> str:
-    """What a config compiles to: all of it but sizes of the run and numbers that are not 0."""
+    """Key of a config's program: all but the run's sizes and the values of nonzero floats."""
 
     def kind(value: Any) -> Any:
         if isinstance(value, dict):
@@ -437,7 +437,7 @@ def test_a_run_moves_its_state_resumes_and_bears_black_and_white(name: str) -> N
     ],
 )
 def test_every_variant_trains_resumes_and_bears_black_and_white(name: str, variant: str) -> None:
-    """In `make test` the rows stand for them, and tests/test_config.py traces a step of each."""
+    """`make test` only runs the rows; tests/test_config.py traces a step of each variant."""
     config = shrunk(config_of(Row(name, {}, "", variant)))
     points = config["data"]["preprocess"] == "none"
     planes = 3 if config["data"]["name"].startswith("stacked") else 1
@@ -449,7 +449,7 @@ def test_every_variant_trains_resumes_and_bears_black_and_white(name: str, varia
 
 
 def lives(method: Method, start: Any, data: Batch) -> None:
-    """Steps on ordinary images, resumed bitwise; then steps on black images, then on white ones."""
+    """Train on ordinary images, resuming bitwise, then on black and on white ones."""
     run = runner(method)
 
     def of(value: float) -> Batch:
@@ -486,7 +486,7 @@ def runner(method: Method) -> Callable[[Any, int, Batch, jax.Array], tuple[Any, 
     only("vae-normal-warmup-ema", "gan-minimax-ema", long=("aae", "vaegan", "bigan", "classifier")),
 )
 def test_a_run_in_pieces_is_the_run_bitwise(name: str) -> None:
-    """Of other lengths than the whole; tests/test_resume.py has whole runs of all methods."""
+    """Run 4 steps as 2 and 2; tests/test_resume.py has whole runs of all methods."""
     method, start = method_of(name), start_of(name)
     run, data = runner(method), batches(4, method.draws)
     end, metrics = run(start, 0, data, KEY)
@@ -567,7 +567,7 @@ def test_samples_and_probes(name: str) -> None:
 
     @jax.jit
     def looked_at(state: Any) -> dict[str, jax.Array]:
-        """All that a state is asked for, in one program."""
+        """Compute the outputs of all probes for a state, in one program."""
         x, other = (method.sample(state, jax.random.key(i), 5) for i in range(2))
         z = probes["codes"](state, jax.random.key(0), 5)
         found = {"x": x, "other": other, "z": z, "decoded": probes["decode"](state, z)}
@@ -615,7 +615,7 @@ def test_a_classifier_generates_nothing() -> None:
 @pytest.mark.parametrize("name", EVERY_ROW)
 @pytest.mark.quick(7)
 def test_terms_are_one_per_example_whatever_the_batch(name: str) -> None:
-    """In evaluation no example sees another: the first 4 of 16 alone give what they gave.
+    """Examples are independent in evaluation: the first 4 of 16 alone give equal terms.
 
     What depends on noise is compared where the noise is the same, so on metrics without it: the
     real logits of a discriminator, the KL of an encoder, ...

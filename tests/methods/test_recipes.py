@@ -1,4 +1,4 @@
-"""What named recipes take from the papers' code: optimizers, ranges, units of penalties."""
+"""Details of the papers' code in named recipes: optimizers, ranges, units of penalties."""
 
 import copy
 
@@ -23,7 +23,7 @@ GRADIENTS = [{"w": rng.normal(size=4), "b": rng.normal(size=2) / 100} for _ in r
 
 
 def updates_of(settings: dict, steps: int = 100) -> list[dict[str, np.ndarray]]:
-    """Of an optimizer, for GRADIENTS."""
+    """The updates of an optimizer for GRADIENTS."""
     tx = optimizer(Section("config.optimizer", settings), steps, 1)
     state = tx.init(jax.tree.map(jnp.zeros_like, GRADIENTS[0]))
     found = []
@@ -102,7 +102,7 @@ def test_rates_fall_on_a_line_to_0_at_the_end() -> None:
 
 
 def test_gamma_in_other_units_is_the_same_penalty() -> None:
-    """The same discriminator of the same images, in [-1, 1] and in [0, 1]."""
+    """Compare one discriminator on the same images in [-1, 1] and in [0, 1]."""
     signed = jax.random.uniform(KEY, (5, 3), minval=-1.0)
     seen = lambda x: jnp.tanh(x @ jnp.arange(1.0, 4.0)) + x[:, 0] ** 2  # noqa: E731
     unit_seen = lambda x: seen(2 * x - 1)  # noqa: E731

@@ -156,7 +156,7 @@ PARTS = {
 
 
 def exact_gradient(bound: str, prior: str, beta: float, params: Any) -> np.ndarray:
-    """Of minus the bound: of the decoder's through p(x, z), of the encoder's through z and q."""
+    """Gradient of minus the bound: the decoder's by p(x, z), the encoder's by z and q."""
     leaves, structure = jax.tree.flatten(jax.tree.map(np.array, params))
     params = structure.unflatten(leaves)
     decoder, encoder = PARTS[bound]
@@ -226,7 +226,7 @@ def test_the_mean_update_is_the_exact_gradient_of_every_parameter(
 
 
 def test_the_same_test_rejects_stl_for_iwae() -> None:
-    """What it leaves out has a mean there (Tucker et al. 2018, arXiv:1810.04152)."""
+    """STL is biased for IWAE (Tucker et al. 2018, arXiv:1810.04152)."""
     rows, exact = found_and_exact("normal", "iwae", "stl", 1.0, 16384)
     assert worst(rows, exact) > 2 * limit(len(exact))
 

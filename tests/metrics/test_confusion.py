@@ -1,4 +1,4 @@
-"""Shares behind a classifier's verdicts: planted classes, some of them removed."""
+"""Class shares estimated from a classifier's predictions: known shares, some of them 0."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ CHANCE /= CHANCE.sum(axis=1, keepdims=True)
 
 
 def verdicts(rng: np.random.Generator, true: np.ndarray) -> np.ndarray:
-    """What the classifier takes examples of these classes for."""
+    """Draw the classifier's predictions for examples of these classes."""
     return (rng.random((len(true), 1)) > CHANCE[true].cumsum(axis=1)[:, :-1]).sum(axis=1)
 
 
@@ -55,7 +55,7 @@ COUNT = jax.jit(captured, static_argnums=(4, 5))
 
 @pytest.mark.parametrize("removed", [(), (6,), (4, 6), (0, 2, 4, 6, 9)])
 def test_classes_that_were_removed_are_missed_where_counts_miss_none(removed: tuple) -> None:
-    """10,000 samples: every class has some verdicts, whatever was removed."""
+    """With 10,000 samples every class is predicted at times, even if it was removed."""
     there = np.setdiff1d(np.arange(10), removed)
     inside = 0
     for seed in range(10):

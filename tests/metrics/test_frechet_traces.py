@@ -9,7 +9,7 @@ from latentgen.metrics import frechet
 
 
 def covariance(seed: int, d: int, least: float) -> jax.Array:
-    """Of eigenvalues from 1 down to `least`, in a basis of its own."""
+    """A covariance with eigenvalues from 1 down to `least`, in a random basis."""
     basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0]
     return jnp.asarray((basis * np.geomspace(1, max(least, 1e-300), d)[None]) @ basis.T)
 

@@ -27,7 +27,7 @@ def away(x, y):
 
 
 def naive_radii(x, k):
-    """Of each example to all, sorted: itself comes first."""
+    """Distance of each example to its k-th neighbour; itself comes first."""
     return np.sort(away(x, x), axis=1)[:, k]
 
 
@@ -92,7 +92,7 @@ def test_blocks_change_nothing(block, dtype) -> None:
 
 
 def test_what_fills_up_a_block_is_no_example() -> None:
-    """Real balls around 0, where the filling is; synthetic examples are far away: four zeros."""
+    """Real balls lie around 0, as does the padding; synthetic examples are far away: four zeros."""
     real, synthetic = sets(20, 10, 2, shift=100.0)
     assert all_four(real, synthetic, 3, np.float32, block=7) == [0, 0, 0, 0]
 
@@ -145,7 +145,7 @@ def test_copies_are_neighbours_at_0() -> None:
     values = jnp.asarray(x, jnp.float32)
     assert (radii(values, 2) == 0).all()
     assert (radii(values, 3) > 0).all()
-    # Balls of no size hold their copies, and nothing beside.
+    # Balls of radius 0 contain their copies, and nothing else.
     assert precision_recall(values, values[::3], 2).precision == 1
     assert precision_recall(values, values[::3] + 0.01, 2).precision == 0
 

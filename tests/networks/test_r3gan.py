@@ -26,7 +26,7 @@ def traced(net, *inputs):
 
 
 def test_resampling_is_a_convolution_with_one_three_three_one():
-    """Of the image with zeros between its pixels, or at every other pixel; zeros around."""
+    """Convolve the image with zeros between its pixels, or with stride 2; zeros around it."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 6, 1)), jnp.float32)
     line = np.convolve([1, 2, 1], [1, 1])
     kernel = jnp.asarray(np.outer(line, line)[..., None, None] / 64, jnp.float32)
@@ -52,7 +52,7 @@ def test_a_block_is_at_first_the_identity():
 
 
 def test_standard_deviations_at_the_start():
-    """Gain sqrt(2 / 1.04) L^(-1/4) in a block, L blocks in all; 1 elsewhere; over root fan-in."""
+    """The gain over root fan-in: sqrt(2 / 1.04) L^(-1/4) in each of L blocks, 1 elsewhere."""
     channels = (64, 128)
     sizes = {"channels": channels, "blocks": (1,), "groups": (2,)}
     z, x, one_hot = jnp.zeros((1, 64)), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 100))

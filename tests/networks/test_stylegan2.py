@@ -63,7 +63,7 @@ def test_the_larger_sizes_compute_in_half_precision_and_outputs_are_float32():
 
 
 def test_deviations_over_groups_by_hand():
-    """Of 4 examples in groups of 2, examples 0 and 2 are one group, 1 and 3 the other."""
+    """With 4 examples in groups of 2, examples 0 and 2 form one group, 1 and 3 the other."""
     x = np.random.default_rng(0).normal(size=(4, 2, 2, 4)).astype(np.float32)
     found = np.asarray(batch_deviations(jnp.asarray(x), 2, 2))
     np.testing.assert_array_equal(found[..., :4], x)

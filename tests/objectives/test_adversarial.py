@@ -91,9 +91,9 @@ def test_values_and_gradients_are_finite_far_out(name: str, real: float, synthet
 
 
 def test_the_gradient_saturates_for_minimax_and_not_for_nonsaturating() -> None:
-    """Where D rejects a synthetic example, minimax gives G almost nothing to go by.
+    """If D rejects a synthetic example, minimax gives G almost no gradient.
 
-    The name says what G optimizes: others have called the non-saturating loss minimax.
+    Here minimax names the loss that G optimizes; others call the non-saturating loss minimax.
     """
     rejected = jnp.array([-20.0])
     slope = {

@@ -87,7 +87,7 @@ def test_one_code_in_a_group_is_the_elbo_and_all_in_one_is_iwae() -> None:
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("name", "player"), CASES)
 def test_slope_is_the_gradient_less_the_diagonal_of_the_hessian(name: str, player: str) -> None:
-    """Both by differences of the loop in NumPy, h = 1e-4, and the gradient by JAX besides."""
+    """Compare with finite differences of the loop in NumPy, h = 1e-4, and with JAX's gradient."""
     log_w, h = logarithms(), 1e-4
     parts = getattr(BOUNDS[name](SAMPLES, GROUP, SHARE), player)
     b, c = np.zeros_like(log_w), np.zeros_like(log_w)
@@ -208,7 +208,7 @@ def test_free_nats_by_hand() -> None:
 
 @pytest.mark.usefixtures("x64")
 def test_free_nats_give_no_gradient_below_the_floor_and_all_of_it_above() -> None:
-    """It is the mean over the batch that decides: 0.6 in a group of mean 0.4 is free too."""
+    """The mean over the batch decides: 0.6 in a group of mean 0.4 is free too."""
     kl = jnp.array([[0.2, 0.4, 2.0], [0.6, 1.4, 4.0]])
     gradient = jax.grad(lambda kl, least: free_nats(kl, least).sum())
     np.testing.assert_array_equal(gradient(kl, 0.5), [[0.0, 1.0, 1.0]] * 2)

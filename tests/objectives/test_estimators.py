@@ -1,4 +1,4 @@
-"""The estimators of the encoder's gradient: what each is for one draw, and one mean of them all.
+"""Estimators of the encoder's gradient: each for one draw by hand, and their common mean.
 
 Means against each other here, in several dimensions and with every kind of posterior; means against
 exact expectations are in tests/methods/test_vae.py.
@@ -118,7 +118,7 @@ def method_of(kind: str, bound: str, estimator: str, beta: float) -> Method:
 
 
 def apart(kind: str, bound: str, one: str, other: str, beta: float) -> tuple[np.ndarray, Any]:
-    """What the updates of two estimators differ by, key by key with the same noise.
+    """Differences of the updates of two estimators, key by key with the same noise.
 
     Returns:
         The differences, (keys, parameters), and which player each parameter belongs to.
@@ -143,13 +143,13 @@ def apart(kind: str, bound: str, one: str, other: str, beta: float) -> tuple[np.
 
 
 def worst(rows: np.ndarray) -> float:
-    """max |t| over the coordinates; rounding does not count where both are the same by design."""
+    """Largest |t| over the coordinates; rounding is ignored where both are equal by design."""
     error = rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) + 1e-12
     return float((np.abs(rows.mean(axis=0)) / error).max())
 
 
 def limit(coordinates: int) -> float:
-    """Bonferroni: the |t| that noise passes in any of them with probability LEVEL; 4.9 for 50."""
+    """Bonferroni limit: noise exceeds this |t| in any coordinate with probability LEVEL."""
     return float(scipy.stats.norm.isf(LEVEL / (2 * coordinates)))
 
 
@@ -169,7 +169,7 @@ def limit(coordinates: int) -> float:
 def test_estimators_agree_on_average_and_differ_draw_by_draw(
     kind: str, bound: str, other: str, beta: float
 ) -> None:
-    """In all parameters; decoder, prior and likelihood get the same from each draw."""
+    """Compare all parameters; the decoder's, prior's and likelihood's are equal for each draw."""
     rows, owners = apart(kind, bound, "pathwise", other, beta)
     assert worst(rows) < limit(rows.shape[1])
     of_q = np.isin(owners, ["encoder", "posterior"])

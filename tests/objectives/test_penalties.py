@@ -133,7 +133,7 @@ def test_boxed_weights_stay_in_the_box_and_move_freely_within() -> None:
 
 
 def test_orthogonal_regularization_is_the_gradient_of_its_value():
-    """Of weight / 2 |W^T W (1 - I)|^2 for kernels of the player, and nothing for the rest."""
+    """The value is weight / 2 |W^T W (1 - I)|^2 for the player's kernels, and 0 for the rest."""
     rng = np.random.default_rng(0)
     kernel = jnp.asarray(rng.normal(size=(2, 2, 3, 4)), jnp.float32)
     layer = {"kernel": kernel, "bias": jnp.ones(4)}

@@ -1,4 +1,4 @@
-"""InfoGAN held to its authors' code: losses and gradients of both players in one step."""
+"""InfoGAN against its authors' code: losses and gradients of both players in one step."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def keys(path: tuple) -> tuple[str, ...]:
 
 
 def test_one_step_has_the_authors_losses_and_gradients() -> None:
-    """The gradients of D's loss, Q in it, and of G's, at the same weights, codes and images."""
+    """Compare D's loss (with Q) and G's, and their gradients, at the same weights and data."""
     noise = np.tanh(fill("noise", (BATCH, 62), 1.0))
     category = np.eye(10, dtype=np.float32)[np.arange(BATCH) % 10]
     z = np.concatenate([noise, category, np.tanh(fill("codes", (BATCH, 2), 1.0))], axis=1)
@@ -134,7 +134,7 @@ def test_one_step_has_the_authors_losses_and_gradients() -> None:
 
 
 def test_the_recipe_has_the_authors_parameters() -> None:
-    """All but Q's outputs for two standard deviations, which are fixed: 2 x (128 + 1) unused."""
+    """We lack only Q's outputs for two fixed standard deviations: 2 x (128 + 1) unused."""
     method = configs.experiment(recipes.infogan().to_dict()).plan.wire((28, 28, 1))
     params = jax.eval_shape(method.init, run_key(0)).params
     count = {

@@ -47,7 +47,7 @@ def nets(classes):
 
 
 def blocks(player, stages, first):
-    """Our path of each weight of a block, by theirs."""
+    """Path in our parameters of each weight of a block, by their name."""
     found, counted = {}, 0
     for stage, number in enumerate(stages):
         for i in range(number):
@@ -59,7 +59,7 @@ def blocks(player, stages, first):
 
 
 def paths(player, classes):
-    """Where each of their weights stands in our parameters."""
+    """Path in our parameters of each of their weights."""
     if player == "g":
         found = blocks("g", BLOCKS, 1) | {
             "g.MainLayers.0.Layers.0.Basis": ("basis",),
@@ -79,7 +79,7 @@ def paths(player, classes):
 
 
 def to_theirs(name, ours):
-    """Our layout of a weight -> theirs."""
+    """Convert our layout of a weight to theirs."""
     if name == "d.MainLayers.2.Layers.2.Basis.weight":
         return ours.transpose(2, 0, 1)[:, None]
     if ours.ndim == 3:
@@ -88,7 +88,7 @@ def to_theirs(name, ours):
 
 
 def to_ours(name, theirs):
-    """Their layout of a weight -> ours."""
+    """Convert their layout of a weight to ours."""
     if name == "d.MainLayers.2.Layers.2.Basis.weight":
         return theirs[:, 0].transpose(1, 2, 0)
     if theirs.ndim == 3:

@@ -1,4 +1,4 @@
-"""Our networks beside the authors': a function says of each of our leaves which is theirs."""
+"""Compare our networks with the authors'; a function maps each of our leaves to theirs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -164,7 +164,7 @@ def outer(y: Any) -> Any:
 
 
 def part(y: Any) -> np.ndarray:
-    """What the scripts store of an output."""
+    """The part of an output that the scripts store."""
     return np.asarray(y[:, :, 1::5, 2::5] if y.ndim == 4 else y)
 
 

@@ -37,7 +37,7 @@ DISCRETE = {
 
 
 def outputs_for(likelihood: Likelihood, n: int = 1, size: float = 1.0, seed: int = 0) -> jax.Array:
-    """What a decoder might say about images of shape SHAPE."""
+    """Random decoder outputs for images of shape SHAPE."""
     rng = np.random.default_rng(seed)
     return jnp.array(size * rng.normal(size=(n, *SHAPE[:-1], SHAPE[-1] * likelihood.features)))
 
@@ -122,7 +122,7 @@ def test_the_floor_bounds_the_density_of_a_pixel_that_never_changes() -> None:
     def loss(params):
         return -likelihood.log_prob(params, x, x)[0]
 
-    params = {"log_std": jnp.full(SHAPE, -200.0)}  # where training would drive it
+    params = {"log_std": jnp.full(SHAPE, -200.0)}  # as training would make it
     value, slope = jax.jit(jax.value_and_grad(loss))(params)
     np.testing.assert_allclose(value, -2 * scipy.stats.norm.logpdf(0, 0, 0.1), rtol=1e-6)
     assert np.isfinite(slope["log_std"]).all()
@@ -178,7 +178,7 @@ def logistic_reference(index, a, b, low, high, levels):
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0)])
 def test_the_discretized_logistic_is_scipys_far_into_the_tails(low: float, high: float) -> None:
-    """In float32, against double precision."""
+    """Compare float32 with SciPy's double precision."""
     cases = list(
         itertools.product(
             (0, 1, 77, 128, 254, 255), (0.0, -0.4, 0.9, 5.0, -30.0), (0.0, 1.5, -3.0, -40.0, 8.0)
@@ -198,7 +198,7 @@ def test_zeros_put_the_logistic_in_the_middle_of_the_range() -> None:
     np.testing.assert_allclose(jax.jit(likelihood.mean)({}, zeros[:1]), [[0.0]], atol=1e-4)
     x = np.asarray(jax.jit(likelihood.sample)({}, jax.random.key(0), zeros))
     assert 0.5 < x.std() < 0.65  # about a third of the range, less what the ends cut off
-    # A decoder that knows nothing costs little more than the uniform distribution: log 256 = 5.5.
+    # Outputs of 0 cost little more than the uniform distribution: log 256 = 5.5.
     levels = jnp.array(np.linspace(-1, 1, 256)[:, None], jnp.float32)
     surprise = -jax.jit(likelihood.log_prob)({}, zeros[:256], levels)
     assert surprise.max() < 7
@@ -225,7 +225,7 @@ def test_the_categorical_reads_the_levels_of_one_channel_after_the_other() -> No
 
 @pytest.mark.parametrize("name", ["logistic", "categorical", "bernoulli"])
 def test_values_and_gradients_are_finite_far_out(name: str) -> None:
-    """All-black, all-white and grey images under outputs from 0 to +-10^4, in float32."""
+    """Use black, white and grey images, and outputs from 0 to +-10^4, in float32."""
     likelihood = {
         "logistic": likelihoods.discretized_logistic(0.0, 1.0),
         "categorical": likelihoods.categorical(0.0, 1.0),

@@ -58,7 +58,7 @@ def setting(name: str, dim: int = 2):
 
 
 def posterior(name: str, dim: int = 2) -> Posterior:
-    """In the precision that reigns: double under the fixture x64."""
+    """The posterior in the default precision: double under the fixture x64."""
     made, params, outputs = setting(name, dim)
     return made.at(jax.tree.map(jnp.asarray, params), jnp.asarray(outputs))
 
@@ -312,7 +312,7 @@ def test_the_flow_bends_each_example_by_its_own_context() -> None:
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
-    """Of log_prob by z, and of all by parameters and outputs, in a random direction."""
+    """Compare with differences in z, parameters and outputs, in a random direction."""
     made_, params, outputs = setting(name)
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(2, 2))

@@ -1,4 +1,4 @@
-"""What a checkpoint shows: nearest images, the line where D cannot tell; and the command itself."""
+"""Pictures of a checkpoint: nearest images and D's decision boundary; and the command."""
 
 from pathlib import Path
 

@@ -116,7 +116,7 @@ def show(browser: webdriver.Chrome, url: str, scheme: str = LIGHT, width: int = 
 
 
 def sources(browser: webdriver.Chrome) -> list[str]:
-    """What all pictures that the slider moves show."""
+    """The sources of all pictures that the slider changes."""
     images = browser.find_elements(By.CSS_SELECTOR, ".pair > div:last-child > img")
     return [str(image.get_attribute("src")) for image in images]
 

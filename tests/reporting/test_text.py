@@ -1,4 +1,4 @@
-"""What a page's text holds: all of it within its size, escaped, and saying what it leaves out."""
+"""A page's text: complete within its size limit, escaped, and naming what it leaves out."""
 
 import base64
 import io
@@ -234,7 +234,7 @@ def test_values_are_shown_in_few_characters(value: object, text: str) -> None:
 
 
 def test_names_splits_stamps_and_hosts_are_escaped_too(tmp_path: Path) -> None:
-    """What a folder, and not its config, says: its name may hold anything but a slash."""
+    """Text from a folder instead of its config: its name may contain anything but a slash."""
     evil = EVIL.replace("/", "")
     members = made_up.learning_rates({0.1: [1.0, 2.0]})
     members[0]["run"] = evil
@@ -280,7 +280,7 @@ def changed(value: object, place: tuple, new: object) -> object:
 )
 @pytest.mark.quick(2)
 def test_whatever_a_file_holds_a_page_is_written(tmp_path: Path, name: str) -> None:
-    """Each value of a run's file in turn is another than anyone would write."""
+    """Replace each value of a run's file in turn by an unexpected one."""
     run = made_up.run(tmp_path / "run", steps=(0,), each=500)
     (run / "status.json").write_text('{"status": "diverged", "beat": 2.0, "host": "x"}')
     (run / "diverged.json").write_text('{"tensor": "x", "tensors": {"x": {"not_finite": 1}}}')

@@ -74,7 +74,7 @@ def arrays(folder):
 def test_other_writes_of_a_failed_save_are_not_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """asyncio tells of each task that nobody waits for; the save has told of the first already."""
+    """asyncio reports each task that nobody awaits; the save has already reported the first."""
     refused = OSError(errno.EFBIG, "File too large")
     with Checkpoints(tmp_path / "checkpoints"):
         for said, error in (
@@ -230,7 +230,7 @@ def test_an_unreadable_checkpoint_is_damaged_not_absent(tmp_path, harm):
 
 
 def test_without_a_manifest_a_checkpoint_is_good(tmp_path):
-    """As one of a version that wrote none, or of a writer that was killed before."""
+    """Older versions wrote no manifest, nor does a writer that is killed before it."""
     saved = {"w": jnp.arange(5.0)}
     with Checkpoints(tmp_path / "c") as checkpoints:
         checkpoints.save(1, saved, {"of": 1})
@@ -254,14 +254,14 @@ def test_a_manifest_that_is_none_is_told(content, tmp_path):
 
 
 def test_whatever_happens_to_a_checkpoint_is_told_and_the_one_before_is_used(tmp_path):
-    """Restored is what was saved after the step that is told, to the bit; never anything else."""
+    """The restored state is bitwise the one saved at the reported step."""
     states = {step: {"w": jax.random.normal(jax.random.key(step), (40, 40))} for step in (1, 2)}
     with Checkpoints(tmp_path / "c") as checkpoints:
         for step, state in states.items():
             checkpoints.save(step, state, {"of": step})
     saved = {step: describe(state) for step, state in states.items()}
     found = list(damage.study(tmp_path / "c", like(states[1]), saved, flips=0))
-    gc.collect()  # whatever Orbax may have dropped shows here, not in some other test
+    gc.collect()  # so that errors of dropped Orbax objects show in this test
     assert {outcome for *_, outcome in found} == {"told", "as saved"}, found
     assert found[-1] == (".", "older", "told")
     harms = {what.split()[0] for _, what, _ in found}
@@ -269,7 +269,7 @@ def test_whatever_happens_to_a_checkpoint_is_told_and_the_one_before_is_used(tmp
 
 
 def test_the_study_of_damage_sees_a_wrong_restore(tmp_path, monkeypatch):
-    """Without the digests of the leaves a flipped bit goes through."""
+    """Without the leaves' digests a flipped bit is not noticed."""
     states = {step: {"w": jnp.full((40, 40), float(step))} for step in (1, 2)}
     with Checkpoints(tmp_path / "c") as checkpoints:
         for step, state in states.items():
@@ -380,7 +380,7 @@ with Checkpoints(sys.argv[1], keep=2) as checkpoints:
 
 
 def test_a_reader_beside_a_writer_and_after_its_kill(tmp_path):
-    """Whatever the moment, the newest checkpoint is whole, and the next writer goes on."""
+    """The newest checkpoint is complete at any moment, and the next writer goes on."""
     shape = like({"w": jnp.full((400, 400), 1), "n": jnp.int32(1)})
     last = 0
     for pause in (0.05, 0.31):

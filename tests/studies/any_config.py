@@ -7,10 +7,10 @@ neighbours of its values, limits, words where numbers belong, names right and mi
 the way that it goes on the command line, through the flags, the builder and what is checked before
 a run begins (shapes of all functions included). It must end in one line of `BadInput`, or pass;
 of those that pass, one of every `--run` trains its first two chunks in a folder of its own, and
-must end well or diverge and say so. Anything else is printed with the words that bring it about.
+must end well or report divergence. Anything else is printed with the overrides that cause it.
 
 Data sets that would be downloaded are stood in for by noise of their shape; networks are narrow
-where no override says otherwise. 10,000 cases take three quarters of an hour of a core's time.
+unless an override widens them. 10,000 cases take three quarters of an hour of a core's time.
 tests/test_any_config.py does 120 of them in another way: always the same.
 """
 
@@ -71,8 +71,8 @@ from latentgen.training import setup, trainer
 
 ROOT = Path(__file__).parents[2]
 FILES = ("vae", "gan", "hybrids", "classifier")
-LONGEST_CHUNK = 20  # steps that a case which is run may take at a time
-DEEPEST = 150  # arrays in the state of a case which is run: others take minutes to compile
+LONGEST_CHUNK = 20  # most steps at a time in a case that is run
+DEEPEST = 150  # most arrays in the state of a case that is run: others take minutes to compile
 
 NAMES: dict[str, tuple[str, ...]] = {
     "method.name": tuple(configs.METHODS),
@@ -151,7 +151,7 @@ class Case(NamedTuple):
 
 
 class Found(NamedTuple):
-    """How a case ended: in a word, and what was said."""
+    """The end of a case, in a word, and its message."""
 
     end: str
     said: str
@@ -179,7 +179,7 @@ def misspelt(word: str) -> st.SearchStrategy[str]:
 
 
 def texts(key: str, value: Any) -> st.SearchStrategy[str]:
-    """What may follow `--config.KEY=`; more often of the value's own kind."""
+    """Texts for `--config.KEY=`, most often of the value's own kind."""
     noise = st.sampled_from(NOISE)
     if isinstance(value, dict):
         return st.sampled_from(SECTIONS)
@@ -245,7 +245,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def config_of(case: Case) -> dict[str, Any]:
-    """What the command line makes of it, as `latentgen.run` does.
+    """Parse a case's command line as `latentgen.run` does.
 
     Raises:
         BadInput: it cannot be parsed.
@@ -258,7 +258,7 @@ def config_of(case: Case) -> dict[str, Any]:
 
 
 def structure(config: dict[str, Any]) -> str:
-    """What the shapes of a run's functions follow from: no number with a fraction, unless 0."""
+    """Key of a run's shapes: its config without the values of nonzero floats."""
     flat = {k: v for k, v in flatten(config).items() if k not in setup.COUNTS}
     chunk = min(config["every"]["log"], config["steps"])
     plain = {k: v != 0 if isinstance(v, float) else v for k, v in flat.items()}
@@ -275,7 +275,7 @@ def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> se
 
     Args:
         known: structures of runs whose shapes have been found to be right; this one is added.
-        deepest: the most arrays in a state for its shapes to be looked at; 0: they never are.
+        deepest: the most arrays in a state whose shapes are checked; 0: none are.
     """
     run = in_training.attached(setup.load(Path("nowhere"), config, None, None))
     if not deepest or (key := structure(config)) in known or arrays(run) > deepest:
@@ -290,7 +290,7 @@ def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> se
 
 
 def short(run: setup.Run) -> bool:
-    """Whether its first chunks take no time to speak of."""
+    """True if the first chunks of a run are fast."""
     chunk = min(run.experiment.every.log, run.experiment.steps)
     values = memory.total(run.state) / 4
     evaluated = run.experiment.evaluate.samples if run.experiment.evaluate.every else 0
@@ -322,7 +322,7 @@ def begun(run: setup.Run) -> None:
 
 
 def ended(case: Case, known: set[str], train: bool = False, deepest: int = 2**20) -> Found:
-    """How it ends.
+    """Run a case; return how it ended.
 
     Args:
         known, deepest: see `checked`.
@@ -351,7 +351,7 @@ def ended(case: Case, known: set[str], train: bool = False, deepest: int = 2**20
 
 
 def _noise(request: Request) -> DataSet:
-    """In place of sets that come out of files, with few examples."""
+    """A set of noise with few examples, in place of one from files."""
     random = np.random.default_rng(0)
     found = published.PUBLISHED.get(request.name)
     shape, size = (found.shape, 600) if found else ((28, 28, 1), 6_000)
@@ -364,7 +364,7 @@ def _noise(request: Request) -> DataSet:
 
 
 def _pictures(request: Request) -> DataSet:
-    """In place of a folder of pictures, few of the size and colour that are asked for."""
+    """A few pictures of the requested size and colour, in place of a folder's."""
     options = Options(size=request.size or SIZE, color=request.color)
     check(options)
     channels = 1 if options.color == "grey" else 3
@@ -393,7 +393,7 @@ def _of_noise(name: str) -> Source | None:
 
 @contextlib.contextmanager
 def stand_ins() -> Iterator[None]:
-    """Inside, data sets are at hand: each is made once, and none is downloaded."""
+    """Replace the data sets by noise: each is made once, and none is downloaded."""
     stacked, kept = sources.TRAIN, functools.lru_cache(maxsize=32)(_load)
     sources._source, sources.TRAIN, sources.load = _of_noise, 6_000, kept
     try:
@@ -403,7 +403,7 @@ def stand_ins() -> Iterator[None]:
 
 
 def study(number: int, every: int, start: int) -> tuple[Counter[str], list[tuple[Case, Found]]]:
-    """How many cases ended in which way, and those that ended in none of the good ones."""
+    """Count the cases by their end; also return those that ended badly."""
     counts: Counter[str] = Counter()
     known: set[str] = set()
     bad: list[tuple[Case, Found]] = []
@@ -444,7 +444,7 @@ def main() -> None:
     start = secrets.randbits(32) if asked.seed is None else asked.seed
     warnings.filterwarnings("error", category=RuntimeWarning)
     with stand_ins(), tempfile.TemporaryDirectory() as place:
-        set_hypothesis_home_dir(place)  # else a folder is left where this was started
+        set_hypothesis_home_dir(place)  # otherwise a folder is left in the current one
         counts, bad = study(asked.cases, asked.run, start)
     print(f"seed {start}")
     for end, count in counts.most_common():

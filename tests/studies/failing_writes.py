@@ -1,15 +1,14 @@
-"""The n-th system call that writes fails: the run says so, loses nothing, and goes on later.
+"""The n-th writing system call fails: the run reports it, loses nothing and can go on.
 
     python -m tests.studies.failing_writes [--method gan] [--most N] [--part I/N] [--folder F]
 
 Trains a tiny run (see kill_sweep.py) again and again; call n of those that change its folder fails
 with ENOSPC, EIO or EROFS, alone or with all that follow, for every n (with --most for so many).
 Each time the run must end within a minute, with an error that names a file, or else as if nothing
-had happened; and when the disk is well again the same call must go on to the end of the
-undisturbed run: state, log and pictures bitwise. Prints a line for each n that does otherwise, and
-a verdict; exits with 1 where there is one. Every hundred faults it says how far it is. All take
-40 minutes of a core's time; --part 1/2 does every second one, for two processes. Needs a C compiler
-and Linux.
+had happened; and when the disk works again the same command must go on to the end
+of the undisturbed run: state, log and pictures bitwise. Prints a line for each n that fails, its
+progress every hundred faults, and a verdict; exits with 1 if any n fails. All take 40 minutes of a
+core's time; --part 1/2 does every second one, for two processes. Needs a C compiler and Linux.
 """
 
 import argparse
@@ -50,7 +49,7 @@ def faults(calls: int, most: int | None) -> Iterator[tuple[int, int, int]]:
 
 
 def outcome(train) -> str:
-    """What becomes of a run whose disk fails, in a line."""
+    """Train a run whose disk fails; return its outcome in a line."""
     from latentgen.core.errors import BadInput
 
     def alarm(*_):
@@ -77,7 +76,7 @@ def outcome(train) -> str:
 
 
 def broken(folder: Path, log: list[dict[str, Any]]) -> str | None:
-    """What the fault has left of the log that no undisturbed run has written there."""
+    """A complaint if the log is not the beginning of the undisturbed run's."""
     from tests.studies.faults import small
 
     there = small.figures(folder) if (folder / "metrics.jsonl").exists() else []
@@ -85,8 +84,9 @@ def broken(folder: Path, log: list[dict[str, Any]]) -> str | None:
 
 
 def settle(mine: disk.Disk) -> None:
-    """Waits for tensorstore's threads, which write on for a moment after a save that has failed; a
-    command that is given again begins without them.
+    """Wait for tensorstore's threads, which go on writing for a moment after a failed save.
+
+    A new process would begin without them.
     """
     before = -1
     while before != (before := mine.calls()):
@@ -94,7 +94,7 @@ def settle(mine: disk.Disk) -> None:
 
 
 def study(place: Path, method: str, most: int | None, part: tuple[int, int]) -> int:
-    """How many faults had another outcome than they must have."""
+    """Count the faults with a wrong outcome."""
     from tests.studies.faults import small
 
     shutil.rmtree(place / "undisturbed", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Whether a long run stays flat: a million steps of a tiny GAN, a thousand saves and validations.
+"""Check a long run for leaks and slowdown: a million steps of a tiny GAN, a thousand saves.
 
     python -m tests.studies.flatness [--steps 1000000] [--every 1000] [--json FILE]
 
@@ -10,16 +10,16 @@ clock and of the processor. The first tenth is warm-up. Of the rest,
 - counts must stay what they are: arrays, threads, files, programs; of the kernel's tasks, some come
   and go with a pool, so that the second half may not have more than the first half and `POOL`,
 - memory: measured 40 times, each after Python has collected its garbage; the slope, the median of
-  those of all pairs (Theil and Sen), must have zero in its 95 % interval. The C library gives back
-  100 MiB once, somewhere in the first fifth, behind which a line by least squares would hide any
-  growth. What is read from files, such as libraries, is not counted: the kernel takes it away,
+  those of all pairs (Theil and Sen), must have zero in its 95 % interval. The C library frees
+  100 MiB once, somewhere in the first fifth, which would hide any growth from a least-squares line.
+  Memory mapped from files, such as libraries, is not counted: the kernel may drop it,
 - speed: the median chunk of the last tenth may take at most 1.05 of the first one's, in seconds of
-  the processor. The clock's ratio is printed as well; on a busy machine it tells of the others.
+  the processor. The clock's ratio is printed as well; a busy machine changes it.
 
-Exit code 1 where one of them fails. `--leak NAME` loses something at every save of the second half,
-to see that it would be noticed. A million steps take 5 minutes on one core.
+Exit code 1 where one of them fails. `--leak NAME` leaks something at every save of the second half,
+to see that it is noticed. A million steps take 5 minutes on one core.
 
-TensorStore never lets go of what it hands to Python as JSON, which would be 30 KiB a save of this
+TensorStore never frees the JSON that it returns to Python, which would be 30 KiB a save of this
 GAN: see `latentgen/storage/leaks.py`, without which memory FAILS by that much.
 """
 
@@ -65,7 +65,7 @@ class Sample(NamedTuple):
     seconds, cpu: since the sample before, of the clock and of all its threads' work
     memory: resident and of no file, in MiB
     arrays: that JAX holds
-    threads, tasks: Python's, and all that the kernel knows of
+    threads, tasks: Python's threads, and all tasks of the kernel
     files: open descriptors
     programs: compiled so far, or read from the folder of compiled ones
     """
@@ -83,7 +83,7 @@ class Sample(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether a quantity stayed flat, and what was found, in words."""
+    """The verdict on a quantity: flat or not, and the figures in words."""
 
     flat: bool
     found: str
@@ -93,14 +93,14 @@ Call = Callable[[int, Any], None]
 
 
 def resident() -> float:
-    """MiB of this process that lie in memory and in no file."""
+    """Resident memory of this process that is not mapped from files, in MiB."""
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
 @contextlib.contextmanager
 def compilations() -> Iterator[Callable[[], int]]:
-    """Inside, the yielded function tells how many programs were compiled since."""
+    """Yield a function that counts the programs compiled since."""
     seen = [0]
 
     def note(event: str, seconds: float, **_: Any) -> None:
@@ -127,7 +127,7 @@ def sampled(
     """Trains the run and measures the process after each save.
 
     Args:
-        extra: what else is called then, before the measurement.
+        extra: called after each save, before the measurement.
         collections: how often Python's garbage is collected for it.
     """
     found: list[Sample] = []
@@ -188,7 +188,7 @@ def bounded(values: Sequence[int]) -> Verdict:
 
 
 def level(samples: Sequence[Sample]) -> Verdict:
-    """Of memory."""
+    """Judge the memory."""
     at, memory = zip(*((i, s.memory) for i, s in enumerate(samples) if s.collected), strict=True)
     slope, _, low, high = (1024 * float(value) for value in stats.theilslopes(memory, at, 0.95))
     return Verdict(
@@ -199,7 +199,7 @@ def level(samples: Sequence[Sample]) -> Verdict:
 
 
 def steady(samples: Sequence[Sample]) -> Verdict:
-    """Of speed."""
+    """Judge the speed."""
     tenths = np.array_split(np.array([(s.cpu, s.seconds) for s in samples]), 10)
     medians = np.array([np.median(tenth, axis=0) for tenth in tenths])
     cpu, clock = medians[-1] / medians[0]
@@ -220,7 +220,7 @@ def judged(samples: Sequence[Sample]) -> dict[str, Verdict]:
 
 
 class Leak:
-    """Loses one of something at each call beyond step `after`, until it is mended."""
+    """Leaks one of something at each call beyond step `after`, until `mend` is called."""
 
     def __init__(self, name: str, after: int):
         self._make, self._after = getattr(self, f"_{name}"), after

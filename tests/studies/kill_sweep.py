@@ -30,13 +30,13 @@ from typing import NamedTuple
 from tests.studies.faults import disk
 
 STEPS = 40
-LONGEST = 120  # seconds that a tiny run may take on a busy machine
+LONGEST = 120  # most seconds of a tiny run on a busy machine
 SEVERAL = 6  # kills of one run
 SAME = "the same"
 
 
 class Study(NamedTuple):
-    """What the parts share; all folders lie in `place`."""
+    """Settings that the parts share; all folders lie in `place`."""
 
     place: Path
     method: str
@@ -47,7 +47,7 @@ class Study(NamedTuple):
 
 
 def forked(work: Callable[[], None]) -> int:
-    """The pid of a process that does this: JAX must not have begun in this one."""
+    """Fork a process that calls this, before JAX has started; return its pid."""
     if pid := os.fork():
         return pid
     code = 1
@@ -64,7 +64,7 @@ def forked(work: Callable[[], None]) -> int:
 
 
 def ended(pid: int, wait: float = 0.0) -> int:
-    """How it ended, -n by signal n; killed after `wait` seconds where that is not 0."""
+    """Wait for a process, kill it after `wait` seconds if not 0; return -n for signal n."""
     last = time.monotonic() + wait
     while True:
         found, code = os.waitpid(pid, os.WNOHANG if wait else 0)
@@ -86,7 +86,7 @@ def begin(study: Study) -> None:
 
 
 def every_call(study: Study, most: int | None) -> None:
-    """Continues from what a kill at each system call leaves; exits with 1 where one differs."""
+    """Continue after a kill at each system call; exit with 1 if a result differs."""
     from tests.studies.faults import crashes, small
 
     begin(study)
@@ -124,7 +124,7 @@ def outcome(work: Callable[[], None]) -> str | None:
 
 
 def told(calls: list[str], crashes: list) -> str:
-    """How many system calls, and how many of them one save."""
+    """Describe the system calls: how many there are, and how many of them one save makes."""
     save = [call for call in calls if f"checkpoints/{STEPS}" in call]
     return (
         f"{len(calls)} calls change the folder, {len(save)} of them save checkpoint {STEPS}; "
@@ -133,7 +133,7 @@ def told(calls: list[str], crashes: list) -> str:
 
 
 def trains(study: Study, folder: Path, at: int, verdict: Path) -> None:
-    """Trains, with a kill before call `at` where that is not 0; in the end says how it compares."""
+    """Train, with a kill before call `at` if it is not 0; write how the end compares."""
     from tests.studies.faults import crashes, small
 
     if at:
@@ -154,14 +154,14 @@ def trains(study: Study, folder: Path, at: int, verdict: Path) -> None:
 
 
 class Kill(NamedTuple):
-    """What is to kill a process: call `at` where that is not 0, else `moment`, in seconds."""
+    """Time of a kill: at system call `at` if it is not 0, else after `moment` seconds."""
 
     at: int
     moment: float
 
 
 def drawn(chance: random.Random, number: int, took: float) -> Kill:
-    """Every other one at a call: of a start and a save, or of what is left of the run."""
+    """Draw every other kill at a system call, the rest at a random moment."""
     if number % 2:
         return Kill(0, chance.uniform(0, took))
     return Kill(chance.randint(1, 150), LONGEST)
@@ -180,7 +180,7 @@ def left(folder: Path, kill: Kill) -> tuple[str, bool]:
 
 
 def one_run(study: Study, chance: random.Random, most: int, took: float) -> tuple[int, str]:
-    """(how often a run was killed, how it has ended at last)."""
+    """(how often a run was killed, how it ended)."""
     folder = study.place / f"killed{chance.getrandbits(32):08x}"
     verdict, hits = folder.with_suffix(".verdict"), 0
     while not verdict.exists():
@@ -200,7 +200,7 @@ def one_run(study: Study, chance: random.Random, most: int, took: float) -> tupl
 
 
 def kills(study: Study, number: int, seed: int) -> int:
-    """Kills runs until `number` kills have hit; how many runs have ended otherwise."""
+    """Kill runs until `number` kills have hit; return how many runs ended differently."""
     chance, hits, runs, wrong, took = random.Random(seed), 0, 0, 0, 3.0
     while hits < number:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What the tests of the launchers share: a Slurm, once for all of them."""
+"""A Slurm that all tests of the launchers share."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ import cluster
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m looks at marks
+@pytest.hookimpl(tryfirst=True)  # before -m selects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need a Slurm are long."""
     for item in items:
@@ -37,7 +37,7 @@ def slurm_cluster() -> Iterator[cluster.Cluster]:
 
 @pytest.fixture
 def in_cluster(slurm_cluster: cluster.Cluster, monkeypatch: pytest.MonkeyPatch) -> cluster.Cluster:
-    """The same, where this process and what it starts talk to it."""
+    """The same, used by this process and those that it starts."""
     for key, value in slurm_cluster.env.items():
         monkeypatch.setenv(key, value)
     return slurm_cluster

@@ -1,4 +1,4 @@
-"""Small sweeps, and what is compared of their runs."""
+"""Small sweeps, and comparisons of their runs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,13 +53,13 @@ def trained(
     stopped: Callable[[], int | None] = lambda: None,
     retry: Sequence[str] = (),
 ) -> None:
-    """All of it, as one program where it can be."""
+    """Train the whole sweep, as one program where possible."""
     vmap.train(sweep, folder.unfinished(sweep, retry), options, stopped)
 
 
 @contextmanager
 def one_program() -> Iterator[None]:
-    """Inside, what trains one run again, in any folder, compiles its steps once."""
+    """Compile a run's steps once within the context, in whatever folder it is trained."""
     compile_ = loop.program
     kept: dict[tuple[int, bool], loop.Program] = {}
 
@@ -74,7 +74,7 @@ def one_program() -> Iterator[None]:
 
 @contextmanager
 def one_crew() -> Iterator[None]:
-    """Inside, groups of one structure, in any folder, share what the first of them compiles."""
+    """Compile once for all groups of one structure within the context, in any folder."""
     crew_, memory_ = vmap.population_program, vmap.memory
     crews: dict[Any, vmap.PopulationProgram] = {}
     needs: dict[Any, float] = {}
@@ -99,7 +99,7 @@ def one_crew() -> Iterator[None]:
 def regrouped(
     crew: vmap.PopulationProgram, group: vmap.Group, place: Callable[[str], Path]
 ) -> vmap.PopulationProgram:
-    """What trains another group of the same structure."""
+    """A program for another group of the same structure."""
     run = crew.runs[0]
 
     def of(member: Member) -> setup.Run:
@@ -119,13 +119,13 @@ def figures(place: Path) -> list[dict[str, Any]]:
 
 
 def state(place: Path) -> list[np.ndarray]:
-    """Every leaf at the end."""
+    """Every leaf of the final state."""
     _, found = setup.restore(setup.reopen(place, None, None), None)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
 
 
 def same(a: Path, b: Path) -> None:
-    """Bitwise: the state, the figures, the pictures."""
+    """Assert that state, figures and pictures are bitwise equal."""
     assert figures(a) == figures(b)
     for x, y in zip(state(a), state(b), strict=True):
         assert x.tobytes() == y.tobytes()

@@ -1,4 +1,4 @@
-"""What the engine 'auto' means, for a sweep and for the ledger alike."""
+"""The engine that 'auto' selects, for a sweep and for the ledger alike."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from latentgen.sweeps import folder, results
 
 
 def write(place: Path, ended: str, loss: float, evaluated: dict | None = None) -> None:
-    """What a run leaves that ended so, with this loss."""
+    """Write the files of a run that ended with this status and loss."""
     place.mkdir(parents=True)
     status.StatusWriter(place).end(ended, None if ended == "done" else "said why")
     lines = [(10, "train", 9.0), (20, "train", loss), (20, "validation", loss + 1)]

@@ -1,4 +1,4 @@
-"""On a real Slurm of one node; a small program stands in for the worker."""
+"""The launcher on a real Slurm of one node; a small program stands in for the worker."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from latentgen.sweeps.engines.slurm import Options
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
 STEPS = 4
-SHORT = Options(time=1, lead=20)  # Slurm looks each half minute: the signal comes after one
+SHORT = Options(time=1, lead=20)  # Slurm checks every half minute: the signal comes after one
 LONG = Options(time=20)
 # FOLDER SOURCE STAGE RUN...: submits, and at that stage kills itself.
 LAUNCH = f"""
@@ -69,7 +69,7 @@ def snapshot(place: Path, version: str) -> Path:
 
 
 def stand_in(sweep: Path, interruptions: Mapping[str, int] | None = None) -> Callable[[str], Any]:
-    """The command of each member: how often each has to be interrupted before it ends."""
+    """The command of each member, which ends after its number of interruptions."""
 
     def command(run: str) -> list[str]:
         count = (interruptions or {}).get(run, 0)
@@ -165,7 +165,7 @@ def interrupted(
     sweep = tmp_path_factory.mktemp("sweep")
 
     def ready(run: str) -> bool:
-        """Whether the member's next interruption is due; says so once."""
+        """True once if the member's next interruption is due."""
         path = sweep / "runs" / run / "ready"
         due = path.exists()
         path.unlink(missing_ok=True)
@@ -204,7 +204,7 @@ def test_an_interrupted_member_continues(interrupted, run):
 
 
 def test_preempted_members_continue(in_cluster, sweep, source):
-    """At once, where SIGTERM comes twice within milliseconds, and with a time of grace."""
+    """Preempt at once, with two SIGTERM within milliseconds, and with a grace time."""
     runs = {"a": "long", "b": "graced", "c": "graced"}
     command = stand_in(sweep, dict.fromkeys(runs, 1))
     for partition in ("long", "graced"):
@@ -286,7 +286,7 @@ def test_after_a_killed_launcher_each_member_runs_once(in_cluster, sweep, source
     killed = launch(sweep, source, stage, *runs)
     assert (end(killed), killed.returncode) == ([], -9)
     assert set(slurm.queued(sweep)) == (set(runs) if stage == "before the release" else set())
-    # What it left is held: nobody but the next launcher sets it going.
+    # Its jobs are on hold: only the next launcher releases them.
     ended = end(launch(sweep, source, "none", *runs))
     assert ended == ([] if stage == "before the release" else runs)
     wait_for_all(sweep, *runs)

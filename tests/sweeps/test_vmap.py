@@ -1,4 +1,4 @@
-"""Populations in their folders: as solo runs leave them, whoever else fails, whenever they stop."""
+"""Folders of populations equal those of solo runs, whichever members fail or stop."""
 
 import csv
 import errno
@@ -26,12 +26,12 @@ from latentgen.training.run_writer import RunWriter
 
 CREW, MEMORY = vmap.population_program, vmap.memory
 ROWS = [{LR: lr, "config.seed": seed} for lr in (1e-3, 3e-3) for seed in (0, 1)]
-TOLERANCE = 2e-3  # of what a member of a population may differ from the run alone, relative
+TOLERANCE = 2e-3  # relative tolerance between a member of a population and the run alone
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once() -> Iterator[None]:
-    """For all tests here: the group of four, and its parts of two, are traced and compiled once."""
+    """Compile the group of four, and its parts of two, once for all tests of this file."""
     with one_crew():
         yield
 
@@ -68,7 +68,7 @@ def test_members_leave_what_solo_runs_leave(undisturbed: folder.Sweep, tmp_path:
 def test_a_stuck_population_tells_each_member_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The watchdog hears of all that takes time; here it bites at the second save."""
+    """The watchdog times everything; it stops the process at the second save."""
     heard: list[str] = []
     told: list[tuple[str, list[str | None]]] = []
     sweep = opened(tmp_path / "sweep", ROWS)
@@ -126,7 +126,7 @@ def test_a_full_disk_is_no_members_fault(
 
 
 def compilations(sweep: folder.Sweep) -> int:
-    """How many programs training it compiles, small ones included."""
+    """Number of programs that training compiles, small ones included."""
     found = []
 
     def note(event: str, seconds: float, **_: object) -> None:
@@ -147,7 +147,7 @@ def compilations(sweep: folder.Sweep) -> int:
 def test_many_settings_compile_what_four_compile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    """Counted are programs, whether they were compiled just now or an earlier time."""
+    """The count includes programs that were compiled earlier."""
     monkeypatch.setattr(vmap, "population_program", CREW)
     monkeypatch.setattr(vmap, "memory", MEMORY)
     base = config(steps=10, **{f"every.{name}": 10 for name in ("log", "validate", "sample")})
@@ -169,7 +169,7 @@ def test_stopped_and_continued_members_are_bitwise_undisturbed(
         trained(sweep, stopped=lambda: next(calls))
     place = sweep.place(sweep.members[0].run)
     assert standing(place).status == status.PREEMPTED
-    # killed while it saved: one stands at the newest checkpoint, the others at the one before
+    # killed during a save: one has the newest checkpoint, the others the one before
     if chunks == 3:
         shutil.rmtree(place / "checkpoints" / "30")
     trained(sweep)
@@ -180,7 +180,7 @@ def test_stopped_and_continued_members_are_bitwise_undisturbed(
 def test_one_that_diverges_and_one_that_fails_leave_the_others_as_they_were(
     undisturbed: folder.Sweep, tmp_path: Path
 ) -> None:
-    """The same four places: one learning rate is absurd, one folder cannot hold pictures."""
+    """One of four members has an absurd learning rate, one a file in place of `samples`."""
     rows = [ROWS[0], {LR: 1e30, "config.seed": 1}, *ROWS[2:]]
     sweep = opened(tmp_path / "sweep", rows)
     diverged, failed = sweep.members[1], sweep.members[2]
@@ -202,7 +202,7 @@ def test_one_that_diverges_and_one_that_fails_leave_the_others_as_they_were(
     assert (summary["done"], summary["diverged"], summary["failed"]) == (2, 1, 1)
     table = csv.DictReader((sweep.folder / "results.csv").read_text().splitlines())
     assert [row["status"] for row in table] == [row["status"] for row in found]
-    # Tried again where it stands, the one that failed ends as it would have undisturbed.
+    # Retried from its folder, the failed one ends as it would have undisturbed.
     (sweep.place(failed.run) / "samples").unlink()
     folder.forget(sweep.place(failed.run))
     trained(sweep)
@@ -223,7 +223,7 @@ def test_populations_fit_into_the_memory_that_they_are_given(tmp_path: Path) -> 
     two, four = vmap.memory(crew, 2), vmap.memory(crew, 4)
     assert two < four
     assert vmap.fitting(crew, 4, two) == 2
-    assert vmap.fitting(crew, 4, 1.0) == 1  # one is trained whatever it needs
+    assert vmap.fitting(crew, 4, 1.0) == 1  # one member is trained however much memory it needs
     trained(sweep, Options(memory=two))
     (kept,) = json.loads((sweep.folder / "populations.json").read_text())
     assert kept["size"] == 2

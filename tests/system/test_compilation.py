@@ -20,7 +20,7 @@ print(jax.config.jax_compilation_cache_dir)
 
 
 def where(*options: str, **env: str) -> str:
-    """What a process of this environment says of where it keeps programs."""
+    """Start a process in this environment; return the folder of its compiled programs."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_"))}
     done = subprocess.run(
         [sys.executable, *(options or ("-W", "error")), "-c", PROGRAM],

@@ -1,6 +1,6 @@
-"""A signal ends a command in whatever it is busy with: one line, 128 + n, nothing half-written.
+"""A signal ends a command at any point: one line, 128 + n, nothing half-written.
 
-What is busy is made to wait for the signal, or to send it to itself: no test hopes to be in time.
+The busy process waits for the signal or sends it to itself: no test depends on timing.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ DRIVER = """if True:
 
 
 def start(code: list[str], **env: str) -> subprocess.Popen:
-    """Starts Python; returns when it has said 'ready'."""
+    """Start Python; return when it has printed 'ready'."""
     process = subprocess.Popen(
         [sys.executable, *code],
         cwd=ROOT,
@@ -66,7 +66,7 @@ def driven(command: str, patch: str, *flags: str) -> subprocess.Popen:
 
 
 def stderr(process: subprocess.Popen, within: float) -> str:
-    """What it said, when it has ended by itself."""
+    """The error output of a process that ends by itself."""
     try:
         return process.communicate(timeout=within)[1]
     except subprocess.TimeoutExpired:
@@ -75,7 +75,7 @@ def stderr(process: subprocess.Popen, within: float) -> str:
 
 
 def ended(process: subprocess.Popen, within: float) -> tuple[int, str]:
-    """(exit code, what it said last), when it has ended by itself."""
+    """(exit code, last line of error output) of a process that ends by itself."""
     err = stderr(process, within)
     assert "Traceback" not in err
     assert err.count("the same command continues.") == 1
@@ -84,7 +84,7 @@ def ended(process: subprocess.Popen, within: float) -> tuple[int, str]:
 
 @pytest.mark.parametrize("signum", signals.HEEDED)
 def test_while_it_imports(signum: signal.Signals, tmp_path: Path) -> None:
-    """Seconds, on a cold disk."""
+    """Imports take seconds on a cold disk."""
     (tmp_path / "jax.py").write_text("import time; print('ready', flush=True); time.sleep(600)")
     process = start(["-m", "latentgen.sample"], PYTHONPATH=str(tmp_path))
     process.send_signal(signum)
@@ -110,7 +110,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("busy", ["in_c", "asleep"])
 @pytest.mark.quick(1)
 def test_while_it_evaluates(trained: Path, busy: str) -> None:
-    """Also where C does not come back: then a thread ends the process after GRACE seconds."""
+    """If C code does not return, a thread ends the process after GRACE seconds."""
     take = f"M['terms'] = M['terms']._replace(take={busy})"
     patch = f"from latentgen.evaluation.measures import MEASURES as M; {take}"
     process = driven("evaluate", patch, f"--workdir={trained}")
@@ -140,7 +140,7 @@ SLOW = """from latentgen.training import loop, setup
 
 
 def slow(place: Path, quick: str) -> subprocess.Popen:
-    """A run whose chunks are said to be quick or slow, the last first."""
+    """Start a run whose chunks are declared quick or slow, the last first."""
     flags = [f"--config={ROOT}/experiments/gan.py", f"--workdir={place}/run"]
     return driven("run", SLOW.format(quick=quick), *flags)
 
@@ -180,11 +180,11 @@ def test_nothing_is_left_of_a_file_that_was_being_written(
 
 
 def swallowing() -> None:
-    """Hear a signal and go on as if nothing had been, as a finalizer does."""
+    """Receive a signal and go on as if nothing had happened, as a finalizer does."""
     with signals.raise_on_signal():
         with pytest.raises(signals.Interrupted):
             signal.raise_signal(signal.SIGTERM)
-        with signals.note_signals() as stopped:  # say, training begins
+        with signals.note_signals() as stopped:  # for example, training begins
             assert stopped() == signal.SIGTERM
 
 
@@ -194,7 +194,7 @@ def test_one_that_something_swallows_is_not_lost() -> None:
 
 
 def before(owner: object, name: str) -> Callable[[pytest.MonkeyPatch], None]:
-    """What has a process send itself SIGTERM when it first calls `owner.name`."""
+    """Patch that makes a process send itself SIGTERM at its first call of `owner.name`."""
     plain, sent = getattr(owner, name), []
 
     def called(*args, **named):
@@ -270,7 +270,7 @@ def test_what_training_saves_is_given_more_than_the_grace(monkeypatch: pytest.Mo
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
-            time.sleep(0.5)  # what was interrupted hangs as it clears away
+            time.sleep(0.5)  # the interrupted code hangs in its cleanup
     assert left == [f"stopped by SIGTERM; {signals.AGAIN}"]
 
 

@@ -1,4 +1,4 @@
-"""What keeps a command from starting is told in a line, with exit code 2."""
+"""A command that cannot start says why in one line, with exit code 2."""
 
 import signal
 import subprocess
@@ -14,7 +14,7 @@ from latentgen.system import signals, startup
 
 
 def ended(code: str, **env: str) -> subprocess.CompletedProcess:
-    """What a process of its own does with this code after `startup.guard`, without JAX."""
+    """Run this code in a process of its own after `startup.guard`, without JAX."""
     load = f"import runpy; starting = runpy.run_path({startup.__file__!r}); starting['guard']()\n"
     done = [sys.executable, "-c", load + code]
     return subprocess.run(done, capture_output=True, text=True, timeout=60, check=False)
@@ -106,7 +106,7 @@ LATE = """if True:
 @pytest.mark.parametrize(
     "when",
     [
-        "atexit.register(Late().__del__)",  # while libraries clear away
+        "atexit.register(Late().__del__)",  # while libraries clean up
         "sys.modules['late'] = Late()",  # while Python takes modules down: it does not
     ],
 )

@@ -1,4 +1,4 @@
-"""What a command prints to may be full, closed or unread: its work is done and kept as ever."""
+"""A command does its work even if its output is full, closed or unread."""
 
 import os
 import shlex
@@ -20,7 +20,7 @@ COMMAND = 'latentgen() { "$PYTHON" -m "latentgen.$1" "${@:2}"; }'
 
 
 def shell(command: str, cwd: Path = commands.ROOT, **env: str) -> subprocess.CompletedProcess:
-    """What bash makes of it; `latentgen COMMAND` is `python -m latentgen.COMMAND`."""
+    """Run a command by bash; `latentgen COMMAND` is `python -m latentgen.COMMAND`."""
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {COMMAND}; {command}"],
         cwd=cwd,

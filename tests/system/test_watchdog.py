@@ -1,4 +1,4 @@
-"""The watchdog: what is too long, what is not, and how it ends a process."""
+"""The watchdog: its time limits, and how it ends a process."""
 
 import signal
 import subprocess
@@ -35,7 +35,7 @@ def test_what_took_long_before_may_take_long_again() -> None:
 
 
 def test_hooks_within_chunks_leave_the_chunks_bound_as_it_is() -> None:
-    """As a run has it: a chunk, then pictures, a save, a validation, then the next chunk."""
+    """Follow a run: a chunk, then pictures, a save, a validation, then the next chunk."""
     dog, _, _ = watched(1.0)
     dog.begin("chunk")
     for _ in range(5):

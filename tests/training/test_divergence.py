@@ -1,4 +1,4 @@
-"""Divergence: what notices it, who never sees it, and the step and tensor that it began with."""
+"""Divergence: its detection, the hooks that never see it, and its first step and tensor."""
 
 import functools
 import math
@@ -47,7 +47,7 @@ TENSORS = (None, "metrics.zeta", "metrics.alpha", "heavy", "light")
 
 
 def spoil(name: str, x: jax.Array, told: jax.Array) -> jax.Array:
-    """`x`, its first value not a number where this tensor is told of."""
+    """`x`, with NaN as its first value if this is the tensor to spoil."""
     first = (0,) * x.ndim
     return x.at[first].set(jnp.where(told == TENSORS.index(name), jnp.nan, x[first]))
 
@@ -79,7 +79,7 @@ SUMMING = Method(begun, one, lambda *_: {}, None, {})
 
 
 def poisoned(step: int, tensor: str | None) -> tuple[Method, Feed]:
-    """Sums what it eats, row s being s; step `step` spoils one value of `tensor`, or none.
+    """A method that sums its data, row s being s; `step` spoils one value of `tensor`, or none.
 
     From there it spreads: to all else in the next step.
     """
@@ -183,7 +183,7 @@ def test_without_hooks_the_last_chunk_is_looked_at_too() -> None:
 
 @pytest.mark.parametrize("step", [3, 5])
 def test_a_signal_saves_no_bad_state(step: int) -> None:
-    """It comes while the chunk of steps 1 to 4 is the last one done."""
+    """The signal comes when the chunk of steps 1 to 4 is the last one done."""
     method, feed = poisoned(step, "heavy")
     calls = iter([None, signal.SIGTERM])
     saved: list[int] = []
@@ -214,7 +214,7 @@ def test_a_watchdog_hears_of_each_step_of_the_search() -> None:
 
 
 def test_what_only_the_whole_chunk_shows_is_found_as_a_chunk() -> None:
-    """A step compiled alone may round otherwise; here it even eats other data."""
+    """A step compiled alone may round otherwise; here it even gets other data."""
     method, feed = poisoned(0, None)
 
     def rows(first: int, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -89,7 +89,7 @@ def patient(run: setup.Run, patience: int, folder: Path) -> setup.Run:
 
 @pytest.fixture(scope="module")
 def early(base: setup.Run) -> setup.Run:
-    """It ends at step 40, as steps 30 and 40 are no better than step 20."""
+    """A run that ends at step 40, as steps 30 and 40 are no better than step 20."""
     run = scripted(base)
     trainer.train(run)
     return run
@@ -113,7 +113,7 @@ def saved(folder: Path, kind: str = "best") -> list[int]:
 
 
 def test_training_is_not_disturbed(base: setup.Run, tmp_path: Path) -> None:
-    """The end, and the state that was best, are those of a run that is not evaluated."""
+    """The final and the best state are those of a run without evaluation."""
     evaluated = scripted(patient(base, 0, tmp_path / "evaluated"))
     trainer.train(evaluated)
     plain = evaluated.experiment.evaluate._replace(every=0)
@@ -173,14 +173,14 @@ def test_one_that_ended_early_goes_on_with_more_patience(
 
 
 class Killed(BaseException):
-    """The process is killed: nothing after it is done."""
+    """Simulates a kill of the process: nothing after it is done."""
 
 
 @pytest.mark.parametrize("at", [(50, "save best"), (50, "best is saved"), (60, "a checkpoint")])
 def test_killed_at_any_point_the_best_fits_the_log(
     base: setup.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: tuple[int, str]
 ) -> None:
-    """Continued from step 40, where step 20 was the best, whatever was saved since."""
+    """The run continues from step 40, where step 20 was the best, despite later saves."""
     run = scripted(patient(base, 0, tmp_path / "run"))
     save, (when, where) = Checkpoints.save, at
 
@@ -223,7 +223,7 @@ def test_a_measure_that_fails_is_told_once_and_ends_nothing(
 
 
 def test_the_values_are_those_of_the_command(tmp_path: Path) -> None:
-    """Of the Frechet distance by the averaged weights, with the same examples."""
+    """Compare the Frechet distance of the averaged weights, with the same examples."""
     run = in_training.attached(run_of(tmp_path / "run", **{"steps": 20}))
     trainer.train(run)
     trained = [line for line in figures(run.folder) if line["split"] == SPLIT]

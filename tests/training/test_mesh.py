@@ -1,4 +1,4 @@
-"""Many devices: who has what, what they tell each other, and that it changes no result."""
+"""Many devices: the placement of arrays, the communication, and equal results."""
 
 import json
 import os
@@ -25,7 +25,7 @@ TOLERANCE = 2e-5  # of float32 sums in another order, after three steps
 
 @pytest.fixture(scope="module")
 def answers() -> dict:
-    """What on_devices.py says."""
+    """The output of on_devices.py."""
     env = {k: v for k, v in os.environ.items() if k != "JAX_DISABLE_MOST_OPTIMIZATIONS"} | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
@@ -54,8 +54,9 @@ def kernels(found: list[tuple[str, list]]) -> list[list[int]]:
     [("vae:iwae none 8 1 streamed", 1), ("gan none 8 1 resident", 2)],
 )
 def test_a_turn_takes_one_all_reduce(answers: dict, setting: str, turns: int) -> None:
-    """Of its gradients and its metrics together; nothing else is said between devices, also where
-    each example has many codes.
+    """Gradients and metrics share one all-reduce; devices exchange nothing else.
+
+    This also holds with many codes of each example.
     """
     found = said(answers, setting)
     assert [kind for kind, _ in found] == ["all-reduce"] * turns

@@ -1,4 +1,4 @@
-"""The compiled program of a chunk: what is in it, whatever the machine that will run it."""
+"""The compiled program of a chunk: its operations, for every platform."""
 
 import functools
 import re
@@ -35,7 +35,7 @@ TO_HOST = r"callback|infeed|outfeed|stablehlo\.send|stablehlo\.recv"
 
 @functools.cache
 def chunk(name: str) -> tuple[Any, Any]:
-    """What does three steps of small convolutional networks, and its inputs, the state first."""
+    """A program of three steps of small convolutional networks, and its inputs, the state first."""
     file, players, changes = CONFIGS[name]
     config = config_of(file)
     config["method"] |= changes
@@ -54,7 +54,7 @@ def chunk(name: str) -> tuple[Any, Any]:
 
 @functools.cache
 def lowered(name: str, platform: str) -> Any:
-    """The same for a platform; each has its own way to compute a convolution."""
+    """The chunk lowered for a platform; each has its own way to compute a convolution."""
     program, inputs = chunk(name)
     return program.trace(*inputs).lower(lowering_platforms=(platform,))
 
@@ -90,7 +90,7 @@ def test_accelerators_get_native_convolutions_and_cpus_none(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_state_is_held_once(name: str) -> None:
-    """Every leaf of the old state gives its memory to the new one: no second copy."""
+    """Every leaf of the old state is donated to the new one: no second copy."""
     state = chunk(name)[1][0]
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     assert lowered(name, "cpu").compile().memory_analysis().alias_size_in_bytes >= size > 0

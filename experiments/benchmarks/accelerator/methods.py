@@ -65,7 +65,7 @@ takes whole steps along it.
 
 
 class Start(NamedTuple):
-    """Where a run begins and what it eats, in the host's memory."""
+    """The initial state and data of a run, in the host's memory."""
 
     method: Method
     state: Any
@@ -114,7 +114,7 @@ def lowered(begin: Start, device: jax.Device) -> Callable[[], Callable[[], Any]]
 
 
 def apart(begin: Any, a: Any, b: Any) -> dict[str, float]:
-    """How far each leaf of a lies from b, as a share of the way that b has gone.
+    """Distance of each leaf of a from b, relative to the distance of b from `begin`.
 
     |a - b| / |b - begin|, in the Euclidean norm; of a leaf that has not moved |a - b| / |b|, and of
     integers 0 or infinity.

@@ -17,7 +17,7 @@ from experiments.benchmarks.trainer import Trainer
 HELD: dict[str, Trainer] = {}
 SIZES, DRY_SIZES = (4096, 8192), (128,)
 DRY_MEMORY = 2**26
-LEAST, MOST = 64, 2**17  # of a batch; beyond, nothing is learnt of a card
+LEAST, MOST = 64, 2**17  # batch sizes; larger ones show nothing new of a card
 DRY_LEAST = 4
 
 
@@ -40,7 +40,7 @@ def peak(precision: str, dry: bool) -> float:
 
 
 def build(key: str, work: Work, precision: str, batch: int, steps: int) -> dict[str, Any]:
-    """Compile a call of so many steps, run it once, and hold it under this key."""
+    """Compile a call of so many steps, run it once, and keep it under this key."""
     began = time.perf_counter()
     trainer = works.trainer(work, precision, batch, steps)
     with jax.default_matmul_precision(PRECISIONS[precision][0]):
@@ -68,19 +68,19 @@ def arguments(trainer: Trainer) -> tuple[Any, ...]:
 
 
 def needs(program: Any) -> int:
-    """Bytes that a compiled program holds while it runs, by the compiler's own account."""
+    """Bytes that a compiled program needs while it runs, as the compiler estimates."""
     found = program.memory_analysis()
     held = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
     return int(held - found.alias_size_in_bytes)
 
 
 def parameters(state: Any) -> int:
-    """How many numbers the state's parameters are."""
+    """Number of the state's parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
 
 def timed(key: str) -> Took:
-    """How long the held call takes."""
+    """Time the call that `build` kept under this key."""
     return timed_call(HELD[key])[0]
 
 
@@ -93,7 +93,7 @@ def budget(dry: bool) -> int:
 def largest(key: str, work: Work, precision: str, steps: int, dry: bool) -> dict[str, Any]:
     """Build with the largest batch, a power of two, that fits the memory; returns `build`'s.
 
-    The compiler's account at a small batch gives the first guess, so that few are compiled.
+    The compiler's estimate at a small batch gives the first guess, so that few are compiled.
     """
     least, room = DRY_LEAST if dry else LEAST, budget(dry)
     most = 4 * least if dry else MOST

@@ -282,7 +282,7 @@ def build(key: str, name: str, work: Work, precision: str, how: tuple[int, int, 
 
 
 def timed(key: str) -> Took:
-    """How long the held call takes."""
+    """Time the call that was kept under this key."""
     began = time.perf_counter()
     HELD[key]()
     return Took(time.perf_counter() - began, 0.0)
@@ -298,5 +298,5 @@ def drop() -> None:
 
 
 def out_of_memory(message: str) -> bool:
-    """Whether a traceback tells of too little memory."""
+    """True if a traceback is of too little memory."""
     return any(word in message for word in ("OutOfMemory", "out of memory", "RESOURCE_EXHAUSTED"))

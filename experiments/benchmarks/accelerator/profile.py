@@ -1,4 +1,4 @@
-"""Where the time goes: kernels of the two slowest works, and what transposed convolutions become.
+"""Profiles of the two slowest works' kernels, and of transposed convolutions.
 
 jax.lax.conv_transpose lowers to a forward convolution of a dilated input with a kernel that is not
 turned around. The same map is the gradient of a forward convolution in its input, for which cuDNN
@@ -52,7 +52,7 @@ def items(context: Context) -> list[Item]:
 
 
 def slowest(context: Context) -> list[str]:
-    """The two works whose time is longest beside PyTorch's fastest, of those that were timed."""
+    """The two timed works that are slowest relative to PyTorch's fastest."""
     names = {work.what: name for name, work in works.works(context.dry).items()}
     found: dict[str, float] = {}
     for row in results.rows(context.results, ["speed"]):
@@ -64,7 +64,7 @@ def slowest(context: Context) -> list[str]:
 
 
 def profiled(work: Work, batch: int) -> list[Row]:
-    """The kernels of some calls of a work."""
+    """Profile the kernels of some calls of a work."""
     ours.build(work.what, work, PRECISION, batch, work.steps)
     trainer = ours.HELD.pop(work.what)
     program = trainer.step.as_text()  # type: ignore[attr-defined]
@@ -111,7 +111,7 @@ FORMS = {
 
 
 def transposed(sizes: tuple[int, int, int, int], precision: str, dry: bool) -> list[Row]:
-    """All forms of a layer, forward and backward: what they call, and how long they take."""
+    """Compile and time all forms of a layer, forward and backward."""
     batch, side, i, o = sizes
     keys = jax.random.split(jax.random.key(0), 2)
     products, compute = PRECISIONS[precision]
@@ -150,7 +150,7 @@ def differentiated(operation: Callable[..., jax.Array]) -> Callable[..., Any]:
 
 
 def seconds(program: Any, args: tuple[Any, ...], repeats: int) -> float:
-    """Of one call, the median of five rounds of `repeats` calls that follow each other."""
+    """Seconds of a call: the median over five rounds of `repeats` calls in a row."""
     jax.block_until_ready(program(*args))
     found = []
     for _ in range(5):

@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarks.accelerator.random_numbers
 
-writes random_numbers.json beside this file, which is only due when JAX changes its generator.
+writes random_numbers.json beside this file; only needed when JAX changes its generator.
 """
 
 import json
@@ -38,7 +38,7 @@ DRAWS: dict[str, tuple[Callable[[Any], Any], float]] = {
 
 
 def drawn(device: jax.Device) -> dict[str, np.ndarray]:
-    """All draws on this device."""
+    """Make all draws on this device."""
     with jax.default_device(device):
         key = run_key(7)
         return {name: np.asarray(jax.jit(draw)(key)) for name, (draw, _) in DRAWS.items()}

@@ -1,4 +1,4 @@
-"""A published recipe at full width for as long as there is time, and what the whole would take.
+"""Train a published recipe at full width while there is time; estimate the time of the whole.
 
 SNGAN on 32x32 images (Miyato et al. 2018, arXiv:1802.05957): residual networks of 256 and 128
 channels, hinge, five discriminator steps, batches of 64, 100,000 steps of the generator. The images
@@ -28,7 +28,7 @@ MOST = 60.0  # seconds of training
 
 
 def items(context: Context) -> list[Item]:
-    """The one recipe that there is; others join here."""
+    """The only recipe; add others here."""
     return [Item("SNGAN 32x32 at full width", functools.partial(trained, context))]
 
 
@@ -44,7 +44,7 @@ def data(shape: tuple[int, ...]) -> tuple[np.ndarray, str]:
 
 
 def trained(context: Context) -> list[Row]:
-    """As many steps as there is time for."""
+    """Train as many steps as there is time for."""
     began = time.monotonic()
     work = works.works(context.dry)["dcgan" if context.dry else "sngan"]  # compiles sooner
     batch, chunk = (DRY_BATCH, DRY_CHUNK) if context.dry else (BATCH, CHUNK)

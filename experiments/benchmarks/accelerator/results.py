@@ -1,4 +1,4 @@
-"""The JSON of results: which card, which versions, and what each part has found so far."""
+"""The JSON of results: the card, the versions, and the findings of each part so far."""
 
 import datetime
 import importlib.metadata
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def driver() -> dict[str, str]:
-    """Name, driver and memory of the first card, as the driver's own tool tells; {} without one."""
+    """Name, driver and memory of the first card by nvidia-smi; {} without one."""
     fields = ("name", "driver_version", "memory.total")
     asked = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
@@ -101,7 +101,7 @@ def slug(name: str) -> str:
 
 
 def default_path(results: Results) -> Path:
-    """The file where results of this machine are kept unless told otherwise."""
+    """The file where results of this machine are kept by default."""
     if results["dry"]:
         return Path("runs", "benchmarks", "accelerator-dry.json")
     return CARDS / f"{slug(results['card']['name'])}.json"
@@ -133,7 +133,7 @@ def read(path: Path) -> Results:
 
 
 def opened(path: Path, here: Results, fresh: bool) -> Results:
-    """What a call goes on with: the results in the file if they are of this machine.
+    """Results to continue: those in the file if they are of this machine.
 
     Args:
         here: empty results of this machine.
@@ -162,7 +162,7 @@ def _said(value: Any) -> str:
 
 
 def write(path: Path, results: Results) -> None:
-    """Replace the file in one step, so that whoever reads it never sees half of it."""
+    """Replace the file in one step, so that no reader sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(results, indent=1) + "\n")
@@ -172,7 +172,7 @@ def write(path: Path, results: Results) -> None:
 def problems(part: str, found: dict[str, Any]) -> list[str]:
     """The reasons why a part does not count as passed, a line each.
 
-    A check that was not reached is one; a measurement that was not reached is none.
+    A check that was not reached counts as a problem; a measurement that was not reached does not.
     """
     lines = []
     for item in found["items"]:

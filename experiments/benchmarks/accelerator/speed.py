@@ -37,7 +37,7 @@ class Bench:
         return found
 
     def has(self, name: str) -> bool:
-        """Whether the process of this name runs."""
+        """True if there is a process of this name."""
         return name in self._workers
 
     def end(self, name: str) -> None:
@@ -53,7 +53,7 @@ class Bench:
 
 
 def items(context: Context) -> list[Item]:
-    """All works at batch 64 in TF32, then the largest batches, then the other precisions."""
+    """List all works at batch 64 in TF32, then at the largest batch, then in other precisions."""
     bench = Bench(context.dry)
     found = []
     for precision in PRECISIONS:

@@ -45,9 +45,9 @@ def read(folder: Path) -> list[Kernel]:
 
 
 def kernels(events: Iterable[Mapping[str, Any]]) -> list[Kernel]:
-    """What ran on the streams of a GPU; on a CPU, the program's instructions.
+    """List the kernels on the streams of a GPU, or the program's instructions on a CPU.
 
-    Lines that a profile derives from others (modules, operations by scope) count nothing twice.
+    Lines that a profile derives from others (modules, operations by scope) are left out.
     """
     events = [event for event in events if event]
     places = {e["pid"]: e["args"]["name"] for e in events if e.get("name") == "process_name"}
@@ -113,7 +113,7 @@ def longest(run: Iterable[Kernel], number: int = 3) -> list[dict[str, Any]]:
 
 
 def calls(program: str) -> dict[str, int]:
-    """How often a compiled program's text calls each of a library's routines.
+    """Count the calls of each library routine in a compiled program's text.
 
     '__cudnn$convForward', '__cudnn$convBackwardInput' and the like; convolutions that are compiled
     in another way count as 'convolution'.

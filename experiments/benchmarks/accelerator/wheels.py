@@ -72,7 +72,7 @@ def unpack(folder: Path, into: Path) -> list[str]:
 
 
 def fits(name: str) -> bool:
-    """Whether the wheel of this file name is for this Python and platform."""
+    """True if the wheel of this file name is for this Python and platform."""
     python, abi, platform = name.removesuffix(".whl").split("-")[-3:]
     if platform != "any" and not (
         "linux" in platform

@@ -49,7 +49,7 @@ BARE = STILL | {
 
 
 def works(dry: bool) -> dict[str, Work]:
-    """All works by name, those that compile the longest last; in a dry run narrow ones."""
+    """All works by name, the slowest to compile last; narrow ones in a dry run."""
     conv = (4, 8) if dry else (64, 128, 256, 512)
     side = 16 if dry else 64
     small = 8 if dry else 32
@@ -146,5 +146,5 @@ def run(work: Work, precision: str, batch: int, examples: int = 2048) -> setup.R
 
 
 def trainer(work: Work, precision: str, batch: int, steps: int) -> Trainer:
-    """What trains it, `steps` to a call; trace and compile it under the work's precision."""
+    """The work's trainer, `steps` a call; compile it under the work's precision."""
     return Trainer(run(work, precision, batch), steps)

@@ -1,4 +1,4 @@
-"""Which files of a folder or an archive are read, refused and ignored."""
+"""Files of a folder or an archive that are read, refused and ignored."""
 
 import gzip
 import io

@@ -43,7 +43,7 @@ def pack(tmp_path: Path) -> Pack:
 
 @pytest.fixture
 def read() -> Callable[[str, Mapping[str, Path], str], Block]:
-    """All blocks of a split as one, once they are what every reader promises."""
+    """Read a split as one block, after checking the types and shapes of its blocks."""
 
     def joined(name: str, files: Mapping[str, Path], split: str) -> Block:
         published = PUBLISHED[name]
@@ -68,7 +68,7 @@ def read() -> Callable[[str, Mapping[str, Path], str], Block]:
 
 @pytest.fixture
 def refused() -> Callable[..., str]:
-    """The one line with which a reader refuses its files."""
+    """Check that a reader refuses its files; return its one line."""
     from latentgen.core.errors import BadInput
 
     def message(name: str, files: Mapping[str, Path], split: str = "train") -> str:

@@ -1,7 +1,7 @@
-"""What a SIGKILL leaves of a run's folder, for each system call that changes it.
+"""A run's folder after a SIGKILL, for each system call that changes it.
 
-The page cache outlives a process: the folder as it is just before a call is what a kill there
-leaves. So one run, with a picture of its folder before every call, shows them all.
+The page cache outlives a process: a kill leaves the folder as it was just before the call. So one
+run, with a snapshot of its folder before every call, shows them all.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ Tree = Mapping[str, bytes | None]
 
 
 class Crash(NamedTuple):
-    """What is left by a kill before call n, or with half of what call n-1 wrote."""
+    """The folder after a kill before call n, or with half of what call n-1 wrote."""
 
     n: int
     before: str
@@ -27,13 +27,13 @@ class Crash(NamedTuple):
 
 
 def tree(folder: Path) -> Tree:
-    """The content of a folder, of which nothing changes meanwhile."""
+    """The content of a folder that nothing changes meanwhile."""
     paths = sorted(folder.rglob("*")) if folder.exists() else []
     return {str(p.relative_to(folder)): None if p.is_dir() else p.read_bytes() for p in paths}
 
 
 def put(content: Tree, folder: Path) -> None:
-    """Gives a folder this content."""
+    """Write this content to a folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, data in content.items():
@@ -59,7 +59,7 @@ class Watched:
         self.unseen: list[str] = []
 
     def __call__(self, n: int, name: str, path: str) -> None:
-        """Before call n."""
+        """Take a snapshot before call n."""
         kept = self._contents
         now = {k: v if v is None else kept.setdefault(v, v) for k, v in tree(self._folder).items()}
         short = str(Path(path).relative_to(self._folder))
@@ -98,7 +98,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watching(disk: Disk, folder: Path) -> Iterator[Watched]:
-    """Inside, pictures are taken of the folder."""
+    """Take snapshots of the folder within the context."""
     found = Watched(folder)
     disk.watch(folder)
     disk.see(found)
@@ -109,7 +109,7 @@ def watching(disk: Disk, folder: Path) -> Iterator[Watched]:
 
 
 def spread(crashes: list[Crash], most: int | None) -> list[Crash]:
-    """All of them, or so many from the first to the last."""
+    """Select all crashes, or at most `most` of them, evenly spread."""
     if most is None or len(crashes) <= most:
         return crashes
     return [crashes[i * (len(crashes) - 1) // (most - 1)] for i in range(most)]

@@ -1,4 +1,4 @@
-"""A disk that fails when it is told to: syscalls.c, compiled, preloaded and commanded."""
+"""A disk that fails on command: syscalls.c, compiled, preloaded and controlled."""
 
 import ctypes
 import os
@@ -45,7 +45,7 @@ def build(folder: Path) -> Path:
 def start_over_preloaded(module: str, folder: Path | None) -> Path:
     """Starts `python -m MODULE` again with the same arguments, where it is not preloaded yet.
 
-    What is trained then needs a CPU and little compiling, and keeps its programs in the folder.
+    Training then uses the CPU with cheap compilation, and keeps its programs in the folder.
 
     Returns:
         The folder, a temporary one where none is given.
@@ -71,7 +71,7 @@ def start_over_preloaded(module: str, folder: Path | None) -> Path:
 
 
 class Disk:
-    """The one of this process, which was started with the library preloaded."""
+    """The disk of this process, which was started with the library preloaded."""
 
     def __init__(self) -> None:
         self._c = ctypes.CDLL(os.environ["LD_PRELOAD"])
@@ -86,11 +86,11 @@ class Disk:
         self._c.faults_watch(str(folder).encode())
 
     def order(self, at: int, how: int, error: int = 0) -> None:
-        """What happens at call `at`."""
+        """Set the fault of call `at`."""
         self._c.faults_order(at, how, error)
 
     def calls(self) -> int:
-        """How many there were."""
+        """Number of calls so far."""
         return int(self._c.faults_count())
 
     def see(self, seen: Seen | None) -> None:

@@ -5,8 +5,7 @@
     python -m tests.studies.faults.poison gradient generator 17,23 \
         latentgen.replay --workdir runs/poisoned
 
-It is the same value whenever these steps are done, as for a fault of the run's own: it happens
-again when they are done again.
+The same value is replaced whenever these steps are done, so that the fault is reproducible.
 """
 
 import contextlib
@@ -28,11 +27,11 @@ WHAT = ("data", "gradient", "parameters")
 
 
 class Poison(NamedTuple):
-    """What is spoiled, and when.
+    """A value to replace by NaN, and the steps at which to do it.
 
     what: 'data', 'gradient' or 'parameters'
-    player: whose gradient or parameters; means nothing for data.
-    steps: at these, from 1.
+    player: whose gradient or parameters; ignored for data.
+    steps: counted from 1.
     """
 
     what: str
@@ -40,7 +39,7 @@ class Poison(NamedTuple):
     steps: tuple[int, ...]
 
     def now(self, number: Int[Array, ""]) -> Bool[Array, ""]:
-        """Whether the step after so many updates is one of them."""
+        """True if the step after `number` updates is one of `steps`."""
         return jnp.isin(number + 1, jnp.array(self.steps))
 
 
@@ -90,7 +89,7 @@ def _feed(poison: Poison, make: Any) -> Any:
 
 @contextlib.contextmanager
 def poisoned(poison: Poison) -> Iterator[None]:
-    """Inside, whatever is trained has this poison."""
+    """Spoil all training within the context."""
     turn, feed = game.update_players, pipeline.feed
     game.update_players = _turn(poison, turn)
     if poison.what == "data":

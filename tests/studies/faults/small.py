@@ -1,4 +1,4 @@
-"""A small run, trained many times over in one process, and what must be the same at its end."""
+"""A small run, trained many times in one process, and the results that must be equal."""
 
 import contextlib
 import io
@@ -33,14 +33,14 @@ def config(method: str, steps: int) -> ConfigDict:
 
 
 def loaded(folder: Path, method: str, steps: int) -> Run:
-    """The run that this folder is to hold."""
+    """The run of this folder."""
     with contextlib.redirect_stderr(io.StringIO()):
         return setup.load(folder, changed(config(method, steps), {}), None, None)
 
 
 @contextlib.contextmanager
 def compiled_once() -> Iterator[None]:
-    """Inside, `loop.program` gives what it gave before: all runs must be of one config."""
+    """Compile `loop.program` once within the context: all runs must have one config."""
     make = loop.program
     programs: dict[bool, loop.Program] = {}
 
@@ -55,7 +55,7 @@ def compiled_once() -> Iterator[None]:
 
 
 def train(run: Run) -> None:
-    """Trains in silence, to the end or an error."""
+    """Train without output, to the end or an error."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         trainer.train(run)
 
@@ -77,7 +77,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
 
 
 class End(NamedTuple):
-    """What of a finished run must be the same bitwise, whatever has happened to it."""
+    """The parts of a finished run that must be bitwise the same after any fault."""
 
     log: list[dict[str, Any]]
     state: list[tuple[str, bytes]]
@@ -85,12 +85,12 @@ class End(NamedTuple):
 
 
 def end(run: Run) -> End:
-    """How the run has ended."""
+    """Read the end of a run from its folder."""
     return End(figures(run.folder), state(run), pictures(run.folder))
 
 
 def difference(undisturbed: End, run: Run) -> str | None:
-    """In what a run has not ended as the undisturbed one; None where it is bitwise the same."""
+    """Difference of a run from the undisturbed one, in words; None if bitwise equal."""
     if not (run.folder / setup.SUMMARY).exists():
         return "it has no summary"
     found = end(run)
