@@ -59,26 +59,7 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     output = method.word("output")
     method.choose("output", OUTPUTS)
     wrap_ema = average(root, method, ("generator", "mapping", "prior"), repeats)
-    if condition != "concat" and (packing > 1 or not classes):
-        raise BadInput(
-            f"{method.key('condition')}={condition!r} needs {method.key('classes')} above 0 and "
-            f"{method.key('packing')}=1."
-        )
-    if codes.size and packing > 1:
-        raise BadInput(
-            f"{method.key('packing')}={packing} must be 1 with {method.key('categories')} or "
-            f"{method.key('continuous')}, which are inferred from single examples."
-        )
-    if condition == "network" and not discriminator.takes_class:
-        raise BadInput(
-            f"{method.key('condition')}='network' needs a discriminator that takes the class "
-            f"itself; {discriminator.section.key('network')}={discriminator.kind!r} does not."
-        )
-    if (batch := root.size("batch_size")) % packing:
-        raise BadInput(
-            f"{root.key('batch_size')}={batch} must be a multiple of "
-            f"{method.key('packing')}={packing}."
-        )
+    _check_condition(root, method, codes, discriminator)
     generator_batches = _generator_batches(root, method)
     label_channels = classes if condition == "concat" else 0
 
@@ -106,6 +87,36 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         return wrap_ema(made)
 
     return Plan(wire, root.word("compute"), (code_dim,), classes)
+
+
+def _check_condition(root: Section, method: Section, codes: Codes, discriminator: Network) -> None:
+    """Check that classes, packs and inferred codes go together.
+
+    Raises:
+        BadInput: they do not, or the discriminator does not fit them.
+    """
+    condition, packing = method.word("condition"), method.size("packing")
+    classes = method.size("classes", low=0)
+    if condition != "concat" and (packing > 1 or not classes):
+        raise BadInput(
+            f"{method.key('condition')}={condition!r} needs {method.key('classes')} above 0 and "
+            f"{method.key('packing')}=1."
+        )
+    if codes.size and packing > 1:
+        raise BadInput(
+            f"{method.key('packing')}={packing} must be 1 with {method.key('categories')} or "
+            f"{method.key('continuous')}, which are inferred from single examples."
+        )
+    if condition == "network" and not discriminator.takes_class:
+        raise BadInput(
+            f"{method.key('condition')}='network' needs a discriminator that takes the class "
+            f"itself; {discriminator.section.key('network')}={discriminator.kind!r} does not."
+        )
+    if (batch := root.size("batch_size")) % packing:
+        raise BadInput(
+            f"{root.key('batch_size')}={batch} must be a multiple of "
+            f"{method.key('packing')}={packing}."
+        )
 
 
 def _mapping(

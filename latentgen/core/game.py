@@ -241,20 +241,12 @@ def game(
         opts = list(state.opt)
         metrics: dict[str, Array] = {}
         for i, phase in enumerate(phases):
-            minibatches = jax.tree.map(lambda b, k=phase.repeats: b[-k:], batches)
-            keys = jax.random.split(jax.random.fold_in(key, i), phase.repeats)
-            update: Callable[..., tuple[State, PyTree, dict[str, Array]]] = update_repeatedly
-            if phase.repeats == 1:  # a scan of length 1 would only add a loop
-                update, keys = update_players, keys[0]
-                minibatches = jax.tree.map(lambda b: b[0], minibatches)
-            if phase.every > 1:
-                update = partial(_update_lazily, update)
             owner = i if phase.shares is None else phase.shares
             phase = phase._replace(tx=phases[owner].tx)
-            with jax.named_scope(TURN + _trained_players(phase, state)):
-                state, opts[owner], terms = update(
-                    phase, state, opts[owner], minibatches, keys, step, microbatches
-                )
+            phase_key = jax.random.fold_in(key, i)
+            state, opts[owner], terms = _play(
+                phase, state, opts[owner], batches, phase_key, step, microbatches
+            )
             metrics = _merge_terms(metrics, terms)
         return state._replace(opt=tuple(opts)), metrics
 
@@ -268,6 +260,28 @@ def game(
 
     accumulate = partial(game, init, phases, sample, probes)
     return Method(init_state, step, terms, sample, probes, draws, accumulate)
+
+
+def _play(
+    phase: Phase,
+    state: State,
+    opt: PyTree,
+    batches: Batch,
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+    microbatches: int,
+) -> tuple[State, PyTree, dict[str, Array]]:
+    """Play one phase of a step, on the last `phase.repeats` of its minibatches."""
+    minibatches = jax.tree.map(lambda b: b[-phase.repeats :], batches)
+    keys = jax.random.split(key, phase.repeats)
+    update: Callable[..., tuple[State, PyTree, dict[str, Array]]] = update_repeatedly
+    if phase.repeats == 1:  # a scan of length 1 would only add a loop
+        update, keys = update_players, keys[0]
+        minibatches = jax.tree.map(lambda b: b[0], minibatches)
+    if phase.every > 1:
+        update = partial(_update_lazily, update)
+    with jax.named_scope(TURN + _trained_players(phase, state)):
+        return update(phase, state, opt, minibatches, keys, step, microbatches)
 
 
 def _trained_players(phase: Phase, state: State) -> str:
