@@ -10,6 +10,8 @@ from made_pictures import encoded, noise
 
 from latentgen.core.errors import BadInput
 from latentgen.data import published, sources
+from latentgen.data.dataset import relabelled
+from latentgen.data.pictures import few
 from latentgen.data.published import celeba
 from latentgen.data.sources import celeba as celeba_source
 
@@ -105,7 +107,10 @@ def test_celeba_keeps_its_splits(tmp_path, monkeypatch):
     split = [0, 0, 0, 0, 1, 2, 2]
     lines = [f"{name} {s}" for name, s in zip(names, split, strict=True)]
     (folder / celeba.PARTITION.name).write_text("\n".join(lines))
-    rows = [f"{name} {'-1 ' * 40}" for name in names]
+    smiling = celeba.ATTRIBUTES.index("Smiling")
+    attributes = np.full((7, 40), -1)
+    attributes[[1, 4, 6], smiling] = 1
+    rows = [f"{name} {' '.join(map(str, of))}" for name, of in zip(names, attributes, strict=True)]
     (folder / celeba.ATTRIBUTE_LIST.name).write_text(
         "\n".join(["7", " ".join(celeba.ATTRIBUTES), *rows])
     )
@@ -118,5 +123,16 @@ def test_celeba_keeps_its_splits(tmp_path, monkeypatch):
         "test": (2, 8, 8, 3),
     }
     assert (dataset.name, dataset.classes) == ("celeba", ())
+    assert list(dataset.factors) == list(celeba.ATTRIBUTES)
+    by_smile = relabelled(dataset, ("Smiling",))
+    assert by_smile.classes == ("Smiling 0", "Smiling 1")
+    found = {}
+    for examples in by_smile.splits.values():
+        found |= {
+            x.tobytes(): int(label) for x, label in zip(examples.x, examples.label, strict=True)
+        }
+    for i, data in enumerate(pictures):
+        (path := folder / f"{i}.png").write_bytes(data)
+        assert found[few.read(path, (8, 8, 3), 1)[0][0].tobytes()] == (i in (1, 4, 6))
     with pytest.raises(BadInput, match=r"needs its original files: put img_align_celeba.zip"):
         sources.load("celeba", data_dir=tmp_path / "data")

@@ -1,16 +1,15 @@
 """Pieces to final arrays: examples of each split in the order of their pixels' digests."""
 
 import hashlib
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, UInt8
 from numpy.lib import format as npy
 
-from latentgen.data import folders
+from latentgen.data import store
 from latentgen.data.pictures import pieces
 from latentgen.data.pictures.labels import SPLITS
 
@@ -42,11 +41,12 @@ class Taken(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Examples of a split, in their order; piece and row as in `Taken`."""
+    """Examples of a split, in order; piece and row as in `Taken`, factors as in `Examples`."""
 
     piece: Int32[np.ndarray, " n"]
     row: Int32[np.ndarray, " n"]
     label: Int32[np.ndarray, " n"]
+    factors: Int32[np.ndarray, "n k"] | None = None
 
 
 def collect(work: Path, number: int) -> tuple[Taken, dict[int, str]]:
@@ -110,7 +110,10 @@ def _groups(digest: UInt8[np.ndarray, "n 32"]) -> Int[np.ndarray, " n"]:
 
 
 def arranged(
-    taken: Taken, split: Int[np.ndarray, " n"], label: Int32[np.ndarray, " n"]
+    taken: Taken,
+    split: Int[np.ndarray, " n"],
+    label: Int32[np.ndarray, " n"],
+    factors: Int32[np.ndarray, "n k"] | None,
 ) -> dict[str, Rows]:
     """Sort the examples of each split by digest, then label, then name."""
     order = np.lexsort((label, *taken.digest.view(">u8").T[::-1]))
@@ -118,7 +121,8 @@ def arranged(
     for position, name in enumerate(SPLITS):
         at = order[split[order] == position]
         if len(at):
-            found[name] = Rows(taken.piece[at], taken.row[at], label[at])
+            own = None if factors is None else factors[at]
+            found[name] = Rows(taken.piece[at], taken.row[at], label[at], own)
     return found
 
 
@@ -139,38 +143,42 @@ def write(
     digests = {}
     for name, rows in splits.items():
         whole.update(rows.label.tobytes())
-        with open(out / f"{name}_label.npy", "wb") as file:
-            np.save(file, rows.label)
-            _sync(file)
-        digests[f"{name}_label"] = folders.digest(rows.label)
+        for kind, values in (("label", rows.label), ("factors", rows.factors)):
+            if values is not None:
+                array = f"{name}_{kind}"
+                digests[array] = _write(out / f"{array}.npy", values.shape, np.int32, [values])
     for name, rows in splits.items():
-        with open(out / f"{name}_x.npy", "wb") as file:
-            digests[f"{name}_x"] = _write_pixels(file, work, rows, shape, whole)
-            _sync(file)
+        blocks = _hashed(_pixels(work, rows, shape), whole)
+        file = out / f"{name}_x.npy"
+        digests[f"{name}_x"] = _write(file, (len(rows.label), *shape), np.uint8, blocks)
     return digests, whole.hexdigest()
 
 
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def _write(path: Path, shape: tuple[int, ...], dtype: Any, blocks: Iterable[np.ndarray]) -> str:
+    """Write an array in blocks; return its digest."""
+    file = store.Rows(path, shape, np.dtype(dtype))
+    for block in blocks:
+        file.add(block)
+    return file.close()
 
 
-def _write_pixels(
-    file: BinaryIO, work: Path, rows: Rows, shape: tuple[int, int, int], whole: Any
-) -> str:
-    """Write the pixels of a split in blocks; return their digest, and add them to `whole`."""
-    n, digest = len(rows.label), hashlib.sha256()
-    header = {"descr": "|u1", "fortran_order": False, "shape": (n, *shape)}
-    npy.write_array_header_1_0(file, header)
-    each = max(1, BLOCK_BYTES // int(np.prod(shape)))
+def _hashed(blocks: Iterable[np.ndarray], digest: Any) -> Iterator[np.ndarray]:
+    """Yield blocks after adding them to a digest."""
+    for block in blocks:
+        digest.update(block.data)
+        yield block
+
+
+def _pixels(
+    work: Path, rows: Rows, shape: tuple[int, int, int]
+) -> Iterator[UInt8[np.ndarray, "m h w c"]]:
+    """Yield the images of a split in blocks."""
+    n, each = len(rows.label), max(1, BLOCK_BYTES // int(np.prod(shape)))
     for start in range(0, n, each):
         block = np.empty((min(each, n - start), *shape), np.uint8)
         at = slice(start, start + each)
         _read_rows(work, rows.piece[at], rows.row[at], block)
-        for each_digest in (digest, whole):
-            each_digest.update(block.data)
-        file.write(block.data)
-    return digest.hexdigest()
+        yield block
 
 
 def _read_rows(

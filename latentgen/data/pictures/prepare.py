@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
-from jaxtyping import Int
+from jaxtyping import Int, Int32
 
 from latentgen.core.errors import BadInput
 from latentgen.data import folders
@@ -29,7 +29,7 @@ from latentgen.data.pictures import convert, entries, gather, labels, pieces, wo
 from latentgen.data.pictures.convert import Options
 from latentgen.data.pictures.entries import Listing, shown
 
-__all__ = ["Options", "Prepared", "prepare"]
+__all__ = ["Factors", "Metadata", "Options", "Prepared", "prepare"]
 
 RULES = 1
 """Version of the rules of `convert` and `entries`; a change prepares sets anew."""
@@ -40,6 +40,30 @@ FEW = 200
 
 STALE = 7 * 24 * 3600
 """Seconds after which the work of a killed preparation is removed."""
+
+
+class Factors(NamedTuple):
+    """Ground-truth factors of pictures.
+
+    sizes: factor -> number of its values
+    of: name of a picture -> the index of each factor's value
+    """
+
+    sizes: Mapping[str, int]
+    of: Mapping[str, Int32[np.ndarray, " k"]]
+
+
+class Metadata(NamedTuple):
+    """Facts about pictures that their files do not hold; None: there are none.
+
+    split_of: name of a picture -> its split; None: by the names of folders
+    """
+
+    split_of: Mapping[str, str] | None = None
+    factors: Factors | None = None
+
+
+NO_METADATA = Metadata()
 
 
 class Prepared(NamedTuple):
@@ -61,7 +85,7 @@ def prepare(
     workers: int | None = None,
     say: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    split_of: Mapping[str, str] | None = None,
+    metadata: Metadata = NO_METADATA,
 ) -> Prepared:
     """Prepare a set of pictures in a folder of `parent`, unless it is there.
 
@@ -72,7 +96,7 @@ def prepare(
         workers: number of processes; 0: this one; None: one for each CPU.
         say: called with lines for the user.
         progress: called with the number of entries that are done, and of all.
-        split_of: name of a picture -> its split; None: by the names of folders.
+        metadata: splits and factors.
 
     Raises:
         BadInput: an option is not valid, or there is no picture that can be used; with
@@ -84,7 +108,7 @@ def prepare(
         raise BadInput(f"workers={workers} must be at least 0.")
     listing = entries.listed(where)
     given = labels.given(listing)
-    key = _key(listing, options, split_of)
+    key = _key(listing, options, metadata)
     folder = parent / key
     if not _is_complete(folder):
         parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +117,7 @@ def prepare(
             if not _is_complete(folder):  # another process may have prepared it meanwhile
                 (say or _silent)(f"{shown(str(where))}: {len(listing.entries)} pictures")
                 _convert(work, listing, options, workers, progress)
-                _finish(work, listing, given, options, split_of, folder)
+                _finish(work, listing, given, options, metadata, folder)
             shutil.rmtree(work, ignore_errors=True)
     return Prepared(folder, pieces.read_json(folder / CARD)["report"])
 
@@ -102,11 +126,15 @@ def _silent(line: str) -> None:
     pass
 
 
-def _key(listing: Listing, options: Options, split_of: Mapping[str, str] | None) -> str:
-    """Return 16 hex digits of the SHA-256 of the listing, the options, splits and the rules."""
+def _key(listing: Listing, options: Options, metadata: Metadata) -> str:
+    """Return 16 hex digits of the SHA-256 of the listing, the options, metadata and the rules."""
     digest = hashlib.sha256(json.dumps([str(listing.where), options, RULES]).encode())
-    if split_of is not None:
-        digest.update(json.dumps(sorted(split_of.items())).encode())
+    if metadata.split_of is not None:
+        digest.update(json.dumps(sorted(metadata.split_of.items())).encode())
+    if metadata.factors is not None:
+        digest.update(json.dumps(dict(metadata.factors.sizes)).encode())
+        for name, values in sorted(metadata.factors.of.items(), key=lambda item: item[0]):
+            digest.update(name.encode() + b"\0" + values.tobytes())
     for each in [*listing.entries, *listing.labels.values()]:
         digest.update(json.dumps([each.name, each.size, each.mtime_ns, each.refused]).encode())
     return digest.hexdigest()[:16]
@@ -174,7 +202,7 @@ def _finish(
     listing: Listing,
     given: labels.Given,
     options: Options,
-    split_of: Mapping[str, str] | None,
+    metadata: Metadata,
     folder: Path,
 ) -> None:
     """Write the final folder from the pieces, and rename it at the end."""
@@ -189,12 +217,14 @@ def _finish(
     grey = options.color == "grey" or (options.color == "as_is" and bool(taken.is_grey.all()))
     if grey:
         taken = taken._replace(digest=taken.grey)
-    split, depth = labels.splits(names, split_of)
+    split, depth = labels.splits(names, metadata.split_of)
     split = split[taken.entry]
     label, classes = labels.numbered([names[i] for i in taken.entry], given, depth)
     kept = gather.in_last_split(taken.digest, split)
     taken, split, label = taken.only(kept), split[kept], label[kept]
-    splits = gather.arranged(taken, split, label)
+    sizes, of = metadata.factors or ({}, None)
+    factors = None if of is None else np.stack([of[names[i]] for i in taken.entry])
+    splits = gather.arranged(taken, split, label, factors)
     if "train" not in splits:
         raise BadInput(
             f"{shown(str(listing.where))}: train has no picture that can be used and is in no "
@@ -214,8 +244,8 @@ def _finish(
         "splits": {name: len(rows.label) for name, rows in splits.items()},
     }
     shape = (options.size, options.size, 1 if grey else 3)
-    card = {"shape": shape, "classes": classes, "options": options._asdict(), "report": report}
-    _write(work, splits, card, folder)
+    card = {"shape": shape, "classes": classes, "factors": dict(sizes)}
+    _write(work, splits, card | {"options": options._asdict(), "report": report}, folder)
 
 
 def _write(work: Path, splits: dict[str, gather.Rows], card: dict[str, Any], folder: Path) -> None:

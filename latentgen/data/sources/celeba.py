@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from latentgen.core.errors import BadInput
 from latentgen.data import published
 from latentgen.data.dataset import DataSet
@@ -14,18 +16,23 @@ _log = logging.getLogger(__name__)
 
 
 def _celeba(request: Request) -> DataSet:
-    """Prepare the middle square of each image once; labels are not read."""
-    from latentgen.data.pictures.prepare import Options, prepare
+    """Prepare the middle square of each image once, with its 40 attributes as factors."""
+    from latentgen.data.pictures.prepare import Factors, Metadata, Options, prepare
 
     paths = {file.name: _path(request, file.name) for file in celeba.FILES}
-    splits = {
-        name: row.split
+    rows = {
+        name: row
         for row in celeba.rows(paths)
         for name in (row.member, PurePosixPath(row.member).name)
     }
+    present = {name: (row.attributes > 0).astype(np.int32) for name, row in rows.items()}
+    metadata = Metadata(
+        {name: row.split for name, row in rows.items()},
+        Factors(dict.fromkeys(celeba.ATTRIBUTES, 2), present),
+    )
     options = Options(size=request.size or SIZE, color=request.color, strict=True)
     archive, sets = paths[celeba.IMAGES.name], request.data_dir / SETS
-    folder = prepare(archive, options, sets, say=_log.info, split_of=splits).folder
+    folder = prepare(archive, options, sets, say=_log.info, metadata=metadata).folder
     return opened(folder)._replace(name="celeba", origin=f"folder {archive.parent}")
 
 
