@@ -63,9 +63,9 @@ FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 
 def pytest_configure() -> None:
     """Keep the programs that this process compiles; reuse those of earlier processes."""
-    from latentgen.system.compilation import keep_programs
+    from latentgen.system.compilation import enable_compilation_cache
 
-    keep_programs()
+    enable_compilation_cache()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -161,8 +161,8 @@ def test_what_cannot_fit_into_memory_is_refused_by_name(
 def test_an_array_of_a_step_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
     feed = setup.feed_of(run)
-    state = memory.total(run.state)
-    data = memory.total(feed.resident)
+    state = memory.tree_bytes(run.state)
+    data = memory.tree_bytes(feed.resident)
     monkeypatch.setattr(machine, "memory", lambda: Memory(8 * (state + data), 0))
     setup.check_memory(run, feed)
     monkeypatch.setattr(machine, "memory", lambda: Memory(state + data + 1_000, 0))

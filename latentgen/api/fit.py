@@ -22,7 +22,7 @@ from latentgen.data import sources
 from latentgen.evaluation import in_training
 from latentgen.storage.workdir import flatten
 from latentgen.sweeps.plan import applied
-from latentgen.system.compilation import keep_programs, pin_numbers
+from latentgen.system.compilation import enable_compilation_cache, pin_settings
 from latentgen.training import setup, trainer
 
 DEFAULTS: dict[str, Any] = {
@@ -75,8 +75,8 @@ def train(
     method = what if isinstance(what, Method) else None
     dataset, config = _config_of(what, data, changes or {})
     folder = Path(workdir)
-    pin_numbers()
-    keep_programs()
+    pin_settings()
+    enable_compilation_cache()
     done = setup.finished(folder, config)
     if not done:
         run = setup.load(folder, config, data_dir, manual_dir, dataset, method)

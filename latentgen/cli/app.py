@@ -24,9 +24,9 @@ from latentgen.core.types import PyTree
 from latentgen.storage import aliases, workdir
 from latentgen.storage.checkpoint import Damaged
 from latentgen.system import distributed, signals, startup, streams
-from latentgen.system.compilation import keep_programs, pin_numbers
+from latentgen.system.compilation import enable_compilation_cache, pin_settings
 from latentgen.system.distributed import PeerLost, RemoteProcessError
-from latentgen.system.watchdog import leave
+from latentgen.system.watchdog import exit_immediately
 from latentgen.training import choice, setup
 from latentgen.training.setup import Run
 
@@ -114,18 +114,18 @@ def command(
     try:
         rest = _parse(parse)
         with _end_on_signal():
-            startup.done()
+            startup.restore_excepthook()
             with _exit_with_one_line():
                 _set_positional(rest[1:], positional)
-                pin_numbers()
-                keep_programs()
+                pin_settings()
+                enable_compilation_cache()
                 yield
-                if error := streams.lost():
+                if error := streams.stdout_error():
                     _exit_with_error(f"stdout: {error.strerror}.", EXIT_IO)
     except SystemExit as end:
-        startup.ends(end.code)
+        startup.set_exit_code(end.code)
         raise
-    startup.ends(None)
+    startup.set_exit_code(None)
 
 
 def _parse(parse: Callable[[list[str], flags.FlagValues], None] | None) -> list[str]:
@@ -151,13 +151,13 @@ def _end_on_signal() -> Iterator[None]:
     except signals.Interrupted as stop:
         signals.mark_reported()
         if distributed.is_process_zero():
-            print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
+            print(f"{stop}; {signals.RESUME_HINT}", file=sys.stderr)
         sys.exit(128 + stop.signum)
 
 
 @contextlib.contextmanager
 def _exit_with_one_line() -> Iterator[None]:
-    """Inside, what goes wrong and can be explained ends the process with a line and its code."""
+    """Print an expected error within the context in one line, and exit with its code."""
     try:
         yield
     except BadInput as error:
@@ -172,10 +172,10 @@ def _exit_with_one_line() -> Iterator[None]:
     except RemoteProcessError as error:
         _exit_with_error(str(error), ELSEWHERE.get(error.kind, 1))
     except PeerLost as error:
-        leave(str(error))
+        exit_immediately(str(error))
     except Stopped as stop:
         if distributed.is_process_zero():
-            print(f"{stop}; {signals.AGAIN}", file=sys.stderr)
+            print(f"{stop}; {signals.RESUME_HINT}", file=sys.stderr)
         sys.exit(128 + stop.signum)
     except Exception as error:
         if (line := _explain_backend_or_memory(error)) is None:

@@ -1,4 +1,4 @@
-"""What regularizes a discriminator besides penalties, read from a config."""
+"""Regularizers of a discriminator, other than gradient penalties, read from a config."""
 
 from collections.abc import Callable
 from typing import Any

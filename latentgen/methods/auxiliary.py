@@ -18,10 +18,10 @@ NO_CODES = Codes()
 
 
 class Auxiliary(NamedTuple):
-    """What the last outputs of the discriminator predict.
+    """Predictions of the discriminator's last outputs.
 
-    classes: number of classes; 0: not the class
-    codes: the last coordinates of a code
+    classes: number of classes; 0 if the class is not predicted
+    codes: last coordinates of the generator's code, which are predicted
     """
 
     classes: int = 0

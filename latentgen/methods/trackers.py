@@ -1,7 +1,7 @@
-"""What is tracked beside a discriminator's weights: the p of ADA, and LeCam's averages.
+"""Running statistics of the discriminator's turn: the probability p of ADA, LeCam's averages.
 
-Each is the stats of a player of its own without parameters, `augment` and `lecam`, which the
-discriminator's turn updates. So checkpoints have them.
+Each is stored as the stats of a player without parameters, `augment` or `lecam`. So checkpoints
+include it.
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""How good a generator is: estimates and exact values of log p(x), and what the code tells."""
+"""Metrics: log-likelihoods, distances between real and synthetic examples, use of the codes."""

@@ -1,4 +1,4 @@
-"""What a few runs say of all: the mean over seeds, and how far it can be trusted."""
+"""Confidence intervals of means over a few runs with different seeds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the code tells about x: active units, and the two parts of the rate."""
+"""Information about x in the code: active units, and the decomposition of the rate."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple

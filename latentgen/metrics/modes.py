@@ -1,4 +1,4 @@
-"""Which modes of the data a generator reaches: counts that collapse cannot hide.
+"""Mode coverage: the modes of the data that a generator's samples reach, to detect mode collapse.
 
 PacGAN's released code (github.com/fjxmlzn/PacGAN) counts a point for its nearest mode if it lies
 less than three standard deviations away and for none else. A mode with one such point is covered,

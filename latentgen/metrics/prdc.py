@@ -1,7 +1,7 @@
-"""How much of the one set lies where the other is dense: precision, recall, density, coverage.
+"""Precision, recall, density and coverage of real and synthetic examples.
 
-All four count points in balls. The ball around an example reaches to the k-th nearest other example
-of its own set, the boundary included; the balls of a set together stand for its manifold.
+The four metrics count points in balls. The ball around an example reaches to the k-th nearest other
+example of its own set, the boundary included; the union of a set's balls estimates its manifold.
 """
 
 from typing import Any, NamedTuple

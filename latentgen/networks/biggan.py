@@ -119,7 +119,7 @@ def _attend(
 
 
 def _doublings(shape: Sequence[int]) -> int:
-    """How often the smallest image, with sides of 4 to 7 pixels, is doubled to this shape."""
+    """Return the number of doublings from the smallest image, of 4 to 7 pixels, to this shape."""
     found = len(widths(shape, 1, 1))
     if found not in GENERATOR:
         raise BadInput(f"an image of {shape[0]}x{shape[1]} does not fit: at most 7 x 64 pixels do.")

@@ -1,4 +1,4 @@
-"""A class beside an input: how a network is told what to draw."""
+"""Class labels as inputs of networks."""
 
 import jax
 import jax.numpy as jnp
@@ -22,5 +22,5 @@ def concat_label(
 
 
 def cycle_labels(n: Size, classes: int) -> Int[Array, " n"]:
-    """Labels 0, 1, ..., classes - 1, 0, ...: what is drawn where nobody names a class."""
+    """Return n labels 0, 1, ..., classes - 1, 0, ...: the default classes of samples."""
     return jnp.arange(n) % max(classes, 1)

@@ -212,11 +212,15 @@ def gates(
 def flow(
     made: Net, params: PyTree, z: Float[Array, "m d"], context: Float[Array, "m c"]
 ) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
-    """All steps z <- s * z + (1 - s) * towards, and log |det dz_after / dz_before| = sum log s.
+    """Apply autoregressive steps z <- s * z + (1 - s) * towards, in alternating coordinate order.
 
     Args:
-        made: gives `towards` and, before its sigmoid, s of coordinate i from the ones before i.
-        params: its parameters, each leaf with a leading axis over the steps.
+        made: network that computes `towards` and the logit of s, of coordinate i from the
+            coordinates before i.
+        params: parameters of `made`, each leaf with a leading axis over the steps.
+
+    Returns:
+        z after the steps, and log |det dz_after / dz_before| = sum log s.
     """
 
     def step(

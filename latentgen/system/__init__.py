@@ -1,1 +1,1 @@
-"""Processes, signals, memory and devices of the machine; nothing of learning."""
+"""Operating system and devices: processes, signals, memory, compilation cache, plugins."""

@@ -1,4 +1,7 @@
-"""Compiled programs are kept on disk: the second start of a command need not compile again."""
+"""JAX's persistent compilation cache, and the settings that a run's numbers depend on.
+
+With the cache, a command that is started again does not compile its programs again.
+"""
 
 import contextlib
 import hashlib
@@ -13,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax._src import compilation_cache  # no public name takes another store than JAX's own
+from jax._src import compilation_cache  # JAX has no public way to set a cache backend
 
-LARGEST = 2**30  # bytes; beyond that the programs used longest ago go
-FORMAT = "1"  # of an entry; another one has another folder
+MAX_CACHE_BYTES = 2**30  # beyond it, the least recently used programs are deleted
+ENTRY_FORMAT = "1"  # version of an entry's layout; each version has a folder of its own
 PINNED = {
     "jax_enable_x64": False,
     "jax_default_prng_impl": "threefry2x32",
@@ -24,63 +27,63 @@ PINNED = {
     "jax_random_seed_offset": 0,
     "jax_numpy_dtype_promotion": "standard",
 }
-"""Of JAX's settings those under which every run computes. The others are kept with its checkpoints
-and results, where the user or a config's file has changed them: see `settings`."""
+"""JAX's settings that are the same in every run. Other settings that were changed are stored with
+checkpoints and results, see `settings`."""
 
-SILENT = re.compile(
+IRRELEVANT_SETTINGS = re.compile(
     "jax_(compilation_cache|persistent_cache|enable_compilation_cache|raise_persistent_cache|log|"
     "platform|traceback|tracer_error|dump|debug_log|explain_cache|pprint|include_|source_url|"
     "compiler_detailed|check_proxy|distributed_debug|hlo_source|cuda_visible|rocm_visible|"
     "mosaic_allow|pallas_verbose|captured_constants|send_traceback|coordination)"
 )
-"""JAX's settings that say how it reports, caches or finds devices: no number depends on them."""
+"""JAX's settings of reports, caches and device discovery: no number depends on them."""
 
 ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
-"""What XLA and its libraries read for themselves."""
+"""Environment variables that XLA and its libraries read."""
 
 _AT_IMPORT = dict(jax.config.values)
 
-ABANDONED = 60.0  # seconds after which a file that was never finished is another's no more
+ABANDONED_SECONDS = 60.0  # age at which an unfinished file is taken for that of a dead process
 
 
 def processor() -> str:
-    """Model and instructions of this machine's CPU: what a program for it may use."""
+    """Return the CPU's model and instruction set, on which compiled programs depend."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    found = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return "\n".join(dict.fromkeys(found)) or platform.processor()
+    described = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return "\n".join(dict.fromkeys(described)) or platform.processor()
 
 
 def folder() -> Path:
-    """Return the folder of compiled programs: one for each jaxlib, XLA flags and CPU.
+    """Return the cache folder: one for each version of jaxlib, XLA flags and CPU.
 
-    A home folder may be shared by unlike machines, and jaxlib changed in place.
+    Different machines may share a home folder, and jaxlib may be upgraded in place.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     flags = os.environ.get("XLA_FLAGS", "")
-    what = (FORMAT, version("jaxlib"), flags, platform.machine(), processor())
-    return Path(home, "latentgen", hashlib.sha256("\0".join(what).encode()).hexdigest()[:16])
+    parts = (ENTRY_FORMAT, version("jaxlib"), flags, platform.machine(), processor())
+    return Path(home, "latentgen", hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16])
 
 
-class Programs:
-    """A folder of compiled programs, as JAX's persistent compilation cache asks for one.
+class ProgramCache:
+    """Backend of JAX's persistent compilation cache: a folder with a file for each program.
 
-    An entry is a file that begins with the SHA-256 of its key and contents, and appears whole.
-    One that does not match, damaged or moved from another key, is deleted, so that its program is
-    compiled and written again. Nothing waits for a lock.
+    A file begins with the SHA-256 of its key and contents and is written atomically. A file whose
+    digest does not match is damaged or belongs to another key. It is deleted, so that its program
+    is compiled and written again. There are no locks.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path  # JAX reads it
 
     def get(self, key: str) -> bytes | None:
-        """The program of this key, or None."""
+        """Return the program of this key; None if it is not in the cache."""
         file = self._path / key
         try:
             entry = file.read_bytes()
-        except OSError:  # there is none
+        except OSError:  # there is no such file
             return None
         digest, program = entry[:32], entry[32:]
         if digest != _digest(key, program):
@@ -88,11 +91,11 @@ class Programs:
                 file.unlink()
             return None
         with contextlib.suppress(OSError):  # read-only, or another process has deleted it
-            os.utime(file)  # the last use, for `prune`
+            os.utime(file)  # time of last use, for `prune`
         return program
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep a program; where there is no room for it, it is not kept."""
+        """Store a program; a full disk or a missing folder is no error."""
         with contextlib.suppress(OSError):
             descriptor, name = tempfile.mkstemp(prefix=".", dir=self._path)
             try:
@@ -102,19 +105,23 @@ class Programs:
             except OSError:
                 os.unlink(name)
 
-    def prune(self, largest: int = LARGEST) -> None:
-        """Delete unfinished files of dead processes, and the longest unused beyond `largest`."""
-        found = []
+    def prune(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
+        """Delete unfinished files of dead processes and the least recently used programs.
+
+        Args:
+            max_bytes: of the programs that remain.
+        """
+        entries = []
         for file in os.scandir(self._path):
             with contextlib.suppress(FileNotFoundError):  # another process has deleted it
                 stat = file.stat(follow_symlinks=False)
                 if not file.name.startswith("."):
-                    found.append((stat.st_mtime, stat.st_size, file.path))
-                elif time.time() - stat.st_mtime > ABANDONED:
+                    entries.append((stat.st_mtime, stat.st_size, file.path))
+                elif time.time() - stat.st_mtime > ABANDONED_SECONDS:
                     os.unlink(file.path)
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
-            if total <= largest:
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= max_bytes:
                 break
             Path(path).unlink(missing_ok=True)
             total -= size
@@ -124,64 +131,67 @@ def _digest(key: str, program: bytes) -> bytes:
     return hashlib.sha256(key.encode() + b"\0" + program).digest()
 
 
-def _private(path: Path) -> bool:
-    """Make a folder that only this user can write; say whether it is one."""
+def _make_private(path: Path) -> bool:
+    """Make a folder that only this user can write; return False if others can write it."""
     path.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+    stat = path.lstat()
+    return stat.st_uid == os.getuid() and not stat.st_mode & 0o022
 
 
-def pin_numbers() -> None:
-    """Set what would make other numbers of the same config; say so where the user set it."""
-    said: Any = jax.config
+def pin_settings() -> None:
+    """Set JAX's settings to `PINNED`; print a line for each one that the user has changed."""
+    config: Any = jax.config
     for name, value in PINNED.items():
-        if (found := getattr(said, name)) != value:
-            print(f"{name.upper()}={found} is ignored: a run has {value}.", file=sys.stderr)
-            said.update(name, value)
+        if (user_value := getattr(config, name)) != value:
+            print(f"{name.upper()}={user_value} is ignored: a run has {value}.", file=sys.stderr)
+            config.update(name, value)
 
 
 def settings() -> dict[str, Any]:
-    """Return settings that numbers may depend on beside config, data and versions, as plain JSON.
+    """Return the changed settings of JAX and XLA that a run's numbers may depend on, as plain JSON.
 
-    Of JAX's settings those that an environment variable or code has set, and not `PINNED`: what
-    they are by default goes with the version of JAX.
+    These are set environment variables of `ENVIRONMENT`, and JAX's settings that an environment
+    variable or code has set. `PINNED` is left out, and so are defaults, which depend on the version
+    of JAX alone.
     """
-    found: dict[str, Any] = {name: os.environ[name] for name in ENVIRONMENT if os.environ.get(name)}
+    changed: dict[str, Any] = {
+        name: os.environ[name] for name in ENVIRONMENT if os.environ.get(name)
+    }
     for name, value in sorted(jax.config.values.items()):
-        changed = name.upper() in os.environ or value != _AT_IMPORT.get(name, value)
-        if changed and name not in PINNED and not SILENT.match(name):
-            found[name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return found
+        is_changed = name.upper() in os.environ or value != _AT_IMPORT.get(name, value)
+        if is_changed and name not in PINNED and not IRRELEVANT_SETTINGS.match(name):
+            changed[name] = value if isinstance(value, bool | int | float | str) else str(value)
+    return changed
 
 
-def keep_programs() -> None:
-    """Switch JAX's persistent compilation cache on, unless the user has said otherwise.
+def enable_compilation_cache() -> None:
+    """Enable JAX's persistent compilation cache, unless the user has configured it.
 
-    JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false wants none.
-    Where the folder cannot be written, or others can write it, there is none either: a program
-    that somebody else put there would be run.
+    JAX_COMPILATION_CACHE_DIR sets another folder; JAX_ENABLE_COMPILATION_CACHE=false disables the
+    cache. It stays disabled if the folder cannot be written, or if others can write it: their
+    programs would be run.
     """
-    said: Any = jax.config
-    if said.jax_compilation_cache_dir or not said.jax_enable_compilation_cache:
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
     try:
-        place = folder()
-        place.parents[1].mkdir(parents=True, exist_ok=True)
-        if not (_private(place.parent) and _private(place)):
-            print(f"Compiled programs are not kept: others can write {place}.", file=sys.stderr)
+        root = folder()
+        root.parents[1].mkdir(parents=True, exist_ok=True)
+        if not (_make_private(root.parent) and _make_private(root)):
+            print(f"Compiled programs are not kept: others can write {root}.", file=sys.stderr)
             return
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=root):
             pass
-        programs = Programs(place)
-        programs.prune()
-    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        cache = ProgramCache(root)
+        cache.prune()
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
         return
     default = compilation_cache.get_file_cache
 
-    def store(path: str) -> tuple[Any, str] | None:
-        return (programs, path) if path == str(place) else default(path)
+    def get_file_cache(path: str) -> tuple[Any, str] | None:
+        return (cache, path) if path == str(root) else default(path)
 
-    compilation_cache.get_file_cache = store
-    jax.config.update("jax_compilation_cache_dir", str(place))
-    # A run has some twenty small programs, none of which takes the second that JAX asks for.
+    compilation_cache.get_file_cache = get_file_cache
+    jax.config.update("jax_compilation_cache_dir", str(root))
+    # A run has about twenty small programs, each compiled in less than JAX's minimum of a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

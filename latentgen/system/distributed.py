@@ -1,7 +1,7 @@
-"""Several processes that train one run: start, agreement, and detection of a lost peer.
+"""Several processes that train one run: start, exchange of results, detection of a lost peer.
 
-Process 0 writes and prints. The outcome of what it does alone, such as opening a folder, is sent
-to all, so that none waits for a process that has failed.
+Process 0 alone writes and prints. The outcome of an action of process 0, such as opening a folder,
+is sent to all processes, so that none waits for a process that has failed.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from latentgen.core.errors import BadInput, Diverged
 from latentgen.system import watchdog
 from latentgen.system.signals import note_signals
 
-HEARTBEAT, STUCK = 30, 300.0  # seconds
-LONGEST = 2_000  # bytes of a message between processes
+HEARTBEAT, STUCK = 30, 300.0  # default timeouts in seconds
+MAX_MESSAGE_BYTES = 2_000  # of a message between processes
 
 
 class RemoteProcessError(Exception):
-    """Raised where another process has failed.
+    """Error of another process.
 
     Args:
         kind: name of the error's class there.
@@ -40,12 +40,15 @@ class RemoteProcessError(Exception):
 
 
 class PeerLost(Exception):
-    """Raised where a peer does not answer; the run continues once all processes start again."""
+    """A peer process does not answer; the run continues once all processes are started again."""
 
 
 class ProcessGroup(NamedTuple):
-    """Processes of a run, as set by the user; None: detected by JAX, or a single process.
+    """Processes of a run, as set by flags; None if JAX detects them, or for a single process.
 
+    coordinator: HOST:PORT of process 0
+    num_processes: number of processes
+    process_id: index of this process
     heartbeat: seconds without an answer after which a peer is lost
     """
 
@@ -136,11 +139,15 @@ def is_process_zero() -> bool:
 
 
 def _all_gather_json(value: Any) -> list[Any]:
-    """Gather `value`, at most LONGEST bytes of JSON, from every process; all must call this."""
+    """Gather `value` from every process; all must call this.
+
+    Args:
+        value: JSON data, at most MAX_MESSAGE_BYTES when encoded.
+    """
     encoded = json.dumps(value).encode()
-    padded = np.zeros(LONGEST, np.uint8)
+    padded = np.zeros(MAX_MESSAGE_BYTES, np.uint8)
     padded[: len(encoded)] = np.frombuffer(encoded, np.uint8)
-    gathered = np.asarray(multihost_utils.process_allgather(padded)).reshape(-1, LONGEST)
+    gathered = np.asarray(multihost_utils.process_allgather(padded)).reshape(-1, MAX_MESSAGE_BYTES)
     return [json.loads(row.tobytes().rstrip(b"\0")) for row in gathered]
 
 
@@ -152,7 +159,7 @@ def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None, dict[str, 
         if is_peer_lost(error):
             raise
         kind = "OSError" if isinstance(error, OSError) else type(error).__name__
-        failure: dict[str, Any] = {"kind": kind, "message": str(error)[: LONGEST // 8]}
+        failure: dict[str, Any] = {"kind": kind, "message": str(error)[: MAX_MESSAGE_BYTES // 8]}
         if isinstance(error, Diverged):
             failure |= {"first": error.first, "last": error.last}
         return None, error, failure
@@ -228,17 +235,20 @@ def signals() -> Iterator[Callable[[], int | None]]:
     yield preempted
 
 
-LOST = (
+PEER_LOST_TEXTS = (
     *("gloo", "nccl", "connection", "socket closed", "broken pipe", "unavailable"),
     *("deadline exceeded", "deadline_exceeded", "heartbeat", "coordination service"),
 )
+"""Parts of the messages of JAX's errors about a lost peer, in lower case."""
 
 
 def is_peer_lost(error: BaseException) -> bool:
     """Return whether the error means a lost peer; JAX's errors have no class for it, only text."""
     text = str(error).lower()
     is_other = isinstance(error, OSError | BadInput | Diverged | RemoteProcessError)
-    return isinstance(error, PeerLost) or (not is_other and any(part in text for part in LOST))
+    return isinstance(error, PeerLost) or (
+        not is_other and any(part in text for part in PEER_LOST_TEXTS)
+    )
 
 
 def reason(error: BaseException) -> str:
@@ -246,21 +256,21 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-_handlers: list[Any] = []  # a reference to the handler, which ctypes does not keep
+_handlers: list[Any] = []  # keeps the handler alive, as ctypes does not
 
 
 def exit_75_instead_of_abort(line: Callable[[], str]) -> None:
     """Print a line and exit with 75 when JAX aborts because it has lost a peer or the coordinator.
 
-    JAX calls abort() (its callback for this case fails in jaxlib 0.10). A Python handler of
-    SIGABRT would not run before the process ends; a C handler does.
+    JAX then calls abort(); its callback for this case fails in jaxlib 0.10. A Python signal handler
+    of SIGABRT would not run before the process ends, a C handler does.
 
     Args:
         line: () -> the line, called at the time of the abort.
     """
 
     def on_abort(signum: int) -> None:
-        watchdog.leave(line())
+        watchdog.exit_immediately(line())
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(on_abort)
     _handlers[:] = [handler]

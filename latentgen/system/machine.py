@@ -1,4 +1,7 @@
-"""The memory of this machine, or of the container or job that this process runs in."""
+"""Main memory of the machine, within the limits of the control groups of this process.
+
+Containers and batch jobs limit memory with Linux control groups (cgroups), version 1 or 2.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,15 +12,22 @@ import psutil
 
 
 class Memory(NamedTuple):
-    """Bytes that there are, and bytes of them that are free or can be freed at once."""
+    """Main memory in bytes.
+
+    total: size
+    available: free, or can be freed at once
+    """
 
     total: int
     available: int
 
 
-class Names(NamedTuple):
-    """Names in a folder of Linux's control groups: files with limit and usage, and the line of
-    memory.stat with the cached files that make room for anything else.
+class CgroupFiles(NamedTuple):
+    """Names in the folder of a control group.
+
+    limit: file with the memory limit
+    usage: file with the memory in use
+    cached: line of memory.stat with the cached files, which are evicted when memory runs low
     """
 
     limit: str
@@ -25,27 +35,27 @@ class Names(NamedTuple):
     cached: str
 
 
-NAMES = {
-    "cgroup": Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    "cgroup2": Names("memory.max", "memory.current", "inactive_file"),
+CGROUP_FILES = {
+    "cgroup": CgroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    "cgroup2": CgroupFiles("memory.max", "memory.current", "inactive_file"),
 }
-"""By the type of file system that the folder is of: version 1 or 2."""
+"""File system type, of version 1 or 2 -> names."""
 
 NO_LIMIT = Memory(2**63, 2**63)
 
 
 def memory(root: Path = Path("/")) -> Memory:
-    """The memory of the machine, or less where a control group of this process allows less.
+    """Return the memory of the machine, or the least that a control group of this process allows.
 
     Args:
-        root: the folder that holds proc and sys.
+        root: folder that contains proc and sys.
     """
-    found = [_whole(), *(_group(*place) for place in _groups(root))]
-    total = min(each.total for each in found)
-    return Memory(total, max(0, min(total, *(each.available for each in found))))
+    limits = [_physical_memory(), *(_cgroup_memory(*group) for group in _cgroups(root))]
+    total = min(limit.total for limit in limits)
+    return Memory(total, max(0, min(total, *(limit.available for limit in limits))))
 
 
-def _whole() -> Memory:
+def _physical_memory() -> Memory:
     try:
         found = psutil.virtual_memory()
     except OSError:  # Linux without /proc
@@ -55,28 +65,32 @@ def _whole() -> Memory:
     return Memory(found.total, found.available)
 
 
-def _groups(root: Path) -> Iterator[tuple[Path, Names]]:
-    """The folder of each control group of memory that this process is in, its own and all above.
+def _cgroups(root: Path) -> Iterator[tuple[Path, CgroupFiles]]:
+    """Yield the folder of each memory control group of this process, ancestors included.
 
-    /proc/self/mountinfo says where each hierarchy is mounted, and from which of its groups on: a
-    container may see nothing above its own.
+    /proc/self/mountinfo has the mount point of each hierarchy and the group that is mounted there.
+    In a container this may be the container's own group: its ancestors are then not visible.
     """
-    own = dict(_own(_lines(root / "proc/self/cgroup")))
-    for line in _lines(root / "proc/self/mountinfo"):
+    own_paths = dict(_own_cgroups(_read_lines(root / "proc/self/cgroup")))
+    for line in _read_lines(root / "proc/self/mountinfo"):
         before, _, after = (part.split() for part in line.partition(" - "))
-        if len(before) < 5 or len(after) < 3 or after[0] not in own:
+        if len(before) < 5 or len(after) < 3 or after[0] not in own_paths:
             continue
-        kind, top, place = after[0], Path(before[3]), root / before[4].lstrip("/")
+        kind, mounted, mount_point = after[0], Path(before[3]), root / before[4].lstrip("/")
         if kind == "cgroup" and "memory" not in after[2].split(","):
             continue
-        path = Path(own[kind])
-        inside = path.relative_to(top) if path.is_relative_to(top) else Path()
-        for folder in (inside, *inside.parents):
-            yield place / folder, NAMES[kind]
+        own = Path(own_paths[kind])
+        relative = own.relative_to(mounted) if own.is_relative_to(mounted) else Path()
+        for folder in (relative, *relative.parents):
+            yield mount_point / folder, CGROUP_FILES[kind]
 
 
-def _own(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """(type of file system, path of this process's group) of each hierarchy that knows memory."""
+def _own_cgroups(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (file system type, path of this process's group) of each hierarchy that has memory.
+
+    Args:
+        lines: of /proc/self/cgroup.
+    """
     for line in lines:
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if "memory" in controllers.split(","):
@@ -85,24 +99,25 @@ def _own(lines: list[str]) -> Iterator[tuple[str, str]]:
             yield "cgroup2", path
 
 
-def _group(folder: Path, names: Names) -> Memory:
-    """The memory that a group allows and what is left of it."""
-    limit = _number(_lines(folder / names.limit))
+def _cgroup_memory(folder: Path, names: CgroupFiles) -> Memory:
+    """Return a group's memory limit and the part of it that is not in use."""
+    limit = _parse_number(_read_lines(folder / names.limit))
     if limit is None:
         return NO_LIMIT
-    used = _number(_lines(folder / names.usage)) or 0
-    stat = dict(line.partition(" ")[::2] for line in _lines(folder / "memory.stat"))
-    cached = _number([stat.get(names.cached, "")]) or 0
+    used = _parse_number(_read_lines(folder / names.usage)) or 0
+    stat = dict(line.partition(" ")[::2] for line in _read_lines(folder / "memory.stat"))
+    cached = _parse_number([stat.get(names.cached, "")]) or 0
     return Memory(limit, limit - used + cached)
 
 
-def _number(lines: list[str]) -> int | None:
-    """The number that a file holds; None for 'max', anything else, or no file."""
+def _parse_number(lines: list[str]) -> int | None:
+    """Parse a file of one number; return None for 'max', other text, or an empty file."""
     text = "".join(lines).strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
+    """Read a file's lines; return no lines if it cannot be read."""
     try:
         return path.read_text(errors="replace").splitlines()
     except OSError:

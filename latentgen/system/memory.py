@@ -1,8 +1,8 @@
-"""Whether a run can fit into memory: told from shapes alone, before anything is compiled.
+"""Memory that a run needs at least, computed from shapes before anything is compiled.
 
-Counted is what must be there at once: the state, the data, the rows of a chunk, and the largest
-array that a matrix product or a convolution of a step reads or makes. Whatever else a program
-needs is the compiler's business, so that no run is refused that would have fitted.
+It is a lower bound, so that no run is refused that would fit: the state, the data, the rows of a
+chunk, and the largest input or output of a matrix product or convolution in a step. The compiler
+decides which other arrays exist at the same time.
 """
 
 import math
@@ -15,58 +15,67 @@ from latentgen.core.types import PyTree
 from latentgen.system import machine
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
+"""JAX primitives of matrix products and convolutions."""
 
 
-class Sized(NamedTuple):
-    """An array in words, and its bytes."""
+class ArraySize(NamedTuple):
+    """Size of an array.
 
-    words: str
+    description: dtype and shape, such as 'float32 64x784'
+    bytes: size in bytes
+    """
+
+    description: str
     bytes: int
 
 
-def there() -> int:
-    """Bytes of memory that the devices of all processes have; on CPUs those of this machine."""
-    each = [device.memory_stats() for device in jax.local_devices()]
-    if all(stats and "bytes_limit" in stats for stats in each):
-        own = sum(int(stats["bytes_limit"]) for stats in each if stats)
-        return own * jax.process_count()
+def device_memory() -> int:
+    """Return the bytes of memory of all processes' devices.
+
+    A device without memory statistics, such as a CPU, uses the main memory of its machine.
+    """
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    if all(each and "bytes_limit" in each for each in stats):
+        local = sum(int(each["bytes_limit"]) for each in stats if each)
+        return local * jax.process_count()
     return machine.memory().total * jax.process_count()
 
 
-def sized(x: Any) -> Sized:
-    """An array, or the shape and dtype of one."""
-    dtype = getattr(x.dtype, "itemsize", 8)
-    return Sized(f"{x.dtype} {'x'.join(map(str, x.shape))}", math.prod(x.shape) * dtype)
+def array_size(x: Any) -> ArraySize:
+    """Return the size of an array, or of anything that has a shape and a dtype."""
+    itemsize = getattr(x.dtype, "itemsize", 8)
+    return ArraySize(f"{x.dtype} {'x'.join(map(str, x.shape))}", math.prod(x.shape) * itemsize)
 
 
-def total(tree: PyTree) -> int:
-    """Bytes of all leaves of a tree of arrays or of their shapes."""
-    return sum(sized(leaf).bytes for leaf in jax.tree.leaves(tree))
+def tree_bytes(tree: PyTree) -> int:
+    """Return the bytes of all leaves of a tree of arrays or of shapes."""
+    return sum(array_size(leaf).bytes for leaf in jax.tree.leaves(tree))
 
 
-def largest(traced: Any) -> Sized:
-    """The largest array of a traced program's products and convolutions, loops included."""
-    found = (
-        sized(var.aval)
+def largest_array(traced: Any) -> ArraySize:
+    """Return the largest input or output of `PRODUCTS` in a traced program, loops included."""
+    sizes = (
+        array_size(var.aval)
         for eqn in _equations(traced.jaxpr.jaxpr)
         if eqn.primitive.name in PRODUCTS
         for var in (*eqn.invars, *eqn.outvars)
     )
-    return max(found, key=lambda each: each.bytes, default=Sized("none", 0))
+    return max(sizes, key=lambda size: size.bytes, default=ArraySize("none", 0))
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
+    """Yield the equations of a jaxpr and, recursively, of the jaxprs in their parameters."""
     for eqn in jaxpr.eqns:
         yield eqn
         for value in eqn.params.values():
             for inner in value if isinstance(value, list | tuple) else (value,):
-                inner = getattr(inner, "jaxpr", inner)  # of a closed one
+                inner = getattr(inner, "jaxpr", inner)  # of a ClosedJaxpr
                 if hasattr(inner, "eqns"):
                     yield from _equations(inner)
 
 
-def shown(size: int | float) -> str:
-    """Bytes in words."""
+def format_bytes(size: int | float) -> str:
+    """Format a number of bytes with a binary unit, such as '1.5 GiB'."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.3g} {unit}"

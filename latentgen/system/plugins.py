@@ -1,8 +1,8 @@
-"""Code of a user's own: modules that a config names, which add rows to latentgen's tables.
+"""Plugins: user modules, named in a config, that add entries to latentgen's tables.
 
-`config.plugins = ("my_idea",)` has every command and every worker import my_idea before it reads
-the rest of the config. A value such as 'my_idea:opposite_labels' names one thing of a module, in
-place of a row of a table.
+With `config.plugins = ("my_idea",)` every command and every worker imports my_idea before it reads
+the rest of the config. A reference such as 'my_idea:opposite_labels' names an object of a module,
+in place of an entry of a table.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def names(config: Mapping[str, Any]) -> list[str]:
-    """The modules that a config names, those of `plugins` first."""
+    """Return the names of a config's modules: those of `plugins`, then those of references."""
     listed = config.get(KEY) or ()
-    found = [name for name in listed if isinstance(name, str)] if _is_list(listed) else []
-    found += [value.partition(":")[0] for value in _references(config)]
-    return list(dict.fromkeys(found))
+    modules = [name for name in listed if isinstance(name, str)] if _is_list(listed) else []
+    modules += [value.partition(":")[0] for value in _references(config)]
+    return list(dict.fromkeys(modules))
 
 
 def _is_list(value: Any) -> bool:
@@ -35,7 +35,7 @@ def _is_list(value: Any) -> bool:
 def _references(config: Mapping[str, Any]) -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, Mapping):
-            if key != "data":  # there a name may be a path
+            if key != "data":  # a data set's name may be a path
                 yield from _references(value)
         elif isinstance(value, str) and REFERENCE.fullmatch(value):
             yield value
@@ -48,26 +48,26 @@ def load(modules: Iterable[str]) -> None:
         BadInput: one of them cannot be imported.
     """
     for name in modules:
-        _imported(f"config.{KEY}", name)
+        _import(f"config.{KEY}", name)
 
 
 def resolve(key: str, reference: str) -> Any:
-    """The thing that 'module:name' names.
+    """Return the object of a reference 'module:name'.
 
     Args:
-        key: the key of the config that names it, for messages.
+        key: of the reference in the config, for messages.
 
     Raises:
-        BadInput: there is no such module, or nothing of this name in it.
+        BadInput: the module cannot be imported, or has no such name.
     """
     module, _, name = reference.partition(":")
-    found = _imported(key, module)
-    if not hasattr(found, name):
+    imported = _import(key, module)
+    if not hasattr(imported, name):
         raise BadInput(f"{key}={reference!r}: the module {module!r} has no {name!r}.")
-    return getattr(found, name)
+    return getattr(imported, name)
 
 
-def _imported(key: str, name: str) -> Any:
+def _import(key: str, name: str) -> Any:
     if not NAME.fullmatch(name):
         raise BadInput(f"{key}={shortened(repr(name))} must be the name of a module, as my_idea.")
     try:
@@ -80,18 +80,18 @@ def _imported(key: str, name: str) -> Any:
         raise BadInput(f"{key}={name!r} cannot be imported: {error}.") from None
     except BadInput:
         raise
-    except Exception as error:  # a file of the user's: anything may be wrong with it
-        said = f"{type(error).__name__}: {error}"
-        raise BadInput(f"{key}={name!r} cannot be imported: {said}.") from None
+    except Exception as error:  # user code may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise BadInput(f"{key}={name!r} cannot be imported: {reason}.") from None
 
 
 def check_outside(config: Mapping[str, Any], folder: Path) -> None:
-    """Check that no module named by a folder's config lies in that folder, which may be anybody's.
+    """Check that no module of a folder's config lies in that folder, which may be untrusted.
 
-    A worker of a sweep runs from the sweep's own snapshot.
+    A worker of a sweep is not checked: latentgen itself is then a snapshot in the sweep's folder.
 
     Raises:
-        BadInput: one does.
+        BadInput: a module lies in the folder.
     """
     if Path(__file__).resolve().is_relative_to(folder.resolve()):
         return
@@ -107,22 +107,22 @@ def check_outside(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def files(name: str) -> dict[str, Path]:
-    """The source files of an imported module's top package: path below its folder -> file."""
+    """Return the source files of a module's top package: relative path -> file."""
     top = importlib.import_module(name.partition(".")[0])
     if hasattr(top, "__path__"):
         folder = Path(next(iter(top.__path__)))
-        found = sorted(file for file in folder.rglob("*.py") if file.is_file())
-        return {str(file.relative_to(folder.parent)): file for file in found}
+        sources = sorted(file for file in folder.rglob("*.py") if file.is_file())
+        return {str(file.relative_to(folder.parent)): file for file in sources}
     origin = getattr(top, "__file__", None)
     return {Path(origin).name: Path(origin)} if origin else {}
 
 
 def digests(modules: Iterable[str]) -> dict[str, str]:
-    """Module -> the first 16 hex digits of SHA-256 over the sources of its top package."""
-    found = {}
+    """Return the first 16 hex digits of the SHA-256 of each module's top package, by module."""
+    hexdigests = {}
     for name in modules:
         digest = hashlib.sha256()
         for path, file in files(name).items():
             digest.update(path.encode() + b"\0" + file.read_bytes())
-        found[name] = digest.hexdigest()[:16]
-    return found
+        hexdigests[name] = digest.hexdigest()[:16]
+    return hexdigests

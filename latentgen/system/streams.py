@@ -1,4 +1,7 @@
-"""What commands print to may be closed, full, a pipe without a reader: no work is lost by it."""
+"""Standard streams that may be closed, on a full disk, or a pipe without a reader.
+
+A failed write to stdout or stderr does not end the command, so that no work is lost.
+"""
 
 import errno
 import os
@@ -7,61 +10,64 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 
-class Outlet:
-    """A text stream that goes on when nobody can be told: what fails once is dropped from then on.
+class FaultTolerantStream:
+    """Text stream whose writes never fail: after the first error, all output is discarded.
 
-    Characters that its encoding lacks are written as escapes.
+    Characters that the encoding lacks are written as escapes.
+
+    error: first error of a write; None before it
     """
 
     def __init__(self, stream: Any):
         self._stream = stream
-        self.failed: OSError | None = None
+        self.error: OSError | None = None
         stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write, or drop, all of it."""
+        """Write the text, or discard it; return its length."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Bring what was written to where it goes."""
+        """Flush the stream's buffer, or discard it."""
         self._try(self._stream.flush)
 
     def _try(self, call: Callable[[], Any]) -> None:
         try:
             call()
         except OSError as error:
-            self.failed = self.failed or error
-            nowhere = os.open(os.devnull, os.O_WRONLY)  # for what lies in the buffer, too
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            self.error = self.error or error
+            null = os.open(os.devnull, os.O_WRONLY)  # also receives the rest of the buffer
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
 def guard() -> None:
-    """Make stdin, stdout and stderr exist and the last two never fail.
+    """Open closed standard streams on the null device; make stdout and stderr fault-tolerant.
 
-    Else the next file that is opened would get the number of a closed one, and with it all that
-    native code prints.
+    The next file to be opened would otherwise get the file descriptor of a closed stream, and
+    receive the output of native code.
     """
-    for number in range(3):
+    for descriptor in range(3):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-    sys.stdout, sys.stderr = _outlet(sys.stdout, 1), _outlet(sys.stderr, 2)
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
+    sys.stdout, sys.stderr = _wrap(sys.stdout, 1), _wrap(sys.stderr, 2)
 
 
-def _outlet(stream: TextIO | None, number: int) -> Any:
-    return Outlet(stream or open(number, "w", closefd=False))
+def _wrap(stream: TextIO | None, descriptor: int) -> Any:
+    return FaultTolerantStream(stream or open(descriptor, "w", closefd=False))
 
 
-def lost() -> OSError | None:
-    """Why not all that was printed on stdout has arrived; None where it has, or where its reader
-    has gone, as `head` does when it has enough.
+def stdout_error() -> OSError | None:
+    """Flush stdout; return the first error of writing to it, or None.
+
+    A broken pipe is no error: `head` closes its input when it has read enough.
     """
     sys.stdout.flush()
-    failed = getattr(sys.stdout, "failed", None)
-    return None if failed is None or failed.errno == errno.EPIPE else failed
+    error = getattr(sys.stdout, "error", None)
+    return None if error is None or error.errno == errno.EPIPE else error

@@ -1,4 +1,4 @@
-"""What waits for a dead peer, disk or device would wait for ever: a thread ends it instead."""
+"""Watchdog: a thread that ends the process when it waits for a dead peer, disk or device."""
 
 import contextlib
 import faulthandler
@@ -13,57 +13,64 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-EXIT_STUCK = 75  # EX_TEMPFAIL: what it was about can be tried again
-TIMES = 10.0  # as long as usual: nothing regular takes so long
-FIRST = 15.0  # times the floor: what has not been done before may have to be compiled
-REMEMBERED = 100
-LAST_WORDS = 5.0
-"""Seconds that telling why may take: it may be the disk that is stuck."""
+EXIT_STUCK = 75  # EX_TEMPFAIL: the command may succeed when it is started again
+MEDIAN_FACTOR = 10.0  # time limit of an action, as a multiple of its median duration
+FIRST_FACTOR = 15.0  # first time limit, as a multiple of the floor: the action may compile
+HISTORY = 100  # durations of an action that are kept
+REPORT_TIMEOUT = 5.0
+"""Seconds that a report may take before the process ends: the disk may be what is stuck."""
 
 
-def leave(line: str) -> None:
-    """End the process now, with a line: nothing is waited for, no other thread is asked."""
+def exit_immediately(line: str) -> None:
+    """Print an error to stderr and end the process with EXIT_STUCK.
+
+    No cleanup is done and no other thread is awaited.
+    """
     with contextlib.suppress(OSError):
         os.write(2, f"error: {' '.join(line.split())}\n".encode())
     os._exit(EXIT_STUCK)
 
 
-def soon(call: Callable[[], Any]) -> Any:
-    """call(), within LAST_WORDS seconds; None where it takes longer or fails."""
-    said: list[Any] = []
+def call_with_timeout(call: Callable[[], Any]) -> Any:
+    """Return the result of `call`; None if it fails or takes longer than REPORT_TIMEOUT."""
+    results: list[Any] = []
 
-    def quietly() -> None:
+    def run() -> None:
         with contextlib.suppress(Exception):
-            said.append(call())
+            results.append(call())
 
-    teller = threading.Thread(target=quietly, name="last words", daemon=True)
-    teller.start()
-    teller.join(LAST_WORDS)
-    return said[0] if said else None
+    thread = threading.Thread(target=run, name="report", daemon=True)
+    thread.start()
+    thread.join(REPORT_TIMEOUT)
+    return results[0] if results else None
 
 
 class Watchdog:
-    """Ends the process when what it does takes far longer than it has before.
+    """Watchdog of one process: ends it when an action takes far longer than before.
 
-    Bound: max(floor, TIMES x the median of what took the same name), FIRST x floor for the first
-    of a name. Time in which this process itself was stopped does not count. Use as a context
-    manager; not before it is entered does time count.
+    Time limit: max(floor, MEDIAN_FACTOR x median duration of the action); FIRST_FACTOR x floor if
+    the action has no duration yet. Time in which this process was stopped does not count. Use as
+    a context manager; no time counts outside it.
     """
 
     def __init__(
-        self, floor: float, say: Callable[[str, float], str], end: Callable[[str], None] = leave
+        self,
+        floor: float,
+        message: Callable[[str, float], str],
+        on_timeout: Callable[[str], None] = exit_immediately,
     ):
-        """Set the bounds.
+        """Set the time limits.
 
         Args:
-            floor: seconds; inf: whatever takes time may take all of it.
-            say: (what took too long, seconds waited) -> what to tell the user.
-            end: called with that, after the threads' stacks were written to stderr.
+            floor: lower bound of the time limits, in seconds; inf for no limit.
+            message: (action, seconds elapsed) -> message to the user.
+            on_timeout: called with the message, after the stacks of all threads were written to
+                stderr.
         """
-        self._floor, self._say, self._end = floor, say, end
-        self._took: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
-        self._lock, self._over = threading.Lock(), threading.Event()
-        self._what, self._waited = "", 0.0
+        self._floor, self._message, self._on_timeout = floor, message, on_timeout
+        self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=HISTORY))
+        self._lock, self._stopped = threading.Lock(), threading.Event()
+        self._action, self._elapsed = "", 0.0
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> "Watchdog":
@@ -76,51 +83,51 @@ class Watchdog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
-    def begin(self, what: str) -> None:
-        """From here on it is `what` that takes time, '' for as long as it likes."""
+    def begin(self, action: str) -> None:
+        """End the current action and begin another one; '' for one without a time limit."""
         with self._lock:
-            if self._what:
-                self._took[self._what].append(self._waited)
-            self._what, self._waited = what, 0.0
+            if self._action:
+                self._durations[self._action].append(self._elapsed)
+            self._action, self._elapsed = action, 0.0
 
     @contextlib.contextmanager
-    def within(self, what: str) -> Iterator[None]:
-        """Inside, `what` takes time; then what was begun before goes on, as long as it was.
+    def within(self, action: str) -> Iterator[None]:
+        """Time a nested action within the context; its time does not count for the outer one.
 
-        Two `begin` instead would count the shreds of a long chunk between short pictures as
-        chunks, and its bound would be theirs.
+        With `begin`, the parts of a long chunk between short hooks would count as whole chunks, and
+        the time limit of a chunk would be too small.
         """
         with self._lock:
-            outer, self._what, self._waited = (self._what, self._waited), what, 0.0
+            outer, self._action, self._elapsed = (self._action, self._elapsed), action, 0.0
         yield
         with self._lock:
-            self._took[what].append(self._waited)
-            self._what, self._waited = outer
+            self._durations[action].append(self._elapsed)
+            self._action, self._elapsed = outer
 
     @property
-    def bound(self) -> float:
-        """Seconds that what was begun may take."""
-        took = self._took.get(self._what)
-        if not took:
-            return FIRST * self._floor
-        return max(self._floor, TIMES * statistics.median(took))
+    def time_limit(self) -> float:
+        """Time limit of the current action in seconds."""
+        durations = self._durations.get(self._action)
+        if not durations:
+            return FIRST_FACTOR * self._floor
+        return max(self._floor, MEDIAN_FACTOR * statistics.median(durations))
 
     def _watch(self) -> None:
         tick = min(0.5, self._floor / 10)
         last = time.monotonic()
-        while not self._over.wait(tick):
+        while not self._stopped.wait(tick):
             now = time.monotonic()
             with self._lock:
-                # A longer pause is not the peer's: this process was stopped, or starved.
-                self._waited += min(now - last, 4 * tick)
-                what, waited = self._what, self._waited
-                late = bool(what) and waited > self.bound
+                # Longer intervals are cut: this process was stopped, or got no CPU time.
+                self._elapsed += min(now - last, 4 * tick)
+                action, elapsed = self._action, self._elapsed
+                is_late = bool(action) and elapsed > self.time_limit
             last = now
-            if late:
+            if is_late:
                 faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
-                line = soon(partial(self._say, what, waited))
-                self._end(line or f"stuck: {what} has not ended for {waited:.0f} s.")
+                line = call_with_timeout(partial(self._message, action, elapsed))
+                self._on_timeout(line or f"stuck: {action} has not ended for {elapsed:.0f} s.")
                 return

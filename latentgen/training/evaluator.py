@@ -47,7 +47,7 @@ class Evaluator:
 
     @property
     def ended(self) -> bool:
-        """Whether the run ends because it has not improved for `patience` evaluations."""
+        """True if the run ends early: it has not improved for `patience` evaluations."""
         best = self.best
         return bool(self._patience) and best is not None and best.later >= self._patience
 

@@ -14,7 +14,7 @@ from latentgen.storage import workdir
 from latentgen.storage.checkpoint import Checkpoints
 from latentgen.system import distributed
 from latentgen.system.distributed import PeerLost, on_process_zero
-from latentgen.system.watchdog import Watchdog, leave, soon
+from latentgen.system.watchdog import Watchdog, call_with_timeout, exit_immediately
 from latentgen.training import loop, transfer
 from latentgen.training.mesh import local, put_state
 from latentgen.training.run_writer import RunWriter
@@ -74,15 +74,15 @@ class DistributedRunWriter:
             assert error is not None
             raise error
 
-    def _stuck_message(self, what: str, waited: float) -> str:
+    def _stuck_message(self, action: str, elapsed: float) -> str:
         if distributed.is_multi_process():
-            return self._peer_lost_message(f"no step for {waited:.0f} s ({what})")
-        return f"stuck: {what} has not ended for {waited:.0f} s; {self._where_it_continues()}"
+            return self._peer_lost_message(f"no step for {elapsed:.0f} s ({action})")
+        return f"stuck: {action} has not ended for {elapsed:.0f} s; {self._where_it_continues()}"
 
     def _give_up(self, line: str) -> None:
         if self._writer is not None:
-            soon(partial(self._writer.mark_preempted, line))
-        leave(line)
+            call_with_timeout(partial(self._writer.mark_preempted, line))
+        exit_immediately(line)
 
     def _peer_lost_message(self, cause: str) -> str:
         return (
@@ -161,9 +161,9 @@ class DistributedRunWriter:
         reason = None if self._writer is None else self._writer.ended_early
         return distributed.broadcast_from_zero(reason)
 
-    def begin(self, what: str) -> None:
-        """Tell the watchdog that the action `what` begins; see `Watchdog.begin`."""
-        self._watchdog.begin(what)
+    def begin(self, action: str) -> None:
+        """See `Watchdog.begin`."""
+        self._watchdog.begin(action)
 
     def first_pictures(self, state: PyTree) -> None:
         """See `RunWriter.first_pictures`."""

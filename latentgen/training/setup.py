@@ -255,8 +255,8 @@ def _checked_side(dataset: sources.DataSet, side: int) -> int:
     bytes_ = n * side**2 * dataset.shape[-1]
     if bytes_ > (total := machine.memory().total):
         raise BadInput(
-            f"config.data.pad_to={side} would make {memory.shown(bytes_)} of {dataset.name}; this "
-            f"machine has {memory.shown(total)} of memory."
+            f"config.data.pad_to={side} would make {memory.format_bytes(bytes_)} of "
+            f"{dataset.name}; this machine has {memory.format_bytes(total)} of memory."
         )
     return side
 
@@ -292,27 +292,27 @@ def check_memory(run: Run, feed: pipeline.Feed, traced: Any = None) -> None:
     shapes = chunk_shapes(run, feed)
     program: Any = loop.program(run.method, feed, donate=True)
     traces = [traced or program.trace(*shapes), *_trace_eval_fns(run, shapes[0])]
-    largest = max(map(memory.largest, traces), key=lambda array: array.bytes)
-    _check_fits(run, _sizes(shapes) | {f"an array {largest.words}": largest.bytes})
+    largest = max(map(memory.largest_array, traces), key=lambda array: array.bytes)
+    _check_fits(run, _sizes(shapes) | {f"an array {largest.description}": largest.bytes})
 
 
 def _sizes(shapes: tuple[Any, ...]) -> dict[str, int]:
     """Return the bytes of a chunk's arguments, by description."""
     state, numbers, rows, resident, _ = shapes
     return {
-        "its state": memory.total(state),
-        f"the rows of {len(numbers):,} steps": memory.total(rows),
-        "its data": memory.total(resident),
+        "its state": memory.tree_bytes(state),
+        f"the rows of {len(numbers):,} steps": memory.tree_bytes(rows),
+        "its data": memory.tree_bytes(resident),
     }
 
 
 def _check_fits(run: Run, sizes: Mapping[str, int]) -> None:
-    if (needed := sum(sizes.values())) > (available := memory.there()):
-        items = ", ".join(f"{name} {memory.shown(size)}" for name, size in sizes.items())
+    if (needed := sum(sizes.values())) > (available := memory.device_memory()):
+        items = ", ".join(f"{name} {memory.format_bytes(size)}" for name, size in sizes.items())
         raise BadInput(
             f"{_largest_size(run.config)} is the largest size in a config whose run needs "
-            f"{memory.shown(needed)} of memory at once ({items}); there are "
-            f"{memory.shown(available)}."
+            f"{memory.format_bytes(needed)} of memory at once ({items}); there are "
+            f"{memory.format_bytes(available)}."
         )
 
 

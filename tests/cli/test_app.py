@@ -11,7 +11,7 @@ from latentgen.cli import app
 from latentgen.core.errors import BadInput, printable
 from latentgen.sweeps.engines import inline
 from latentgen.system import streams
-from latentgen.system.compilation import PINNED, pin_numbers
+from latentgen.system.compilation import PINNED, pin_settings
 
 
 def values() -> flags.FlagValues:
@@ -48,10 +48,10 @@ def test_a_current_folder_that_is_gone_is_told(
 
 def test_letters_that_an_encoding_lacks_are_written_as_escapes() -> None:
     raw = io.BytesIO()
-    outlet = streams.Outlet(io.TextIOWrapper(raw, encoding="ascii"))
-    assert outlet.write("\u00fc") == 1
-    outlet.flush()
-    assert (raw.getvalue(), outlet.failed) == (rb"\xfc", None)
+    stream = streams.FaultTolerantStream(io.TextIOWrapper(raw, encoding="ascii"))
+    assert stream.write("\u00fc") == 1
+    stream.flush()
+    assert (raw.getvalue(), stream.error) == (rb"\xfc", None)
 
 
 @pytest.mark.parametrize("code", ["0", "1", "'bye'"])
@@ -99,11 +99,11 @@ def test_a_machine_that_lacks_something_is_told_from_a_mistake(
 def test_jax_has_by_itself_what_is_pinned_and_else_is_told_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pin_numbers()
+    pin_settings()
     assert capsys.readouterr().err == ""
     with jax.enable_x64(True):
         assert jax.config.jax_enable_x64
-        pin_numbers()
+        pin_settings()
         assert "JAX_ENABLE_X64=True is ignored" in capsys.readouterr().err
     assert all(getattr(jax.config, name) == value for name, value in PINNED.items())
 

@@ -292,7 +292,7 @@ def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> se
 def short(run: setup.Run) -> bool:
     """True if the first chunks of a run are fast."""
     chunk = min(run.experiment.every.log, run.experiment.steps)
-    values = memory.total(run.state) / 4
+    values = memory.tree_bytes(run.state) / 4
     evaluated = run.experiment.evaluate.samples if run.experiment.evaluate.every else 0
     steps = chunk <= LONGEST_CHUNK and run.method.draws <= LONGEST_CHUNK
     return steps and values < 2**22 and evaluated <= 2_000 and arrays(run) <= DEEPEST

@@ -74,16 +74,16 @@ def test_a_stuck_population_tells_each_member_and_ends(
     sweep = opened(tmp_path / "sweep", ROWS)
 
     class Dog(watchdog.Watchdog):
-        def begin(self, what: str) -> None:
-            heard.append(what)
-            super().begin(what)
+        def begin(self, action: str) -> None:
+            heard.append(action)
+            super().begin(action)
 
         @contextmanager
-        def within(self, what: str) -> Iterator[None]:
-            heard.append(what)
-            with super().within(what):
+        def within(self, action: str) -> Iterator[None]:
+            heard.append(action)
+            with super().within(action):
                 if heard.count("checkpoint") == 2 and not told:
-                    self._end(self._say(what, 900.0))
+                    self._on_timeout(self._message(action, 900.0))
                 yield
 
     def leave(line: str) -> None:
@@ -91,7 +91,7 @@ def test_a_stuck_population_tells_each_member_and_ends(
         told.append((line, [each and f"{each.status}: {each.reason}" for each in now]))
 
     monkeypatch.setattr(vmap, "Watchdog", Dog)
-    monkeypatch.setattr(vmap, "leave", leave)
+    monkeypatch.setattr(vmap, "exit_immediately", leave)
     trained(sweep)
     line = "stuck: checkpoint has not ended for 900 s; the same command continues."
     assert told == [(line, [f"preempted: {line}"] * 4)]

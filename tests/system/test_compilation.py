@@ -12,8 +12,8 @@ from latentgen.system import compilation
 
 PROGRAM = """
 import jax
-from latentgen.system.compilation import keep_programs
-keep_programs()
+from latentgen.system.compilation import enable_compilation_cache
+enable_compilation_cache()
 jax.block_until_ready(jax.jit(lambda x: x * 2 + 1)(3.0))
 print(jax.config.jax_compilation_cache_dir)
 """
@@ -52,7 +52,7 @@ def test_a_second_process_finds_what_the_first_compiled_and_mends_what_is_damage
     inodes = {name: (place / name).stat().st_ino for name in others}
     assert where(XDG_CACHE_HOME=str(tmp_path)) == str(place)
     assert programs(place) == first
-    assert compilation.Programs(place).get(damaged)
+    assert compilation.ProgramCache(place).get(damaged)
     assert {name: (place / name).stat().st_ino for name in others} == inodes  # none written anew
     assert all((place / name).stat().st_ctime_ns > written[name] for name in others)  # but used
 
@@ -66,7 +66,7 @@ def test_what_the_user_says_holds(tmp_path: Path) -> None:
 
 def test_only_an_entry_of_its_own_key_is_used(tmp_path: Path) -> None:
     """Swapped in place, one learning rate's program would run as another's."""
-    kept = compilation.Programs(tmp_path)
+    kept = compilation.ProgramCache(tmp_path)
     kept.put("a", b"program a")
     kept.put("b", b"program b")
     assert (kept.get("a"), kept.get("b"), kept.get("c")) == (b"program a", b"program b", None)
@@ -80,13 +80,13 @@ def test_only_an_entry_of_its_own_key_is_used(tmp_path: Path) -> None:
 
 
 def test_a_program_that_cannot_be_kept_is_no_error(tmp_path: Path) -> None:
-    kept = compilation.Programs(tmp_path / "nowhere")
+    kept = compilation.ProgramCache(tmp_path / "nowhere")
     kept.put("a", b"program")
     assert kept.get("a") is None
 
 
 def test_the_longest_unused_go_and_what_a_killed_process_left(tmp_path: Path) -> None:
-    kept = compilation.Programs(tmp_path)
+    kept = compilation.ProgramCache(tmp_path)
     for age, name in enumerate(("new", "older", "oldest")):
         kept.put(name, bytes(1000))
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
@@ -94,7 +94,7 @@ def test_the_longest_unused_go_and_what_a_killed_process_left(tmp_path: Path) ->
     os.utime(tmp_path / ".torn", (0, 0))
     (tmp_path / ".being-written").write_bytes(b"half")
     assert kept.get("oldest") == bytes(1000)  # which is a use
-    kept.prune(largest=2100)
+    kept.prune(max_bytes=2100)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".being-written", "new", "oldest"]
 
 
@@ -108,7 +108,7 @@ def test_a_folder_that_others_can_write_is_not_used(
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     try:
-        compilation.keep_programs()
+        compilation.enable_compilation_cache()
         assert jax.config.jax_compilation_cache_dir is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
@@ -118,7 +118,7 @@ def test_a_folder_that_others_can_write_is_not_used(
 def test_the_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
-        assert compilation._private(tmp_path / "programs")
+        assert compilation._make_private(tmp_path / "programs")
     finally:
         os.umask(umask)
     assert (tmp_path / "programs").stat().st_mode & 0o777 == 0o700

@@ -117,7 +117,7 @@ def test_linux_without_proc_has_memory(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_runs_and_populations_go_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "memory", lambda: Memory(300, 100))
-    assert memory.there() == 300
+    assert memory.device_memory() == 300
     assert vmap.available() == 50
 
 

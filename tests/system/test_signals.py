@@ -28,7 +28,7 @@ from latentgen.training import hooks, loop, run_writer, setup, trainer
 DRIVER = """if True:
     import hashlib, runpy, sys
     from latentgen.system import signals
-    signals.GRACE = 1.0
+    signals.GRACE_SECONDS = 1.0
 
     def in_c(*_, **__):  # as XLA's compiler: for minutes no handler of Python's can run
         print("ready", flush=True)
@@ -82,14 +82,14 @@ def ended(process: subprocess.Popen, within: float) -> tuple[int, str]:
     return process.returncode, err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("signum", signals.HEEDED)
+@pytest.mark.parametrize("signum", signals.HANDLED_SIGNALS)
 def test_while_it_imports(signum: signal.Signals, tmp_path: Path) -> None:
     """Imports take seconds on a cold disk."""
     (tmp_path / "jax.py").write_text("import time; print('ready', flush=True); time.sleep(600)")
     process = start(["-m", "latentgen.sample"], PYTHONPATH=str(tmp_path))
     process.send_signal(signum)
     code, said = ended(process, 10)
-    assert (code, said) == (128 + signum, f"stopped by {signum.name}; {signals.AGAIN}")
+    assert (code, said) == (128 + signum, f"stopped by {signum.name}; {signals.RESUME_HINT}")
 
 
 def tiny(**changes: object) -> ConfigDict:
@@ -110,13 +110,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("busy", ["in_c", "asleep"])
 @pytest.mark.quick(1)
 def test_while_it_evaluates(trained: Path, busy: str) -> None:
-    """If C code does not return, a thread ends the process after GRACE seconds."""
+    """If C code does not return, a thread ends the process after GRACE_SECONDS."""
     take = f"M['terms'] = M['terms']._replace(take={busy})"
     patch = f"from latentgen.evaluation.measures import MEASURES as M; {take}"
     process = driven("evaluate", patch, f"--workdir={trained}")
     process.send_signal(signal.SIGTERM)
     code, said = ended(process, 20)
-    assert (code, said) == (143, f"stopped by SIGTERM; {signals.AGAIN}")
+    assert (code, said) == (143, f"stopped by SIGTERM; {signals.RESUME_HINT}")
     assert not list(trained.rglob("*.tmp"))
     assert not (trained / "evaluations.jsonl").exists()
 
@@ -126,7 +126,7 @@ def test_while_it_samples(trained: Path, tmp_path: Path) -> None:
     process = driven("sample", patch, f"--workdir={trained}", f"--out={tmp_path}/out.png")
     process.send_signal(signal.SIGINT)
     code, said = ended(process, 10)
-    assert (code, said) == (130, f"stopped by SIGINT; {signals.AGAIN}")
+    assert (code, said) == (130, f"stopped by SIGINT; {signals.RESUME_HINT}")
     assert not list(tmp_path.iterdir())
 
 
@@ -149,7 +149,7 @@ def test_while_it_compiles_before_its_first_step(tmp_path: Path) -> None:
     process = slow(tmp_path, "False")
     process.send_signal(signal.SIGTERM)
     code, said = ended(process, 10)
-    assert (code, said) == (143, f"stopped by SIGTERM; {signals.AGAIN}")
+    assert (code, said) == (143, f"stopped by SIGTERM; {signals.RESUME_HINT}")
 
 
 def test_a_second_signal_ends_a_chunk_and_the_same_one_said_twice_does_not(tmp_path: Path) -> None:
@@ -158,16 +158,16 @@ def test_a_second_signal_ends_a_chunk_and_the_same_one_said_twice_does_not(tmp_p
         process.send_signal(signal.SIGTERM)
         time.sleep(0.01)
     with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=signals.TWICE + 0.5)
+        process.wait(timeout=signals.REPEAT_SECONDS + 0.5)
     process.send_signal(signal.SIGINT)
     code, said = ended(process, 5)
-    assert (code, said) == (130, f"ended by a second signal, SIGINT; {signals.AGAIN}")
+    assert (code, said) == (130, f"ended by a second signal, SIGINT; {signals.RESUME_HINT}")
 
 
 def test_nothing_is_left_of_a_file_that_was_being_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = [signal.getsignal(s) for s in signals.HEEDED]
+    before = [signal.getsignal(s) for s in signals.HANDLED_SIGNALS]
     threads = threading.active_count()
     monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(signals.Interrupted, match="stopped by SIGTERM") as caught:
@@ -175,7 +175,7 @@ def test_nothing_is_left_of_a_file_that_was_being_written(
             workdir.write_bytes(tmp_path / "report.html", b"half")
     assert caught.value.signum == signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
-    assert [signal.getsignal(s) for s in signals.HEEDED] == before
+    assert [signal.getsignal(s) for s in signals.HANDLED_SIGNALS] == before
     assert threading.active_count() == threads
 
 
@@ -237,7 +237,7 @@ BUSY = [  # what training does when the signal comes: how, and the step at which
 def test_training_saves_whatever_it_was_at_and_goes_on_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signals, "GRACE", 600.0)  # or a slow compiler would end the tests
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 600.0)  # or a slow compiler would end the tests
     plain = tiny(steps=50, **{"every.checkpoint": 20})
     run = load(tmp_path / "stopped", plain)
     with one_program():
@@ -257,8 +257,8 @@ def test_training_saves_whatever_it_was_at_and_goes_on_from_there(
 def test_what_training_saves_is_given_more_than_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that ends what does not come back in time leaves training alone."""
     left: list[str] = []
-    monkeypatch.setattr(signals, "GRACE", 0.1)
-    monkeypatch.setattr(signals, "leave", lambda line, signum: left.append(line))
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(signals, "exit_immediately", lambda line, signum: left.append(line))
     swallowed = contextlib.suppress(signals.Interrupted)
     with swallowed, signals.raise_on_signal(), swallowed:
         with signals.note_signals() as stopped:
@@ -271,7 +271,7 @@ def test_what_training_saves_is_given_more_than_the_grace(monkeypatch: pytest.Mo
             signal.raise_signal(signal.SIGTERM)
         finally:
             time.sleep(0.5)  # the interrupted code hangs in its cleanup
-    assert left == [f"stopped by SIGTERM; {signals.AGAIN}"]
+    assert left == [f"stopped by SIGTERM; {signals.RESUME_HINT}"]
 
 
 STUCK = """if True:
@@ -286,7 +286,7 @@ STUCK = """if True:
         print("ready", flush=True)
         time.sleep(600)
 
-    watchdog.FIRST = 3.0  # times the floor, for what has not been done before
+    watchdog.FIRST_FACTOR = 3.0  # times the floor, for what has not been done before
     if sys.argv[2:]:
         hooks.evaluate = stuck_here
     plain = config(steps=30, **{"every.sample": 30})
@@ -318,8 +318,8 @@ def test_a_stuck_run_ends_with_its_stacks_and_continues(tmp_path: Path) -> None:
 
 def test_a_watch_asks_for_nothing_that_macos_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pipe2", raising=False)
-    watch = signals.Watch()
-    ends = (watch._out, watch._in)
+    watcher = signals.SignalWatcher()
+    ends = (watcher._read_fd, watcher._write_fd)
     assert not any(map(os.get_blocking, ends))
     assert not any(map(os.get_inheritable, ends))
     for end in ends:

@@ -38,7 +38,7 @@ def test_what_libraries_raise_at_the_start_is_one_line(code: str, said: str) -> 
 
 
 def test_once_all_is_imported_there_are_tracebacks() -> None:
-    done = ended("starting['done'](); import json; json.loads('x')")
+    done = ended("starting['restore_excepthook'](); import json; json.loads('x')")
     assert (done.returncode, "Traceback" in done.stderr) == (1, True)
 
 
@@ -98,7 +98,7 @@ LATE = """if True:
             import time
             time.sleep(0.1)
     {when}
-    startup.ends(0)
+    startup.set_exit_code(0)
     sys.exit(0)
 """
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from latentgen.system.watchdog import EXIT_STUCK, FIRST, TIMES, Watchdog
+from latentgen.system.watchdog import EXIT_STUCK, FIRST_FACTOR, MEDIAN_FACTOR, Watchdog
 
 
 def watched(floor: float) -> tuple[Watchdog, threading.Event, list[str]]:
@@ -22,16 +22,16 @@ def watched(floor: float) -> tuple[Watchdog, threading.Event, list[str]]:
 def test_what_took_long_before_may_take_long_again() -> None:
     dog, _, _ = watched(1.0)
     dog.begin("chunk")
-    assert dog.bound == FIRST
+    assert dog.time_limit == FIRST_FACTOR
     for took in (0.5, 0.25, 0.5):
-        dog._waited = took  # as its thread counts
+        dog._elapsed = took  # as its thread counts
         dog.begin("chunk")
-    assert dog.bound == TIMES * 0.5
+    assert dog.time_limit == MEDIAN_FACTOR * 0.5
     dog.begin("picture")
-    assert dog.bound == FIRST
-    dog._waited = 0.01
+    assert dog.time_limit == FIRST_FACTOR
+    dog._elapsed = 0.01
     dog.begin("picture")
-    assert dog.bound == 1.0  # never less than the floor
+    assert dog.time_limit == 1.0  # never less than the floor
 
 
 def test_hooks_within_chunks_leave_the_chunks_bound_as_it_is() -> None:
@@ -39,18 +39,18 @@ def test_hooks_within_chunks_leave_the_chunks_bound_as_it_is() -> None:
     dog, _, _ = watched(1.0)
     dog.begin("chunk")
     for _ in range(5):
-        dog._waited = 2.0  # as its thread counts
+        dog._elapsed = 2.0  # as its thread counts
         dog.begin("chunk")
         for name in ("picture", "save", "validation"):
             with dog.within(name):
-                assert dog.bound == (1.0 if name in dog._took else FIRST)
-                dog._waited = 0.01
-        assert (dog._what, dog._waited) == ("chunk", 0.0)
-        assert dog.bound == TIMES * 2.0
-    dog._waited = 0.5
+                assert dog.time_limit == (1.0 if name in dog._durations else FIRST_FACTOR)
+                dog._elapsed = 0.01
+        assert (dog._action, dog._elapsed) == ("chunk", 0.0)
+        assert dog.time_limit == MEDIAN_FACTOR * 2.0
+    dog._elapsed = 0.5
     with dog.within("picture"):
-        dog._waited = 0.01
-    assert dog._waited == 0.5  # goes on where it was
+        dog._elapsed = 0.01
+    assert dog._elapsed == 0.5  # goes on where it was
 
 
 def test_it_barks_once_the_bound_is_over_and_not_before() -> None:

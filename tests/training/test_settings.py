@@ -27,7 +27,7 @@ def test_what_changes_every_number_is_pinned(
 ) -> None:
     try:
         jax.config.update(name, value)
-        compilation.pin_numbers()
+        compilation.pin_settings()
         assert f"{name.upper()}={value} is ignored" in capsys.readouterr().err
         assert jax.config.values[name] == compilation.PINNED[name]
     finally:

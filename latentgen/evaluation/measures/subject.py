@@ -62,7 +62,7 @@ class Subject(NamedTuple):
 
     @property
     def examples(self) -> Examples:
-        """All examples of the split."""
+        """Examples of the whole split."""
         return self.run.dataset.splits[self.split]
 
 

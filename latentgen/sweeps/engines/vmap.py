@@ -36,8 +36,8 @@ from latentgen.sweeps.folder import POPULATIONS, Sweep
 from latentgen.sweeps.options import Options
 from latentgen.sweeps.plan import Member
 from latentgen.system import distributed, machine
-from latentgen.system.signals import AGAIN
-from latentgen.system.watchdog import Watchdog, leave, soon
+from latentgen.system.signals import RESUME_HINT
+from latentgen.system.watchdog import Watchdog, call_with_timeout, exit_immediately
 from latentgen.training import loop, setup, trainer
 from latentgen.training.run_writer import RunWriter
 from latentgen.training.setup import Run
@@ -435,12 +435,12 @@ class Population:
 
     def _preempt(self, line: str) -> None:
         for slot in self._active:
-            soon(partial(self._writers[slot].mark_preempted, line))
-        leave(line)
+            call_with_timeout(partial(self._writers[slot].mark_preempted, line))
+        exit_immediately(line)
 
 
-def _stuck(what: str, waited: float) -> str:
-    return f"stuck: {what} has not ended for {waited:.0f} s; {AGAIN}"
+def _stuck(action: str, elapsed: float) -> str:
+    return f"stuck: {action} has not ended for {elapsed:.0f} s; {RESUME_HINT}"
 
 
 def _say_for(say: Say, run: Run, line: str) -> None:
