@@ -18,7 +18,7 @@ class BadInput(ValueError):
 
 
 class Stopped(Exception):
-    """Raised where a signal ends a command between chunks of steps; the same command continues.
+    """Raised where a signal ends a command between chunks of steps; run again, it resumes.
 
     Args:
         signum: number of the signal.
@@ -34,13 +34,14 @@ class Stopped(Exception):
 class Diverged(Exception):
     """Raised where a value is not finite.
 
-    With first < last: a metric of one of the steps first+1 .. last, or the state after them.
-    With first == last: a sample of the state after that step, which is itself finite.
+    If first < last, the value is a metric of one of the steps first+1 .. last, or part of the state
+    after step `last`. If first == last, it is a sample drawn from the state after that step; the
+    state itself is finite.
 
     Args:
-        first: updates done before the interval.
-        last: updates done after it.
-        message: replaces the default message, once the cause is known.
+        first: updates done when the interval begins.
+        last: updates done when it ends.
+        message: replaces the default message where the cause is known.
     """
 
     def __init__(self, first: int, last: int, message: str | None = None):

@@ -79,9 +79,10 @@ def update_players(
         opt: the phase's optimizer state.
         batch: one minibatch, leading axis n.
         step: updates done before this step.
-        microbatches: equal parts of the minibatch, of which one at a time is in memory. The
-            gradient is the mean of theirs: that of the whole minibatch for a loss that is a mean
-            over examples. Each part has a key of its own, and batch norm sees one part.
+        microbatches: number of equal parts of the minibatch. Gradients are computed for one part
+            at a time, which saves memory, and averaged: this is the gradient of the whole minibatch
+            if the loss is a mean over examples. Each part has its own key, and batch norm sees one
+            part at a time.
 
     Returns:
         The new state, the new optimizer state, and the mean of each term.
@@ -116,9 +117,10 @@ def _accumulated(
     key: Key[Array, ""],
     parts: int,
 ) -> tuple[Params, tuple[Params, dict[str, Array]]]:
-    """Return the mean gradient and terms of the parts of a minibatch, and the last stats.
+    """Average gradient and terms over the parts of a minibatch; pass stats from part to part.
 
-    Part i has the examples i, i + parts, ...: so each device keeps examples of its own.
+    Part i has the examples i, i + parts, i + 2 parts, ..., so that each device keeps its own
+    examples.
 
     Args:
         gradient_of: (stats, batch, key) -> (gradient, (stats, terms)).
@@ -144,14 +146,14 @@ def update_repeatedly(
     state: State,
     opt: PyTree,
     batches: Batch,
-    keys: Key[Array, " k"],
+    keys: Key[Array, " r"],
     step: Int[Array, ""],
     microbatches: int = 1,
 ) -> tuple[State, PyTree, dict[str, Array]]:
     """Update `phase.repeats` times, each time on the next minibatch; average the metrics.
 
     Args:
-        batches: leading axes (k, n), k = `phase.repeats`.
+        batches: leading axes (r, n), r = `phase.repeats`.
         keys: one for each update.
         microbatches: see `update_players`.
     """
@@ -175,24 +177,26 @@ def _update_lazily(
     step: Int[Array, ""],
     microbatches: int,
 ) -> tuple[State, PyTree, dict[str, Array]]:
-    """Update in every `phase.every`-th step, with that many times the loss and the terms."""
+    """Update in steps 0, k, 2k, ... only, k = `phase.every`, with loss and terms multiplied by k.
+
+    In all other steps state and optimizer state stay as they are, and the terms are 0.
+    """
 
     def loss(*args: Any) -> tuple[Array, tuple[Params, Terms]]:
         value, (stats, terms) = phase.loss(*args)
         return phase.every * value, (stats, jax.tree.map(lambda t: phase.every * t, terms))
 
     lazy = phase._replace(loss=loss)
-    run = jax.jit(
-        partial(update, lazy, microbatches=microbatches)
-    )  # traced once for its shapes and its use
+    # jit: one trace serves both the shapes of the terms and the update.
+    run = jax.jit(partial(update, lazy, microbatches=microbatches))
     rest = (batches, keys, step)
     terms = jax.eval_shape(run, state, opt, *rest)[2]
 
-    def passed(state: State, opt: PyTree) -> tuple[State, PyTree, dict[str, Array]]:
+    def skip(state: State, opt: PyTree) -> tuple[State, PyTree, dict[str, Array]]:
         return state, opt, jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), terms)
 
-    played = lambda state, opt: run(state, opt, *rest)  # noqa: E731
-    return jax.lax.cond(step % phase.every == 0, played, passed, state, opt)
+    play = lambda state, opt: run(state, opt, *rest)  # noqa: E731
+    return jax.lax.cond(step % phase.every == 0, play, skip, state, opt)
 
 
 def game(
@@ -204,15 +208,16 @@ def game(
 ) -> Method:
     """Make the method whose training step plays the phases in order.
 
-    A step takes `draws` minibatches, the largest `repeats` of any phase. A phase is played
-    `repeats` times in a row, on the last `repeats` of them. So an epoch counts the examples that
-    the discriminator sees, as in the papers. Terms of a phase that is played in every k-th step
-    are k times their means there and 0 elsewhere: over many steps they average to their mean.
+    A step takes `draws` minibatches: the largest `repeats` of any phase. A phase with r `repeats`
+    makes r updates in a row, on the last r of these minibatches. So an epoch counts the examples
+    that the discriminator sees, as in the papers. A phase that is played in every k-th step only
+    reports k times its terms in these steps and 0 in all others, so that the average over many
+    steps is that of the terms.
 
     Args:
         init: (key) -> (params, stats), one subtree per player.
         phases: the turns of one step.
-        sample: (state, key, n) -> synthetic x of shape (n, *shape); None if there are none.
+        sample: (state, key, n) -> synthetic x of shape (n, *shape); None if the method has none.
         probes: see `Method`.
         microbatches: see `update_players`.
 

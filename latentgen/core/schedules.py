@@ -25,16 +25,16 @@ SHAPES: dict[str, Callable[[Float[Array, ""]], Float[Array, ""]]] = {
     "cosine": _cosine,
     "linear": lambda u: u,
 }
-"""Name -> the share of the way from the first to the last value at the share u of the images."""
+"""Name -> s: [0, 1] -> [0, 1], s(0) = 0, s(1) = 1; see `Schedule`."""
 
 
 class Schedule(NamedTuple):
-    """first + (last - first) s(min(n / images, 1)) after n images, for s of `SHAPES`.
+    """Value first + (last - first) s(min(n / images, 1)) after n images, s of `SHAPES`.
 
-    Half a cosine, or a line, from the first value to the last, which then stays.
+    It moves from `first` to `last` along half a cosine or a line, and stays at `last`.
 
-    shape: name in `SHAPES`
-    images: number after which the value is `last`
+    shape: name of s in `SHAPES`
+    images: number of images after which the value is `last`
     """
 
     shape: str
@@ -65,7 +65,7 @@ PATTERN = re.compile(
 
 
 def is_schedule(text: str) -> bool:
-    """Return whether a text looks like a schedule: a word and a bracket."""
+    """Return whether a text looks like a schedule: a word and an opening parenthesis."""
     return re.match(r"\s*[A-Za-z_]+\s*\(", text) is not None
 
 
@@ -73,7 +73,7 @@ def parse(text: str) -> Schedule:
     """Parse 'cosine(FIRST, LAST, images=NUMBER)'.
 
     Raises:
-        BadInput: the text is no schedule.
+        BadInput: the text is not a schedule.
     """
     found = PATTERN.fullmatch(text)
     if found is None or found[1] not in SHAPES or not float(found[4]) > 0:

@@ -16,10 +16,10 @@ def _in_mesh() -> bool:
 
 
 def shard_examples(x: Shaped[Array, "n *shape"]) -> Shaped[Array, "n *shape"]:
-    """Constrain x to be split over all devices of the mesh, along its axis of examples.
+    """Constrain x to be split over all devices of the mesh, along its first axis.
 
-    The compiler propagates the split to the computation of x. Without the constraint each device
-    would do the whole turn of a generator whose loss depends on no real example.
+    The compiler propagates the split to the computation of x. Without the constraint every device
+    would compute a generator's whole turn, because its loss may depend on no real example.
     """
     if not _in_mesh():
         return x
@@ -30,7 +30,7 @@ def shard_examples(x: Shaped[Array, "n *shape"]) -> Shaped[Array, "n *shape"]:
 def gather_params(params: PyTree) -> PyTree:
     """Constrain params to be replicated; leaves that are stored split are gathered.
 
-    Without the constraint the compiler may split the features of the examples instead.
+    Without the constraint the compiler may split activations along their features instead.
     """
     if not _in_mesh():
         return params
@@ -40,8 +40,8 @@ def gather_params(params: PyTree) -> PyTree:
 def flatten_samples(x: Shaped[Array, "k n *shape"]) -> Shaped[Array, "kn *shape"]:
     """Merge the first two axes, k samples of each of n examples.
 
-    On a mesh the result is ordered by example, else by sample: so each device keeps the samples
-    of its own examples.
+    Sample i of example j has the index i n + j. On a mesh it has the index j k + i, so that each
+    device keeps the samples of its own examples.
     """
     if _in_mesh():
         x = x.swapaxes(0, 1)

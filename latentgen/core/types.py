@@ -39,8 +39,8 @@ class Net(NamedTuple):
 
     init: (key, *inputs) -> (params, stats)
     apply: (params, stats, *inputs, train, key=None) -> (output, stats)
-    features: as `apply` -> (n, f), what the last layer of an encoder or discriminator is linear in;
-        None: it has no features
+    features: arguments as for `apply` -> (n, f), the inputs of the last linear layer of an encoder
+        or discriminator; None: it has no features
 
     `stats` are variables without gradients, such as batch-norm averages; with `train=False` they
     are returned unchanged. `key` is for dropout; a network without dropout needs none.
@@ -67,7 +67,8 @@ class Phase(NamedTuple):
     trains: players whose parameters and stats this turn updates.
     tx: the optax transformation; `game.ascend` turns a descent into an ascent.
     repeats: updates in a row, each on its own minibatch (k discriminator steps).
-    every: played in every k-th step, the first among them, with k times its loss: a lazy penalty.
+    every: k; the phase is played in steps 0, k, 2k, ..., with k times its loss, as for lazy
+        regularization.
     shares: index of an earlier phase that trains the same players, whose optimizer and optimizer
         state this phase uses in place of `tx`; None: its own.
     """
@@ -84,7 +85,7 @@ class State(NamedTuple):
     """State of training; a checkpoint is this state and the number of updates done.
 
     params, stats: one subtree per player
-    opt: one optimizer state per phase; () for a phase that shares that of another
+    opt: one optimizer state per phase; () for a phase that shares the optimizer of another
     """
 
     params: Params
@@ -105,21 +106,22 @@ class Method(NamedTuple):
     terms: (state, step, batch, key) -> Terms, the per-example terms of the training objective,
         with networks in evaluation mode.
     sample: (state, key, n) -> synthetic x of shape (n, *shape); None if the method cannot sample
-    probes: further functions by name, state first; a method has those that its model defines.
+    probes: further functions by name, state first; each method has those that its model defines.
         k codes of each of n examples have shape (k, n, d).
         codes (state, key, n) -> z ~ p(z); decode (state, z, label=None) -> E[x|z];
         encode (state, x, label=None) -> the code at the centre of q(z|x), of shape (n, d);
         draw (state, batch, key, k) -> z ~ q(z|x), log q(z|x); log_posterior (state, batch, z);
         log_prior (state, z); log_likelihood (state, batch, z);
         observe (state, key, z, label=None) -> x ~ p(x|z); noise (state) -> the std of a normal
-        p(x|z); discriminate (state, x) -> logits;
-        infer (state, x) -> Q(c|x) and traverse (state, key, columns) -> rows of codes, of codes c
-        that a discriminator infers.
-        With a mapping network style (state, z, label=None) -> w, decode_style (state, w) -> x,
-        mean_style (state) -> the average of w, style_levels (state) -> number of w's of an x.
+        p(x|z); discriminate (state, x) -> logits.
+        If a discriminator predicts the class or infers codes c: classify (state, x) -> logits of
+        the classes; infer (state, x) -> Q(c|x); traverse (state, key, columns) -> rows of codes.
+        With a mapping network: style (state, z, label=None) -> w; decode_style (state, w) -> x;
+        mean_style (state) -> the moving average of w; style_levels (state) -> the number of styles
+        that the generator takes for one x.
     draws: minibatches of one step: the largest `repeats` of its phases
-    accumulate: (parts) -> the method that takes each gradient over so many parts of a minibatch in
-        turn, see `game.update_players`; None if there is none.
+    accumulate: (parts) -> the same method with each gradient accumulated over `parts` parts of a
+        minibatch, see `game.update_players`; None if the method cannot do so.
     """
 
     init: Callable[..., PyTree]

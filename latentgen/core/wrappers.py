@@ -14,7 +14,7 @@ from latentgen.core.types import Batch, Method, Params, PyTree, State
 class Averaged(NamedTuple):
     """A method's state and the moving averages of some players' parameters and stats.
 
-    params, stats: the averages that are evaluated
+    params, stats: the averages that evaluation uses
     more: further averages, each with the keys 'params' and 'stats'
     """
 
@@ -47,7 +47,7 @@ def with_raw_params(state: State | Averaged) -> State | Averaged:
 
 
 def with_further_average(state: Averaged, index: int) -> Averaged:
-    """Return the state with its further average `index` in place of the evaluated one."""
+    """Return the state with `more[index]` as the average that evaluation uses."""
     average = state.more[index]
     return state._replace(params=average["params"], stats=average["stats"])
 
@@ -67,15 +67,15 @@ def with_ema(
 
     avg <- decay avg + (1 - decay) theta after each step s >= start; before that avg = theta.
 
-    Batch-norm averages were measured with the parameters, so they are averaged alike. Training
-    steps and their metrics use theta; samples, probes and `terms` use avg. `with_raw_params`
-    makes these use theta too.
+    The stats, such as batch-norm averages, belong to the parameters that they were measured with,
+    so they are averaged in the same way. Training steps and their metrics use theta; samples,
+    probes and `terms` use avg, or theta after `with_raw_params`.
 
     Args:
         names: players to average.
         decay: in [0, 1], or a function of the updates done before the step.
         start: updates done before the first step that is averaged.
-        more: decays of further averages, which are kept beside; see `with_further_average`.
+        more: decays of further averages to keep; see `with_further_average`.
     """
 
     def selected(state: State) -> dict[str, Params]:
@@ -99,13 +99,13 @@ def with_ema(
 
         def moved(old: dict[str, Params], decay: Decay) -> dict[str, Params]:
             at_step = decay(step) if callable(decay) else decay
-            rate = jnp.where(step >= start, at_step, 0.0)
-            # Exactly `new` for rate = 0, and exactly `old` for old == new.
-            return jax.tree.map(lambda a, b: (b + rate * (a - b)).astype(b.dtype), old, new)
+            current = jnp.where(step >= start, at_step, 0.0)
+            # Exactly `new` where the decay is 0, and exactly `old` where old == new.
+            return jax.tree.map(lambda a, b: (b + current * (a - b)).astype(b.dtype), old, new)
 
-        mean = moved({"params": averaged.params, "stats": averaged.stats}, decay)
-        others = tuple(moved(*pair) for pair in zip(averaged.more, more, strict=True))
-        return Averaged(state, **mean, more=others), metrics
+        main = moved({"params": averaged.params, "stats": averaged.stats}, decay)
+        further = tuple(moved(*pair) for pair in zip(averaged.more, more, strict=True))
+        return Averaged(state, **main, more=further), metrics
 
     def with_average(fn: Callable) -> Callable:
         return lambda averaged, *args, **kwargs: fn(with_averaged_params(averaged), *args, **kwargs)
@@ -123,7 +123,7 @@ def with_microbatches(method: Method, parts: int) -> Method:
     See `game.update_players`.
 
     Raises:
-        BadInput: the method has no such gradient.
+        BadInput: the method cannot accumulate gradients.
     """
     if parts == 1:
         return method
@@ -177,7 +177,7 @@ def population(
 
     def vmapped_probe(name: str) -> Callable:
         def probe(state: PyTree, *args: PyTree, **kwargs: PyTree) -> PyTree:
-            inputs = dict(enumerate(args)) | kwargs  # int: the same for all members
+            inputs = dict(enumerate(args)) | kwargs  # an int is the same for all members
             mapped = {k: _per_member(a) for k, a in inputs.items() if not isinstance(a, int)}
 
             def of_member(h: PyTree, s: PyTree, *mapped_values: PyTree) -> PyTree:

@@ -1,9 +1,10 @@
 """Adversarial autoencoder: an autoencoder whose encoder is the generator of a GAN on codes.
 
 In each step encoder and decoder descend the distortion -log p(x|z); a discriminator of codes
-tells samples of the prior (real) from encoded images (synthetic); the encoder fools it.
+learns to tell samples of the prior (real) from codes of images (synthetic); the encoder learns to
+fool it.
 
-Reference: Makhzani et al. 2015 (arXiv:1511.05644); its deterministic encoder.
+Reference: Makhzani et al. 2015 (arXiv:1511.05644), with a deterministic encoder.
 """
 
 from collections.abc import Callable
@@ -113,7 +114,10 @@ def log_likelihood(
 
 
 class Scores(NamedTuple):
-    """Discriminator logits of prior codes (real) and encoded images (synthetic); new stats."""
+    """Discriminator logits of samples of the prior, real, and of codes of images, synthetic.
+
+    stats: new stats of encoder and discriminator
+    """
 
     real: Logits
     synthetic: Logits
@@ -123,7 +127,7 @@ class Scores(NamedTuple):
 def score_both(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
 ) -> Scores:
-    """Score both in separate passes, so that batch norm never mixes real with synthetic codes."""
+    """Score real and synthetic codes in separate passes, so that batch norm never mixes them."""
     code_key, encoder_key, real_key, synthetic_key = jax.random.split(key, 4)
     prior_z = model.prior.sample(code_key, batch.label.shape[0])
     z, encoder_stats = encoded(model, params, stats, batch.x, train, encoder_key)
@@ -203,8 +207,8 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
 
     codes (key, n) -> z ~ p(z), (n, d)
     decode (z, label=None) -> E[x|z], (n, *shape); encode (x, label=None) -> code, (n, d)
-    log_prior (z), log_likelihood (batch, z) -> (k, n); z is (k, n, d). The encoder is
-        deterministic: there is no density q(z|x).
+    log_prior (z), log_likelihood (batch, z) -> (k, n); z is (k, n, d). There is no density q(z|x),
+        because the encoder is deterministic.
     observe (key, z, label=None) -> x ~ p(x|z)
     noise () -> the std of p(x|z), only if p(x|z) is normal
     """

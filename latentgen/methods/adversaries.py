@@ -1,4 +1,4 @@
-"""Generator and discriminator of a GAN in one pass: synthetic examples, groups, logits, classes."""
+"""Forward pass of a GAN: generate synthetic examples, pack them in groups, score both kinds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from latentgen.probability.priors import LearnedPrior, Prior
 CONDITIONS = ("concat", "projection", "network", "auxiliary")
 
 Transform = Callable[[Float[Array, "g m *shape"], Key[Array, ""]], Float[Array, "g m *shape"]]
-"""(groups of x, key) -> what the discriminator sees of them."""
+"""(groups of x, key) -> groups that the discriminator sees in their place."""
 
 
 class Model(NamedTuple):
@@ -30,7 +30,7 @@ class Model(NamedTuple):
 
     generator: (n, code_dim + classes), codes with the one-hot class appended, -> x
     discriminator: (g, *shape of a group) -> (g, `outputs(classes, condition, codes)`); a group is
-        `packing` examples, stacked along the last axis
+        `packing` examples, concatenated along the last axis
     prior: p(z) over codes of `code_dim` coordinates; trained with the generator
     classes: number of classes that both players are conditioned on; 0: unconditional
     condition: how the discriminator receives the class. 'concat': one-hot, appended to every
@@ -39,10 +39,10 @@ class Model(NamedTuple):
         at all; it predicts the class of real and synthetic x, and both players ascend
         log p(class | x) (ACGAN, Odena et al. 2017, arXiv:1610.09585)
     packing: examples per logit (PacGAN, Lin et al. 2018, arXiv:1712.04086)
-    codes: the last coordinates of a code, which the discriminator infers from synthetic x; both
+    codes: c, the last coordinates of z, which the discriminator infers from synthetic x; both
         players ascend log Q(c|x) (InfoGAN, Chen et al. 2016, arXiv:1606.03657)
     normalize_gradient: logits are l / (|grad_x l| + |l|): `penalties.normalize_gradient`
-    mapping: from codes to styles w, (n, levels, width), which the generator takes in their place
+    mapping: codes -> styles w, (n, levels, width), which the generator then takes in place of codes
     """
 
     generator: Net
@@ -58,7 +58,7 @@ class Model(NamedTuple):
 
     @property
     def tasks(self) -> Auxiliary:
-        """Second tasks of the discriminator, from its last outputs."""
+        """Auxiliary tasks of the discriminator, which its last outputs are for."""
         return Auxiliary(self.classes if self.condition == "auxiliary" else 0, self.codes)
 
 
@@ -86,7 +86,7 @@ def score_both(
     examples. Synthetic examples have the classes of the real ones.
 
     Args:
-        transform: applied to all that the discriminator sees, with random draws for each use.
+        transform: applied to all that the discriminator sees, with new random draws at each use.
     """
     code_key, generator_key, real_key, synthetic_key, score_key = jax.random.split(key, 5)
     z = prior(model, params).sample(code_key, batch.x.shape[0])
@@ -134,7 +134,7 @@ def pack(x: Shaped[Array, "n *shape"], packing: int) -> Shaped[Array, "g m *shap
     """
     n, groups = x.shape[0], -(-x.shape[0] // packing)
     is_divisible = packing == 1 or (isinstance(n, int) and n % packing == 0)
-    if not is_divisible:  # gathers across devices, so only where it must
+    if not is_divisible:  # the gather moves examples across devices: done only if necessary
         x = x[jnp.arange(groups * packing) % n]
     return x.reshape(groups, packing, *x.shape[1:])
 
@@ -189,18 +189,18 @@ def outputs_of(
 def discriminator_inputs(
     model: Model, x: Float[Array, "g m *shape"], label: Int[Array, "g m"]
 ) -> list[Array]:
-    """Return the inputs of the discriminator's network, the class among them where it takes one.
+    """Return the inputs of the discriminator's network: x, and the one-hot class if it takes one.
 
-    The m members of a group are stacked along the last axis.
+    The m members of a group are concatenated along the last axis.
     """
     if model.condition == "concat":
         flat = concat_label(x.reshape(-1, *x.shape[2:]), label.reshape(-1), model.classes)
         x = flat.reshape(*x.shape[:2], *flat.shape[1:])
-    stacked = jnp.moveaxis(x, 1, -2)
-    stacked = stacked.reshape(*stacked.shape[:-2], -1)
-    inputs = [stacked]
+    members_last = jnp.moveaxis(x, 1, -2)
+    joined = members_last.reshape(*members_last.shape[:-2], -1)
+    inputs = [joined]
     if model.condition == "network":
-        inputs.append(jax.nn.one_hot(label[:, 0], model.classes, dtype=stacked.dtype))
+        inputs.append(jax.nn.one_hot(label[:, 0], model.classes, dtype=joined.dtype))
     return inputs
 
 
@@ -236,9 +236,9 @@ def styles_of(
     train: bool,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n *style"], Params]:
-    """Return what the generator draws of these codes and classes, and the mapping's new stats.
+    """Return the generator's inputs for these codes and classes, and the mapping's new stats.
 
-    Without a mapping network that is the codes with the one-hot class appended.
+    With a mapping network the inputs are styles w, else codes with the one-hot class appended.
     """
     inputs = concat_label(z, label, model.classes)
     if model.mapping is None:
@@ -262,5 +262,5 @@ def _no_encoder(x: Array) -> Any:
 
 
 def unpack(per_group: Float[Array, " g"], packing: int, n: Size) -> Float[Array, " n"]:
-    """Repeat each group's value for each of its members; drop those that filled the last group."""
+    """Repeat each group's value for each of its members; drop members that `pack` filled in."""
     return jnp.repeat(per_group, packing)[:n]

@@ -1,4 +1,4 @@
-"""Second tasks of a discriminator: the class of x, and the codes that x was generated from.
+"""Auxiliary tasks of a discriminator: predict the class of x, infer the codes c of synthetic x.
 
 Reference: Odena et al. 2017 (ACGAN, arXiv:1610.09585); Chen et al. 2016 (InfoGAN,
 arXiv:1606.03657).
@@ -18,10 +18,10 @@ NO_CODES = Codes()
 
 
 class Auxiliary(NamedTuple):
-    """Predictions of the discriminator's last outputs.
+    """Quantities that the discriminator's last outputs predict: first the class, then the codes.
 
     classes: number of classes; 0 if the class is not predicted
-    codes: last coordinates of the generator's code, which are predicted
+    codes: c, the last coordinates of the generator's code
     """
 
     classes: int = 0
@@ -40,12 +40,12 @@ def auxiliary_terms(
     real: Float[Array, "g o"],
     synthetic: Float[Array, "g o"],
 ) -> Terms:
-    """Return the log-probabilities that both players ascend, in nats; {} without a second task.
+    """Return the log-probabilities that both players ascend, in nats; {} without auxiliary tasks.
 
     Args:
-        label: class of each real example, and of the synthetic one.
+        label: class of each real example and of the synthetic example of the same index.
         z: codes of the synthetic examples.
-        real, synthetic: all outputs of the discriminator; g = n where there is a second task.
+        real, synthetic: all outputs of the discriminator; g = n if there are auxiliary tasks.
     """
     terms: Terms = {}
     if tasks.classes:
@@ -62,11 +62,11 @@ def auxiliary_probes(
     outputs: Callable[[State, Float[Array, "n *shape"]], Float[Array, "n o"]],
     prior: Callable[[State], Prior],
 ) -> dict[str, Callable[..., Any]]:
-    """Return the probes of the second tasks by name; each takes the state first.
+    """Return the probes of the auxiliary tasks by name; each takes the state first.
 
     classify (x) -> logits of the classes, (n, classes)
     infer (x) -> Q(c|x): probabilities of each categorical code, means of the continuous ones
-    traverse (key, columns) -> rows in which one code changes, (rows, columns, d)
+    traverse (key, columns) -> codes z, (rows, columns, d); see `probability.codes.traversal`
 
     Args:
         outputs: all outputs of the discriminator.

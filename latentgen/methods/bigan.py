@@ -53,8 +53,9 @@ def bigan(
     """Make a BiGAN: in each step D is updated, then generator and encoder together.
 
     Args:
-        values: the discriminator's value, and the loss that generator and encoder descend through
-            `symmetric`. Not least_squares: its labels 0 and 1 are not symmetric about 0.
+        values: the discriminator's value, and the generator loss, which generator and encoder
+            descend in the form that `symmetric` gives it. Not least_squares: its targets 0 and 1
+            are not symmetric about 0.
         generator_tx: optimizer of generator and encoder.
         x_shape: the shape of one example.
     """
@@ -79,10 +80,10 @@ def bigan(
 
 
 def symmetric(value: Value, real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """Return [f(r, s) + f(-s, -r)] / 2: f averaged with f of swapped real and synthetic pairs.
+    """Return [f(r, s) + f(-s, -r)] / 2: exchange real and synthetic pairs, and average.
 
-    A generator loss f(r, s) may depend on s alone and would not train the encoder, which makes
-    the real pairs. For minimax, wasserstein and relativistic the result is f(r, s); for
+    A generator loss f(r, s) that depends on s alone would not train the encoder, which makes the
+    real pairs. For minimax, wasserstein and relativistic the result is f(r, s); for
     nonsaturating it is [-log D(G(z), z) - log(1 - D(x, E(x)))] / 2.
     """
     return (value(real, synthetic) + value(-synthetic, -real)) / 2
@@ -99,7 +100,7 @@ class Scores(NamedTuple):
 def score_both(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
 ) -> Scores:
-    """Score both in separate passes, so that batch norm never mixes real with synthetic pairs."""
+    """Score real and synthetic pairs in separate passes, so that batch norm never mixes them."""
     code_key, noise_key, encoder_key, generator_key, *score_keys = jax.random.split(key, 6)
     z = model.prior.sample(code_key, batch.label.shape[0])
     outputs, encoder_stats = model.encoder.apply(

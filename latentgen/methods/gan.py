@@ -47,13 +47,13 @@ class Objective(NamedTuple):
     """Training objective: losses of both players, and what regularizes the discriminator.
 
     weight: of the penalty
-    images_per_step: real images that D sees in a step, by which schedules count
-    auxiliary_weight: of the discriminator's second tasks, the class and the codes
-    augmentation: T of what D sees in training, D(T(x)) in place of D(x); penalties are on gradients
-        of it in x, for draws of T of their own
-    penalty_every: 1: the penalty is part of D's loss; k: it has turns of its own, in every k-th
-        step, on its own codes (lazy regularization, arXiv:1912.04958, section 3.1)
-    path_length: regularizes the generator, in turns of its own
+    images_per_step: number of real images that D sees in a step; schedules count images
+    auxiliary_weight: of the auxiliary tasks' log-probabilities, of the class and of the codes
+    augmentation: T; in training D(T(x)) takes the place of D(x). A penalty is on the gradient of
+        D(T(x)) in x, with separate random draws of T
+    penalty_every: 1: the penalty is part of D's loss; k > 1: it is a phase of its own, in every
+        k-th step, with new codes (lazy regularization, arXiv:1912.04958, section 3.1)
+    path_length: regularizes the generator, in a phase of its own
     """
 
     loss: AdversarialLoss
@@ -71,14 +71,14 @@ class Objective(NamedTuple):
         return step * jnp.float32(self.images_per_step)
 
     def transform(self, stats: Params, step: Int[Array, ""], train: bool) -> Transform:
-        """Return what D sees of groups of x: T(x) in training, else x."""
+        """Return the function applied to all that D sees: T in training, else the identity."""
         if self.augmentation is None or not train:
             return lambda x, key: x
         augment = self.augmentation.at(stats, self.images(step))
         return lambda x, key: augment(x, named_key(key, "augment"))
 
     def probability(self, stats: Params, step: Int[Array, ""], like: Logits) -> Terms:
-        """Return the probability of augmentations as a term, if there is one."""
+        """Return the term 'augment_p', the probability of augmentations; {} without one."""
         augmentation = self.augmentation
         p = augmentation and augmentation.probability(stats, self.images(step))
         return {} if p is None else {"augment_p": jnp.full_like(like, p)}
@@ -102,12 +102,12 @@ def gan(
         x_shape: the shape of one example.
         discriminator_steps: k in the paper's algorithm 1.
         first: player that is updated first in a step, of `FIRST`.
-        generator_batches: minibatches of codes in the generator's turn; real examples and classes
-            are those of one minibatch, repeated.
+        generator_batches: size of the generator's batch of codes, in minibatches; the real examples
+            and classes of one minibatch are repeated to match.
 
     Raises:
-        BadInput: the condition is unknown, or it is another than 'concat' without classes or with
-            packing > 1; there are codes to infer with packing > 1.
+        BadInput: the condition is unknown; a condition other than 'concat' has no classes, or
+            packing > 1; codes are inferred with packing > 1.
     """
     choose("condition", model.condition, dict.fromkeys(CONDITIONS))
     choose("first", first, dict.fromkeys(FIRST))
@@ -116,23 +116,25 @@ def gan(
     if model.codes.size and model.packing > 1:
         raise BadInput("codes are inferred from single examples: packing must be 1.")
     d_tx = ascend(discriminator_tx)
-    trackers_of_d = trackers.start(objective.augmentation, objective.regularizers)
+    tracked = trackers.start(objective.augmentation, objective.regularizers)
     main = Phase(
         _discriminator_loss(model, objective),
-        ("discriminator", *trackers_of_d),
+        ("discriminator", *tracked),
         d_tx,
         discriminator_steps,
     )
-    of_generator = _generator_turns(model, objective, generator_tx, generator_batches)
-    turns = {"discriminator": [main], "generator": of_generator}
+    of_generator = _generator_phases(model, objective, generator_tx, generator_batches)
+    phases_of = {"discriminator": [main], "generator": of_generator}
     if objective.penalty is not None and objective.penalty_every > 1:
-        loss = _penalty_loss(model, objective)
-        turns["discriminator"].append(Phase(loss, main.trains, d_tx, every=objective.penalty_every))
+        lazy_penalty = Phase(
+            _penalty_loss(model, objective), main.trains, d_tx, every=objective.penalty_every
+        )
+        phases_of["discriminator"].append(lazy_penalty)
     phases: list[Phase] = []
     for player in (first, *(other for other in FIRST if other != first)):
-        shared = len(phases)
-        main, *lazy = turns[player]
-        phases += [main, *(phase._replace(shares=shared) for phase in lazy)]
+        index_of_main = len(phases)
+        main, *lazy = phases_of[player]
+        phases += [main, *(phase._replace(shares=index_of_main) for phase in lazy)]
     probe_fns = probes(model)
 
     def sample(state: State, key: Key[Array, ""], n: int) -> Float[Array, "n *shape"]:
@@ -141,10 +143,10 @@ def gan(
     return game(_init(model, objective, x_shape), phases, sample, probe_fns)
 
 
-def _generator_turns(
+def _generator_phases(
     model: Model, objective: Objective, tx: optax.GradientTransformation, batches: int
 ) -> list[Phase]:
-    """Return the generator's phases: its loss, and path lengths if they are regularized."""
+    """Return the generator's phases: its loss, and the path length penalty if there is one."""
     trains: tuple[str, ...] = ("generator", "prior")
     if model.mapping is not None:
         trains += ("mapping",)
@@ -185,7 +187,10 @@ def _init(
 
 
 def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
-    """Make the discriminator's loss: the value that it ascends, minus the weighted penalty."""
+    """Make the value that the discriminator ascends.
+
+    The adversarial value, minus penalty and regularizers, plus the auxiliary log-probabilities.
+    """
 
     def loss(
         params: Params,
@@ -210,15 +215,15 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
             )
             weight = value_at(objective.weight, objective.images(step))
             value = value - weight * terms["penalty"]
-        value = value + _weighted(objective, scores.auxiliary, step)
+        value = value + _weighted_auxiliary(objective, scores.auxiliary, step)
         n = batch.label.shape[0]
         tracked = trackers.update(objective.augmentation, stats, real, synthetic, n)
-        more = regularization.of_discriminator(
+        regularizers = regularization.of_discriminator(
             objective.regularizers, scores, tracked.get("lecam"), named_key(key, "regularize")
         )
-        for term in more.values():
+        for term in regularizers.values():
             value = value - term
-        terms |= scores.auxiliary | more | objective.probability(stats, step, value)
+        terms |= scores.auxiliary | regularizers | objective.probability(stats, step, value)
         per_example = lambda per_group: unpack(per_group, model.packing, n)  # noqa: E731
         return per_example(value), (scores.stats | tracked, jax.tree.map(per_example, terms))
 
@@ -226,7 +231,7 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
 
 
 def _penalty_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
-    """Make the loss of the discriminator's other turns: minus the weighted penalty, to ascend."""
+    """Make the value of the lazy penalty's phase: minus the weighted penalty; D ascends it."""
 
     def loss(
         params: Params,
@@ -249,7 +254,7 @@ def _penalty_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
 
 
 def _path_length_loss(model: Model, path: PathLength) -> Callable[..., tuple]:
-    """Make the loss of the generator's other turns: the weighted penalty of path lengths."""
+    """Make the loss of the path length phase: the weighted penalty, which G descends."""
 
     def sample(
         params: Params, stats: Params, label: Int[Array, " n"], key: Key[Array, ""], train: bool
@@ -280,12 +285,12 @@ def _generator_loss(model: Model, objective: Objective, batches: int) -> Callabl
         if train and objective.regularizers.top < 1:
             share = regularization.top_share(objective.regularizers, objective.images(step))
             value = value * regularization.top_weights(scores.synthetic_logits, share)
-        value = value - _weighted(objective, scores.auxiliary, step)
-        more = regularization.of_generator(
+        value = value - _weighted_auxiliary(objective, scores.auxiliary, step)
+        regularizers = regularization.of_generator(
             objective.regularizers, scores, named_key(key, "regularize")
         )
-        terms = {"generator_loss": value} | more
-        for term in more.values():
+        terms = {"generator_loss": value} | regularizers
+        for term in regularizers.values():
             value = value + term
         n = batch.label.shape[0]
         per_example = lambda per_group: unpack(per_group, model.packing, n)  # noqa: E731
@@ -294,10 +299,10 @@ def _generator_loss(model: Model, objective: Objective, batches: int) -> Callabl
     return loss
 
 
-def _weighted(
+def _weighted_auxiliary(
     objective: Objective, auxiliary: Terms, step: Int[Array, ""]
 ) -> Float[Array, " n"] | float:
-    """Return the weighted sum of the second tasks' log-probabilities; 0 without one."""
+    """Return the weighted sum of the auxiliary tasks' log-probabilities; 0 without such tasks."""
     if not auxiliary:
         return 0.0
     weight = value_at(objective.auxiliary_weight, objective.images(step))

@@ -1,4 +1,4 @@
-"""Functions of a trained GAN: its codes, its images of them, its discriminator's verdicts."""
+"""Probes of a trained GAN: its codes, the images of codes, the logits of its discriminator."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,12 +31,12 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     decode (z, label=None) -> x, (n, *shape); by default labels cycle through the classes
     discriminate (x, label=None) -> logits, (n,); a conditional method requires the label
     log_prior (z of shape (k, n, d)) -> log p(z) in nats, (k, n)
-    classify, infer, traverse: of the second tasks, see `auxiliary_probes`
+    classify, infer, traverse: of the auxiliary tasks, see `auxiliary_probes`
 
-    With a mapping network, decode (z) = decode_style (style (z)):
+    With a mapping network, decode(z) = decode_style(style(z)):
 
     style (z, label=None) -> w, (n, width)
-    decode_style (w) -> x; w of shape (n, width), or (n, levels, width) for one style a layer
+    decode_style (w) -> x; w of shape (n, width), or (n, levels, width) with a style for each layer
     mean_style () -> the moving average of w, (width,)
     style_levels () -> levels, the number of styles that the generator takes
     """
@@ -65,7 +65,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
         flat = z.reshape(-1, model.code_dim)
         return prior(model, state.params).log_prob(flat).reshape(z.shape[:2])
 
-    def every_output(state: State, x: Float[Array, "n *shape"]) -> Float[Array, "n o"]:
+    def all_outputs(state: State, x: Float[Array, "n *shape"]) -> Float[Array, "n o"]:
         params, stats = state.params["discriminator"], state.stats["discriminator"]
         label = jnp.zeros((x.shape[0], 1), jnp.int32)
         return outputs_of(model, params, stats, pack(x, 1), label, train=False)[0]
@@ -77,7 +77,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
         "log_prior": log_prior,
     }
     current_prior = lambda state: prior(model, state.params)  # noqa: E731
-    found |= auxiliary_probes(model.tasks, every_output, current_prior)
+    found |= auxiliary_probes(model.tasks, all_outputs, current_prior)
     if model.mapping is None:
         return found
 

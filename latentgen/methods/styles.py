@@ -1,4 +1,4 @@
-"""A generator with styles: a mapping network takes codes z to w, which the generator draws.
+"""Styles of a generator: a mapping network maps codes z to styles w, the generator's inputs.
 
 Reference: Karras et al. 2019 (arXiv:1812.04948); Karras et al. 2020 (arXiv:1912.04958).
 """
@@ -14,15 +14,15 @@ from latentgen.core.types import Batch, Net, Params, PyTree, State, Terms
 from latentgen.objectives import path_length
 
 PATH_SHARE = 2
-"""A batch over the number of its examples whose path lengths are taken: `pl_batch_shrink`."""
+"""Path lengths are computed for one in so many examples: `pl_batch_shrink` in the authors' code."""
 
 
 class Mapping(NamedTuple):
     """The player 'mapping', trained with the generator.
 
     net: codes with the one-hot class appended -> w, (n, width)
-    levels: styles that the generator takes, one for each layer
-    mixing: probability that a batch in training has two styles, the second from a random layer on
+    levels: number of styles that the generator takes, one for each layer
+    mixing: probability that a training batch has a second style, used from a random layer on
     mean: stats of `net` -> the moving average of w, (width,)
     """
 
@@ -36,7 +36,7 @@ class Mapping(NamedTuple):
 class PathLength(NamedTuple):
     """Path length regularization, in every `every`-th step.
 
-    weight: of the squared deviation from the mean length
+    weight: of the squared deviation from the average length
     """
 
     weight: float | Float[Array, ""]
@@ -56,7 +56,7 @@ def styles(
 
     Args:
         inputs: codes with the one-hot class appended.
-        others: key -> other codes of the same classes, for mixed styles.
+        others: key -> new codes, with the same classes appended, for style mixing.
         key: None: no mixing, as in evaluation.
     """
     player, before = params["mapping"], stats["mapping"]
@@ -78,8 +78,8 @@ def path_length_loss(
 ) -> Callable[..., tuple]:
     """Make the loss of a phase: the weighted squared deviation of path lengths from their average.
 
-    For a `PATH_SHARE`-th of the batch's classes. The average is the stats of the player
-    'path_length'.
+    It is computed for one in `PATH_SHARE` of the batch's classes, and repeated to n values. The
+    moving average is stored as the stats of the player 'path_length'.
 
     Args:
         sample: (params, stats, label, key, train) -> styles of random codes, new stats.

@@ -1,7 +1,7 @@
 """Running statistics of the discriminator's turn: the probability p of ADA, LeCam's averages.
 
-Each is stored as the stats of a player without parameters, `augment` or `lecam`. So checkpoints
-include it.
+Each is stored as the stats of a player without parameters, 'augment' or 'lecam', so that
+checkpoints include it.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from latentgen.objectives.regularizers import Regularizers
 
 
 def start(augmentation: Augmentation | None, regularizers: Regularizers) -> dict[str, PyTree]:
-    """Return the first stats of each tracker that is in use."""
+    """Return the initial stats of each tracker that is in use."""
     found: dict[str, PyTree] = {}
     if augmentation is not None and augmentation.control is not None:
         p = 0.0 if augmentation.p is None else augmentation.p
@@ -33,10 +33,10 @@ def update(
     synthetic: Logits,
     images: int,
 ) -> dict[str, PyTree]:
-    """Return the stats of the trackers after a turn of the discriminator with these logits.
+    """Return the trackers' stats after an update of the discriminator with these logits.
 
     Args:
-        images: number of real examples of the turn.
+        images: number of real examples in this update.
     """
     found: dict[str, PyTree] = {}
     if augmentation is not None and augmentation.control is not None:

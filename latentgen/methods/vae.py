@@ -34,9 +34,9 @@ class Model(NamedTuple):
 
     encoder: x -> outputs that parametrize q(z|x)
     decoder: code -> outputs that parametrize p(x|z)
-    code_dim: coordinates of a code, of all stochastic layers
-    decoder_sees: coordinates that the decoder takes, from the first on; fewer than `code_dim` if
-        there is a second stochastic layer
+    code_dim: number of coordinates of a code, over all stochastic layers
+    decoder_sees: number of coordinates that the decoder takes, from the first on; less than
+        `code_dim` if there is a second stochastic layer
     classes: number of classes that both networks are conditioned on; 0: unconditional
     """
 
@@ -51,14 +51,14 @@ class Model(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """Training objective: a bound on log p(x), its codes per image and gradient estimator.
+    """Training objective: a bound on log p(x), the number of codes per image, gradient estimator.
 
     samples: number of codes per image
     bound: on log p(x)
     estimator: of the encoder's gradient
     closed_kl: True for the ELBO with its KL in closed form instead of sampled
-    free_nats: nats below which the KL of a group of coordinates is not penalized, for the ELBO;
-        a sampled KL has a single group of all coordinates
+    free_nats: for the ELBO, nats below which the KL of a group of coordinates is not penalized; a
+        sampled KL has one group, of all coordinates
     """
 
     samples: int
@@ -69,7 +69,7 @@ class Objective(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Log-densities in nats that make the importance weights of k codes of each of n images."""
+    """Log-densities in nats of k codes of each of n images, for their importance weights."""
 
     log_px: Float[Array, "k n"]
     log_pz: Float[Array, "k n"]
@@ -124,6 +124,8 @@ def _init(model: Model, x_shape: tuple[int, ...]) -> Callable[..., tuple[Params,
 
 
 def _loss(model: Model, objective: Objective, beta: Schedule) -> Callable[..., tuple]:
+    """Make the loss of all players: minus the bound, with the weight beta."""
+
     def loss(
         params: Params,
         stats: Params,
@@ -158,7 +160,7 @@ def _loss(model: Model, objective: Objective, beta: Schedule) -> Callable[..., t
                 loss_n = weight * kl - weights.log_px.mean(axis=0)
             elif one_view(objective.bound, objective.estimator):
                 loss_n = -value(objective.bound.decoder, weights.log_w(weight))
-            else:  # the compiler merges the common part of the two
+            else:  # equal values, different gradients: the compiler merges the two forward passes
                 model_weights, decoder_stats = densities(params, *stop_gradient((z, log_qz)))
                 path_weights, _ = densities(stop_gradient(params), z, log_qz)
                 loss_n = negative_bound(
@@ -185,7 +187,7 @@ def _closed_kl_loss(
 
 
 def _sampled_terms(objective: Objective, weights: Weights) -> Terms:
-    """Return the terms of the ELBO and of the bound, with beta = 1 whatever training uses."""
+    """Return the terms of the ELBO and of the bound, with beta = 1 whatever the training loss."""
     rate = (weights.log_qz - weights.log_pz).mean(axis=0)
     terms = elbo(weights.log_px.mean(axis=0), rate)._asdict()
     return terms | {"negative_bound": -value(objective.bound.decoder, weights.log_w())}
@@ -266,7 +268,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     encode (x, label=None) -> the posterior's centre, (n, d); a conditional method requires the
         label
     draw (batch, key, k) -> z ~ q(z|x), (k, n, d), and log q(z|x), (k, n)
-    log_prior (z) -> (k, n); log_posterior, log_likelihood (batch, z) -> (k, n); z is (k, n, d)
+    log_prior (z), log_posterior (batch, z), log_likelihood (batch, z) -> (k, n); z is (k, n, d)
     observe (key, z, label=None) -> x ~ p(x|z)
     noise () -> the std of p(x|z), only if p(x|z) is normal
     """

@@ -1,8 +1,8 @@
 """VAE-GAN: a VAE whose reconstruction error is measured in features of a discriminator.
 
-The discriminator is head(features(x)). In each step the encoder descends the KL plus the error in
-the features; the decoder descends the weighted error and fools the discriminator; the
-discriminator tells real images from decoded ones.
+The discriminator is head(features(x)). In each step the encoder descends the KL plus the feature
+error; the decoder descends the weighted feature error plus the generator's loss; the discriminator
+learns to tell real images from decoded ones.
 
 Reference: Larsen et al. 2016, algorithm 1 (arXiv:1512.09300).
 """
@@ -29,8 +29,8 @@ class Model(NamedTuple):
 
     encoder: x -> outputs that parametrize q(z|x)
     decoder: code, (n, code_dim) -> x
-    features: x -> f(x), (n, width), before the leaky relu
-    head: features after the leaky relu -> (n, 1) logits
+    features: x -> f(x), (n, width), before the leaky ReLU
+    head: features after the leaky ReLU -> (n, 1) logits
     posterior: q(z|x), with a KL in closed form
     """
 
@@ -117,18 +117,21 @@ class Played(NamedTuple):
     stats: Params
 
     def against_both(self, value: Callable[[Logits, Logits], Array]) -> Float[Array, " n"]:
-        """Average `value` over the two kinds of synthetic images, of_prior and of_encoding."""
+        """Average `value` over the two kinds of synthetic images, of_prior and of_encoding.
+
+        Algorithm 1 of the paper sums the two synthetic terms instead of averaging them.
+        """
         return (value(self.real, self.of_prior) + value(self.real, self.of_encoding)) / 2
 
 
 def played(
     model: Model, params: Params, stats: Params, batch: Batch, key: Key[Array, ""], train: bool
 ) -> Played:
-    """Encode and decode x, decode as many samples of the prior, and score all three.
+    """Encode and decode x, decode as many samples of the prior, and score all three kinds of x.
 
     Each kind of code and image has its own pass through decoder and discriminator, so that batch
     norm never mixes them. x and its reconstruction share the dropout mask of the discriminator,
-    so that it adds nothing to the feature error.
+    so that dropout adds nothing to the feature error.
     """
     *keys, pair_key, prior_key = jax.random.split(key, 7)
     outputs, encoder_stats = model.encoder.apply(
@@ -189,7 +192,7 @@ def _loss(model: Model, value: Callable[[Played], tuple[Array, Terms]]) -> Calla
     """Make a phase's loss from a function of the forward pass.
 
     Args:
-        value: `Played` -> (value per example, terms).
+        value: `Played` -> (loss per example, or the value that is ascended; terms).
     """
 
     def loss(
@@ -214,7 +217,7 @@ def probes(model: Model) -> dict[str, Callable[..., Any]]:
     decode (z, label=None) -> x, (n, *shape)
     encode (x, label=None) -> the mean of q(z|x), (n, d)
     draw (batch, key, k) -> z ~ q(z|x), (k, n, d), and log q(z|x), (k, n)
-    log_prior (z), log_posterior (batch, z) -> (k, n), z is (k, n, d); there is no p(x|z)
+    log_prior (z), log_posterior (batch, z) -> (k, n); z is (k, n, d). There is no p(x|z)
     discriminate (x, label=None) -> logits, (n,)
     """
     prior = normal(model.code_dim)

@@ -24,14 +24,16 @@ from latentgen.networks.sngan import (
     start_image,
 )
 
-GENERATOR = {  # halvings of the image -> channels from the smallest image on, in `width`s
+# Number of doublings between the smallest image and x -> channels, in multiples of `width`:
+# of the generator's smallest image and blocks, and of the discriminator's blocks.
+GENERATOR = {
     **dict.fromkeys((1, 2, 3), (4, 4, 4, 4)),
     4: (16, 16, 8, 4, 2),
     5: (16, 16, 8, 4, 2, 1),
     6: (16, 16, 8, 8, 4, 2, 1),
 }
-DISCRIMINATOR = {  # -> channels of the blocks, of which the last does not halve the image
-    **dict.fromkeys((1, 2, 3), (4, 4, 4, 4)),  # and, up to 32 pixels, the third does not either
+DISCRIMINATOR = {  # the last block does not halve the image
+    **dict.fromkeys((1, 2, 3), (4, 4, 4, 4)),  # the last two blocks do not
     4: (1, 2, 4, 8, 16),
     5: (1, 2, 4, 8, 16, 16),
     6: (1, 2, 4, 8, 8, 16, 16),
@@ -64,7 +66,7 @@ class Generator(nn.Module):
     def _conditions(
         self, z: Float[Array, "n d"], blocks: int
     ) -> tuple[Float[Array, "n e"], list[Float[Array, "n c"] | None]]:
-        """The part of the code for the linear layer, and the input of each block's batch norms."""
+        """Return the code for the linear layer, and the condition of each block's batch norms."""
         code, hot = split_class(z, self.classes)
         if hot is not None and self.shared:
             embedding = nn.Dense(
@@ -83,7 +85,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Blocks that halve the image, up to two that do not, and `sngan.score` with bias."""
+    """Blocks that halve the image, one or two that do not, and `sngan.score` with bias."""
 
     width: int
     attention: tuple[int, ...]
@@ -119,7 +121,7 @@ def _attend(
 
 
 def _doublings(shape: Sequence[int]) -> int:
-    """Return the number of doublings from the smallest image, of 4 to 7 pixels, to this shape."""
+    """Return the number of doublings from the smallest image, with sides of 4 to 7, to `shape`."""
     found = len(widths(shape, 1, 1))
     if found not in GENERATOR:
         raise BadInput(f"an image of {shape[0]}x{shape[1]} does not fit: at most 7 x 64 pixels do.")
@@ -132,7 +134,7 @@ def _layers(init: str, dtype: DTypeLike, gain_norm: str = "spectral") -> Layers:
 
 
 def _blocks(attention: Sequence[int], blocks: int) -> tuple[int, ...]:
-    """`attention` as a tuple; BadInput if it names a block that there is not."""
+    """Return `attention` as a tuple; raise BadInput if it names a block that does not exist."""
     for block in attention:
         if not 1 <= block <= blocks:
             raise BadInput(f"attention={tuple(attention)!r} must name blocks from 1 to {blocks}.")
@@ -150,22 +152,23 @@ def generator(
     init: str = "orthogonal",
     dtype: DTypeLike = jnp.float32,
 ) -> Net:
-    """BigGAN's generator, from codes with the one-hot class behind them to images (n, h, w, c).
+    """BigGAN's generator, from codes with the one-hot class appended to images (n, h, w, c).
 
-    A linear layer to an image of 4 to 7 pixels, a residual block for each doubling, batch norm,
-    ReLU and a convolution of 3x3 pixels. Gains and biases of batch norm in blocks are linear in
-    what the image is of. All kernels but embeddings are spectrally normalized. Outputs are
-    unbounded: tanh follows in the paper. First and last layer are float32, as are all parameters.
+    A linear layer to an image with sides of 4 to 7 pixels, a residual block for each doubling,
+    batch norm, ReLU and a 3x3 convolution. Gains and biases of batch norm in blocks are linear in
+    the class, or its embedding, and in the block's part of a hierarchical code. All kernels but
+    embeddings are spectrally normalized. Outputs are unbounded: in the paper tanh follows. First
+    and last layer are float32, as are all parameters.
 
     Args:
         shape: (h, w, c) of the image.
-        width: channels, which blocks have 1 to 16 times.
+        width: base number of channels; blocks have 1 to 16 times as many.
         classes: number of classes; 0: none.
-        shared: coordinates of the embedding of the class that all blocks share; 0: every batch norm
-            has its own gain and bias for each class, which are not normalized.
-        hierarchical: split the code into equal parts, one for the linear layer and one for each
-            block's batch norms, beside the class.
-        attention: blocks, counted from 1, that self-attention follows.
+        shared: dimension of the class embedding that all blocks share; 0: every batch norm has its
+            own gain and bias for each class, which are not normalized.
+        hierarchical: split the code into equal parts, one for the linear layer and one for the
+            batch norms of each block, which get it besides the class.
+        attention: blocks, counted from 1, that are followed by self-attention.
         init: initializer of kernels, a name in INITS; biases start as in PyTorch.
 
     Reference: Brock et al. 2019, arXiv:1809.11096, appendix B, for 128 pixels and more; Brock's
@@ -200,18 +203,19 @@ def discriminator(
     init: str = "orthogonal",
     dtype: DTypeLike = jnp.float32,
 ) -> Net:
-    """BigGAN's discriminator, from images, with classes also one-hot, to logits.
+    """BigGAN's discriminator, from images, and classes one-hot if any, to logits.
 
-    Residual blocks that halve the image to 4 to 7 pixels, and one more (up to 32 pixels: two that
-    halve, two more); ReLU, a sum over pixels, a linear layer, and with classes the projection on
-    the embedding of the class. All kernels and the embedding are spectrally normalized. Last layers
-    are float32, as are all parameters.
+    Residual blocks that halve the image down to sides of 4 to 7 pixels, and one that keeps its size
+    (up to three doublings, as for 32x32 pixels: two that halve it, two that keep its size); ReLU, a
+    sum over pixels, a linear layer, and with classes the projection on the embedding of the class.
+    All kernels and the embedding are spectrally normalized. Last layers are float32, as are all
+    parameters.
 
     Args:
         outputs: number of logits.
-        width: channels, which blocks have 1 to 16 times.
-        classes: number of classes, of which it takes the one-hot as a second input; 0: none.
-        attention: blocks, counted from 1, that self-attention follows.
+        width: base number of channels; blocks have 1 to 16 times as many.
+        classes: number of classes; the one-hot class is a second input; 0: none.
+        attention: blocks, counted from 1, that are followed by self-attention.
         init: initializer of kernels, a name in INITS; biases start as in PyTorch.
 
     Reference: as `generator`.
@@ -219,7 +223,7 @@ def discriminator(
     Raises:
         BadInput: an unknown name, or a size below 1; on use, an image that does not fit.
     """
-    del classes  # the input has as many
+    del classes  # known from the second input
     made = Discriminator(
         positive("width", width),
         _blocks(attention, max(map(len, DISCRIMINATOR.values()))),

@@ -1,4 +1,4 @@
-"""The convolutional networks of DCGAN and InfoGAN, for any image whose sides halve evenly."""
+"""Convolutional networks as in DCGAN and InfoGAN, for images whose sides halve evenly."""
 
 from collections.abc import Callable, Sequence
 
@@ -41,7 +41,7 @@ class Conv(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions that halve the image each, hidden layers, one linear layer."""
+    """Convolutions that each halve the image, hidden layers, one linear layer."""
 
     channels: tuple[int, ...]
     dense: tuple[int, ...]
@@ -53,7 +53,7 @@ class ConvEncoder(nn.Module):
         how = self.style
         halvings(x.shape[1:], self.channels)
         for i, features in enumerate(self.channels):
-            first = i == 0  # a norm would hide the data's own scale from a discriminator
+            first = i == 0  # not normalized: a norm would hide the scale of x from a discriminator
             bias = first or how.bias
             layer = Conv(features, convolution.conv, how.kernel, bias, how.dtype)
             x = finish(linear(layer, how.norm, x, train), how, train, normalized=not first)
@@ -62,7 +62,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Hidden layers, then transposed convolutions that double the image each."""
+    """Hidden layers, then transposed convolutions that each double the image."""
 
     shape: tuple[int, ...]
     channels: tuple[int, ...]
@@ -87,7 +87,7 @@ def halvings(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
     """Height and width after one halving for each of `channels`.
 
     Raises:
-        BadInput: the image is not (h, w, c), or its sides do not halve that often.
+        BadInput: the shape is not (h, w, c), or h or w cannot be halved that often.
     """
     factor = 2 ** len(channels)
     if len(shape) != 3 or shape[0] % factor or shape[1] % factor:
@@ -100,18 +100,18 @@ def halvings(shape: Sequence[int], channels: Sequence[int]) -> tuple[int, int]:
 
 
 SMALLEST = 4
-"""Least side of the last image of networks whose depth follows from the size."""
+"""Least side of the smallest image, for networks whose depth follows from the image's size."""
 
 
 def widths(shape: Sequence[int], width: int, widest: int) -> tuple[int, ...]:
-    """Channels for as many halvings as leave sides of at least `SMALLEST`: they double up to a cap.
+    """Return the channels of each halving of the image, down to sides of 4 to 7 pixels.
 
-    The i-th halving from the image inwards has min(2^i width, widest) channels, as in DCGAN
-    (Radford et al. 2016, arXiv:1511.06434) and StyleGAN (`channel_base`, `channel_max`).
+    The halvings i = 0, 1, ... from the image inwards have min(2^i width, widest) channels, as in
+    DCGAN (Radford et al. 2016, arXiv:1511.06434) and StyleGAN (`channel_base`, `channel_max`).
 
     Args:
         shape: (h, w, c) of the image.
-        width: channels next to the image.
+        width: channels of the first halving.
         widest: greatest number of channels.
 
     Raises:
@@ -134,7 +134,7 @@ def widths(shape: Sequence[int], width: int, widest: int) -> tuple[int, ...]:
 
 
 def unfolded(activation: str, norm: str, dropout: float, init: str, dtype: DTypeLike) -> Style:
-    """The checked options of convolutions: activations keep their width.
+    """Check the options of convolutional layers, whose activation must keep the number of channels.
 
     Raises:
         BadInput: a name is unknown, `dropout` is not in [0, 1), or the activation is in WIDTHS.
@@ -158,8 +158,8 @@ def encoder(
 ) -> Net:
     """A network from images (n, h, w, c) to (n, outputs).
 
-    Every hidden layer is followed by norm (but the first), activation and dropout; the last layer
-    is linear and float32, as are all parameters.
+    Every hidden layer is followed by norm (except the first), activation and dropout. The last
+    layer is linear and float32, as are all parameters.
 
     Reference: Radford et al. 2015, arXiv:1511.06434; Chen et al. 2016, arXiv:1606.03657, C.1.
 

@@ -1,10 +1,10 @@
-"""Convolutions with one parameter layout, lowered as each platform likes best.
+"""Convolutions with one parameter layout, lowered to what is fast on each platform.
 
-GPUs and TPUs get native convolutions. XLA's CPU compiler runs a native weight gradient far too
-slowly, most of all inside a loop (github.com/jax-ml/jax/issues/12868), so CPUs get a matrix
-product over patches. The choice is made on lowering, from the same parameters; both ways are
-differentiable to any order, forward and reverse.
-`experiments/benchmarks/convolution.py` measures them.
+GPUs and TPUs get native convolutions. XLA's CPU compiler makes native weight gradients very slow,
+most of all inside a loop (github.com/jax-ml/jax/issues/12868), so CPUs get a matrix product over
+patches (im2col). The choice is made at lowering, with the same parameters; both versions are
+differentiable to any order, in forward and reverse mode. `experiments/benchmarks/convolution.py`
+measures them.
 """
 
 import functools
@@ -23,12 +23,13 @@ def conv(
 ) -> Float[Array, "n h//{stride} w//{stride} o"]:
     """y[p, q] = sum_ab x[s p + a - l, s q + b - l] kernel[a, b], with zeros around the image.
 
-    The padding k - s, of which l = (k - s) // 2 lies before, makes the output a `stride`-th of the
-    image: 1 on each side for 4x4 with stride 2 and 3x3 with stride 1.
+    k - s zeros in each direction, l = (k - s) // 2 of them before the image, make the output's
+    sides h / s and w / s: one zero on each side for 4x4 with stride 2 and for 3x3 with stride 1.
 
     Args:
         stride: s, which divides k, h and w.
-        groups: g, which divides c and o; i = c / g. The j-th o / g outputs see the j-th i inputs.
+        groups: g, which divides c and o; i = c / g. The j-th block of o / g outputs depends on the
+            j-th block of i inputs only.
     """
     return lax.platform_dependent(
         x,
@@ -41,10 +42,10 @@ def conv(
 def conv_transpose(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
 ) -> Float[Array, "n h*{stride} w*{stride} o"]:
-    """The convolution of x, with s - 1 zeros between its pixels: `jax.lax.conv_transpose`.
+    """The convolution of x with s - 1 zeros between its pixels, as by `jax.lax.conv_transpose`.
 
-    It is the transpose of `conv` for the kernel that is turned by 180 degrees with inputs and
-    outputs swapped.
+    It is the transpose of `conv` with the kernel rotated by 180 degrees and its inputs and outputs
+    swapped.
 
     Args:
         stride: s, which divides k.
@@ -78,9 +79,9 @@ def conv_transpose_native(
 ) -> Float[Array, "n h*{stride} w*{stride} o"]:
     """`conv_transpose` as the input gradient of `conv_native`, for which cuDNN has a routine.
 
-    Its derivative in the kernel is written so that its transpose, which training computes, is the
-    weight gradient of `conv_native`, another routine of cuDNN's. Plain `jax.lax.conv_transpose`
-    becomes forward convolutions of dilated images, several times slower on a GPU.
+    The JVP in the kernel is written so that its transpose, which training computes, is the weight
+    gradient of `conv_native`, another cuDNN routine. Plain `jax.lax.conv_transpose` would become
+    forward convolutions of dilated images, several times slower on a GPU.
     """
     return _transposed(x, kernel, stride)
 
@@ -93,8 +94,8 @@ def _conv_transpose_jvp(
     y = conv_transpose_native(x, kernel, stride)
     image = jax.ShapeDtypeStruct(y.shape, y.dtype)
 
-    # As <conv(image, turned), x> = <image, y>, the gradient in the kernel at dy is that of
-    # <conv(dy, turned), x>; the derivative is its transpose.
+    # <dy, y> = <conv(dy, turned), x>, so the VJP of y in the kernel is the gradient of the right
+    # side, which is linear in dy; the JVP is its transpose.
     def gradient(dy: Array) -> Array:
         _, back = jax.vjp(lambda turned: conv_native(dy, turned, stride), _turned(kernel))
         return _turned(back(x)[0])
@@ -119,7 +120,7 @@ def _turned(kernel: Array) -> Array:
 def conv_by_matmul(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k i o"], stride: int, groups: int = 1
 ) -> Float[Array, "n h//{stride} w//{stride} o"]:
-    """`conv` as space-to-depth, patches of k/s x k/s blocks, and one matrix product a group."""
+    """`conv` as space-to-depth, patches of k/s x k/s blocks, and one matrix product per group."""
     k, _, i, o = kernel.shape
     n, h, w, c = x.shape
     s, blocks = stride, k // stride
@@ -135,7 +136,7 @@ def conv_by_matmul(
             patches.reshape(-1, k * k, groups, i), rows.reshape(groups, -1, o // groups)
         )
         return y.reshape(n, h // s, w // s, o)
-    # Outputs first: the weight gradient is then the matrix product that CPUs do twice as fast.
+    # Outputs first: CPUs then compute the weight gradient's matrix product twice as fast.
     rows = kernel.reshape(blocks, s, blocks, s, i, o).transpose(5, 0, 2, 1, 3, 4).reshape(o, -1)
     flat = patches.reshape(-1, patches.shape[-1])
     return lax.dot_general(flat, rows, (((1,), (1,)), ((), ()))).reshape(n, h // s, w // s, o)
@@ -169,10 +170,10 @@ def _padding(kernel: Float[Array, "k k i o"], stride: int) -> tuple[int, int]:
 def conv_inside(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
 ) -> Float[Array, "n p q o"]:
-    """y[p, q] = sum_ab x[s p + a, s q + b] kernel[a, b] where the kernel lies inside the image.
+    """y[p, q] = sum_ab x[s p + a, s q + b] kernel[a, b], without padding ('VALID').
 
     Args:
-        stride: s; any, where that of `conv` divides k.
+        stride: s; unlike in `conv` it need not divide k.
     """
     return lax.platform_dependent(
         x,
@@ -185,12 +186,12 @@ def conv_inside(
 def conv_outside(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], stride: int
 ) -> Float[Array, "n {stride}*(h-1)+k {stride}*(w-1)+k o"]:
-    """y[s p + a, s q + b] = sum of x[p, q] kernel[a, b] over all that meet there.
+    """y[i, j] = sum of x[p, q] kernel[a, b] over all p, q, a, b with i = s p + a, j = s q + b.
 
-    The transpose of `conv_inside` for the kernel with inputs and outputs swapped.
+    The transpose of `conv_inside` with the kernel's inputs and outputs swapped.
 
     Args:
-        stride: s; any.
+        stride: s; it need not divide k.
     """
     return lax.platform_dependent(
         x,
@@ -238,7 +239,7 @@ def _outside_jvp(
     (x, kernel), (dx, d_kernel) = primals, tangents
     y = outside_native(x, kernel, stride)
 
-    def gradient(dy: Array) -> Array:  # of <inside(dy, swapped), x> in the kernel
+    def gradient(dy: Array) -> Array:  # of <inside_native(dy, swapped), x> in the kernel
         _, back = jax.vjp(lambda swapped: inside_native(dy, swapped, stride), kernel.swapaxes(2, 3))
         return back(x)[0].swapaxes(2, 3)
 

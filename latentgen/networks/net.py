@@ -1,4 +1,4 @@
-"""A linen module as two pure functions: the border behind which flax stays."""
+"""Adapter from a Flax linen module to `Net`: pure functions of parameters and stats."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,10 @@ from latentgen.core.types import Net, PyTree
 
 
 def from_linen(module: nn.Module) -> Net:
-    """The network `module(*inputs, train=...)` as a pair of pure functions.
+    """Turn a linen module, called as module(*inputs, train=...), into a `Net`.
 
-    The collection 'params' is `params`; all others together are `stats`. What its modules give to
-    `keep_features` are its features.
+    The collection 'params' is `params`; all others together are `stats`. The features are what the
+    module passes to `keep_features`.
 
     Args:
         module: takes the keyword `train` and draws its random numbers from the stream 'dropout'.
@@ -60,11 +60,11 @@ def from_linen(module: nn.Module) -> Net:
 
 
 KEPT = "intermediates"
-"""Collection that modules are not initialized with."""
+"""Collection of features, which `module.init` leaves out of the variables."""
 
 
 def keep_features(module: nn.Module, x: Float[Array, "n f"]) -> Float[Array, "n f"]:
-    """Return x, the inputs of a last layer, and keep them as features of the network."""
+    """Record x, the inputs of a last layer, as features of the network; return x."""
     module.sow(KEPT, "features", x)
     return x
 
@@ -74,12 +74,12 @@ OUTPUTS: dict[str, Callable[[Array, float, float], Array]] = {
     "tanh": lambda o, low, high: (low + high) / 2 + (high - low) / 2 * jnp.tanh(o),
     "linear": lambda o, low, high: o,
 }
-"""(outputs, low, high) -> x; in (low, high), but for 'linear'. In (-1, 1) 'sigmoid' is
+"""(outputs, low, high) -> x, which is in (low, high) except for 'linear'. For (-1, 1) 'sigmoid' is
 tanh(outputs / 2) and 'tanh' is tanh(outputs)."""
 
 
 def bound_output(net: Net, low: float, high: float, output: str = "sigmoid") -> Net:
-    """`net` with the function `output` of OUTPUTS behind it."""
+    """Apply the function OUTPUTS[output] to the outputs of `net`."""
 
     def apply(*args: Any, **named: Any) -> tuple[Array, PyTree]:
         outputs, stats = net.apply(*args, **named)

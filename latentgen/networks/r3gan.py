@@ -1,9 +1,9 @@
 """The networks of R3GAN: residual blocks of grouped convolutions, without any normalization.
 
-Stages of 4x4, 8x8, ... pixels up to the image. All convolutions but the first two of a block are
-without bias.
+Stages of 4x4, 8x8, ... pixels up to the image. Of all convolutions only the first two of each
+block have a bias.
 
-Reference: Huang et al. 2024, configuration E (arXiv:2501.05441), as their code has it
+Reference: Huang et al. 2024, configuration E (arXiv:2501.05441), as in the authors' code
 (brownvc/R3GAN 19a7ddf, R3GAN/Networks.py, Resamplers.py, FusedOperators.py).
 """
 
@@ -24,9 +24,9 @@ from latentgen.networks.net import from_linen, keep_features
 from latentgen.networks.resample import downsample, upsample
 
 SLOPE = 0.2  # of leaky ReLU
-GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # keeps the mean square through leaky ReLU
+GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # of weights: leaky ReLU then keeps the mean square
 SIDE = 4  # pixels of the smallest stage
-IN_GROUP = 16  # channels, as in all of their networks but those of ImageNet
+IN_GROUP = 16  # channels of a group, as in all of the authors' networks but those for ImageNet
 
 
 class Stage(NamedTuple):
@@ -49,10 +49,10 @@ def scaled(gain: float = 1.0) -> Callable[..., Array]:
 
 
 class Block(nn.Module):
-    """y = x + C3 act(C2 act(C1 x)): 1x1, grouped 3x3 and 1x1 pixels.
+    """y = x + C3 act(C2 act(C1 x)): convolutions of 1x1, grouped 3x3 and 1x1 pixels.
 
-    C1 and C2 have `expansion` times as many outputs as x has channels. C3 is initially 0, and so
-    the block the identity.
+    C1 and C2 have `expansion` times as many outputs as x has channels. C3 starts at 0, so that the
+    block starts as the identity.
     """
 
     stage: Stage
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """Codes -> learned 4x4 basis -> stages that double the image -> 1x1 convolution.
+    """Code -> linear layer times a learned 4x4 basis -> stages, each twice the size -> 1x1 conv.
 
     stages: from the image inwards
     """
@@ -95,7 +95,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """1x1 convolution -> stages that halve the image -> depthwise 4x4 weights -> linear layer.
+    """1x1 conv -> stages, each half the size -> depthwise 4x4 convolution -> linear layer.
 
     With classes the output is <linear layer, embedding of the class>.
 
@@ -125,8 +125,8 @@ class Discriminator(nn.Module):
         if not self.classes:
             return _dense(self.outputs, scaled())(x)
         width = self.embedding or last.channels
-        wanted = _dense(width, scaled(width**-0.5), name="embedding")(one_hot)
-        return (_dense(width, scaled())(x) * wanted).sum(1, keepdims=True)
+        embedded = _dense(width, scaled(width**-0.5), name="embedding")(one_hot)
+        return (_dense(width, scaled())(x) * embedded).sum(1, keepdims=True)
 
 
 def _blocks(x: Array, stage: Stage) -> Array:
@@ -137,7 +137,7 @@ def _blocks(x: Array, stage: Stage) -> Array:
 
 
 def _match(x: Array, channels: int, dtype: DTypeLike) -> Array:
-    """A 1x1 convolution where the number of channels changes."""
+    """Apply a 1x1 convolution if the number of channels changes."""
     return x if x.shape[-1] == channels else _conv(channels, 1, scaled(), dtype)(x)
 
 
@@ -168,7 +168,7 @@ def _check_size(shape: Sequence[int], stages: Sequence[Stage]) -> None:
 
 
 def _each(key: str, values: Sequence[int], number: int) -> tuple[int, ...]:
-    """One of `values` for each stage."""
+    """Return one value for each stage; a single value is repeated."""
     values = sizes(key, values)
     if len(values) not in (1, number):
         raise BadInput(f"{key}={values} must have one size for all channels or {number}.")
@@ -183,7 +183,7 @@ def _stages(
     half: int,
     dtype: DTypeLike,
 ) -> tuple[Stage, ...]:
-    """The checked stages, from the image inwards."""
+    """Check the options and make the stages, from the image inwards."""
     number = len(channels)
     if not number:
         raise BadInput("channels=() must name at least one width.")
@@ -199,7 +199,8 @@ def _stages(
                 f"groups={count} must divide {expansion * width}, the channels={width} times "
                 f"expansion={expansion}."
             )
-    gain = GAIN * sum(blocks) ** -0.25  # three layers: L^(-1 / (2 * 3 - 2)), arXiv:1901.09321
+    # Fixup, arXiv:1901.09321: L^(-1 / (2 m - 2)) for L blocks of m = 3 layers.
+    gain = GAIN * sum(blocks) ** -0.25
     return tuple(
         Stage(width, depth, count, expansion, gain, jnp.bfloat16 if i < half else dtype)
         for i, (width, depth, count) in enumerate(zip(channels, blocks, groups, strict=True))
@@ -218,18 +219,19 @@ def generator(
     classes: int = 0,
     dtype: DTypeLike = jnp.float32,
 ) -> Net:
-    """A network from codes (n, d + classes) to images (n, h, w, c), by default theirs of CIFAR-10.
+    """A network from codes (n, d + classes) to images (n, h, w, c), by default that for CIFAR-10.
 
     The last layer is linear: images in [-1, 1] need method.output='linear'.
 
     Args:
         shape: (h, w, c) of the image, h = w = 4 * 2^(number of channels - 1).
-        channels: of each stage, from the image inwards.
-        blocks: residual blocks of each stage; one number: of all.
-        groups: of the 3x3 convolutions of each stage; one number: of all; (): of 16 channels each.
-        expansion: how often wider the 3x3 convolutions are than the stage.
-        embedding: dimension of a class beside the code; 0: the code's.
-        half: stages, from the image inwards, that compute in bfloat16; not that of 4x4.
+        channels: number of channels of each stage, from the image inwards.
+        blocks: number of residual blocks of each stage; one number: the same for all.
+        groups: number of groups of the 3x3 convolutions of each stage; one number: the same for
+            all; (): groups of 16 channels.
+        expansion: channels of the 3x3 convolutions relative to those of the stage.
+        embedding: dimension of the class embedding that is appended to the code; 0: as the code.
+        half: number of stages, from the image inwards, that compute in bfloat16; never that of 4x4.
         classes: last coordinates of the code, a one-hot class.
 
     Raises:
@@ -257,9 +259,9 @@ def discriminator(
     With `classes` it is a network from images and one-hot classes (n, classes) to (n, 1).
 
     Args:
-        outputs: without classes.
-        embedding: dimension of the class and of the features that its product is taken with; 0:
-            the last of `channels`.
+        outputs: number of outputs without classes.
+        embedding: dimension of the class embedding and of the features that it is multiplied with;
+            0: the last of `channels`.
         channels, blocks, groups, expansion, half: see `generator`.
 
     Raises:

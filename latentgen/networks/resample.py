@@ -1,8 +1,7 @@
-"""Resampling of images by the filter [1, 3, 3, 1] in each direction; pixels beyond them are 0.
+"""Resampling of images by the filter [1, 3, 3, 1] / 8 in each direction, with zero padding.
 
-The filter is applied as shifted sums: differentiable to any order, and fast on every platform.
-
-R3GAN's [1, 2, 1], convolved with the [1, 1] of resampling, is the same filter.
+The filter is applied as a sum of shifted images: differentiable to any order, and fast on every
+platform. R3GAN's filter [1, 2, 1], convolved with the [1, 1] of its resampling, is the same.
 
 Reference: Zhang 2019 (arXiv:1904.11486); Karras et al. 2020, appendix B (arXiv:1912.04958).
 """
@@ -20,8 +19,8 @@ def blur(
     """The filtered image.
 
     Args:
-        pad: zeros on each side of the image; the filter stays inside of what results.
-        gain: factor of the image.
+        pad: number of zeros added on each side; the filter is applied wherever it fits inside.
+        gain: factor that the result is multiplied with.
     """
     for axis in (1, 2):
         size = x.shape[axis] + 2 * pad - 3
@@ -33,7 +32,7 @@ def blur(
 
 
 def upsample(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
-    """The image at twice its size: zeros between its pixels, then the filter with a gain of 4."""
+    """The image at twice its size: a zero after each pixel, then the filter with a gain of 4."""
     for axis in (1, 2):
         before, after = _neighbours(x, axis)
         pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
@@ -52,7 +51,7 @@ def downsample(x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 c"]:
 
 
 def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
-    """The pixel before and the pixel after each, along an axis."""
+    """Return the pixel before and the pixel after each pixel, along an axis; 0 beyond the image."""
     size = x.shape[axis]
     around = jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)])
     before, after = (lax.slice_in_dim(around, i, i + size, axis=axis) for i in (0, 2))

@@ -20,19 +20,19 @@ from latentgen.networks.resnet import residual
 
 Initializer = Callable[..., Array]
 GLOROT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
-WIDE_GLOROT = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")  # sqrt(2) as wide
-HALVINGS, KEEPING = 2, 2  # blocks of the discriminator
+WIDE_GLOROT = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")  # sqrt(2) times as wide
+HALVINGS, KEEPING = 2, 2  # blocks of the discriminator that halve the image, and that keep its size
 
 
 class Layers(NamedTuple):
     """Options that all layers of a network share.
 
-    norm: of kernels: 'none' or 'spectral'
+    norm: norm of kernels, 'none' or 'spectral'
     inner: initializer of the 3x3 kernels of blocks
     init: initializer of all other kernels
     gains: initializer of the kernels of conditional batch norm
-    gain_norm: norm of them
-    uniform_biases: biases start as U(-1, 1) / sqrt(fan-in), as in PyTorch; else at 0
+    gain_norm: norm of the kernels of conditional batch norm
+    uniform_biases: True: biases start at U(-1, 1) / sqrt(fan-in), as in PyTorch; else at 0
     epsilon: of batch norm
     """
 
@@ -47,7 +47,7 @@ class Layers(NamedTuple):
 
     @property
     def wide(self) -> DTypeLike:
-        """The dtype of first and last layers: float32, whatever narrower type computes the rest."""
+        """The dtype of first and last layers: float32, even if the other layers are narrower."""
         return jnp.promote_types(self.dtype, jnp.float32)
 
     def biases(self, fan_in: int) -> Initializer:
@@ -111,9 +111,9 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """`resnet.residual` with ReLU and without norms of what passes through it.
+    """`resnet.residual` with ReLU and without normalization of activations.
 
-    data: x is data, not what another block made: no ReLU in front.
+    data: True: x is data, not the output of another block, and no ReLU precedes the block.
     """
 
     features: int
@@ -129,7 +129,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 def block_conv(layers: Layers, features: int, train: bool) -> Callable[[Array, str], Array]:
-    """The convolutions of a block, for `resnet.residual`."""
+    """Make the function `conv` of `resnet.residual`."""
 
     def conv(x: Array, layer: str) -> Array:
         if layer == "shortcut":
@@ -142,7 +142,7 @@ def block_conv(layers: Layers, features: int, train: bool) -> Callable[[Array, s
 def start_image(
     layers: Layers, z: Float[Array, "n d"], shape: tuple[int, int, int], train: bool
 ) -> Float[Array, "n *shape"]:
-    """The linear layer 'linear' from codes to the smallest image; inside a linen module."""
+    """The linear layer 'linear' from codes to the smallest image; called inside a linen module."""
     height, width, features = shape
     x = layers.dense("linear", z, height * width * features, train)
     return x.reshape(-1, height, width, features)
@@ -151,7 +151,7 @@ def start_image(
 def end_image(
     layers: Layers, x: Float[Array, "n h w i"], features: int, train: bool
 ) -> Float[Array, "n h w {features}"]:
-    """Batch norm, ReLU and a 3x3 convolution in float32; inside a linen module."""
+    """Batch norm, ReLU and a 3x3 convolution in float32; called inside a linen module."""
     x = layers.batch_norm(x, None, train)
     return layers._replace(dtype=layers.wide).conv(x, features, 3, train, layers.init)
 
@@ -167,12 +167,12 @@ def score(
 ) -> Float[Array, "n {outputs}"]:
     """ReLU, sum over the pixels, a linear layer, and the projection on the class's embedding.
 
-    l(x) + <v_y, features of x>; inside a linen module.
+    l(x) + <v_y, features of x>; called inside a linen module.
 
     Args:
-        module: that this is inside.
+        module: the linen module that calls this.
         hot: one-hot class; None: no projection.
-        bias: the linear layer has a bias.
+        bias: True if the linear layer has a bias.
 
     Reference: Miyato & Koyama 2018, arXiv:1802.05637, eq. 3.
     """
@@ -180,14 +180,14 @@ def score(
     out = layers.dense("linear", features, outputs, train, bias)
     if hot is None:
         return out
-    each = layers.dense("embedding", features, hot.shape[-1], train, bias=False)
-    return out + (each * hot).sum(axis=1, keepdims=True)
+    products = layers.dense("embedding", features, hot.shape[-1], train, bias=False)
+    return out + (products * hot).sum(axis=1, keepdims=True)
 
 
 def split_class(
     z: Float[Array, "n d"], classes: int
 ) -> tuple[Float[Array, "n e"], Float[Array, "n c"] | None]:
-    """Codes and the one-hot class behind them; None without classes."""
+    """Split z into code and one-hot class; the class is None without classes."""
     return (z[:, :-classes], z[:, -classes:]) if classes else (z, None)
 
 
@@ -239,11 +239,11 @@ def _layers(norm: str, dtype: DTypeLike) -> Layers:
 def generator(
     shape: Sequence[int], *, width: int = 256, classes: int = 0, dtype: DTypeLike = jnp.float32
 ) -> Net:
-    """SNGAN's generator, from codes with the one-hot class behind them to images (n, h, w, c).
+    """SNGAN's generator, from codes with the one-hot class appended to images (n, h, w, c).
 
-    A linear layer to an image of 4 to 7 pixels, a residual block for each doubling, batch norm,
-    ReLU and a convolution of 3x3 pixels; with classes, batch norm in blocks has a gain and a bias
-    for each class. Outputs are unbounded: tanh follows in the paper. First and last layer are
+    A linear layer to an image with sides of 4 to 7 pixels, a residual block for each doubling,
+    batch norm, ReLU and a 3x3 convolution; with classes, batch norm in blocks has a gain and a bias
+    for each class. Outputs are unbounded: in the paper tanh follows. First and last layer are
     float32, as are all parameters.
 
     Args:
@@ -267,19 +267,19 @@ def generator(
 def discriminator(
     *, outputs: int, width: int = 128, classes: int = 0, dtype: DTypeLike = jnp.float32
 ) -> Net:
-    """SNGAN's discriminator for 32x32 pixels, from images, with classes also one-hot, to logits.
+    """SNGAN's discriminator for 32x32 pixels, from images, and classes one-hot if any, to logits.
 
     Four residual blocks, of which the first two halve the image, ReLU, a sum over pixels, a linear
     layer without bias, and with classes the projection on the embedding of the class. All kernels
     and the embedding are spectrally normalized. Last layers are float32, as are all parameters.
 
-    Spectral norm has one power iteration for each application, and adds 1e-12 to squared lengths
-    where the authors add it to lengths.
+    Spectral norm makes one power iteration in each application, and adds 1e-12 to squared norms
+    of vectors, where the authors add it to the norms.
 
     Args:
         outputs: number of logits.
         width: channels of every block.
-        classes: number of classes, of which it takes the one-hot as a second input; 0: none.
+        classes: number of classes; the one-hot class is a second input; 0: none.
 
     Reference: Miyato et al. 2018, arXiv:1802.05957, appendix, table 4; Miyato & Koyama 2018,
     arXiv:1802.05637.
@@ -287,7 +287,7 @@ def discriminator(
     Raises:
         BadInput: a size below 1; on use, an image whose sides are not multiples of 4.
     """
-    del classes  # the input has as many
+    del classes  # known from the second input
     made = Discriminator(
         positive("width", width), positive("outputs", outputs), _layers("spectral", dtype)
     )

@@ -2,7 +2,8 @@
 
 D(x) = sigmoid(l) is the probability that x is real. Both functions of an `AdversarialLoss` take
 the logits r of n real and s of n synthetic examples: the discriminator ascends its value, the
-generator descends its loss. For critics (wasserstein, hinge, least_squares), l is the score.
+generator descends its loss. With wasserstein, hinge and least_squares, D is a critic: l is a score,
+and no probability.
 """
 
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def nonsaturating_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def lsgan_d_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """-(r - 1)^2 / 2 - s^2 / 2: draws scores of real examples to 1, of synthetic ones to 0.
+    """-(r - 1)^2 / 2 - s^2 / 2: pulls scores of real examples to 1, of synthetic ones to 0.
 
     Reference: Mao et al. 2017, equation 9 (arXiv:1611.04076).
     """
@@ -56,7 +57,7 @@ def lsgan_d_value(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
 
 
 def lsgan_g_loss(real: Logits, synthetic: Logits) -> Float[Array, " n"]:
-    """(s - 1)^2 / 2: draws scores of synthetic examples to 1.
+    """(s - 1)^2 / 2: pulls scores of synthetic examples to 1.
 
     Reference: Mao et al. 2017, equation 9 (arXiv:1611.04076).
     """

@@ -1,7 +1,7 @@
-"""Second tasks of a discriminator, in which it and the generator play together.
+"""Objectives of a discriminator's auxiliary tasks, on which both players cooperate.
 
-The discriminator has further outputs beside its logit: a classifier p(class | x), or Q(c|x) of the
-generator's codes c. Both players ascend their log-probabilities.
+Besides its logit the discriminator outputs a classifier p(class | x), or Q(c|x) for the generator's
+codes c. Both players ascend these log-probabilities.
 """
 
 import math
@@ -37,9 +37,9 @@ def categorical_information(
 def continuous_information(mean: Float[Array, "n j"], c: Float[Array, "n j"]) -> Float[Array, " n"]:
     """log N(c; mean, 1) - log N(c; 0, 1) = sum [c^2 - (c - mean)^2] / 2, in nats.
 
-    As in the authors' code, a standard normal stands for the density of c, which is uniform on
-    [-1, 1]. So it is no bound on I(c; x), from which it differs by a constant. It is 0 where Q
-    knows nothing; its mean is at most 1/6 for each code, where Q's mean is exact.
+    c is uniform on [-1, 1]; as in the authors' code, the standard normal takes the place of its
+    density. So the mean of this is not the lower bound on I(c; x), but that bound plus a constant.
+    It is 0 if Q's mean is 0 for all x, and its mean is at most 1/6 for each code: if Q's mean is c.
 
     Reference: Chen et al. 2016, equation 5 (arXiv:1606.03657); openai/InfoGAN 6e41232,
     infogan/misc/distributions.py (`Uniform`, `fix_std`).
@@ -48,10 +48,11 @@ def continuous_information(mean: Float[Array, "n j"], c: Float[Array, "n j"]) ->
 
 
 def information(codes: Codes, c: Float[Array, "n c"], outputs: Float[Array, "n c"]) -> Terms:
-    """Return the terms of the codes c of synthetic examples, each the sum over the codes of a kind.
+    """Return one term for all categorical codes and one for all continuous codes, each their sum.
 
     Args:
-        outputs: of Q, from these examples; see `Codes.size`.
+        c: codes of synthetic examples.
+        outputs: outputs of Q for these examples; see `Codes.size`.
     """
     (one_hots, values), (logits, means) = codes.split(c), codes.split(outputs)
     terms: Terms = {}

@@ -15,7 +15,7 @@ from latentgen.core.errors import BadInput
 
 
 class Part(NamedTuple):
-    """Summand of a mixture: weight `share`, for groups of `size` codes each."""
+    """Component of a mixture: its weight `share`, and the number `size` of codes in a group."""
 
     share: Any
     size: int
@@ -24,8 +24,8 @@ class Part(NamedTuple):
 class Bound(NamedTuple):
     """Bounds as convex mixtures of parts.
 
-    decoder: the bound that decoder, prior and likelihood maximize
-    encoder: the bound that the encoder maximizes
+    decoder: parts of the bound that decoder, prior and likelihood maximize
+    encoder: parts of the bound that the encoder maximizes
     """
 
     decoder: tuple[Part, ...]
@@ -121,7 +121,7 @@ BOUNDS: dict[str, Callable[[int, int, Any], Bound]] = {
     "ciwae": ciwae,
     "piwae": piwae,
 }
-"""Name -> (samples, group, share) -> bound; a bound ignores the arguments that it does not need."""
+"""Name -> (samples, group, share) -> bound; each ignores the arguments that it does not need."""
 
 
 def check_groups(samples: int, group: int) -> None:

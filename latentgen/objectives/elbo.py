@@ -40,12 +40,12 @@ def elbo(
 def free_nats(kl: Float[Array, "n g"], least: float | Float[Array, ""]) -> Float[Array, " n"]:
     """Return values per example whose mean over n is sum_g max(least, mean_n KL_g).
 
-    A group whose mean KL over the minibatch is below `least` nats gives no gradient. least = 0
-    returns the plain KL, even where a sampled one is negative.
+    A group whose mean KL over the minibatch is below `least` gives no gradient. With least = 0 the
+    plain KL is returned, even where a sampled KL is negative.
 
     Args:
-        kl: KL of each group of coordinates, in nats.
-        least: nats.
+        kl: KL of each of g groups of coordinates, in nats.
+        least: lambda in the paper, in nats.
 
     Reference: Kingma et al. 2016, "free bits" (arXiv:1606.04934).
     """

@@ -1,8 +1,8 @@
 """Three estimators of the gradient of a bound B(log w_1, ..., log w_k) in the encoder.
 
-The encoder enters in two ways: through the codes z_i = z(noise_i, x), the path, and through the
-density log q(z_i|x) in log w_i, the score term. STL drops the score term. DReG replaces it by its
-reparametrization, which has less variance:
+The gradient has two terms: the path term, through the codes z_i = z(noise_i, x), and the score
+term, through the density log q(z_i|x) in log w_i. STL drops the score term. DReG reparametrizes it,
+which reduces the variance:
 
 E[dB/dlog w_i  grad log q(z_i|x)] = E[d^2B/d(log w_i)^2  dlog w_i/dz_i  dz_i/d encoder].
 """
@@ -51,13 +51,13 @@ def negative_bound(
     """Return minus the decoder's bound, with separate gradients for model and encoder.
 
     Decoder, prior and likelihood get the gradient of their bound from `model`. The encoder gets
-    sum_i b_i grad log w_i from `path`, b_i = `slope` of its own bound. With `doubles`, b_i is
-    reduced by beta times the second derivative; for IWAE, beta = 1, b_i is then the squared
-    normalized weight.
+    sum_i b_i grad log w_i from `path`, where b_i is the `slope` of its own bound. With `doubles`,
+    beta times the second derivative is subtracted from b_i; for IWAE with beta = 1, b_i is then the
+    squared normalized weight.
 
     Args:
-        model: log w with gradients in decoder, prior and likelihood only.
-        path: log w with gradients in the encoder only.
+        model: log w with gradients only in the parameters of p(x, z): decoder, prior, likelihood.
+        path: log w, equal to `model`, with gradients only in z and in q(z|x).
         beta: the weight of log p(z) - log q(z|x) in log w.
 
     Reference: Rainforth et al. 2018, section 4.3 (arXiv:1802.04537); Tucker et al. 2018, equation

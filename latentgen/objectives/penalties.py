@@ -6,8 +6,8 @@ times the penalty; the generator's loss has no penalty.
 
 Units: gradients are in logits per unit of x. On images in [0, 1] (`data.preprocess=unit`) they are
 twice those on the same images in [-1, 1] (`signed`), which most papers use. `rescale_gamma`
-converts the weight of R1 and R2. WGAN-GP and DRAGAN ask for a gradient norm of 1: in other units
-that is another condition, which no weight converts.
+converts the weight of R1 and R2. WGAN-GP and DRAGAN pull the gradient norm to 1: in other units
+this is another condition, for which no change of the weight makes up.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def grad_norm(discriminator: Discriminator, x: Float[Array, "n *shape"]) -> Floa
 
 
 def _root(squared: Float[Array, " n"]) -> Float[Array, " n"]:
-    positive = squared > 0  # two `where`: the gradient of sqrt at 0 is inf, and 0 * inf is nan
+    positive = squared > 0  # `where` twice: the gradient of sqrt at 0 is inf, and 0 * inf is nan
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
@@ -49,7 +49,7 @@ def normalize_gradient(
     discriminator: Callable[[Float[Array, "n *shape"]], tuple[Float[Array, " n"], PyTree]],
     x: Float[Array, "n *shape"],
 ) -> tuple[Float[Array, " n"], PyTree]:
-    """l / (|grad_x l| + |l|): gradient normalization; it lies in [-1, 1], and is 0 where both are.
+    """l / (|grad_x l| + |l|), in [-1, 1]: gradient normalization; 0 / 0 is taken as 0.
 
     Args:
         discriminator: x -> (logits l, new stats); logit i depends on x_i only.
@@ -132,8 +132,8 @@ def gradient_penalty(
 ) -> Float[Array, " n"]:
     """(|grad l(u x + (1 - u) G(z))| - 1)^2, u ~ U[0, 1]: on lines from real to synthetic.
 
-    The gradient norm of 1 is per unit of x, for x in [0, 1] as in the authors' gan_mnist.py and in
-    Lucic et al. 2018. For the same images in [-1, 1] it would be a norm of 1/2.
+    The target norm of 1 is per unit of x, for x in [0, 1] as in the authors' gan_mnist.py and in
+    Lucic et al. 2018. For the same images in [-1, 1] an equal target would be 1/2.
 
     Reference: Gulrajani et al. 2017, equation 3 (WGAN-GP, arXiv:1704.00028).
     """
@@ -149,8 +149,8 @@ def dragan_penalty(
 ) -> Float[Array, " n"]:
     """(|grad l(x + std(x) (u - 1/2))| - 1)^2, u ~ U[0, 1]: around real examples.
 
-    std(x) is one number, over the whole minibatch; the gradient norm of 1 is per unit of x. The
-    noise is that of compare_gan v2, the later code of Lucic et al., without clipping to pixels.
+    std(x) is one number, over the whole minibatch; the target norm of 1 is per unit of x. The noise
+    is that of compare_gan v2, the later code of Lucic et al., which also clips to [0, 1].
 
     Reference: Kodali et al. 2017, section 2.5 (DRAGAN, arXiv:1705.07215).
     """
@@ -167,8 +167,9 @@ def dragan_one_sided_penalty(
 ) -> Float[Array, " n"]:
     """(|grad l(x + a std(x) u / 2)| - 1)^2, u ~ U[0, 1] per pixel, a ~ U[0, 1] per example.
 
-    DRAGAN as in its authors' code, and in that of Lucic et al.'s paper (compare_gan v1). std(x)
-    is one number, over the whole minibatch; the gradient norm of 1 is per unit of x.
+    DRAGAN as in its authors' code, and in that of Lucic et al.'s paper (compare_gan v1). The noise
+    is one-sided, i.e. never negative; the penalty is two-sided. std(x) is one number, over the
+    whole minibatch; the target norm of 1 is per unit of x.
 
     Reference: the code of Kodali et al. 2017 (arXiv:1705.07215).
     """
@@ -192,13 +193,14 @@ PENALTIES: dict[str, Penalty] = {
 def orthogonal_regularization(
     weight: float | Float[Array, ""], player: str
 ) -> optax.GradientTransformation:
-    """Add the gradient of weight / 2 |W^T W (1 - I)|^2, of each matrix W, to that of a loss.
+    """Add the gradient of weight / 2 |W^T W * (1 - I)|^2, * elementwise, for each matrix W.
 
     W is a kernel of `player` as a matrix with one column for each output: columns are pulled to
-    right angles, of any length. An embedding that layers share (named 'shared') is left out, as is
-    anything but kernels. It comes before the optimizer in an `optax.chain`.
+    right angles to each other, whatever their lengths. Only kernels are regularized, without the
+    embedding that layers share (named 'shared'). It must come before the optimizer in an
+    `optax.chain`.
 
-    The half is the authors' code, whose weight is 1e-4 (equation 3 has none).
+    The factor 1/2 is that of the authors' code, whose weight is 1e-4; equation 3 has none.
 
     Reference: Brock et al. 2019, equation 3 (arXiv:1809.11096).
     """
@@ -218,7 +220,7 @@ def orthogonal_regularization(
 
 
 def clip_weights(limit: float | Float[Array, ""]) -> optax.GradientTransformation:
-    """Clip every parameter to [-limit, limit] after its update; must be last in an optax.chain.
+    """Clip every parameter to [-limit, limit] after its update; must come last in an `optax.chain`.
 
     Reference: Arjovsky et al. 2017, algorithm 1 (WGAN, arXiv:1701.07875).
     """

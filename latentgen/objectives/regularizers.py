@@ -1,4 +1,4 @@
-"""Regularizers of a GAN besides penalties on gradients: consistency, LeCam, the best of a batch.
+"""Regularizers of a GAN besides gradient penalties: consistency, LeCam, feature matching, top-k.
 
 | `config.method.regularize` | adds to the loss that D or G descends                        |
 |----------------------------|--------------------------------------------------------------|
@@ -7,9 +7,10 @@
 | zcr:W,V,S                  | D: W (l(G(z)) - l(G(z + d)))^2, where d ~ N(0, S^2);         |
 |                            | G: -V times the mean of (G(z) - G(z + d))^2                  |
 | lecam:W                    | D: W times LeCam                                             |
-| features:W                 | G: W |E f(x) - E f(G(z))|^2, f what D's last layer is of     |
-| topk:SHARE,IMAGES          | nothing: G learns from the best SHARE of its batch, which is |
-|                            | reached after IMAGES                                         |
+| features:W                 | G: W |E f(x) - E f(G(z))|^2, f(x) the inputs of D's last     |
+|                            | layer                                                        |
+| topk:SHARE,IMAGES          | nothing: G learns from the share of its batch with the       |
+|                            | largest logits, which falls from 1 to SHARE in IMAGES images |
 
 Consistency is that of Zhang et al. 2019 (CR, arXiv:1910.12027, equation 3) and of Zhao et al. 2020
 (bCR and zCR, arXiv:2002.04724, algorithms 1 and 2).
@@ -37,11 +38,11 @@ Averages = dict[str, Float[Array, ""]]
 class Regularizers(NamedTuple):
     """Weights of regularizers; 0: there is none.
 
-    real, synthetic: consistency of D under `move`: CR has the first, bCR both
-    latent, diverse: zCR's of D and of G, for codes that differ by N(0, `latent_std`^2)
+    real, synthetic: consistency of D under `move`; CR has the first, bCR both
+    latent, diverse: zCR's weights for D and for G, for codes that differ by N(0, `latent_std`^2)
     lecam: LeCam
     features: feature matching
-    top: share of a batch that G learns from, once `top_images` have been seen
+    top: share of a batch that G learns from after `top_images` images
     move: (groups of x, key) -> the same examples, each moved a little
     """
 
@@ -62,8 +63,8 @@ class Scores(NamedTuple):
 
     score: groups of x -> logits, given the classes of the batch. It discards the discriminator's
         new stats.
-    features: groups of x -> what the last layer of the discriminator is linear in, alike
-    auxiliary: log-probabilities of the second tasks, which both players ascend
+    features: groups of x -> inputs of the discriminator's last layer, in the same way
+    auxiliary: log-probabilities of the auxiliary tasks, which both players ascend
     stats: new stats of all players
     codes: of the synthetic examples
     synthesize: codes -> groups of synthetic x of the same classes. It discards the generator's new
@@ -88,7 +89,7 @@ def of_discriminator(
     """Return the weighted terms that D descends, each of shape (g,).
 
     Args:
-        averages: LeCam's, with these logits in them.
+        averages: LeCam's, already updated with these logits.
     """
     real_key, synthetic_key, code_key = jax.random.split(key, 3)
     terms = {}
@@ -102,16 +103,16 @@ def of_discriminator(
         difference = scores.synthetic_logits - scores.score(neighbours(weights, scores, code_key))
         terms["latent_consistency"] = weights.latent * difference**2
     if averages is not None:
-        both = lecam(scores.real_logits, scores.synthetic_logits, averages)
-        terms["lecam"] = weights.lecam * both
+        penalty = lecam(scores.real_logits, scores.synthetic_logits, averages)
+        terms["lecam"] = weights.lecam * penalty
     return terms
 
 
 def of_generator(weights: Regularizers, scores: Scores, key: Key[Array, ""]) -> Terms:
     """Return the weighted terms that G descends, each of shape (g,).
 
-    The squared distance of synthetic examples of near codes is the mean over coordinates, as in
-    PyTorch-StudioGAN 947b35e.
+    In zCR's term the squared distance between synthetic examples is a mean over their coordinates,
+    as in PyTorch-StudioGAN 947b35e.
 
     Reference: Zhao et al. 2020, section 3.2 (zCR, arXiv:2002.04724).
     """
@@ -135,16 +136,19 @@ def feature_error(real: Float[Array, "n f"], synthetic: Float[Array, "m f"]) -> 
 
 
 def neighbours(weights: Regularizers, scores: Scores, key: Key[Array, ""]) -> Groups:
-    """Return the synthetic examples of codes that are a little off these."""
+    """Return the synthetic examples of the codes z + d, d ~ N(0, `latent_std`^2)."""
     noise = jax.random.normal(key, scores.codes.shape)
     return scores.synthesize(scores.codes + weights.latent_std * noise)
 
 
 def lecam(real: Logits, synthetic: Logits, averages: Averages) -> Logits:
-    """max(0, r - a)^2 + max(0, b - s)^2: pulls logits to the average a, b of the other kind.
+    """max(0, r - a)^2 + max(0, b - s)^2: pulls logits to the averages of the other kind.
+
+    a is the average of synthetic logits, b that of real ones. The max is that of the authors' code;
+    the equation has none.
 
     Args:
-        averages: see `average_logits`; a of synthetic, b of real logits.
+        averages: see `average_logits`.
 
     Reference: Tseng et al. 2021, equation 5 (arXiv:2104.03310).
     """
@@ -158,7 +162,7 @@ def no_averages() -> Averages:
 
 
 def average_logits(averages: Averages, real: Logits, synthetic: Logits) -> Averages:
-    """Return the averages with one turn more; their sums are divided by `weight`."""
+    """Return the averages after one more update; `lecam` divides the sums by `weight`."""
     one = jnp.ones((), jnp.float32)
     new = {"real": real.mean(), "synthetic": synthetic.mean(), "weight": one}
     return {
@@ -181,11 +185,12 @@ def top_share(weights: Regularizers, images: Images) -> float | Float[Array, ""]
 
 
 def top_weights(logits: Logits, share: float | Float[Array, ""]) -> Float[Array, " g"]:
-    """Return g / k for the k = floor(share g) largest logits, at least one, and 0 for the others.
+    """Return g / k for the k = max(1, floor(share g)) largest logits, and 0 for the others.
 
-    The mean of a loss with these weights is its mean over the k.
+    The mean of a loss with these weights is its mean over these k.
     """
     g = logits.shape[0]
+    # 1e-3: share g may fall just short of a whole number by rounding.
     k = jnp.maximum(jnp.floor(jnp.float32(share) * g + 1e-3), 1.0)
     rank = jnp.argsort(jnp.argsort(-logits))
     return jax.lax.stop_gradient(jnp.where(rank < k, g / k, 0.0))

@@ -1,4 +1,4 @@
-"""Second tasks of a discriminator, held to closed forms and NumPy."""
+"""Auxiliary tasks of a discriminator, held to closed forms and NumPy."""
 
 import jax
 import jax.numpy as jnp

@@ -17,18 +17,19 @@ from latentgen.networks.stylegan2.layers import EPSILON, HALF, Conv, Dense
 from latentgen.networks.stylegan2.mapping import Mapping
 from latentgen.networks.stylegan2.sizes import SMALLEST, Size, Width
 
-CLASS_LAYERS, CLASS_RATE = 8, 0.01  # of the network that maps the class
+CLASS_LAYERS, CLASS_RATE = 8, 0.01  # layers and learning rate of the class's mapping network
 
 
 class Discriminator(nn.Module):
     """Two convolutions for each halving, standard deviations over the batch, dense layers.
 
-    'resnet': a shortcut around the two convolutions. 'skip': every size sees the halved image.
-    'orig': neither. Given the one-hot class too, the output is <outputs, mapped class> / sqrt(d).
+    'resnet': a shortcut around the two convolutions. 'skip': every size also gets the downsampled
+    image as an input. 'orig': neither. If the one-hot class is given, the output is
+    <outputs, mapped class> / sqrt(d).
 
     group, group_features: see `batch_deviations`
-    classes: of the one-hot class; 0: none is given
-    class_width: d; 0: channels of the 4x4 image
+    classes: number of classes; 0: no class is given
+    class_width: d; 0: the number of channels at 4x4 pixels
     """
 
     width: Width
@@ -88,14 +89,15 @@ class Discriminator(nn.Module):
 def batch_deviations(
     x: Float[Array, "n h w c"], group: int, features: int
 ) -> Float[Array, "n h w c+{features}"]:
-    """x with channels that hold standard deviations over a group of examples.
+    """x with channels added that hold standard deviations over a group of examples.
 
-    The standard deviation of every pixel and channel over a group, averaged over pixels and over
-    each of `features` parts of the channels. Examples i, i + n / group, i + 2 n / group, ... are a
-    group.
+    The standard deviation of every pixel and channel over the group is averaged over pixels and
+    over the channels of each of `features` equal parts. The examples i, i + n / group,
+    i + 2 n / group, ... are a group.
 
     Args:
-        group: examples in a group. Where it does not divide n, the largest size below that does.
+        group: number of examples in a group; if it does not divide n, the next smaller number that
+            does.
         features: number of channels added, which divides c.
 
     Reference: Karras et al. 2018, section 3 (arXiv:1710.10196).
@@ -134,8 +136,8 @@ def discriminator(
 
     With classes there is one output.
 
-    Not theirs: bfloat16 for float16; groups are taken from the whole batch, theirs from each
-    device's part of it.
+    Unlike the authors' code: bfloat16 in place of float16; groups are taken from the whole batch,
+    not from each device's part of it.
 
     Args:
         channel_base, channel_max: a layer of side r has min(channel_base // r, channel_max)
@@ -143,13 +145,14 @@ def discriminator(
         architecture: 'resnet', 'skip' or 'orig'.
         group, group_features: size of the groups of `batch_deviations`, and number of channels that
             it adds; 0: none.
-        classes: that the network is given; 0: none.
-        class_width: dimension in which a class meets the image; 0: channels of the 4x4 image.
-        clamp: greatest magnitude of a layer's outputs; 0: any.
-        half: sizes, from the image inwards, that compute in bfloat16; not that of 4x4.
+        classes: number of classes; 0: none.
+        class_width: dimension of the mapped class and of the outputs that it is multiplied with; 0:
+            the number of channels at 4x4 pixels.
+        clamp: greatest magnitude of a layer's outputs; 0: unbounded.
+        half: number of sizes, from the image inwards, that compute in bfloat16; never that of 4x4.
 
-    Reference: Karras et al. 2020 (arXiv:1912.04958), as NVlabs/stylegan2-ada-pytorch d72cc7d,
-    training/networks.py, has it.
+    Reference: Karras et al. 2020 (arXiv:1912.04958), as in NVlabs/stylegan2-ada-pytorch d72cc7d,
+    training/networks.py.
 
     Raises:
         BadInput: a number or a name is invalid; on use, an image that does not fit.

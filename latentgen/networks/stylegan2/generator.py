@@ -18,17 +18,18 @@ ARCHITECTURES = ("skip", "resnet", "orig")
 
 
 def style_levels(shape: Sequence[int]) -> int:
-    """Number of styles of an image: one for each convolution and one for the last image."""
+    """Return the number of styles: one for each 3x3 convolution, one for the last `ToImage`."""
     return 2 * (shape[0].bit_length() - 2)
 
 
 class Generator(nn.Module):
-    """A trained 4x4 image, two convolutions for each doubling, modulated by the styles.
+    """A learned constant of 4x4 pixels, then two convolutions per doubling, modulated by styles.
 
-    'skip': every size adds to an image that is doubled on the way. 'resnet': a shortcut around the
-    two convolutions. 'orig': neither. The latter two make an image at the last size alone.
+    'skip': every size adds its image to the upsampled image of the size before. 'resnet': a
+    shortcut around the two convolutions. 'orig': neither. The latter two make an image at the last
+    size only.
 
-    channels: of the image
+    channels: number of channels of the image
     """
 
     channels: int
@@ -95,11 +96,12 @@ def generator(
 ) -> Net:
     """A network from styles to images (n, h, w, c): StyleGAN2's synthesis network.
 
-    Styles are (n, d), the same for all layers, or (n, `style_levels(shape)`, d), from the 4x4 image
-    outwards. With a key its noise is drawn, without it is constant. The last layer is linear:
-    images in [-1, 1] need method.output='linear'.
+    Styles are (n, d), the same for all layers, or (n, `style_levels(shape)`, d), from 4x4 pixels
+    outwards. Noise inputs are random if `apply` is given a key, else constant. The last layer is
+    linear: images in [-1, 1] need method.output='linear'.
 
-    Not theirs: bfloat16 for float16, and so no scaling of kernels and styles before the products.
+    Unlike the authors' code: bfloat16 in place of float16, which needs no scaling of kernels and
+    styles before their products.
 
     Args:
         shape: (h, w, c) of the image, h = w = 8, 16, 32, ...
@@ -107,11 +109,11 @@ def generator(
             channels.
         architecture: 'skip', 'resnet' or 'orig'.
         noise: True: with noise inputs.
-        clamp: greatest magnitude of a layer's outputs; 0: any.
-        half: sizes, from the image inwards, that compute in bfloat16; not that of 4x4.
+        clamp: greatest magnitude of a layer's outputs; 0: unbounded.
+        half: number of sizes, from the image inwards, that compute in bfloat16; never that of 4x4.
 
-    Reference: Karras et al. 2020 (arXiv:1912.04958), as NVlabs/stylegan2-ada-pytorch d72cc7d,
-    training/networks.py, has it.
+    Reference: Karras et al. 2020 (arXiv:1912.04958), as in NVlabs/stylegan2-ada-pytorch d72cc7d,
+    training/networks.py.
 
     Raises:
         BadInput: a number or a name is invalid, or the image does not fit.

@@ -1,9 +1,10 @@
 """Layers of StyleGAN2: weights scaled at run time, filtered resizing, modulation by a style.
 
-Every kernel starts at N(0, 1) and is used times 1 / sqrt(fan-in), so that Adam moves all layers
-alike (equalized learning rate). Kernels of dense layers are (i, o), of convolutions (k, k, i, o).
+Kernels start at N(0, 1) and are multiplied by 1 / sqrt(fan-in) when used, so that Adam's steps have
+the same relative size in all layers (equalized learning rate). Demodulation cancels this factor, so
+demodulated layers leave it out. Kernels of dense layers are (i, o), of convolutions (k, k, i, o).
 
-Reference: Karras et al. 2020 (arXiv:1912.04958), as NVlabs/stylegan2-ada-pytorch d72cc7d has it.
+Reference: Karras et al. 2020 (arXiv:1912.04958), as in NVlabs/stylegan2-ada-pytorch d72cc7d.
 """
 
 import flax.linen as nn
@@ -19,11 +20,11 @@ from latentgen.networks.resample import blur, downsample, upsample
 SLOPE = 0.2  # of leaky ReLU
 GAIN = 2**0.5  # of leaky ReLU
 EPSILON = 1e-8
-HALF = 0.5**0.5  # gain of both branches of a residual sum
+HALF = 0.5**0.5  # gain of each branch of a residual sum: half the variance
 
 
 def normalized(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """x over the root of its mean square."""
+    """x / sqrt(mean of x^2 over the coordinates + eps)."""
     return x * jax.lax.rsqrt((x**2).mean(axis=1, keepdims=True) + EPSILON)
 
 
@@ -35,7 +36,7 @@ def activated(x: Float[Array, "n *shape"], gain: float = 1.0) -> Float[Array, "n
 def clamped(
     x: Float[Array, "n *shape"], limit: float | Float[Array, ""]
 ) -> Float[Array, "n *shape"]:
-    """x in [-limit, limit]; limit = 0: as it is."""
+    """x clipped to [-limit, limit]; limit = 0: x."""
     if isinstance(limit, int | float) and limit == 0:
         return x
     limit = jnp.asarray(limit, x.dtype)
@@ -45,12 +46,12 @@ def clamped(
 def convolved(
     x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], resize: str
 ) -> Float[Array, "n p q o"]:
-    """The convolution of x, filtered where the size changes.
+    """The convolution of x, with the filter of `resample` where the size changes.
 
     Args:
-        kernel: of 3x3 pixels or one.
-        resize: 'keep'; 'double': a transposed convolution, then the filter; 'halve': the filter,
-            then a convolution of every other pixel.
+        kernel: of 3x3 pixels or 1x1.
+        resize: 'keep'; 'double': a transposed convolution with stride 2, then the filter; 'halve':
+            the filter, then a convolution with stride 2.
     """
     if len(kernel) == 1:  # commutes with the filter, and is cheaper on the smaller image
         x = downsample(x) if resize == "halve" else x
@@ -68,7 +69,7 @@ class Dense(nn.Module):
 
     rate: learning rate of the layer relative to others; W starts at N(0, 1 / rate^2)
     bias: initial value of b
-    active: with leaky ReLU
+    active: True: act is leaky ReLU; else the identity
     """
 
     features: int
@@ -88,10 +89,10 @@ class Dense(nn.Module):
 
 
 class Conv(nn.Module):
-    """A convolution with bias, leaky ReLU and clamp, or linear without bias.
+    """A convolution; if `active`, with bias, leaky ReLU and clamp.
 
     resize: see `convolved`
-    clamp: greatest magnitude of the outputs, times the gain; 0: any
+    clamp: greatest magnitude of the outputs before the gain; 0: unbounded
     """
 
     features: int
@@ -115,7 +116,7 @@ class Conv(nn.Module):
 class Modulated(nn.Module):
     """A convolution whose inputs are scaled by a style, an affine function of w.
 
-    demodulate: scale the outputs to unit variance for inputs of unit variance, section 2.2
+    demodulate: scale the outputs to unit variance, assuming inputs of unit variance, section 2.2
     """
 
     features: int
@@ -142,10 +143,10 @@ class Modulated(nn.Module):
 class Styled(nn.Module):
     """A modulated 3x3 convolution, noise, bias, leaky ReLU, clamp.
 
-    The noise is one normal number per pixel times a trained strength. It is drawn where the call
-    brings a key; else it is the constant in the collection 'noise'.
+    The noise is one normal number per pixel times a learned strength. It is random if the call has
+    a key, else it is the constant in the collection 'noise'.
 
-    noise: False: none
+    noise: False: no noise
     """
 
     features: int
@@ -176,7 +177,7 @@ class Styled(nn.Module):
 
 
 class ToImage(nn.Module):
-    """A modulated 1x1 convolution to the channels of the image, bias, clamp; in float32."""
+    """A modulated 1x1 convolution to the image's channels, bias, clamp, then a cast to float32."""
 
     features: int
     dtype: DTypeLike

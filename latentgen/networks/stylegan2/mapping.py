@@ -14,9 +14,9 @@ from latentgen.networks.stylegan2.layers import Dense, normalized
 class Mapping(nn.Module):
     """Dense layers with leaky ReLU on the normalized code and the normalized embedded class.
 
-    classes: columns at the end of the input that are the one-hot class
+    classes: number of columns at the end of the input that are the one-hot class
     rate: learning rate of the layers relative to other networks
-    decay: of the moving average of w, in the collection 'average'; None: no average
+    decay: decay of the moving average of w, in the collection 'average'; None: no average
     """
 
     classes: int
@@ -59,8 +59,8 @@ def mapping(
 ) -> Net:
     """A network from codes with the one-hot class appended, (n, d + classes), to w, (n, width).
 
-    In float32. In training the mean of w over the batch enters a moving average, which
-    `mean_style` gives.
+    It computes in float32. In training a moving average of w is updated with the mean of w over the
+    batch; `mean_style` returns it.
 
     Args:
         width: of w and of all layers.

@@ -15,8 +15,8 @@ SMALLEST = 4
 class Size(NamedTuple):
     """One size of images within a network.
 
-    channels: of its layers
-    dtype: that its convolutions compute in
+    channels: number of channels of its layers
+    dtype: dtype that its convolutions compute in
     """
 
     side: int
@@ -28,7 +28,7 @@ class Width(NamedTuple):
     """Channels by size, and precision.
 
     base, largest: a layer of side r has min(base // r, largest) channels
-    half: how many sizes, from the image inwards, compute in bfloat16; never that of 4 pixels
+    half: number of sizes, from the image inwards, that compute in bfloat16; never that of 4x4
     """
 
     base: int
@@ -37,7 +37,7 @@ class Width(NamedTuple):
     dtype: DTypeLike
 
     def checked(self) -> "Width":
-        """Self, if all numbers are valid.
+        """Return self if all numbers are valid.
 
         Raises:
             BadInput: a number is too small.
@@ -49,7 +49,7 @@ class Width(NamedTuple):
         return self
 
     def sizes(self, shape: Sequence[int]) -> tuple[Size, ...]:
-        """Sizes from 4x4 pixels up to the image.
+        """Return the sizes from 4x4 pixels up to the image.
 
         Raises:
             BadInput: the image is not square with a side of 8, 16, 32, ... pixels, or a size has

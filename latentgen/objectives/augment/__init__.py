@@ -1,13 +1,13 @@
 """Augmentations T of what the discriminator sees in training, by name; D(T(x)) is differentiable.
 
-| name                     | each image                                                           |
+| name                     | T                                                                    |
 |--------------------------|----------------------------------------------------------------------|
+| diffaugment:POLICIES     | applies the named policies to each image: color, translation, cutout |
 | diffaugment              | diffaugment:color,translation,cutout                                 |
-| diffaugment:POLICIES     | has what is named changed: color, translation, cutout                |
+| ada:GROUPS               | applies each operation of the named groups with probability p to     |
+|                          | each image: blit, geom, color, filter, noise, cutout; bgc (the first |
+|                          | three), r3gan (Huang et al. 2024)                                    |
 | ada                      | ada:bgc                                                              |
-| ada:GROUPS               | is changed with probability p by each operation of the named groups: |
-|                          | blit, geom, color, filter, noise, cutout; bgc (the first three),     |
-|                          | r3gan (Huang et al. 2024)                                            |
 
 Real and synthetic examples go through independent draws of the same T, so that G learns the data
 and not their augmentations.
@@ -36,8 +36,8 @@ class Augmentation(NamedTuple):
     """An augmentation of what the discriminator sees.
 
     transform: (x, key, p) -> x of the same shape
-    p: probability of each operation, or None where there is no such number
-    control: of p, which then is the first value; None: p is what it is
+    p: probability of each operation; None where the transform has no such probability
+    control: adapts the probability in training, starting at p; None: the probability is p
     """
 
     transform: Transform
@@ -55,7 +55,7 @@ class Augmentation(NamedTuple):
     def at(
         self, stats: Mapping[str, Any], images: Images
     ) -> Callable[[Float[Array, "g m *shape"], Key[Array, ""]], Float[Array, "g m *shape"]]:
-        """Return T after a number of images, for groups of x; each x has draws of its own."""
+        """Return T after a number of images, for groups of x; each x has its own random draws."""
         p = self.probability(stats, images)
 
         def of_groups(
@@ -68,10 +68,10 @@ class Augmentation(NamedTuple):
 
 
 def augmented(net: Net, augmentation: Augmentation | None) -> Net:
-    """Put an augmentation of constant p before a network, in training alone.
+    """Put an augmentation with constant p before a network, in training only.
 
     Args:
-        augmentation: None: the network is as it was.
+        augmentation: None: the network is returned as it is.
     """
     if augmentation is None:
         return net
@@ -97,8 +97,8 @@ def augmented(net: Net, augmentation: Augmentation | None) -> Net:
 class Kind(NamedTuple):
     """A row of `AUGMENTATIONS`.
 
-    make: (what is named after the colon, or None) -> transform of images in [-1, 1]
-    has_p: the transform's operations have a probability p
+    make: (names after the colon, or None) -> transform of images in [-1, 1]
+    has_p: True if the transform's operations have a probability p
     """
 
     make: Callable[[list[str] | None], Transform]
@@ -117,16 +117,16 @@ def _kind(name: str) -> Kind:
 def transform(name: str, range: tuple[float, float] | None) -> Transform:
     """Make the augmentation of this name for images in an interval.
 
-    They are defined in [-1, 1], where 0 is what cutout and translation leave: images in another
-    interval are mapped there and back.
+    Augmentations are defined for images in [-1, 1], where cutout and translation fill with 0.
+    Images in another interval are mapped to [-1, 1] and back.
 
     Args:
-        name: an entry of the table above.
+        name: a name in the table above.
         range: interval of x; None if it is unbounded.
 
     Raises:
-        BadInput: the name is unknown, or x is unbounded; when the function is called or traced: x
-            are no images, or have channels that the augmentation cannot treat.
+        BadInput: the name is unknown, or x is unbounded; when the transform is called or traced: x
+            is not images, or the augmentation cannot treat their number of channels.
     """
     _, _, argument = name.partition(":")
     make = _kind(name).make
@@ -177,7 +177,7 @@ def _distinct(names: list[str], valid: Iterable[str]) -> list[str]:
     """Return the names, stripped.
 
     Raises:
-        BadInput: one is unknown, or there twice.
+        BadInput: a name is unknown, or given twice.
     """
     names = [name.strip() for name in names]
     for i, name in enumerate(names):
@@ -191,4 +191,4 @@ AUGMENTATIONS: dict[str, Kind] = {
     "diffaugment": Kind(_diffaugment),
     "ada": Kind(_ada, has_p=True),
 }
-"""Name in a config, in front of a colon -> augmentation."""
+"""Name in a config, before the colon -> kind of augmentation."""

@@ -1,7 +1,7 @@
-"""Augmentations of adaptive discriminator augmentation (ADA): each image, each with probability p.
+"""Augmentations of adaptive discriminator augmentation (ADA), each applied with a probability.
 
-An operation's strength times p is the probability that it changes an image. At p = 0 images stay
-as they are.
+Each operation changes each image with the probability p times the operation's strength. At p = 0
+images stay as they are.
 
 Reference: Karras et al. 2020, section 2.2 and appendix B (arXiv:2006.06676).
 """
@@ -22,17 +22,17 @@ Images = Float[Array, "n h w c"]
 Values = Mapping[str, Float[Array, " n *k"]]
 """Operation -> its parameters, one row for each image."""
 
-SQUARE = 0.5  # side of the hidden rectangle, relative to the image's
+SQUARE = 0.5  # sides of the rectangle that cutout sets to 0, relative to the image's
 
 
 class Operation(NamedTuple):
     """One augmentation.
 
-    value: random numbers -> parameters, where an image is changed
-    neutral: parameter with which nothing is changed
-    numbers: random numbers of one image
-    normal: numbers are from N(0, 1); else from U[0, 1)
-    chances: independent decisions to change an image
+    value: random numbers -> parameters, for an image that is changed
+    neutral: value of the parameters for which the operation is the identity
+    numbers: number of random numbers for each image
+    normal: True if they are from N(0, 1); else from U[0, 1)
+    chances: number of independent decisions whether to change an image
     """
 
     value: Callable[[Array], Array]
@@ -42,7 +42,7 @@ class Operation(NamedTuple):
     chances: int = 1
 
 
-def _turn(u: Array) -> Array:
+def _angle(u: Array) -> Array:
     return (2 * u - 1) * np.pi
 
 
@@ -51,18 +51,18 @@ OPERATIONS: dict[str, Operation] = {
     "rotate90": Operation(lambda u: jnp.floor(4 * u), 0.0),  # quarter turns
     "xint": Operation(lambda u: (2 * u - 1) / 8, 0.0, numbers=2),  # of the sides
     "scale": Operation(lambda z: 2 ** (0.2 * z), 1.0, normal=True),
-    "rotate": Operation(_turn, 0.0),  # radians, before `aniso`
+    "rotate": Operation(_angle, 0.0),  # radians, before `aniso`
     "aniso": Operation(lambda z: 2 ** (0.2 * z), 1.0, normal=True),
-    "rotate_after": Operation(_turn, 0.0),
+    "rotate_after": Operation(_angle, 0.0),
     "xfrac": Operation(lambda z: z / 8, 0.0, numbers=2, normal=True),  # of the sides
     "brightness": Operation(lambda z: 0.2 * z, 0.0, normal=True),
     "contrast": Operation(lambda z: 2 ** (0.5 * z), 1.0, normal=True),
     "lumaflip": Operation(lambda u: jnp.floor(2 * u), 0.0),
-    "hue": Operation(_turn, 0.0),  # radians
+    "hue": Operation(_angle, 0.0),  # radians
     "saturation": Operation(lambda z: 2**z, 1.0, normal=True),
     "imgfilter": Operation(lambda z: 2**z, 1.0, BANDS, True, BANDS),
     "noise": Operation(lambda z: 0.1 * abs(z), 0.0, normal=True),  # standard deviation
-    "cutout": Operation(lambda u: u, -1.0, numbers=2),  # centre; -1 is far outside
+    "cutout": Operation(lambda u: u, -1.0, numbers=2),  # centre, relative; -1: outside the image
 }
 """Augmentations in the order in which they are applied."""
 
@@ -88,8 +88,8 @@ et al. 2024 (arXiv:2501.05441)."""
 class Draws(NamedTuple):
     """Random numbers of a batch by operation.
 
-    chance: from U[0, 1): an image is changed where it is below the probability
-    number: of its parameters, from N(0, 1) or U[0, 1)
+    chance: from U[0, 1); an image is changed if it is below the probability
+    number: from N(0, 1) or U[0, 1); the parameters are computed from it
     """
 
     chance: Mapping[str, Float[Array, "n _"]]
@@ -111,10 +111,10 @@ def draw(key: Key[Array, ""], n: int, strengths: Mapping[str, float]) -> Draws:
 def values(
     draws: Draws, p: float | Float[Array, ""], strengths: Mapping[str, float]
 ) -> dict[str, Float[Array, "n _"]]:
-    """Return the parameters of each operation: neutral ones where an image is left as it is.
+    """Return the parameters of each operation; neutral ones for images that it does not change.
 
     Args:
-        p: probability of an operation of strength 1. Above 1 it is taken as 1.
+        p: probability of an operation of strength 1; probabilities above 1 act as 1.
     """
     return {
         name: jnp.where(
@@ -127,7 +127,7 @@ def values(
 
 
 def _probability(name: str, p: float | Float[Array, ""]) -> float | Float[Array, ""]:
-    """Return p; for each of the two rotations that of which one of both has probability p."""
+    """Return p, or for the two rotations 1 - sqrt(1 - p): p is the probability of at least one."""
     if name not in ("rotate", "rotate_after"):
         return p
     return 1 - jnp.sqrt(jnp.clip(1 - p, 0, 1))
@@ -143,7 +143,7 @@ def transform(x: Images, values: Values, noise: Images | None = None) -> Images:
         noise: from N(0, 1), for the operation 'noise'.
 
     Raises:
-        BadInput: colours are to be changed and there are neither 1 nor 3 channels.
+        BadInput: `values` changes colours, and there are neither 1 nor 3 channels.
 
     Reference: Karras et al. 2020, appendix B (arXiv:2006.06676).
     """
@@ -169,29 +169,30 @@ def augment(
 def inverse_map(values: Values, size: tuple[int, ...]) -> Float[Array, "n 3 3"]:
     """Return the maps from a pixel of the output to its place in the input, for `warp`.
 
-    Operations are in pixels from the image's centre; the first to be applied comes first.
+    Coordinates are in pixels from the image's centre. A map is the product of the inverses of the
+    operations, the first to be applied on the left.
     """
     height, width = size
 
     def shift(t: Float[Array, "n 2"]) -> Float[Array, "n 3 3"]:
         return _matrix([[1, 0, -t[:, 0]], [0, 1, -t[:, 1]], [0, 0, 1]])
 
-    def scaled(s: Float[Array, " n"], t: Float[Array, " n"]) -> Float[Array, "n 3 3"]:
+    def scale(s: Float[Array, " n"], t: Float[Array, " n"]) -> Float[Array, "n 3 3"]:
         return _matrix([[1 / s, 0, 0], [0, 1 / t, 0], [0, 0, 1]])
 
-    def turned(angle: Float[Array, " n"]) -> Float[Array, "n 3 3"]:
+    def rotate(angle: Float[Array, " n"]) -> Float[Array, "n 3 3"]:
         c, s = jnp.cos(angle), jnp.sin(angle)
         return _matrix([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
     sides = jnp.array([[width, height]], jnp.float32)
     makers: dict[str, Callable[[Array], Array]] = {
-        "xflip": lambda i: scaled(1 - 2 * i[:, 0], jnp.ones_like(i[:, 0])),
-        "rotate90": lambda i: turned(np.pi / 2 * i[:, 0]),
+        "xflip": lambda i: scale(1 - 2 * i[:, 0], jnp.ones_like(i[:, 0])),
+        "rotate90": lambda i: rotate(np.pi / 2 * i[:, 0]),
         "xint": lambda t: shift(jnp.round(t * sides)),
-        "scale": lambda s: scaled(s[:, 0], s[:, 0]),
-        "rotate": lambda angle: turned(angle[:, 0]),
-        "aniso": lambda s: scaled(s[:, 0], 1 / s[:, 0]),
-        "rotate_after": lambda angle: turned(angle[:, 0]),
+        "scale": lambda s: scale(s[:, 0], s[:, 0]),
+        "rotate": lambda angle: rotate(angle[:, 0]),
+        "aniso": lambda s: scale(s[:, 0], 1 / s[:, 0]),
+        "rotate_after": lambda angle: rotate(angle[:, 0]),
         "xfrac": lambda t: shift(t * sides),
     }
     maps = [make(values[name]) for name, make in makers.items() if name in values]
@@ -211,9 +212,9 @@ def color_map(values: Values, grey: bool) -> Float[Array, "n 3 4"]:
     """Return the affine maps of colours (red, green, blue, 1).
 
     Args:
-        grey: leave out hue and saturation, which grey images have none of.
+        grey: True: leave out hue and saturation, which grey images do not have.
     """
-    axis = np.full(3, 3**-0.5)  # of grey values
+    axis = np.full(3, 3**-0.5)  # unit vector along grey colours
     identity = jnp.eye(3)[None]
     along = jnp.asarray(np.outer(axis, axis)[None], jnp.float32)
     across = identity - along
@@ -236,7 +237,7 @@ def color_map(values: Values, grey: bool) -> Float[Array, "n 3 4"]:
 
 
 def recolor(x: Images, colors: Float[Array, "n 3 4"]) -> Images:
-    """Map the colours of each image; of grey ones, by the mean of what the channels would become.
+    """Map the colours of each image; grey values become the mean of the channels they would map to.
 
     Raises:
         BadInput: there are neither 1 nor 3 channels.
@@ -253,20 +254,23 @@ def recolor(x: Images, colors: Float[Array, "n 3 4"]) -> Images:
 
 
 def band_gains(amplification: Float[Array, "n 4"]) -> Float[Array, "n 4"]:
-    """Return the gain of each band, after each amplification is normalized to keep the power."""
+    """Return the gain of each band: the product of the amplifications, each at constant power.
+
+    Each of the four amplifies one band, and is then divided by the root of the expected power.
+    """
     changed = jnp.where(jnp.eye(BANDS, dtype=bool)[None], amplification[:, :, None], 1.0)
     power = (jnp.asarray(POWER, jnp.float32)[None, None] * changed**2).sum(axis=-1, keepdims=True)
     return (changed / jnp.sqrt(power)).prod(axis=1)
 
 
 def cutout(x: Images, center: Float[Array, "n 2"]) -> Images:
-    """A rectangle of half the image's sides becomes 0.
+    """Set a rectangle of half the image's sides to 0.
 
     Args:
         center: (across, down), relative to the sides.
     """
-    down, across = (
+    outside_down, outside_across = (
         abs((jnp.arange(size)[None] + 0.5) / size - center[:, axis, None]) >= SQUARE / 2
         for size, axis in zip(x.shape[1:3], (1, 0), strict=True)
     )
-    return x * (down[:, :, None] | across[:, None, :])[..., None]
+    return x * (outside_down[:, :, None] | outside_across[:, None, :])[..., None]

@@ -9,17 +9,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 State = dict[str, Array]
-"""p: the probability; signs, updates: sum and number of the means of sign(l) since its change."""
+"""p: the probability; signs: sum of the minibatch means of sign(l) since p last changed; updates:
+their number."""
 
 
 class Control(NamedTuple):
-    """After every `interval` updates of D, p moves by +-n / `images` for the n images of these.
+    """Control of p: after every `interval` updates of D, p changes by n / `images`.
 
-    p rises where r = E sign(l(x)) over real x is above the target, and else falls, but not below 0.
+    n is the number of real images in these updates. p rises if r = E sign(l(x)) over real x is
+    above the target; it falls, at most to 0, if r is below.
 
-    target: of r, in [-1, 1]: 0 where D cannot tell, 1 where it is sure of all real examples
-    interval: updates of D between two changes of p; each part of a minibatch counts as one where
-        `microbatches` split it
+    target: of r, in [-1, 1]; r = 0 if D cannot tell, 1 if it classifies all real examples as real
+    interval: number of updates of D between two changes of p; with `microbatches` each part of a
+        minibatch counts as one update
     images: number of real images in which p can rise from 0 to 1
     """
 

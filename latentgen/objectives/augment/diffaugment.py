@@ -1,4 +1,4 @@
-"""DiffAugment: random colours, shifts and squares of what the discriminator sees.
+"""DiffAugment: random changes of color, translation and cutout of what the discriminator sees.
 
 Reference: Zhao et al. 2020, section 4 (arXiv:2006.10738).
 """
@@ -16,7 +16,7 @@ Images = Float[Array, "n h w c"]
 Draws = Mapping[str, Shaped[Array, " n *k"]]
 """Random numbers of each operation, one row for each image."""
 
-SHIFT, SQUARE = 1 / 8, 1 / 2  # of the side: the longest shift, and the side of a square
+SHIFT, SQUARE = 1 / 8, 1 / 2  # relative to the image's sides: longest shift, sides of the cutout
 
 
 class Operation(NamedTuple):
@@ -36,13 +36,13 @@ def brightness(x: Images, u: Float[Array, " n"]) -> Images:
 
 
 def saturation(x: Images, u: Float[Array, " n"]) -> Images:
-    """Each pixel's distance from its mean over the channels, times 2 u."""
+    """2 u (x - m) + m, where m is each pixel's mean over the channels."""
     mean = x.mean(axis=-1, keepdims=True)
     return (x - mean) * (2 * _column(u)) + mean
 
 
 def contrast(x: Images, u: Float[Array, " n"]) -> Images:
-    """Distances from the mean of the image, times u + 1/2."""
+    """(u + 1/2) (x - m) + m, where m is the mean of the image."""
     mean = x.mean(axis=(1, 2, 3), keepdims=True)
     return (x - mean) * (_column(u) + 0.5) + mean
 
@@ -62,17 +62,17 @@ def translation(x: Images, shift: Shaped[Array, "n 2"]) -> Images:
 
 
 def cutout(x: Images, center: Shaped[Array, "n 2"]) -> Images:
-    """A rectangle of half the image's sides around the pixel `center` becomes 0."""
-    hidden = [
+    """Set a rectangle of half the image's sides around the pixel `center` to 0."""
+    rows, columns = [
         _within(center[:, axis], size, _rounded(size * SQUARE))
         for axis, size in enumerate(x.shape[1:3])
     ]
-    keep = ~(hidden[0][:, :, None] & hidden[1][:, None, :])
+    keep = ~(rows[:, :, None] & columns[:, None, :])
     return x * keep[..., None]
 
 
 def longest_shift(size: int) -> int:
-    """The most pixels that an image of this side is shifted by."""
+    """Return the greatest number of pixels that an image of this side is shifted by."""
     return _rounded(size * SHIFT)
 
 

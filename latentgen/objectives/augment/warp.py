@@ -1,8 +1,8 @@
 """Affine maps of images without aliasing, and filters of their frequency bands.
 
-An image is enlarged twice by an orthogonal wavelet filter, sampled where the map says by linear
-interpolation, and reduced by the same filter. All is linear in the image, so gradients of any
-order are as cheap as the map itself.
+An image is upsampled by 2 with an orthogonal wavelet filter, sampled at the mapped places by
+bilinear interpolation, and downsampled by 2 with the same filter. All this is linear in the image,
+so gradients of any order cost as little as the map itself.
 
 Reference: Karras et al. 2020, appendix B (arXiv:2006.06676).
 """
@@ -23,25 +23,26 @@ SYM6 = (
 )
 """Low-pass filters of the symlets with 2 and 6 vanishing moments."""
 
-EDGE = len(SYM6) // 4  # pixels around the output that the reduction's filter sees
+EDGE = len(SYM6) // 4  # pixels around the output that the filter of downsampling sees
 BANDS = 4
-POWER = np.array([10.0, 1.0, 1.0, 1.0]) / 13  # of natural images in each band
-EXACT = "highest"  # float32 products, where a platform would round factors to 10 bits
+POWER = np.array([10.0, 1.0, 1.0, 1.0]) / 13  # expected power of images in each band
+EXACT = "highest"  # float32 products, also where a platform would round factors to 10 bits
 
 
 def warp(x: Images, inverse: Float[Array, "n 3 3"]) -> Images:
     """Return y with y(p) = x(inverse p), where p = (across, down, 1) in pixels from the centre.
 
-    Beyond its border an image is reflected, up to its side less one pixel; further out it is 0.
-    The authors reflect only as far as some image of the batch needs: where an image is made
-    smaller, theirs sees less of the reflection within three pixels of the border.
+    Beyond its border an image is reflected, by up to side - 1 pixels; further out it is 0. The
+    authors reflect only as far as some image of the batch needs: where an image is made smaller,
+    theirs sees less of the reflection within three pixels of the border.
     """
-    (tall, short), (wide, narrow) = (_resampling(size) for size in x.shape[1:3])
-    return _along(_sampled(_along(x, tall, wide), inverse), short, narrow)
+    (up_rows, down_rows), (up_columns, down_columns) = (_resampling(s) for s in x.shape[1:3])
+    sampled = _sampled(_multiplied(x, up_rows, up_columns), inverse)
+    return _multiplied(sampled, down_rows, down_columns)
 
 
-def _along(x: Images, rows: np.ndarray, columns: np.ndarray) -> Float[Array, "n p q c"]:
-    """Multiply the images by a matrix on either side."""
+def _multiplied(x: Images, rows: np.ndarray, columns: np.ndarray) -> Float[Array, "n p q c"]:
+    """Multiply the rows and the columns of each image by a matrix: y = rows x columns^T."""
     dtype = x.dtype
     x = jnp.einsum("ih,nhwc->niwc", jnp.asarray(rows, dtype), x, precision=EXACT)
     return jnp.einsum("jw,niwc->nijc", jnp.asarray(columns, dtype), x, precision=EXACT)
@@ -49,10 +50,11 @@ def _along(x: Images, rows: np.ndarray, columns: np.ndarray) -> Float[Array, "n 
 
 @functools.cache
 def _resampling(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the matrices (enlarged, size) and (size, sampled) of one side.
+    """Return the matrices of upsampling and downsampling along one side.
 
-    The first reflects by size - 1 pixels at both ends and enlarges twice, the second reduces by
-    half, from EDGE more pixels at both ends. Their product on the same pixels is the identity.
+    The first, (2 (3 size - 2), size), reflects by size - 1 pixels at both ends and upsamples by 2.
+    The second, (size, 2 (size + 2 EDGE)), downsamples by 2 what has EDGE more pixels at both ends.
+    Applied to the same pixels, the second inverts the first.
     """
     taps = np.array(SYM6) / sum(SYM6)
     pixels = np.pad(np.arange(size), size - 1, mode="reflect") if size > 1 else np.arange(1)
@@ -67,10 +69,12 @@ def _resampling(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sampled(x: Images, inverse: Float[Array, "n 3 3"]) -> Float[Array, "n p q c"]:
-    """Sample twice enlarged images at the pixels of the output, with 0 beyond the border."""
+    """Sample images upsampled by 2 at the pixels of the output, with 0 beyond the border."""
     n, height, width, channels = x.shape
-    tall, wide = ((size // 2 + 2) // 3 + 2 * EDGE for size in (height, width))  # see `_resampling`
-    # Half pixels cancel, so that a map that moves by whole pixels samples at whole numbers.
+    # Sides of the output before upsampling, from those of x: see `_resampling`.
+    tall, wide = ((size // 2 + 2) // 3 + 2 * EDGE for size in (height, width))
+    # Both grids are half a pixel off the centre, as in the authors' code: so a translation by whole
+    # pixels samples at whole numbers.
     j, i = (jnp.arange(2 * size)[None, None] + 1.0 - size for size in (wide, tall))
     across, down = (
         inverse[:, row, 0, None, None] * j
