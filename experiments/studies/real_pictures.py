@@ -50,7 +50,7 @@ STUDY = Study(
     rows={name: row(name) for name in STEPS},
     metrics=("frechet",),
     columns={("frechet", "frechet_distance"): "Frechet distance, VGG16"},
-    references=("reference", "noise"),
+    references=("floor",),
     measured=("--features=vgg16", "--split=validation", "--samples=700", "--images=700"),
 )
 

@@ -43,7 +43,8 @@ class Study(NamedTuple):
 
     metrics: names for `latentgen.evaluate`
     columns: (metric, value) -> heading of the table
-    references: prefixes of values that stand below the rows: real data, noise, ...
+    references: prefixes of values that stand below the rows (real data, noise, ...), or one value's
+        name, such as 'floor'
     measured: further flags of `latentgen.evaluate`
     """
 
@@ -102,7 +103,9 @@ def table(study: Study, results: Mapping[str, Mapping[str, Any]]) -> str:
         lines.append(f"| {row} | " + " | ".join(cells) + f" | {len(runs)} | {minutes:.0f} |")
     first = next(iter(next(iter(results.values())).values()))["values"] if results else {}
     for prefix in study.references if first else ():
-        found = [first[m].get(f"{prefix}_{name}") for m, name in study.columns]
+        found = [
+            first[m].get(f"{prefix}_{name}", first[m].get(prefix)) for m, name in study.columns
+        ]
         cells = ["" if value is None else f"{float(value):.4g}" for value in found]
         lines.append(f"| *{prefix}* | " + " | ".join(cells) + " | | |")
     return "\n".join(lines)

@@ -38,6 +38,9 @@ def test_references_stand_below_the_rows() -> None:
         "| *real* | 0.5 | | |",
         "| *noise* | 90 | | |",
     ]
+    with_floor = STUDY._replace(references=("floor",))
+    runs["0"]["values"]["frechet"]["floor"] = 0.25
+    assert table(with_floor, {"a": runs}).splitlines()[3:] == ["| *floor* | 0.25 | | |"]
 
 
 @pytest.mark.parametrize("name", ["small_data", "r3gan_order", "real_pictures"])
