@@ -47,7 +47,7 @@ def _data_at_hand() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("number", "deepest"), [(60, 100), pytest.param(120, 300, marks=pytest.mark.long)]
+    ("number", "deepest"), [(30, 50), pytest.param(120, 300, marks=pytest.mark.long)]
 )
 def test_any_override_is_refused_in_one_line_or_the_run_begins(number: int, deepest: int) -> None:
     ends: Counter[str] = Counter()

@@ -118,6 +118,7 @@ def test_the_same_command_says_it_again_and_changes_nothing(diverged: tuple[Path
     assert files(workdir) == before
 
 
+@pytest.mark.long
 def test_a_run_continued_from_a_checkpoint_diverges_alike(
     diverged: tuple[Path, str], tmp_path: Path
 ) -> None:

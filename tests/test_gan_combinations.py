@@ -89,7 +89,7 @@ def test_some_have_every_value_that_fits() -> None:
 
 
 @pytest.mark.parametrize("choice", some(), ids=lambda c: "-".join(map(str, c.values())))
-@pytest.mark.quick(5)
+@pytest.mark.quick(3)
 def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
     method = configs.experiment(config(choice)).plan.wire(SHAPE)
     state = jax.eval_shape(method.init, run_key(0))

@@ -223,6 +223,7 @@ def test_beyond_what_its_config_allows_the_run_stops(
     assert replay.chosen(tmp_path, 5)["step"] == 5
 
 
+@pytest.mark.long
 def test_several_devices_name_the_same(tmp_path: Path) -> None:
     """The operation that places the new state on its devices is not a turn of its own."""
     run = loaded(tmp_path, "gan", skip=1)

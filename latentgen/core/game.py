@@ -248,10 +248,11 @@ def game(
         for i, phase in enumerate(phases):
             owner = i if phase.shares is None else phase.shares
             phase = phase._replace(tx=phases[owner].tx)
-            phase_key = jax.random.fold_in(key, i)
-            state, opts[owner], terms = _play(
-                phase, state, opts[owner], batches, phase_key, step, microbatches
-            )
+            update, minibatches, keys = _turn(phase, batches, jax.random.fold_in(key, i))
+            with jax.named_scope(TURN + _trained_players(phase, state)):
+                state, opts[owner], terms = update(
+                    phase, state, opts[owner], minibatches, keys, step, microbatches
+                )
             metrics = _merge_terms(metrics, terms)
         return state._replace(opt=tuple(opts)), metrics
 
@@ -267,16 +268,15 @@ def game(
     return Method(init_state, step, terms, sample, probes, draws, accumulate)
 
 
-def _play(
-    phase: Phase,
-    state: State,
-    opt: PyTree,
-    batches: Batch,
-    key: Key[Array, ""],
-    step: Int[Array, ""],
-    microbatches: int,
-) -> tuple[State, PyTree, dict[str, Array]]:
-    """Play one phase of a step, on the last `phase.repeats` of its minibatches."""
+def _turn(
+    phase: Phase, batches: Batch, key: Key[Array, ""]
+) -> tuple[Callable[..., tuple[State, PyTree, dict[str, Array]]], Batch, Key[Array, "..."]]:
+    """Choose the update of a phase, its minibatches and their keys.
+
+    Args:
+        batches: minibatches of a step, leading axis `draws`; a phase takes the last ones.
+        key: split into one for each minibatch.
+    """
     minibatches = jax.tree.map(lambda b: b[-phase.repeats :], batches)
     keys = jax.random.split(key, phase.repeats)
     update: Callable[..., tuple[State, PyTree, dict[str, Array]]] = update_repeatedly
@@ -285,8 +285,7 @@ def _play(
         minibatches = jax.tree.map(lambda b: b[0], minibatches)
     if phase.every > 1:
         update = partial(_update_lazily, update)
-    with jax.named_scope(TURN + _trained_players(phase, state)):
-        return update(phase, state, opt, minibatches, keys, step, microbatches)
+    return update, minibatches, keys
 
 
 def _trained_players(phase: Phase, state: State) -> str:

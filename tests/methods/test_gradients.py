@@ -119,7 +119,7 @@ def test_vae_loss_weighs_the_kl_as_the_schedule_says() -> None:
     ("game", "penalty"),
     [*((game, "none") for game in LOSSES), *(("wasserstein", penalty) for penalty in PENALTIES)],
 )
-@pytest.mark.quick(6)
+@pytest.mark.quick(4)
 def test_discriminator_ascends_its_value_less_its_penalty(game: str, penalty: str) -> None:
     method = small_gan(game, optax.set_to_zero(), optax.sgd(1.0), penalty)
 

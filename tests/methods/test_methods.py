@@ -425,6 +425,7 @@ UNLIKE_ROWS = {
 
 
 @pytest.mark.parametrize("name", EVERY_ROW)
+@pytest.mark.quick(9)
 def test_a_run_moves_its_state_resumes_and_bears_black_and_white(name: str) -> None:
     lives(method_of(name), start_of(name), batches(4, method_of(name).draws))
 
@@ -547,7 +548,7 @@ def test_population_member_is_the_solo_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_ROW)
-@pytest.mark.quick(4)
+@pytest.mark.quick(3)
 def test_train_step_lowers_for_every_platform(name: str) -> None:
     method, state = method_of(name), start_of(name)
     data = jax.tree.map(lambda a: a[0], batches(1, method.draws))
@@ -560,7 +561,7 @@ def test_train_step_lowers_for_every_platform(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [row for row in EVERY_ROW if row.values != ("classifier",)])
-@pytest.mark.quick(7)
+@pytest.mark.quick(5)
 def test_samples_and_probes(name: str) -> None:
     method, state = method_of(name), start_of(name)
     probes, label = method.probes, jnp.arange(5)
@@ -613,7 +614,7 @@ def test_a_classifier_generates_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_ROW)
-@pytest.mark.quick(7)
+@pytest.mark.quick(5)
 def test_terms_are_one_per_example_whatever_the_batch(name: str) -> None:
     """Examples are independent in evaluation: the first 4 of 16 alone give equal terms.
 

@@ -216,7 +216,7 @@ def found_and_exact(
 
 
 @pytest.mark.parametrize(("prior", "bound", "estimator", "beta"), CASES)
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 def test_the_mean_update_is_the_exact_gradient_of_every_parameter(
     prior: str, bound: str, estimator: str, beta: float
 ) -> None:

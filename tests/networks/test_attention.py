@@ -97,7 +97,7 @@ def sngan_like_init(key):
 
 @pytest.mark.parametrize("side", [8, 16, 32, 64, 128, 256])
 @pytest.mark.parametrize("condition", [{}, {"shared": 6}, {"shared": 6, "hierarchical": True}])
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 def test_biggan_at_every_size(side, condition):
     shape, classes, dim = (side, side, 1), 3, 840  # 840 splits into 2 to 8
     g = biggan.generator(shape, width=1, classes=classes, **condition)

@@ -38,7 +38,7 @@ def test_each_network_has_a_row() -> None:
     assert sorted(ROWS) == sorted(ENCODERS)
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", list(ROWS))
 def test_outputs_are_affine_in_the_features(name: str) -> None:
     net = ENCODERS[name](outputs=2 if name == "twin" else 1, **ROWS[name])

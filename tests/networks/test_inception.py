@@ -73,6 +73,7 @@ def assert_close(found, expected):
 
 
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.quick(1)
 def test_features_are_theirs(theirs, state, size):
     raw = images(*size)
     pooled, logits = theirs(channels_first(raw))

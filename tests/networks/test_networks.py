@@ -193,7 +193,7 @@ def test_dropout():
 
 
 @pytest.mark.parametrize(("kind", "side", "norm"), NETWORKS)
-@pytest.mark.quick(5)
+@pytest.mark.quick(3)
 def test_bfloat16(kind, side, norm):
     narrow, x = small(kind, side, norm=norm, dtype=jnp.bfloat16)
     wide, _ = small(kind, side, norm=norm)
@@ -214,7 +214,7 @@ def test_bfloat16(kind, side, norm):
 
 # For the norm 'spectral', which holds something fixed, see test_spectral.py.
 @pytest.mark.parametrize(("kind", "side", "norm"), [n for n in NETWORKS if n[-1] != "spectral"])
-@pytest.mark.quick(4)
+@pytest.mark.quick(3)
 def test_a_penalty_on_the_slope_has_its_gradient(kind, side, norm):
     with jax.enable_x64(True):
         net, x = small(kind, side, norm=norm, activation="tanh", dtype=jnp.float64)
