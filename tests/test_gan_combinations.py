@@ -130,6 +130,10 @@ def test_what_fits_has_a_step_and_a_sample(choice: dict[str, Any]) -> None:
         ({"regularize": ("lecan:1",)}, ["'lecan:1' is unknown; did you mean 'lecam'?"]),
         ({"regularize": ("cr:1", "bcr:1,1")}, ["'real' twice"]),
         ({"regularize": ("topk:2,1e6",)}, ["at most 1"]),
+        (
+            {"regularize": ("zcr:5,0.5,0.05",), "categories": (4,), "code_dim": 12},
+            ["'zcr' adds noise to codes", "config.method.categories=(4,) must be ()"],
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], words: list[str]) -> None:

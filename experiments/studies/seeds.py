@@ -66,11 +66,12 @@ def run(row: Row, seed: int, study: Study, folder: Path, flags: Sequence[str]) -
         flags: of the data, for all commands: --data_dir, --manual_dir.
     """
     _command("run", *row.flags(seed), f"--workdir={folder}", *flags)
-    seconds = read_json(folder / "summary.json")["seconds"]  # those of earlier calls too
+    summary = read_json(folder / "summary.json")  # seconds: those of earlier calls too
     names = ",".join(study.metrics)
     _command("evaluate", f"--workdir={folder}", f"--metrics={names}", *study.measured, *flags)
     values: Figures = {metric: last(folder, metric)["values"] for metric in study.metrics}
-    return {"flags": row.flags(seed), "seconds": round(seconds), "values": values}
+    trained = {"seconds": round(summary["seconds"]), "device": summary["device"]["kind"]}
+    return {"flags": row.flags(seed), **trained, "values": values}
 
 
 def _command(module: str, *flags: str) -> None:
@@ -99,8 +100,7 @@ def table(study: Study, results: Mapping[str, Mapping[str, Any]]) -> str:
         cells = [
             _cell([float(each["values"][m][name]) for each in runs]) for m, name in study.columns
         ]
-        minutes = statistics.fmean(each["seconds"] for each in runs) / 60
-        lines.append(f"| {row} | " + " | ".join(cells) + f" | {len(runs)} | {minutes:.0f} |")
+        lines.append(f"| {row} | " + " | ".join(cells) + f" | {len(runs)} | {_minutes(runs)} |")
     first = next(iter(next(iter(results.values())).values()))["values"] if results else {}
     for prefix in study.references if first else ():
         found = [
@@ -114,6 +114,14 @@ def table(study: Study, results: Mapping[str, Mapping[str, Any]]) -> str:
 def _cell(values: Sequence[float]) -> str:
     mean, half = interval(values)
     return f"{mean:.4g}" + ("" if math.isnan(half) else f" ± {half:.2g}")
+
+
+def _minutes(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Write the mean time on each kind of device."""
+    by_device: dict[str, list[float]] = {}
+    for each in runs:
+        by_device.setdefault(each.get("device", "cpu"), []).append(each["seconds"] / 60)
+    return ", ".join(f"{statistics.fmean(m):.0f} ({device})" for device, m in by_device.items())
 
 
 def main(study: Study, name: str, doc: str | None, argv: Sequence[str] | None = None) -> None:

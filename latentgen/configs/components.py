@@ -392,7 +392,11 @@ def prior_of(
 
 
 def average(
-    root: Section, method: Section, players: tuple[str, ...], draws: int = 1
+    root: Section,
+    method: Section,
+    players: tuple[str, ...],
+    draws: int = 1,
+    copied: tuple[str, ...] = (),
 ) -> Callable[[Method], Method]:
     """Return the wrapper method -> method that averages these players' parameters.
 
@@ -402,6 +406,7 @@ def average(
 
     Args:
         draws: minibatches of one step.
+        copied: players whose stats are not averaged.
     """
     decay = method.number("ema_decay", low=0.0, high=1.0)
     start = method.integer("ema_start", low=0)
@@ -421,7 +426,7 @@ def average(
                 f"there is none: {method.key('ema_decay')} and {method.key('ema_images')} are 0."
             )
         return lambda unwrapped: unwrapped
-    return partial(with_ema, names=players, decay=decay, start=start, more=more)
+    return partial(with_ema, names=players, decay=decay, start=start, more=more, copied=copied)
 
 
 def is_zero(value: Value) -> bool:

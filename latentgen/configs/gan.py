@@ -58,7 +58,8 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     method.choose("first", dict.fromkeys(FIRST))
     output = method.word("output")
     method.choose("output", OUTPUTS)
-    wrap_ema = average(root, method, ("generator", "mapping", "prior"), repeats)
+    averaged = ("generator", "mapping", "prior")
+    wrap_ema = average(root, method, averaged, repeats, copied=("mapping",))
     _check_condition(root, method, codes, discriminator)
     generator_batches = _generator_batches(root, method)
     label_channels = classes if condition == "concat" else 0

@@ -92,6 +92,11 @@ def regularizers_of(method: Section, range: Range) -> Regularizers:
     if not 0 < values.get("top", 1.0) <= 1:
         raise BadInput(f"{key}: the share of 'topk' must be above 0 and at most 1.")
     chosen = Regularizers()._replace(**values)
+    if chosen.latent and (categories := method.sizes("categories")):
+        raise BadInput(
+            f"{key}={written(names)}: 'zcr' adds noise to codes, which one-hot ones cannot have; "
+            f"{method.key('categories')}={categories} must be ()."
+        )
     if not chosen.real:
         return chosen
     if range is None:

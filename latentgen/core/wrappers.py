@@ -1,6 +1,6 @@
 """Wrappers, method -> method: moving average of parameters, population of runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -62,6 +62,7 @@ def with_ema(
     decay: Decay,
     start: int = 0,
     more: Sequence[Decay] = (),
+    copied: Collection[str] = (),
 ) -> Method:
     """Evaluate `method` with an exponential moving average of some players' parameters.
 
@@ -76,6 +77,8 @@ def with_ema(
         decay: in [0, 1], or a function of the updates done before the step.
         start: updates done before the first step that is averaged.
         more: decays of further averages to keep; see `with_further_average`.
+        copied: players in `names` whose stats are those of the last step instead, such as moving
+            averages that need no second one.
     """
 
     def selected(state: State) -> dict[str, Params]:
@@ -101,7 +104,9 @@ def with_ema(
             at_step = decay(step) if callable(decay) else decay
             current = jnp.where(step >= start, at_step, 0.0)
             # Exactly `new` where the decay is 0, and exactly `old` where old == new.
-            return jax.tree.map(lambda a, b: (b + current * (a - b)).astype(b.dtype), old, new)
+            average = jax.tree.map(lambda a, b: (b + current * (a - b)).astype(b.dtype), old, new)
+            last = {name: new["stats"][name] for name in copied if name in new["stats"]}
+            return average | {"stats": average["stats"] | last}
 
         main = moved({"params": averaged.params, "stats": averaged.stats}, decay)
         further = tuple(moved(*pair) for pair in zip(averaged.more, more, strict=True))
@@ -113,7 +118,7 @@ def with_ema(
     sample = None if method.sample is None else with_average(method.sample)
     probes = {name: with_average(probe) for name, probe in method.probes.items()}
     terms, inner = with_average(method.terms), method.accumulate
-    accumulate = inner and (lambda parts: with_ema(inner(parts), names, decay, start, more))
+    accumulate = inner and (lambda parts: with_ema(inner(parts), names, decay, start, more, copied))
     return Method(init, step, terms, sample, probes, method.draws, accumulate)
 
 

@@ -50,6 +50,18 @@ def test_average_is_the_recurrence_and_sampling_sees_it(start: int) -> None:
     np.testing.assert_allclose(terms["loss"], -average_w + (5.0 - 7.0), rtol=1e-6)
 
 
+def test_copied_stats_are_those_of_the_last_step() -> None:
+    """The players are w and u; the stats of w, 2 more in each step, are copied in all averages."""
+    method = with_ema(walker(), ("w", "u"), decay=0.5, more=(0.75,), copied=("w",))
+    state, batch = method.init(run_key(0)), Batch(jnp.zeros((1, 2, 1)), jnp.zeros((1, 2), int))
+    for step in range(3):
+        state, _ = method.step(state, jnp.int32(step), batch, run_key(0))
+    for average, decay in ((state, 0.5), (with_further_average(state, 0), 0.75)):
+        expected = sum((1 - decay) * decay ** (3 - w) * w for w in (1, 2, 3))
+        np.testing.assert_allclose(average.params["w"], expected, rtol=1e-6)
+        assert float(average.stats["w"]) == 6.0
+
+
 def test_state_may_be_donated() -> None:
     method = with_ema(walker(), ("w",), decay=0.5)
     state = jax.jit(method.init)(run_key(0))

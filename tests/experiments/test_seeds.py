@@ -32,9 +32,10 @@ def test_a_row_becomes_flags() -> None:
 
 def test_references_stand_below_the_rows() -> None:
     values = {"frechet": {"distance": 2.0, "real_distance": 0.5, "noise_distance": 90.0}}
-    runs = {"0": {"seconds": 60, "values": values}, "1": {"seconds": 180, "values": values}}
+    seconds = {"0": (60, "cpu"), "1": (180, "cpu"), "2": (3_600, "TPU")}
+    runs = {k: {"seconds": s, "device": d, "values": values} for k, (s, d) in seconds.items()}
     assert table(STUDY, {"a": runs}).splitlines()[2:] == [
-        "| a | 2 ± 0 | 2 | 2 |",
+        "| a | 2 ± 0 | 3 | 2 (cpu), 60 (TPU) |",
         "| *real* | 0.5 | | |",
         "| *noise* | 90 | | |",
     ]
