@@ -68,7 +68,9 @@ def main() -> None:
     refused = []
     for name in done:
         print(name)
-        refused += [f"{name}: {reason}" for reason in measure(chosen, options, sweep.place(name))]
+        refused += [
+            f"{name}: {reason}" for reason in measure(chosen, options, sweep.run_folder(name))
+        ]
     results.write(sweep)
     print(f"{len(done)} of {len(sweep.members)} runs measured; {path / results.RESULTS}")
     validate(refused)
@@ -92,7 +94,7 @@ def validate(reasons: list[str]) -> None:
 
 def standing(sweep: folder.Sweep, member: Member) -> str:
     """Return the status of a member of a sweep."""
-    return folder.standing(sweep.place(member.run)).status
+    return folder.standing(sweep.run_folder(member.run)).status
 
 
 def measure(chosen: Mapping[str, Measure], options: Options, path: Path | None) -> list[str]:

@@ -61,8 +61,8 @@ def main() -> None:
         sweep = folder.open_(sweep_folder, app.config(), members, _command())
         todo = folder.unfinished(sweep, FLAGS.retry)
         for member in todo:
-            if folder.standing(sweep.place(member.run)).status in FLAGS.retry:
-                folder.forget(sweep.place(member.run))
+            if folder.standing(sweep.run_folder(member.run)).status in FLAGS.retry:
+                folder.forget(sweep.run_folder(member.run))
         print(f"{len(members)} runs, {len(todo)} to train: {name}", file=sys.stderr)
         try:
             if todo or not engine.waits:
@@ -123,9 +123,9 @@ def preview(sweep_folder: Path, members: Sequence[Member], engine: str, how: Seq
     """Print what would be trained, and how; write nothing."""
     sweep = Sweep(sweep_folder, {}, tuple(members))
     for member in members:
-        now = folder.standing(sweep.place(member.run)).status
+        now = folder.standing(sweep.run_folder(member.run)).status
         print(f"{member.run}  {'' if now == status.PENDING else now}".rstrip())
-    skipped = sum(folder.standing(sweep.place(m.run)).status in folder.ENDED for m in members)
+    skipped = sum(folder.standing(sweep.run_folder(m.run)).status in folder.ENDED for m in members)
     print(f"{len(members)} runs, {skipped} of them ended; engine {engine}")
     for line in how:
         print(f"  {line}")

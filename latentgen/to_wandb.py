@@ -39,7 +39,7 @@ def main() -> None:
         import wandb
     except ImportError:
         raise BadInput("this needs W&B: pip install 'latentgen[wandb]'.") from None
-    runs = list(found(Path(FLAGS.workdir)))
+    runs = list(runs_in(Path(FLAGS.workdir)))
     workdir.own(FLAGS.workdir, depth=1)
     for run in runs:
         show(wandb, run, Path(FLAGS.workdir), FLAGS.project, FLAGS.online)
@@ -48,7 +48,7 @@ def main() -> None:
         print(f"to send them: wandb sync {Path(FLAGS.workdir) / 'wandb'}/offline-run-*")
 
 
-def found(path: Path) -> Iterator[Shown]:
+def runs_in(path: Path) -> Iterator[Shown]:
     """Yield the runs in a folder that have metrics.
 
     Raises:
@@ -57,8 +57,8 @@ def found(path: Path) -> Iterator[Shown]:
     if (path / folder.SWEEP).exists():
         sweep = folder.load(path)
         for member in sweep.members:
-            if (sweep.place(member.run) / METRICS).exists():
-                yield Shown(sweep.place(member.run), member.run, member.setting)
+            if (sweep.run_folder(member.run) / METRICS).exists():
+                yield Shown(sweep.run_folder(member.run), member.run, member.setting)
     elif (path / METRICS).exists():
         yield Shown(path, path.absolute().name, None)
     else:

@@ -26,7 +26,7 @@ def main() -> None:
     found = [member for member in sweep.members if member.run == FLAGS.run]
     if not found:
         raise BadInput(f"--run={FLAGS.run!r} is no run of the sweep in {FLAGS.workdir!r}.")
-    run_folder = sweep.place(FLAGS.run)
+    run_folder = sweep.run_folder(FLAGS.run)
     try:
         if not setup.finished(run_folder, found[0].config):
             run = setup.load(run_folder, found[0].config, FLAGS.data_dir, FLAGS.manual_dir)

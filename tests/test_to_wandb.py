@@ -40,7 +40,7 @@ class Recorder:
 def shown(sweep: Sweep, last: int) -> Recorder:
     """Export a sweep to a recorder; check that each of its runs has its own figures."""
     recorder = Recorder()
-    for run in to_wandb.found(sweep.folder):
+    for run in to_wandb.runs_in(sweep.folder):
         to_wandb.show(recorder, run, sweep.folder, "games", online=False)
     assert [run.said["name"] for run in recorder.runs] == [m.run for m in sweep.members]
     assert {run.said["group"] for run in recorder.runs} == {sweep.members[0].setting}
@@ -49,7 +49,7 @@ def shown(sweep: Sweep, last: int) -> Recorder:
         assert run.said["config"] == member.config
         steps = [step for step, _ in run.lines]
         assert steps == sorted(set(steps))
-        for line in read(sweep.place(member.run) / "metrics.jsonl"):
+        for line in read(sweep.run_folder(member.run) / "metrics.jsonl"):
             values, split = dict(run.lines)[line["step"]], line["split"]
             for name in line.keys() - {"step", "split", "seconds"}:
                 assert values[f"{split}/{name}"] == line[name]
@@ -81,4 +81,4 @@ def test_a_sweep_that_was_trained_is_shown_whole(tmp_path: Path) -> None:
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="neither a run nor a sweep"):
-        list(to_wandb.found(tmp_path))
+        list(to_wandb.runs_in(tmp_path))

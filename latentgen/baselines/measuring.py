@@ -70,7 +70,7 @@ def measure(
     Raises:
         Stopped: after a signal.
     """
-    run_folder = sweep.place(member.run)
+    run_folder = sweep.run_folder(member.run)
     done = {(line["metric"], line["command"]) for line in _evaluations(run_folder)}
     for name, arguments in _arguments(run_folder, measures, where).items():
         if (name, _command(arguments)) in done:
@@ -135,7 +135,7 @@ def collected(
     protocols: dict[str, list[dict[str, Any]]] = {}
     not_done = []
     for (arm, seed), member in runs.items():
-        run_folder = sweep.place(member.run)
+        run_folder = sweep.run_folder(member.run)
         current = folder.standing(run_folder)
         if current.status != status.DONE:
             not_done.append(f"{arm}, seed {seed}: {current.status}, {current.reason}")
@@ -150,9 +150,9 @@ def collected(
                     measured.setdefault(f"{arm}:{name}/{key}", {})[str(seed)] = finite(value)
             protocols.setdefault(name, []).append({"split": line["split"], **line["protocol"]})
             protocols.setdefault("data", []).append(line["data"])
-    standings = [folder.standing(sweep.place(member.run)).status for member in sweep.members]
+    standings = [folder.standing(sweep.run_folder(member.run)).status for member in sweep.members]
     waiting = sum(each not in folder.ENDED for each in standings)
-    began = {key: sweep.said.get(key) for key in ("command", "commit", "versions")}
+    began = {key: sweep.record.get(key) for key in ("command", "commit", "versions")}
     protocol = {
         f"{name}.{key}": value
         for name, each in protocols.items()

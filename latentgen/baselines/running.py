@@ -98,7 +98,7 @@ def _train(
 
 
 def _standing(sweep: Sweep, member: Member) -> str:
-    return folder.standing(sweep.place(member.run)).status
+    return folder.standing(sweep.run_folder(member.run)).status
 
 
 def computed(exact: Exact, budget: str, seeds: int, sweep_folder: Path) -> Found:

@@ -54,7 +54,7 @@ def compared(entry: Mapping[str, Any]) -> bool:
     return bool(entry["verdict"] != NOT_COMPARABLE)
 
 
-def found(entry: Mapping[str, Any]) -> str:
+def measured(entry: Mapping[str, Any]) -> str:
     """Format the mean over seeds, its interval, their number, and the quantity."""
     summary = entry["spread"]
     if summary is None:
@@ -67,7 +67,7 @@ def found(entry: Mapping[str, Any]) -> str:
     return f"{number(summary['mean'])}{interval}, {summary['n']}{each}{other}"
 
 
-def word(entry: Mapping[str, Any], budget: str) -> str:
+def verdict(entry: Mapping[str, Any], budget: str) -> str:
     """Format the verdict; for an order, with the data set and the budget."""
     if entry["value"] is not None or not compared(entry):
         return str(entry["verdict"])
@@ -104,10 +104,10 @@ def rows(name: str, baseline: Baseline, result: Mapping[str, Any] | None) -> lis
         spent = f"`{result['command']}`, {cost(result)}" if i == 0 else ""
         if i == 0 and result["not_done"]:
             spent += f"; {len(result['not_done'])} runs not done"
-        verdict = word(entry, result["budget"])
+        judged = verdict(entry, result["budget"])
         if not compared(entry):  # nor may a reader compare them
-            verdict += f": {entry['why']}"
-        made.append((*fixed, found(entry), margin, verdict, spent))
+            judged += f": {entry['why']}"
+        made.append((*fixed, measured(entry), margin, judged, spent))
     return made
 
 

@@ -40,7 +40,7 @@ class Feed(NamedTuple):
     batches: Callable[[PyTree, PyTree, Key[Array, ""], Int[Array, ""]], Batch]
 
 
-class Place(NamedTuple):
+class Placement(NamedTuple):
     """Placement of a feed's arrays on devices; by default on a single device.
 
     keep: array -> the array on the device, where it stays
@@ -157,7 +157,7 @@ def feed(
     draws: int,
     key: Key[Array, ""],
     stream_above: int = 2**30,
-    place: Place = Place(),  # noqa: B008
+    placement: Placement = Placement(),  # noqa: B008
     augment: Augmentation | None = None,
     balanced: bool = False,
 ) -> Feed:
@@ -170,7 +170,7 @@ def feed(
         draws: number of minibatches of a step.
         key: the run's key.
         stream_above: a split of more bytes than this stays on the host.
-        place: placement of the arrays on devices.
+        placement: placement of the arrays on devices.
         augment: (x, key) -> x, applied to each minibatch after preprocessing.
         balanced: every class has the same share of the batches.
 
@@ -183,7 +183,7 @@ def feed(
     all_indices = indices(key, n, batch_size, draws, examples.label if balanced else None)
 
     def index(first: int, steps: int) -> Int32[np.ndarray, "steps draws part"]:
-        return all_indices(first, steps)[:, :, place.part]
+        return all_indices(first, steps)[:, :, placement.part]
 
     def prepared(raw: PyTree, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
         x = preprocess.forward(raw.x, jax.random.fold_in(named_key(key, "preprocess"), step))
@@ -204,10 +204,10 @@ def feed(
 
     size = math.prod(examples.x.shape) * examples.x.dtype.itemsize
     if size <= stream_above:
-        resident = jax.tree.map(place.keep, Examples(*examples))
-        return Feed(resident, lambda first, steps: place.send(index(first, steps)), gather)
+        resident = jax.tree.map(placement.keep, Examples(*examples))
+        return Feed(resident, lambda first, steps: placement.send(index(first, steps)), gather)
     raw = read_ahead(examples, index, size // n * draws * batch_size)
-    return Feed((), lambda first, steps: place.send(raw(first, steps)), streamed)
+    return Feed((), lambda first, steps: placement.send(raw(first, steps)), streamed)
 
 
 def chosen(

@@ -37,8 +37,8 @@ def value(parts: tuple[Part, ...], log_w: Float[Array, "k n"]) -> Float[Array, "
 
     Its expectation is at most log p(x).
 
-    Reference: Burda et al. 2015, equation 8 (arXiv:1509.00519); Rainforth et al. 2018, equations
-    8 to 10 (arXiv:1802.04537).
+    Reference: Burda et al. 2015, equation 8 (arXiv:1509.00519); MIWAE, CIWAE and PIWAE of
+    Rainforth et al. 2018 (arXiv:1802.04537).
     """
     return sum(
         (
@@ -88,7 +88,7 @@ def iwae(samples: int, group: int, share: Any) -> Bound:
 def miwae(samples: int, group: int, share: Any) -> Bound:
     """Mean of log mean_{i in group} w_i over samples / group groups.
 
-    Reference: Rainforth et al. 2018, equation 8 (arXiv:1802.04537), K = group.
+    Reference: MIWAE of Rainforth et al. 2018 (arXiv:1802.04537), K = group.
     """
     return _shared(Part(1.0, group))
 
@@ -96,7 +96,7 @@ def miwae(samples: int, group: int, share: Any) -> Bound:
 def ciwae(samples: int, group: int, share: Any) -> Bound:
     """share ELBO + (1 - share) IWAE.
 
-    Reference: Rainforth et al. 2018, equation 9 (arXiv:1802.04537), beta = share.
+    Reference: CIWAE of Rainforth et al. 2018 (arXiv:1802.04537), beta = share.
     """
     return _shared(Part(share, 1), Part(1.0 - share, samples))
 
@@ -104,7 +104,7 @@ def ciwae(samples: int, group: int, share: Any) -> Bound:
 def piwae(samples: int, group: int, share: Any) -> Bound:
     """IWAE for the decoder, MIWAE for the encoder.
 
-    Reference: Rainforth et al. 2018, section 4.3 (arXiv:1802.04537).
+    Reference: PIWAE of Rainforth et al. 2018 (arXiv:1802.04537).
     """
     return Bound((Part(1.0, samples),), (Part(1.0, group),))
 

@@ -60,7 +60,7 @@ Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
 def kl_warmup(beta: float | Float[Array, ""], steps: int) -> Schedule:
     """Linear warmup of the KL's weight: beta min(1, (step + 1) / steps); beta if steps = 0.
 
-    Reference: Sonderby et al. 2016, section 2.3 (arXiv:1602.02282).
+    Reference: Sonderby et al. 2016, section 2.2 (arXiv:1602.02282).
     """
 
     def weight(step: Int[Array, ""]) -> Float[Array, ""]:

@@ -33,7 +33,7 @@ ESTIMATORS: dict[str, Estimator] = {
 }
 """pathwise: the plain reparametrized gradient (Kingma & Welling 2014, arXiv:1312.6114).
 stl: "sticking the landing", the path derivative (Roeder et al. 2017, arXiv:1703.09194).
-dreg: doubly reparametrized (Tucker et al. 2018, equation 8, arXiv:1810.04152)."""
+dreg: doubly reparametrized (Tucker et al. 2018, arXiv:1810.04152)."""
 
 
 def one_view(bound: Bound, estimator: Estimator) -> bool:
@@ -60,8 +60,8 @@ def negative_bound(
         path: log w, equal to `model`, with gradients only in z and in q(z|x).
         beta: the weight of log p(z) - log q(z|x) in log w.
 
-    Reference: Rainforth et al. 2018, section 4.3 (arXiv:1802.04537); Tucker et al. 2018, equation
-    8 (arXiv:1810.04152), here for any bound that is a mean over groups.
+    Reference: Rainforth et al. 2018 (arXiv:1802.04537); Tucker et al. 2018 (arXiv:1810.04152), here
+    for any bound that is a mean over groups.
     """
     stop_gradient = jax.lax.stop_gradient
     weights = stop_gradient(slope(bound.encoder, path, beta if estimator.doubles else 0.0))

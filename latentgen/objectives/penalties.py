@@ -57,7 +57,7 @@ def normalize_gradient(
     Returns:
         The normalized logits and the new stats.
 
-    Reference: Wu et al. 2021, equation 9 (GN-GAN, arXiv:2107.02499).
+    Reference: Wu et al. 2021 (GN-GAN, arXiv:2109.02235).
     """
     logits, gradient_of, stats = jax.vjp(discriminator, x, has_aux=True)
     (gradient,) = gradient_of(jnp.ones_like(logits))

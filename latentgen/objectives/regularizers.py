@@ -150,7 +150,7 @@ def lecam(real: Logits, synthetic: Logits, averages: Averages) -> Logits:
     Args:
         averages: see `average_logits`.
 
-    Reference: Tseng et al. 2021, equation 5 (arXiv:2104.03310).
+    Reference: Tseng et al. 2021, equation 4 (arXiv:2104.03310).
     """
     a, b = (averages[kind] / averages["weight"] for kind in ("synthetic", "real"))
     return jnp.maximum(0, real - a) ** 2 + jnp.maximum(0, b - synthetic) ** 2

@@ -147,8 +147,8 @@ def _baseline(name: str, ledger: Ledger, selection: Selection) -> dict[str, Any]
 def _row(claim: Claim, entry: Mapping[str, Any] | None, result: Result | None) -> list[str]:
     here, margin, verdict, why = DASH, table.within(claim), table.NOT_RUN, DASH
     if entry is not None and result is not None:
-        here, why = table.found(entry), entry["why"]
-        verdict = table.word(entry, result["budget"])
+        here, why = table.measured(entry), entry["why"]
+        verdict = table.verdict(entry, result["budget"])
         margin = margin if table.compared(entry) else DASH
     return [
         f"{claim.of}: {claim.metric}",
@@ -251,7 +251,7 @@ def _described(claim: Claim, entry: Mapping[str, Any], values: Sequence[tuple[st
     each = ", ".join(f"{seed} {table.number(value)}" for seed, value in values)
     paper = f"the paper {table.claimed(claim)}; agrees within {table.within(claim)}; "
     return (
-        f"{claim.of}: {each}; mean and interval {table.found(entry)} in all; "
+        f"{claim.of}: {each}; mean and interval {table.measured(entry)} in all; "
         f"{paper if table.compared(entry) else ''}{entry['verdict']}."
     )
 

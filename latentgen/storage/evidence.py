@@ -73,7 +73,7 @@ def skipped(records: Sequence[Mapping[str, Any]]) -> list[range]:
     return [range(record["first"], record["last"]) for record in records]
 
 
-def said(folder: Path, record: Mapping[str, Any]) -> str:
+def message(folder: Path, record: Mapping[str, Any]) -> str:
     """Describe a record of a divergence in one line."""
     first, last = record["first"], record["last"]
     steps = f"in steps {first + 1} to {last}" if last > first + 1 else f"at step {last}"

@@ -43,14 +43,14 @@ class Standing(NamedTuple):
 class Sweep(NamedTuple):
     """A sweep in its folder.
 
-    said: the content of sweep.json
+    record: the content of sweep.json
     """
 
     folder: Path
-    said: Mapping[str, Any]
+    record: Mapping[str, Any]
     members: tuple[Member, ...]
 
-    def place(self, run: str) -> Path:
+    def run_folder(self, run: str) -> Path:
         """Return the folder of the member of this name."""
         return self.folder / RUNS / run
 
@@ -63,7 +63,7 @@ def open_(folder: Path, base: Mapping[str, Any], members: Sequence[Member], comm
     """
     before = load(folder) if (folder / SWEEP).exists() else None
     if before is not None:
-        if changed := workdir.differences(before.said["config"], base):
+        if changed := workdir.differences(before.record["config"], base):
             raise BadInput(
                 f"workdir={str(folder)!r} holds a sweep of another config: {'; '.join(changed)}. "
                 "Name another workdir."
@@ -86,7 +86,7 @@ def open_(folder: Path, base: Mapping[str, Any], members: Sequence[Member], comm
     for member in members:
         if member.run not in known:
             workdir.append_json(folder / MANIFEST, _manifest_line(member))
-    return Sweep(folder, before.said, tuple(members))
+    return Sweep(folder, before.record, tuple(members))
 
 
 def _manifest_line(member: Member) -> dict[str, Any]:
@@ -211,7 +211,8 @@ def unfinished(sweep: Sweep, retry: Sequence[str]) -> list[Member]:
     return [
         member
         for member in sweep.members
-        if (current := standing(sweep.place(member.run)).status) not in ENDED or current in retry
+        if (current := standing(sweep.run_folder(member.run)).status) not in ENDED
+        or current in retry
     ]
 
 

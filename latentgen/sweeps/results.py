@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 def row(sweep: Sweep, member: Member) -> Row:
     """Return a member's row: its status, its last metrics and its evaluations."""
-    run_folder = sweep.place(member.run)
+    run_folder = sweep.run_folder(member.run)
     current = standing(run_folder)
     lines = figures(run_folder / METRICS) if (run_folder / METRICS).exists() else []
     last = {line["split"]: line for line in lines}
@@ -131,6 +131,6 @@ def write(sweep: Sweep, rows: list[Row] | None = None) -> list[Row]:
         workdir.write_bytes(sweep.folder / name, table(lines).encode(errors="backslashreplace"))
     counts = {name: sum(r["status"] == name for r in rows) for name in COUNTED}
     workdir.write_json(
-        sweep.folder / SUMMARY, {"runs": len(rows), **counts, "settings": summaries, **sweep.said}
+        sweep.folder / SUMMARY, {"runs": len(rows), **counts, "settings": summaries, **sweep.record}
     )
     return rows

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int, Key
 
 from latentgen.core.errors import BadInput, positive
 from latentgen.core.types import Batch, Method, PyTree
-from latentgen.data.pipeline import Place
+from latentgen.data.pipeline import Placement
 
 DATA, FSDP = "data", "fsdp"
 BATCH = PartitionSpec(None, None, (DATA, FSDP))  # rows: (steps, draws, batch, ...)
@@ -106,7 +106,7 @@ def shard_method(method: Method, mesh: Mesh | None) -> Method:
     return method._replace(init=init, step=step)
 
 
-def place(mesh: Mesh | None, batch_size: int, microbatches: int = 1) -> Place:
+def placement(mesh: Mesh | None, batch_size: int, microbatches: int = 1) -> Placement:
     """Return the placement of a feed: resident data replicated, rows split over all devices.
 
     Each process reads the rows of its own devices only.
@@ -115,7 +115,7 @@ def place(mesh: Mesh | None, batch_size: int, microbatches: int = 1) -> Place:
         BadInput: the number of devices does not divide the size of each part of a batch.
     """
     if mesh is None:
-        return Place()
+        return Placement()
     check_batch(mesh, batch_size, microbatches)
     per_device = batch_size // mesh.size
     own = [i for i, device in enumerate(mesh.devices.flat) if _is_local(device)]
@@ -129,7 +129,7 @@ def place(mesh: Mesh | None, batch_size: int, microbatches: int = 1) -> Place:
 
         return jax.tree.map(to_global, rows)
 
-    return Place(lambda x: put(x, NamedSharding(mesh, PartitionSpec())), send, part)
+    return Placement(lambda x: put(x, NamedSharding(mesh, PartitionSpec())), send, part)
 
 
 def _is_local(device: jax.Device) -> bool:

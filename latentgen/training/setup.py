@@ -26,7 +26,7 @@ from latentgen.system import machine, memory, plugins
 from latentgen.training import loop
 from latentgen.training.best import Evaluation
 from latentgen.training.hooks import AT_ONCE
-from latentgen.training.mesh import place
+from latentgen.training.mesh import placement
 
 SUMMARY = "summary.json"
 COLLAPSED = "collapsed.json"
@@ -394,7 +394,7 @@ def finished(
     if not workdir.check_config(folder, config, may_change):
         return False
     if (record := evidence.diverged(folder)) is not None:
-        raise Diverged(record["first"], record["last"], evidence.said(folder, record))
+        raise Diverged(record["first"], record["last"], evidence.message(folder, record))
     if workdir.changed(folder, config) or not (folder / SUMMARY).exists():
         return False
     figures = summary(folder)
@@ -532,7 +532,7 @@ def feed_of(run: Run, mesh: Mesh | None = None) -> pipeline.Feed:
         run.experiment.batch_size,
         run.method.draws,
         run.key,
-        place=place(mesh, run.experiment.batch_size, run.experiment.microbatches),
+        placement=placement(mesh, run.experiment.batch_size, run.experiment.microbatches),
         augment=run.experiment.data.augment,
         balanced=run.experiment.data.balance,
     )

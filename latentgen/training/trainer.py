@@ -230,7 +230,7 @@ def leave(run: Run, found: divergence.Found) -> str:
     """Save the state before the divergence, mark the run as diverged, and return the message."""
     record = _save_evidence(run, found)
     workdir.write_json(run.folder / evidence.DIVERGED, record)  # last: this marks the run
-    return evidence.said(run.folder, record)
+    return evidence.message(run.folder, record)
 
 
 def skip(run: Run, found: divergence.Found) -> None:
@@ -239,7 +239,7 @@ def skip(run: Run, found: divergence.Found) -> None:
     workdir.append_json(run.folder / evidence.SKIPPED, record)
     number, most = len(evidence.skips(run.folder)), run.experiment.skip_diverged
     print(
-        f"{evidence.said(run.folder, record)}; left out, {number} of at most {most} times.",
+        f"{evidence.message(run.folder, record)}; left out, {number} of at most {most} times.",
         file=sys.stderr,
     )
 

@@ -56,7 +56,7 @@ def test_arms_are_paired_only_where_the_claim_says_so() -> None:
     apart = checks.check_claims(CLAIM, "cpu", MEASURED, {}, 3)
     assert (apart["interval"], apart["verdict"]) == ("Welch", "reproduced")
     assert list(apart["values"].values()) == list(GRID.values())
-    assert table.found(apart).endswith("], 3 each")
+    assert table.measured(apart).endswith("], 3 each")
     paired = checks.check_claims(CLAIM._replace(paired=True), "cpu", MEASURED, {}, 3)
     assert (paired["interval"], paired["verdict"]) == ("t", "inconclusive")
     assert paired["values"] == [6.0, 5.0, 11.0]

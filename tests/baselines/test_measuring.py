@@ -26,7 +26,7 @@ def sweep(tmp_path: Path) -> Sweep:
     base = plan.changed(RECIPE.config("smoke"), {})
     made = folder.open_(tmp_path, base, list(RUNS.values()), "the command")
     for modes, member in enumerate(RUNS.values(), 4):
-        place = made.place(member.run)
+        place = made.run_folder(member.run)
         place.mkdir(parents=True)
         (place / setup.SUMMARY).write_text(f'{{"steps": {member.config["steps"]}}}')
         evaluated(place, modes)
@@ -49,7 +49,7 @@ def evaluated(place: Path, captured: Any, flags: str = "--samples=2500", **proto
 
 
 def place_of(sweep: Sweep, arm: str, seed: int) -> Path:
-    return sweep.place(RUNS[arm, seed].run)
+    return sweep.run_folder(RUNS[arm, seed].run)
 
 
 def collected(sweep: Sweep) -> measuring.Found:

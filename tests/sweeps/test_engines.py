@@ -32,7 +32,7 @@ OWN = {"seconds"}  # columns that tell of the machine
 
 def files(sweep: folder.Sweep) -> set[str]:
     """The runs' files, those apart whose names say when, or which engine it was."""
-    places = [sweep.place(member.run) for member in sweep.members]
+    places = [sweep.run_folder(member.run) for member in sweep.members]
     return {
         str(path.relative_to(sweep.folder))
         for place in places
@@ -58,7 +58,7 @@ def test_three_engines_leave_the_same(
         sweep = folder.load(place)
         rows = results.write(sweep)
         assert [row["status"] for row in rows] == [status.DONE] * 12
-        assert all(status.read(sweep.place(m.run)).attempts == 1 for m in sweep.members)
+        assert all(status.read(sweep.run_folder(m.run)).attempts == 1 for m in sweep.members)
         tables[engine] = list(csv.reader((place / "results.csv").read_text().splitlines()))
         there[engine] = files(sweep)
     columns, *vmapped = tables["vmap"]

@@ -57,7 +57,9 @@ def test_a_sweep_whose_runs_were_all_killed_is_no_success(
     found = members(config, [{"config.seed": seed} for seed in (0, 1)])
     opened = folder.open_(tmp_path, plain(config.to_dict()), found, "")
     kill = "os.kill(os.getpid(), 9)"
-    monkeypatch.setattr(local, "command", lambda sweep, run, options: dies(sweep.place(run), kill))
+    monkeypatch.setattr(
+        local, "command", lambda sweep, run, options: dies(sweep.run_folder(run), kill)
+    )
     monkeypatch.setattr(local, "devices", lambda: local.Devices("cpu", 1))
     monkeypatch.setattr(local, "POLL", 0.01)
     local.Queue(opened, found, Options(), Path(sweep.__file__).parents[1]).go(lambda: None)

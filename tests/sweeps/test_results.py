@@ -38,7 +38,7 @@ def sweep(tmp_path: Path) -> folder.Sweep:
         *[("done", 4.0, None), ("diverged", 5.0, None), ("failed", 5.0, None)],
     ]
     for member, end in zip(found.members, ends, strict=True):
-        write(found.place(member.run), *end)
+        write(found.run_folder(member.run), *end)
     return found
 
 
@@ -69,7 +69,7 @@ def test_means_are_over_those_that_are_done_and_the_others_are_counted(sweep) ->
 
 
 def test_a_value_that_is_not_finite_is_in_no_mean(sweep) -> None:
-    place = sweep.place(sweep.members[0].run)
+    place = sweep.run_folder(sweep.members[0].run)
     row = {"step": 30, "seconds": 1.0, "split": "train", "loss": float("nan")}
     workdir.append_json(place / "metrics.jsonl", row)
     results.write(sweep)
@@ -86,5 +86,5 @@ def test_all_runs_of_a_sweep_are_measured_by_one_command(tmp_path: Path) -> None
     assert "2 of 2 runs measured" in done.stdout
     table = list(csv.DictReader((sweep.folder / "results.csv").read_text().splitlines()))
     for row in table:
-        text = (sweep.place(row["run"]) / "evaluations.jsonl").read_text()
+        text = (sweep.run_folder(row["run"]) / "evaluations.jsonl").read_text()
         assert float(row["terms/cost"]) == json.loads(text)["values"]["cost"]["mean"]

@@ -235,7 +235,7 @@ def test_a_run_requeued_in_training_continues(in_cluster, sweep, source, tmp_pat
     there = folder.open_(sweep, json.loads(config.to_json()), [member], "")
     train = lambda run: local.command(there, run, local.Options())  # noqa: E731
     [(run, job)] = slurm.submit(sweep, [member.run], train, source, LONG)
-    place = there.place(run)
+    place = there.run_folder(run)
 
     def said() -> str:
         path = place / "metrics.jsonl"

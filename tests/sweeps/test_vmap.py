@@ -45,7 +45,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> folder.Sweep:
 
 def test_members_leave_what_solo_runs_leave(undisturbed: folder.Sweep, tmp_path: Path) -> None:
     for member in undisturbed.members[3:]:  # its seed and its rate are not the first one's
-        alone, place = tmp_path / member.run, undisturbed.place(member.run)
+        alone, place = tmp_path / member.run, undisturbed.run_folder(member.run)
         trainer.train(setup.load(alone, member.config, None, None))
         names = {p.relative_to(alone) for p in alone.rglob("*") if "events" not in p.name}
         theirs = {p.relative_to(place) for p in place.rglob("*") if "events" not in p.name}
@@ -87,7 +87,7 @@ def test_a_stuck_population_tells_each_member_and_ends(
                 yield
 
     def leave(line: str) -> None:
-        now = [status.read(sweep.place(member.run)) for member in sweep.members]
+        now = [status.read(sweep.run_folder(member.run)) for member in sweep.members]
         told.append((line, [each and f"{each.status}: {each.reason}" for each in now]))
 
     monkeypatch.setattr(vmap, "Watchdog", Dog)
@@ -116,13 +116,13 @@ def test_a_full_disk_is_no_members_fault(
         patch.setattr(RunWriter, "log_metrics", full)
         with pytest.raises(OSError, match="No space left"):
             trained(sweep)
-    now = [standing(sweep.place(member.run)) for member in sweep.members]
+    now = [standing(sweep.run_folder(member.run)) for member in sweep.members]
     assert [each.status for each in now] == [status.PREEMPTED] * 4
     assert all("No space left" in str(each.reason) for each in now)
     trained(sweep)
-    assert {standing(sweep.place(m.run)).status for m in sweep.members} == {status.DONE}
+    assert {standing(sweep.run_folder(m.run)).status for m in sweep.members} == {status.DONE}
     for member in sweep.members:
-        same(sweep.place(member.run), undisturbed.place(member.run))
+        same(sweep.run_folder(member.run), undisturbed.run_folder(member.run))
 
 
 def compilations(sweep: folder.Sweep) -> int:
@@ -138,7 +138,7 @@ def compilations(sweep: folder.Sweep) -> int:
         trained(sweep)
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
-    assert all(standing(sweep.place(m.run)).status == status.DONE for m in sweep.members)
+    assert all(standing(sweep.run_folder(m.run)).status == status.DONE for m in sweep.members)
     return len(found)
 
 
@@ -155,7 +155,7 @@ def test_many_settings_compile_what_four_compile(
     few = compilations(opened(tmp_path / "few", rows[:4], base))
     sweep = opened(tmp_path / "many", rows, base)
     assert 0 < compilations(sweep) <= few
-    ends = {figures(sweep.place(m.run))[-1]["generator_loss"] for m in sweep.members}
+    ends = {figures(sweep.run_folder(m.run))[-1]["generator_loss"] for m in sweep.members}
     assert len(ends) == many  # each with its own
 
 
@@ -167,14 +167,14 @@ def test_stopped_and_continued_members_are_bitwise_undisturbed(
     calls = iter([None] * (1 + chunks) + [signal.SIGTERM])  # before the first, too
     with pytest.raises(Stopped):
         trained(sweep, stopped=lambda: next(calls))
-    place = sweep.place(sweep.members[0].run)
+    place = sweep.run_folder(sweep.members[0].run)
     assert standing(place).status == status.PREEMPTED
     # killed during a save: one has the newest checkpoint, the others the one before
     if chunks == 3:
         shutil.rmtree(place / "checkpoints" / "30")
     trained(sweep)
     for member in sweep.members:
-        same(undisturbed.place(member.run), sweep.place(member.run))
+        same(undisturbed.run_folder(member.run), sweep.run_folder(member.run))
 
 
 def test_one_that_diverges_and_one_that_fails_leave_the_others_as_they_were(
@@ -184,42 +184,42 @@ def test_one_that_diverges_and_one_that_fails_leave_the_others_as_they_were(
     rows = [ROWS[0], {LR: 1e30, "config.seed": 1}, *ROWS[2:]]
     sweep = opened(tmp_path / "sweep", rows)
     diverged, failed = sweep.members[1], sweep.members[2]
-    sweep.place(failed.run).mkdir(parents=True)
-    (sweep.place(failed.run) / "samples").write_text("in the way")
+    sweep.run_folder(failed.run).mkdir(parents=True)
+    (sweep.run_folder(failed.run) / "samples").write_text("in the way")
     trained(sweep)
-    now = {m.run: standing(sweep.place(m.run)) for m in sweep.members}
+    now = {m.run: standing(sweep.run_folder(m.run)) for m in sweep.members}
     assert [found.status for found in now.values()] == [
         *[status.DONE, status.DIVERGED, status.FAILED, status.DONE]
     ]
     assert "is not finite" in str(now[diverged.run].reason)
     assert "samples" in str(now[failed.run].reason)
-    assert evidence.diverged(sweep.place(diverged.run)) is not None
+    assert evidence.diverged(sweep.run_folder(diverged.run)) is not None
     for place in (0, 3):
         run = sweep.members[place].run
-        same(undisturbed.place(run), sweep.place(run))
+        same(undisturbed.run_folder(run), sweep.run_folder(run))
     found = results.write(sweep)
     summary = json.loads((sweep.folder / "summary.json").read_text())
     assert (summary["done"], summary["diverged"], summary["failed"]) == (2, 1, 1)
     table = csv.DictReader((sweep.folder / "results.csv").read_text().splitlines())
     assert [row["status"] for row in table] == [row["status"] for row in found]
     # Retried from its folder, the failed one ends as it would have undisturbed.
-    (sweep.place(failed.run) / "samples").unlink()
-    folder.forget(sweep.place(failed.run))
+    (sweep.run_folder(failed.run) / "samples").unlink()
+    folder.forget(sweep.run_folder(failed.run))
     trained(sweep)
-    same(undisturbed.place(failed.run), sweep.place(failed.run))
+    same(undisturbed.run_folder(failed.run), sweep.run_folder(failed.run))
 
 
 def test_the_first_that_fails_may_end_all(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "sweep", [ROWS[0], {LR: 1e30, "config.seed": 1}])
     trained(sweep, Options(fail_fast=True))
-    found = [standing(sweep.place(m.run)).status for m in sweep.members]
+    found = [standing(sweep.run_folder(m.run)).status for m in sweep.members]
     assert found == [status.PREEMPTED, status.DIVERGED]
 
 
 def test_populations_fit_into_the_memory_that_they_are_given(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "sweep", ROWS)
     (group,) = vmap.groups(sweep.members)
-    crew = vmap.population_program(group, sweep.place, None, None)
+    crew = vmap.population_program(group, sweep.run_folder, None, None)
     two, four = vmap.memory(crew, 2), vmap.memory(crew, 4)
     assert two < four
     assert vmap.fitting(crew, 4, two) == 2
@@ -229,7 +229,7 @@ def test_populations_fit_into_the_memory_that_they_are_given(tmp_path: Path) -> 
     assert kept["size"] == 2
     five = vmap.groups(plan.members(config(), [{"config.seed": seed} for seed in range(5)]))[0]
     assert [list(p) for p in five._replace(size=2).populations()] == [[0, 1], [2], [3, 4]]
-    assert all(standing(sweep.place(m.run)).status == status.DONE for m in sweep.members)
+    assert all(standing(sweep.run_folder(m.run)).status == status.DONE for m in sweep.members)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_the_fastest_size_is_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, took: dict, at_once: int | None, size: int
 ) -> None:
     sweep = opened(tmp_path / "sweep", [{"config.seed": seed} for seed in range(12)])
-    crew = vmap.population_program(vmap.groups(sweep.members)[0], sweep.place, None, None)
+    crew = vmap.population_program(vmap.groups(sweep.members)[0], sweep.run_folder, None, None)
     monkeypatch.setattr(vmap, "memory", lambda crew, size: 0.0)
     measured = []
     monkeypatch.setattr(vmap, "seconds", lambda crew, n: measured.append(n) or took[n])
@@ -261,7 +261,9 @@ def test_more_seeds_later_leave_the_finished_untouched(tmp_path: Path) -> None:
     trained(before)
 
     def told(sweep: folder.Sweep) -> dict:
-        files = [p for m in before.members for p in sweep.place(m.run).rglob("*") if p.is_file()]
+        files = [
+            p for m in before.members for p in sweep.run_folder(m.run).rglob("*") if p.is_file()
+        ]
         return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files}
 
     were = told(before)
@@ -269,7 +271,7 @@ def test_more_seeds_later_leave_the_finished_untouched(tmp_path: Path) -> None:
     assert len(folder.unfinished(after, [])) == 1
     trained(after)
     assert told(after) == were
-    assert all(standing(after.place(m.run)).status == status.DONE for m in after.members)
+    assert all(standing(after.run_folder(m.run)).status == status.DONE for m in after.members)
     with pytest.raises(BadInput, match="holds another sweep: 1 of its 3 runs are not in this one"):
         opened(tmp_path / "sweep", rows[:2])
     with pytest.raises(BadInput, match=f"another config: steps: {STEPS} in the workdir, 50 now"):

@@ -35,7 +35,7 @@ def setting(name: str, norm: str, devices: int, fsdp: int, stream_above: int) ->
     feed = pipeline.feed(
         *(Examples(x, np.zeros(64, np.int32)), PREPROCESS["unit"], BATCH, method.draws, run_key(0)),
         stream_above,
-        mesh.place(where, BATCH),
+        mesh.placement(where, BATCH),
     )
     state = jax.jit(method.init)(run_key(0))
     rows = feed.rows(0, STEPS)

@@ -290,4 +290,4 @@ def test_members_of_a_population_end_each_on_their_own(
     assert [row["best/step"] for row in found] == [10, 40]
     assert found[0]["best/distance"] == 10.0
     for member in whole.members:
-        same(whole.place(member.run), pieces.place(member.run))
+        same(whole.run_folder(member.run), pieces.run_folder(member.run))

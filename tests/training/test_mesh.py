@@ -15,7 +15,7 @@ from latentgen.core.errors import BadInput
 from latentgen.core.keys import run_key
 from latentgen.core.split import gather_params, shard_examples
 from latentgen.data.dataset import Examples
-from latentgen.data.pipeline import Place, feed
+from latentgen.data.pipeline import Placement, feed
 from latentgen.data.preprocess import PREPROCESS
 from latentgen.training import mesh
 
@@ -140,7 +140,7 @@ def test_large_leaves_are_split_along_their_largest_axis(
 
 def test_one_device_has_no_mesh_and_nothing_is_wrapped() -> None:
     assert mesh.make(1) is None
-    assert mesh.place(None, 7) == Place()
+    assert mesh.placement(None, 7) == Placement()
     state = {"a": np.zeros(3)}
     assert mesh.local(state) is not None
     assert mesh.put_state(state, None) is state
@@ -189,7 +189,7 @@ def test_each_process_reads_only_its_own_rows() -> None:
         note = noted_view(x)
         rows = feed(
             *(Examples(note, labels), PREPROCESS["unit"], 8, 2, run_key(0), 0),
-            Place(part=part),
+            Placement(part=part),
         ).rows(0, 2)  # 2 steps of 2 draws of 8: half of an epoch
         parts.append(np.asarray(rows.label))
         noted.append(set(parts[-1].ravel().tolist()))

@@ -31,7 +31,7 @@ MOST_CLASSES = 100_000
 Label = str | int
 
 
-class Given(NamedTuple):
+class FileLabels(NamedTuple):
     """Labels of a file at the root.
 
     file: its name; '' without one
@@ -42,7 +42,7 @@ class Given(NamedTuple):
     labels: dict[str, Label] | None = None
 
 
-def given(listing: Listing) -> Given:
+def read(listing: Listing) -> FileLabels:
     """Read the labels of dataset.json or labels.csv.
 
     Raises:
@@ -54,11 +54,11 @@ def given(listing: Listing) -> Given:
                 with Reader(listing.where, listing.kind) as reader:
                     text = reader.read(entry).decode("utf-8-sig", errors="surrogateescape")
                 rows = parse(text)
-                return Given(file, None if rows is None else _unique(rows))
+                return FileLabels(file, None if rows is None else _unique(rows))
             except (Refused, ValueError, csv.Error, RecursionError) as error:
                 at = shown(str(listing.where / file))
                 raise BadInput(f"{at}: {shown(str(error))}.") from None
-    return Given()
+    return FileLabels()
 
 
 def _from_json(text: str) -> list[tuple[str, Label]] | None:
@@ -117,7 +117,7 @@ def splits(
 
 
 def numbered(
-    names: Sequence[str], given: Given, depth: int
+    names: Sequence[str], given: FileLabels, depth: int
 ) -> tuple[Int32[np.ndarray, " n"], tuple[str, ...]]:
     """Return the labels of taken pictures, and the names of the classes; () without classes.
 

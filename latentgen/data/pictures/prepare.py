@@ -107,7 +107,7 @@ def prepare(
     if workers is not None and workers < 0:
         raise BadInput(f"workers={workers} must be at least 0.")
     listing = entries.listed(where)
-    given = labels.given(listing)
+    given = labels.read(listing)
     key = _key(listing, options, metadata)
     folder = parent / key
     if not _is_complete(folder):
@@ -200,7 +200,7 @@ def _cpus() -> int:
 def _finish(
     work: Path,
     listing: Listing,
-    given: labels.Given,
+    given: labels.FileLabels,
     options: Options,
     metadata: Metadata,
     folder: Path,

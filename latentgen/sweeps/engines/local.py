@@ -116,7 +116,7 @@ class Queue:
         free = [slot for slot in range(self.jobs) if slot not in {j.slot for j in self._running}]
         while self._waiting and free:
             member, slot = self._waiting.pop(0), free.pop(0)
-            run_folder = self._sweep.place(member.run)
+            run_folder = self._sweep.run_folder(member.run)
             if folder.in_use(run_folder):  # by a worker of a killed launcher
                 self._orphans.append(member)
                 free.insert(0, slot)
@@ -140,16 +140,16 @@ class Queue:
                 self._running.remove(job)
                 self._handle_exit(job.member, code)
         for member in list(self._orphans):
-            if not folder.in_use(self._sweep.place(member.run)):
+            if not folder.in_use(self._sweep.run_folder(member.run)):
                 self._orphans.remove(member)
-                current = standing(self._sweep.place(member.run))
+                current = standing(self._sweep.run_folder(member.run))
                 if current.status in folder.ENDED:
                     self._end(member, current)
                 else:
                     self._waiting.insert(0, member)
 
     def _handle_exit(self, member: Member, code: int) -> None:
-        run_folder = self._sweep.place(member.run)
+        run_folder = self._sweep.run_folder(member.run)
         if code and standing(run_folder).status != status.DONE:
             status.blame(run_folder, code, run_folder / folder.LOG)
         current = standing(run_folder)

@@ -243,11 +243,11 @@ def _recover(folder: Path) -> None:
 
 
 def _release(folder: Path, name: str, jobs: Sequence[str]) -> None:
-    if _held(name):
+    if _is_held(name):
         try:
             commands.call("scontrol", "release", jobs[0].partition("_")[0])
         except BadInput:  # also if the job is released but no node is available
-            if _held(name):
+            if _is_held(name):
                 raise
     _append_event(folder, "released", name)
 
@@ -348,7 +348,8 @@ def _queue(names: Iterable[str]) -> dict[str, _Waiting]:
     return {job: _Waiting(state, reason) for job, state, reason in fields}
 
 
-def _held(name: str) -> bool:
+def _is_held(name: str) -> bool:
+    """Return whether a user holds a job of this name."""
     return any(job.reason == "JobHeldUser" for job in _queue([name]).values())
 
 

@@ -514,7 +514,7 @@ def train(
     for number, group in enumerate([*known, *new_groups]):
         if not waiting & {m.run for m in group.members}:
             continue
-        program = population_program(group, sweep.place, options.data_dir, options.manual_dir)
+        program = population_program(group, sweep.run_folder, options.data_dir, options.manual_dir)
         if not group.size:
             group = _with_size(program, options)
             known.append(group)
