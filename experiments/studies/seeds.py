@@ -120,7 +120,7 @@ def _minutes(runs: Sequence[Mapping[str, Any]]) -> str:
     """Write the mean time on each kind of device."""
     by_device: dict[str, list[float]] = {}
     for each in runs:
-        by_device.setdefault(each.get("device", "cpu"), []).append(each["seconds"] / 60)
+        by_device.setdefault(each["device"], []).append(each["seconds"] / 60)
     return ", ".join(f"{statistics.fmean(m):.0f} ({device})" for device, m in by_device.items())
 
 
