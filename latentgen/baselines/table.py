@@ -104,10 +104,10 @@ def rows(name: str, baseline: Baseline, result: Mapping[str, Any] | None) -> lis
         spent = f"`{result['command']}`, {cost(result)}" if i == 0 else ""
         if i == 0 and result["not_done"]:
             spent += f"; {len(result['not_done'])} runs not done"
-        judged = verdict(entry, result["budget"])
+        shown = verdict(entry, result["budget"])
         if not compared(entry):  # nor may a reader compare them
-            judged += f": {entry['why']}"
-        made.append((*fixed, measured(entry), margin, judged, spent))
+            shown += f": {entry['why']}"
+        made.append((*fixed, measured(entry), margin, shown, spent))
     return made
 
 
