@@ -38,7 +38,7 @@ def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
 
 
 @pytest.mark.parametrize(("file", "variant"), VARIANTS)
-@pytest.mark.quick(6)
+@pytest.mark.quick(5)
 def test_every_variant_has_a_step_and_samples(file: str, variant: str) -> None:
     config = config_of(file, variant)
     experiment = configs.experiment(config)

@@ -124,6 +124,7 @@ def test_a_linear_vae_is_measured_exactly_and_its_estimates_agree(
     assert "bits_per_dimension" not in found[estimate]["values"]  # a density has no bits
 
 
+@pytest.mark.long
 def test_annealing_measures_a_gan_under_a_normal_observation_model(runs: dict[str, Path]) -> None:
     found = measured(runs["gan"], "--metrics=bdmc,parzen", "--observation_std=0.3", *FEW)
     assert_stamped(found, OTHERS)

@@ -54,6 +54,7 @@ def test_held_out_images_are_inverted_beside_the_encoder(tmp_path: Path) -> None
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
+@pytest.mark.long
 def test_files_are_inverted_by_a_conditional_method(
     conditional: latentgen.Model, tmp_path: Path
 ) -> None:

@@ -209,6 +209,7 @@ class TestSkipping:
             trainer.train(run)
 
 
+@pytest.mark.long
 def test_beyond_what_its_config_allows_the_run_stops(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -173,6 +173,7 @@ def test_a_folder_and_a_zip_of_one_class_after_the_other(
     assert labels == [[f"{i:06d}.png", (7, 2)[i % 2]] for i in range(6)]
 
 
+@pytest.mark.long
 def test_an_unconditional_folder_has_no_labels_and_keeps_other_seeds_out(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -187,6 +188,7 @@ def test_an_unconditional_folder_has_no_labels_and_keeps_other_seeds_out(
     assert files(tmp_path / "x") == before
 
 
+@pytest.mark.long
 def test_truncation_is_part_of_what_a_folder_holds(runs: dict[str, Path], tmp_path: Path) -> None:
     flags = [f"--workdir={runs['gan']}", "--num=3"]
     assert run("sample", *flags, f"--out={tmp_path}/x", "--truncation=0.5").returncode == 0

@@ -47,7 +47,8 @@ def test_it_samples_and_is_measured_by_its_own_metric(project: Path) -> None:
     assert found["plugins"].keys() == {"my_idea"}
 
 
-@pytest.mark.parametrize("engine", ["vmap", pytest.param("local", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["vmap", "local"])
 def test_it_sweeps_and_the_snapshot_holds_it(project: Path, engine: str, tmp_path: Path) -> None:
     done = commands.run(
         *("sweep", "config.py", *TINY, "--seeds=0:2", f"--engine={engine}"),

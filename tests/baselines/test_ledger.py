@@ -68,7 +68,7 @@ def assert_held(name: str, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("name", COMPUTED)
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 def test_exact_rows_hold_in_their_smoke_form(name: str) -> None:
     """They hold for any data; use the embedded digits."""
     assert_held(name, **{"data": "digits"} if name in OF_DATA else {})

@@ -32,6 +32,7 @@ def of(x: np.ndarray) -> np.ndarray:
     return np.asarray(features.extractor("sprites", x.shape[1:], None).features(jnp.asarray(x)))
 
 
+@pytest.mark.long
 def test_noise_blur_other_colours_and_a_missing_shape_are_seen_and_mirror_images_are_not() -> None:
     real, train = of(images("test")), images("train")
     shape = sprites.factors_of(sprites.sample_indices("train", True)[:N], True)[:, 0]

@@ -346,7 +346,8 @@ def narrow(variant: str, **changes: Any) -> dict:
     return config
 
 
-@pytest.mark.parametrize("variant", [pytest.param("vaegan", marks=pytest.mark.long), "bigan"])
+@pytest.mark.long  # gan: a row of test_methods.py
+@pytest.mark.parametrize("variant", ["vaegan", "bigan"])
 def test_a_discriminator_sees_augmented_images(variant: str) -> None:
     x = jax.random.uniform(jax.random.key(3), (1, 6, 8, 8, 1))
     logits = {}

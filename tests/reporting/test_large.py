@@ -108,6 +108,7 @@ def test_a_large_picture_is_read_reduced(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, pictures.reduced(grid[None], 2)[0])
 
 
+@pytest.mark.long
 def test_a_page_of_three_runs_on_large_images_stays_below_3_mb(tmp_path: Path) -> None:
     x = large(0)
     bytes_ = pictures.to_bytes(np.concatenate([x, x[:36]]))

@@ -121,6 +121,7 @@ def test_a_run_of_many_large_pictures_stays_below_2_mb_and_says_so(tmp_path: Pat
     assert "Curves are thinned to at most 300 points each." in text
 
 
+@pytest.mark.long
 def test_a_sweep_stays_below_its_limit_and_says_so(tmp_path: Path) -> None:
     losses = {0.001 * (i + 1): [1.0 + i, 2.0 + i] for i in range(30)}
     more = {"steps": (0, 500, 1000), "picture": noise(), "terms": ("cost",)}

@@ -216,6 +216,7 @@ def test_the_first_that_fails_may_end_all(tmp_path: Path) -> None:
     assert found == [status.PREEMPTED, status.DIVERGED]
 
 
+@pytest.mark.long
 def test_populations_fit_into_the_memory_that_they_are_given(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "sweep", ROWS)
     (group,) = vmap.groups(sweep.members)

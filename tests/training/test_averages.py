@@ -62,6 +62,7 @@ def test_each_is_sampled_by_its_number(run: setup.Run) -> None:
     assert distance == sorted(distance)  # the slower an average, the further from the last step
 
 
+@pytest.mark.long
 def test_commands_take_the_number(run: setup.Run, tmp_path: Path) -> None:
     workdir = f"--workdir={run.folder}"
     for weights in ("0.99", "raw"):

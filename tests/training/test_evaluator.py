@@ -267,6 +267,7 @@ def test_a_run_without_evaluations_has_no_best(base: setup.Run, tmp_path: Path) 
         choice.restore_kind(run, None, "worst")
 
 
+@pytest.mark.long
 def test_members_of_a_population_end_each_on_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

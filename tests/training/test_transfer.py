@@ -75,6 +75,7 @@ def test_stopped_while_it_goes_on_it_is_not_finished_and_continues(
     assert len(workdir.history(place)) == 1
 
 
+@pytest.mark.long
 def test_from_a_last_step_between_two_lines_of_the_log_it_goes_back(tmp_path: Path) -> None:
     """A run of 35 steps ends with a short chunk; the longer one has no line there."""
     trained(tmp_path / "run", steps=35)
@@ -120,6 +121,7 @@ def test_a_rate_changes_where_it_is_allowed_and_the_record_says_from_where(
     assert any(a.tobytes() != b.tobytes() for a, b in pairs)
 
 
+@pytest.mark.long
 def test_a_schedule_over_the_length_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
