@@ -101,7 +101,7 @@ def test_the_rest_of_the_picture_of_a_vae(runs: dict[str, Path]) -> None:
     assert_stamped(found, OTHERS)
     assert found["bdmc"]["protocol"]["chains"] == 4
     gap = found["bdmc"]["values"]["gap"]
-    assert -3 * gap["standard_error"] < gap["mean"] < 2
+    assert -5 * gap["standard_error"] < gap["mean"] < 2
 
 
 ESTIMATES = [

@@ -59,7 +59,7 @@ def test_terms_and_importance_sampling_measure_one_set_of_weights() -> None:
         elbo = likelihood.terms(mine, OPTIONS).values["negative_elbo"]
         sampled = likelihood.importance_sampled(mine, OPTIONS).values["log_likelihood"]
         error = np.hypot(elbo["standard_error"], sampled["standard_error"])
-        assert abs(elbo["mean"] + sampled["mean"]) < 3 * error
+        assert abs(elbo["mean"] + sampled["mean"]) < 5 * error
         found[name] = elbo["mean"]
     assert found["raw"] == found["none"]
     assert abs(found["ema"] - found["raw"]) > 10 * error

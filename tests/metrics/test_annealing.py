@@ -246,19 +246,20 @@ def both_bounds(model, c, temperatures, leapfrogs=10):
 
 @pytest.mark.parametrize("make", [lambda: linear(6), lambda: curved(6, 1), lambda: curved(6, 2)])
 def test_bounds_of_simulated_data_close_in_on_the_exact_value(make) -> None:
-    """Means over examples within 3 standard errors; each within 0.1 nat, or 0.2 in reverse,
+    """Each example within 6 standard errors of its weights, their mean within 5.
 
-    where all chains of an example share their start, and the largest of 1/w decides.
+    Of c chains with n effective ones, log(mean w) has the variance (c / n - 1) / c; over 12 seeds
+    and these models |error| / standard error was at most 3.7, and 3.1 for the mean.
     """
-    model = make()
+    model, c = make(), 100
     exact = model.exact()
-    forward, reverse = both_bounds(model, 100, 200, leapfrogs=3)
-    for found, tolerance in ((forward, 0.1), (reverse, 0.2)):
-        np.testing.assert_allclose(found.log_likelihood, exact, atol=tolerance)
+    for found in both_bounds(model, c, 200, leapfrogs=3):
+        error = np.sqrt((c / np.asarray(found.effective_chains) - 1) / c)
         gap = np.asarray(found.log_likelihood) - exact
-        assert abs(gap.mean()) < 3 * gap.std() / np.sqrt(len(gap)) + 0.005
+        assert (error < 0.15).all()
+        np.testing.assert_array_less(np.abs(gap), 6 * error)
+        assert abs(gap.mean()) < 5 * np.sqrt((error**2).sum()) / len(gap)
         assert ((found.acceptance > 0.5) & (found.acceptance < 0.85)).all()
-        assert (found.effective_chains > 30).all()
 
 
 def test_forward_is_below_and_reverse_above_where_annealing_is_too_fast() -> None:
