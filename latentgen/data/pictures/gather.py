@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, UInt8
-from numpy.lib import format as npy
 
 from latentgen.data import store
 from latentgen.data.pictures import pieces
@@ -191,11 +190,5 @@ def _read_rows(
     order = np.lexsort((row, piece))
     starts = np.flatnonzero(np.diff(piece[order], prepend=-1))
     for part in np.split(order, starts[1:]):
-        with open(pieces.pixels_file(work, int(piece[part[0]])), "rb") as file:
-            npy.read_magic(file)
-            (_, *shape), _, _ = npy.read_array_header_1_0(file)
-            start, buffer = file.tell(), np.empty(shape, np.uint8)
-            for i in part:
-                file.seek(start + int(row[i]) * buffer.nbytes)
-                file.readinto(buffer.data)
-                out[i] = buffer[..., : out.shape[-1]]
+        x = np.load(pieces.pixels_file(work, int(piece[part[0]])), mmap_mode="r")
+        out[part] = x[row[part], ..., : out.shape[-1]]

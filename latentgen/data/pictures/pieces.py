@@ -2,13 +2,16 @@
 
 A work folder holds job.json, fatal.json (entries whose decoder ended its process), and for each
 piece n: entries_n.json, and once it is finished piece_n.npy, the pixels of the entries that are
-taken, and piece_n.json, an `Outcome` for each entry.
+taken, and piece_n.json, an `Outcome` for each entry. Byte n of the file claims is locked by the
+process that makes piece n.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +24,7 @@ from latentgen.data.pictures.entries import Entry, Listing, Reader
 LEAST, MOST, MOST_BYTES = 32, 512, 2**26
 """Limits of a piece's entries and bytes; a change needs other RULES: pieces are found again."""
 
-JOB, FATAL = "job.json", "fatal.json"
+JOB, FATAL, CLAIMS = "job.json", "fatal.json", "claims"
 
 
 class Outcome(NamedTuple):
@@ -85,6 +88,24 @@ def read_entries(work: Path, number: int) -> list[Entry]:
     """Return the entries of a piece."""
     rows = read_json(_path(work, number, "json", "entries"))
     return [Entry(name, size, time, tuple(at), why) for name, size, time, at, why in rows]
+
+
+@contextlib.contextmanager
+def claims(work: Path) -> Iterator[Callable[[int], bool]]:
+    """Yield a function that claims a piece, and returns False if another process has claimed it.
+
+    Claims end with the context, or with the process.
+    """
+    with open(work / CLAIMS, "wb") as file:
+
+        def claimed(number: int) -> bool:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+            except (BlockingIOError, PermissionError):  # POSIX allows both
+                return False
+            return True
+
+        yield claimed
 
 
 def is_done(work: Path, number: int) -> bool:

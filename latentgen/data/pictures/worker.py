@@ -1,8 +1,8 @@
-"""Convert pieces of a job: `python -m latentgen.data.pictures.worker JOB.json W OF [careful]`.
+"""Convert pieces of a job: `python -m latentgen.data.pictures.worker JOB.json W [careful]`.
 
-This process makes the missing pieces whose number is congruent to W modulo OF. It ends when its
-parent is gone. With `careful` it notes each entry before it is decoded, so that the parent knows
-which one has ended the process.
+This process, the worker of number W, makes the missing pieces that no other worker has claimed. It
+ends when its parent is gone. With `careful` it notes each entry before it is decoded, so that the
+parent knows which one has ended the process.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ def note_file(work: Path, worker: int) -> Path:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Make the missing pieces of a worker."""
-    file, worker, of = Path(arguments[0]), int(arguments[1]), int(arguments[2])
-    careful = arguments[3:] == ["careful"]
+    """Make missing pieces."""
+    file, worker = Path(arguments[0]), int(arguments[1])
+    careful = arguments[2:] == ["careful"]
     work, job = file.parent, pieces.read_job(file.parent)
     _limit_memory()
-    with Reader(job.where, job.kind) as reader:
-        for number in range(worker, job.pieces, of):
-            if pieces.is_done(work, number):
+    with Reader(job.where, job.kind) as reader, pieces.claims(work) as claimed:
+        for number in range(job.pieces):
+            if not claimed(number) or pieces.is_done(work, number):
                 continue
 
             def before(position: int, number: int = number) -> None:

@@ -44,7 +44,7 @@ def elsewhere(
         RuntimeError: one of them fails otherwise.
     """
     left = set(missing)
-    running = {w: _start(work, w, workers) for w in range(workers)}
+    running = {w: _start(work, w) for w in range(workers)}
     try:
         while running:
             time.sleep(POLL)
@@ -54,7 +54,7 @@ def elsewhere(
                 del running[w]
                 if code != 0:
                     _check(work, w, code, process)
-                    running[w] = _start(work, w, workers, "careful")
+                    running[w] = _start(work, w, "careful")
             left -= {number for number in left if pieces.is_done(work, number)}
             progress(len(missing) - len(left))
     finally:
@@ -65,7 +65,7 @@ def elsewhere(
         raise RuntimeError(f"workers ended without {len(left)} pieces in {work}")
 
 
-def _start(work: Path, worker: int, of: int, *how: str) -> subprocess.Popen:
+def _start(work: Path, worker: int, *how: str) -> subprocess.Popen:
     note_file(work, worker).unlink(missing_ok=True)
     package = str(Path(latentgen.__file__).parents[1])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
@@ -73,7 +73,7 @@ def _start(work: Path, worker: int, of: int, *how: str) -> subprocess.Popen:
     command = [sys.executable, "-P", "-m", "latentgen.data.pictures.worker"]
     with open(_errors(work, worker), "wb") as errors:
         return subprocess.Popen(
-            [*command, str(work / pieces.JOB), str(worker), str(of), *how],
+            [*command, str(work / pieces.JOB), str(worker), *how],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,

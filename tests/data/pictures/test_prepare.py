@@ -370,9 +370,28 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     job = json.loads((tmp_path / "work" / pieces.JOB).read_text())
     job[3] = 1  # some other parent
     pieces.write_json(tmp_path / "work" / pieces.JOB, job)
-    process = workers._start(tmp_path / "work", 0, 1)
+    process = workers._start(tmp_path / "work", 0)
     assert process.wait(60) == 0
     assert not pieces.is_done(tmp_path / "work", 0)
+
+
+def test_a_worker_makes_the_pieces_that_nobody_has_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_pieces(monkeypatch)
+    write(tmp_path / "in", {f"{i}.png": image(i) for i in range(7)})
+    work = tmp_path / "work"
+    work.mkdir()
+    count = pieces.write_job(work, module.entries.listed(tmp_path / "in"), Options(4))
+
+    def done() -> set[int]:
+        assert workers._start(work, 0).wait(60) == 0
+        return {number for number in range(count) if pieces.is_done(work, number)}
+
+    with pieces.claims(work) as claimed:
+        assert claimed(1)
+        assert done() == set(range(count)) - {1}
+    assert done() == set(range(count))
 
 
 def test_a_worker_needs_no_jax() -> None:
