@@ -21,7 +21,7 @@ from test_config import config_of
 from latentgen import configs
 from latentgen.cli import app
 from latentgen.core.errors import BadInput
-from latentgen.core.types import Method
+from latentgen.storage.checkpoint import Checkpoints
 from latentgen.sweeps.plan import changed
 from latentgen.system import machine, memory
 from latentgen.system.machine import Memory
@@ -180,30 +180,58 @@ def test_an_array_of_a_reconstruction_counts(tmp_path: Path, monkeypatch) -> Non
         setup.check_memory(larger, setup.feed_of(run))
 
 
-def test_what_is_traced_to_be_checked_is_not_traced_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("restored", [False, True])
+def test_what_is_checked_is_neither_traced_nor_compiled_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, restored: bool
+) -> None:
     run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
     feed, traces = setup.feed_of(run), []
+    state, first = run.eval_fns.init(run.key), 0
+    if restored:
+        with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
+            checkpoints.save(10, state, {})
+        with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
+            first, state, _ = checkpoints.restore(10, run.state)
 
     def step(*inputs):
         traces.append(1)
         return run.method.step(*inputs)
 
-    method: Method = run.method._replace(step=step)
-    chunk = loop.program(method, feed, donate=True)
-    mine = run._replace(method=method)
-    setup.check_memory(mine, feed, chunk.trace(*setup.chunk_shapes(mine, feed)))
-    before = len(traces)
-    assert before > 0
-    steps = loop.train(
-        chunk,
-        feed,
-        run.eval_fns.init(run.key),
-        first=0,
-        last=10,
-        chunk=10,
-        key=run.key,
-        log=lambda step, metrics: None,
-        hooks=(),
-    )
-    assert jax.tree.leaves(steps)
-    assert len(traces) == before
+    def done() -> tuple[int, int]:
+        compiled = "Finished XLA compilation of jit(checked_chunk)"
+        return len(traces), sum(compiled in each for each in caplog.messages)
+
+    chunk = loop.program(run.method._replace(step=step), feed, donate=True)
+    traced = chunk.trace(*setup.chunk_shapes(run, feed))
+    with jax.log_compiles():
+        setup.check_memory(run, feed, traced)
+        setup.check_program(run, traced)
+        before = done()
+        end = loop.train(
+            chunk,
+            feed,
+            state,
+            first=first,
+            last=first + 10,
+            chunk=10,
+            key=run.key,
+            log=lambda step, metrics: None,
+            hooks=(),
+        )
+    assert jax.tree.leaves(end)
+    assert before[0] > 0
+    assert before[1] == 1
+    assert done() == before
+
+
+def test_the_compiled_steps_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
+    feed = setup.feed_of(run)
+    traced = loop.program(run.method, feed, donate=True).trace(*setup.chunk_shapes(run, feed))
+    needed = memory.program_bytes(traced.lower().compile())
+    assert needed > memory.tree_bytes(run.state) + memory.tree_bytes(feed.resident)
+    monkeypatch.setattr(machine, "memory", lambda: Memory(needed, 0))
+    setup.check_program(run, traced)
+    monkeypatch.setattr(machine, "memory", lambda: Memory(needed - 1, 0))
+    with pytest.raises(BadInput, match=r"is the largest size .* \(its compiled steps .*\)"):
+        setup.check_program(run, traced)

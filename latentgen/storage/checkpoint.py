@@ -337,28 +337,26 @@ class Checkpoints:
     def _read(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         record, targets = self._record(step), by_path(like)
         _compare(step, record["leaves"], targets)
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        given = {path: _target(x) for path, x in targets.items() if np.size(x)}
         flat = self._manager.restore(
-            step,
-            args=self._args.Composite(
-                state=self._args.StandardRestore(
-                    {
-                        path: jax.ShapeDtypeStruct(
-                            x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here
-                        )
-                        for path, x in targets.items()
-                        if np.size(x)
-                    }
-                )
-            ),
+            step, args=self._args.Composite(state=self._args.StandardRestore(given))
         ).state
         flat |= {path: jnp.zeros(x.shape, x.dtype) for path, x in targets.items() if not np.size(x)}
         found = describe(flat)
         for path, leaf in record["leaves"].items():
             if found[path] != leaf:
                 raise Damaged(f"checkpoint {step} is damaged: {path} is not what was saved")
-        leaves = [flat[path] for path in targets]
+        # Committed to no device, as a new state is: both then run by the same compiled program.
+        arrays = (flat[path] for path in targets)
+        leaves = [x if isinstance(x, jax.Array) else jnp.array(x) for x in arrays]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), record["meta"]
+
+
+def _target(x: Any) -> Any:
+    """Return what makes Orbax restore an array with its sharding, or in NumPy if it has none."""
+    if (sharding := getattr(x, "sharding", None)) is None:
+        return np.empty(x.shape, x.dtype)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""Memory that a run needs at least, computed from shapes before anything is compiled.
+"""Memory that a run needs: at least, by its shapes, and exactly, by its compiled program.
 
-It is a lower bound, so that no run is refused that would fit: the state, the data, the rows of a
-chunk, and the largest input or output of a matrix product or convolution in a step. The compiler
-decides which other arrays exist at the same time.
+Before anything is compiled there is a lower bound, so that no run is refused that would fit: the
+state, the data, the rows of a chunk, and the largest input or output of a matrix product or
+convolution in a step. The compiler decides which other arrays exist at the same time.
 """
 
 import math
@@ -61,6 +61,18 @@ def largest_array(traced: Any) -> ArraySize:
         for var in (*eqn.invars, *eqn.outvars)
     )
     return max(sizes, key=lambda size: size.bytes, default=ArraySize("none", 0))
+
+
+def program_bytes(compiled: Any) -> int:
+    """Return the bytes of a compiled program's arguments, results and temporary arrays.
+
+    0 if the compiler does not say.
+    """
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0
+    own = found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes
+    return int(found.argument_size_in_bytes + own)
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:

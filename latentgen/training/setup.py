@@ -296,6 +296,19 @@ def check_memory(run: Run, feed: pipeline.Feed, traced: Any = None) -> None:
     _check_fits(run, _sizes(shapes) | {f"an array {largest.description}": largest.bytes})
 
 
+def check_program(run: Run, traced: Any) -> None:
+    """Compile a chunk of steps and check that it fits into memory.
+
+    Args:
+        traced: the chunk, traced with `chunk_shapes`; its first call reuses the program.
+
+    Raises:
+        BadInput: it does not fit.
+    """
+    needed = memory.program_bytes(traced.lower().compile())
+    _check_fits(run, {"its compiled steps": needed})
+
+
 def _sizes(shapes: tuple[Any, ...]) -> dict[str, int]:
     """Return the bytes of a chunk's arguments, by description."""
     state, numbers, rows, resident, _ = shapes

@@ -50,14 +50,18 @@ def train(
     run = run._replace(method=shard_method(run.method, mesh))
     warn(run)
     steps: Any = loop.program(run.method, feed, donate=True)
-    # Traced once: the first call of `steps` reuses the trace.
-    setup.check_memory(run, feed, steps.trace(*setup.chunk_shapes(run, feed)))
+    # Traced and compiled once: the first call of `steps` reuses both.
+    traced = steps.trace(*setup.chunk_shapes(run, feed))
+    setup.check_memory(run, feed, traced)
     poll = distributed.signals() if stopped is None else contextlib.nullcontext(stopped)
-    with poll as stop, DistributedRunWriter(run, mesh, stuck) as writer:
-        while not _trained_to_end(run, feed, steps, writer, stop):
-            pass
-        ended_early = writer.ended_early
-        writer.finish()
+    with poll as stop:
+        if mesh is None:
+            setup.check_program(run, traced)
+        with DistributedRunWriter(run, mesh, stuck) as writer:
+            while not _trained_to_end(run, feed, steps, writer, stop):
+                pass
+            ended_early = writer.ended_early
+            writer.finish()
     steps_done = ended_early or f"{run.experiment.steps} steps"
     print(f"{run.folder}: {steps_done} in {writer.seconds:.0f} s.")
     if run.method.sample is not None:

@@ -131,7 +131,7 @@ def test_while_it_samples(trained: Path, tmp_path: Path) -> None:
 
 
 SLOW = """from latentgen.training import loop, setup
-    setup.check_memory = lambda *_: None
+    setup.check_memory = setup.check_program = lambda *_: None
     quick = [{quick}]
     def chunk(state, *_):
         return (state, dict(), True) if quick.pop() else in_c()

@@ -36,6 +36,7 @@ from latentgen.sweeps.folder import POPULATIONS, Sweep
 from latentgen.sweeps.options import Options
 from latentgen.sweeps.plan import Member
 from latentgen.system import distributed, machine
+from latentgen.system.memory import program_bytes
 from latentgen.system.signals import RESUME_HINT
 from latentgen.system.watchdog import Watchdog, call_with_timeout, exit_immediately
 from latentgen.training import loop, setup, trainer
@@ -476,14 +477,11 @@ def inputs(program: PopulationProgram, size: int, steps: int) -> tuple[PyTree, .
     )
 
 
-def memory(program: PopulationProgram, size: int) -> float:
+def memory(program: PopulationProgram, size: int) -> int:
     """Return the bytes that the compiled program of `size` members needs."""
     steps = program.runs[0].experiment.every.log
-    found = program.step.lower(*inputs(program, size, steps)).compile().memory_analysis()  # type: ignore[attr-defined]
-    if found is None:
-        return 0.0
-    arguments, results = found.argument_size_in_bytes, found.output_size_in_bytes
-    return float(arguments + results - found.alias_size_in_bytes + found.temp_size_in_bytes)
+    lowered = program.step.lower(*inputs(program, size, steps))  # type: ignore[attr-defined]
+    return program_bytes(lowered.compile())
 
 
 def seconds(program: PopulationProgram, size: int, steps: int = 20) -> float:
