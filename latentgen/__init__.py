@@ -42,6 +42,9 @@ HOMES = {
 }
 """Module -> its public names here."""
 
+PACKAGES = ("core", "data", "methods", "metrics", "networks", "objectives", "probability")
+"""Packages of functions of arrays, such as `latentgen.objectives`."""
+
 __all__ = [
     "BadInput",
     "Batch",
@@ -71,11 +74,13 @@ def __getattr__(name: str) -> Any:
     for home, names in HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    if name in PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({"__version__", *PACKAGES, *__all__})
 
 
 NOT_HERE = "latentgen runs on Linux and macOS; on Windows, use it inside WSL2."

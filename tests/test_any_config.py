@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from latentgen.storage.checkpoint import Checkpoints
 from latentgen.sweeps.plan import changed
 from latentgen.system import machine, memory
 from latentgen.system.machine import Memory
-from latentgen.training import loop, setup
+from latentgen.training import loop, memory_check, setup
 from tests.studies.any_config import Case, cases, ended, stand_ins
 
 set_hypothesis_home_dir(
@@ -133,6 +134,12 @@ def test_a_size_or_number_out_of_bounds_is_named(file: str, changes: dict, said:
         configs.experiment(found).plan.wire((8, 8, 1))
 
 
+def fits(run: setup.Run) -> Any:
+    """Check a run's memory; return its traced chunk of steps."""
+    feed = setup.feed_of(run)
+    return memory_check.trace(run, feed, loop.program(run.method, feed, donate=True))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -151,7 +158,7 @@ def test_what_cannot_fit_into_memory_is_refused_by_name(
 
     def checked() -> None:
         run = setup.load(tmp_path / "run", plain, None, None)
-        setup.check_memory(run, setup.feed_of(run))
+        fits(run)
 
     with pytest.raises(BadInput, match=said):
         checked()
@@ -164,10 +171,10 @@ def test_an_array_of_a_step_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     state = memory.tree_bytes(run.state)
     data = memory.tree_bytes(feed.resident)
     monkeypatch.setattr(machine, "memory", lambda: Memory(8 * (state + data), 0))
-    setup.check_memory(run, feed)
+    fits(run)
     monkeypatch.setattr(machine, "memory", lambda: Memory(state + data + 1_000, 0))
     with pytest.raises(BadInput, match=r"an array float32 \d+x\d+"):
-        setup.check_memory(run, feed)
+        fits(run)
 
 
 def test_an_array_of_a_reconstruction_counts(tmp_path: Path, monkeypatch) -> None:
@@ -175,9 +182,9 @@ def test_an_array_of_a_reconstruction_counts(tmp_path: Path, monkeypatch) -> Non
     large = lambda state, batch: batch.x.reshape(-1, 1) @ jnp.ones((1, 2**21))  # noqa: E731
     larger = run._replace(eval_fns=run.eval_fns._replace(reconstruct=large))
     monkeypatch.setattr(machine, "memory", lambda: Memory(2**33, 0))
-    setup.check_memory(run, setup.feed_of(run))
+    fits(run)
     with pytest.raises(BadInput, match="an array float32 2048x2097152"):
-        setup.check_memory(larger, setup.feed_of(run))
+        fits(larger)
 
 
 @pytest.mark.parametrize("restored", [False, True])
@@ -202,10 +209,8 @@ def test_what_is_checked_is_neither_traced_nor_compiled_again(
         return len(traces), sum(compiled in each for each in caplog.messages)
 
     chunk = loop.program(run.method._replace(step=step), feed, donate=True)
-    traced = chunk.trace(*setup.chunk_shapes(run, feed))
     with jax.log_compiles():
-        setup.check_memory(run, feed, traced)
-        setup.check_program(run, traced)
+        memory_check.check_program(run, memory_check.trace(run, feed, chunk))
         before = done()
         end = loop.train(
             chunk,
@@ -227,11 +232,11 @@ def test_what_is_checked_is_neither_traced_nor_compiled_again(
 def test_the_compiled_steps_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
     feed = setup.feed_of(run)
-    traced = loop.program(run.method, feed, donate=True).trace(*setup.chunk_shapes(run, feed))
+    traced = fits(run)
     needed = memory.program_bytes(traced.lower().compile())
     assert needed > memory.tree_bytes(run.state) + memory.tree_bytes(feed.resident)
     monkeypatch.setattr(machine, "memory", lambda: Memory(needed, 0))
-    setup.check_program(run, traced)
+    memory_check.check_program(run, traced)
     monkeypatch.setattr(machine, "memory", lambda: Memory(needed - 1, 0))
     with pytest.raises(BadInput, match=r"is the largest size .* \(its compiled steps .*\)"):
-        setup.check_program(run, traced)
+        memory_check.check_program(run, traced)

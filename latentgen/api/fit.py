@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +23,7 @@ from latentgen.evaluation import in_training
 from latentgen.storage.workdir import flatten
 from latentgen.sweeps.plan import applied
 from latentgen.system.compilation import enable_compilation_cache, pin_settings
-from latentgen.training import setup, trainer
+from latentgen.training import method_identity, setup, trainer, transfer
 
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
@@ -45,6 +45,8 @@ def train(
     *,
     workdir: str | os.PathLike[str],
     changes: Mapping[str, Any] | None = None,
+    extend: bool = False,
+    allow_change: Collection[str] = (),
     data_dir: str | None = None,
     manual_dir: str | None = None,
 ) -> Model:
@@ -53,19 +55,27 @@ def train(
     An interrupt (Ctrl-C, or a notebook's stop button) saves a checkpoint and returns the model at
     that step; the same call again continues.
 
+    JAX's settings that change numbers, such as jax_enable_x64, get their defaults in this process,
+    and compiled programs are kept in the user's cache.
+
     Args:
         what: a recipe, 'latentgen:gan:dcgan' or 'experiments/gan.py:dcgan'; a config; or a method.
-        data: x, or (x, label), or a `sources.DataSet`; None: the data set that the config names.
-            x is uint8 images (n, h, w, c), floats in [0, 1] of that shape, or points (n, d).
+        data: x, or (x, label), a `sources.Examples` or a `sources.DataSet`; None: the data set that
+            the config names. x is uint8 images (n, h, w, c), floats in [0, 1] of that shape, which
+            are rounded to 256 levels, or points (n, d). The last tenth is held out for validation,
+            or as many as `config.data.validation` says.
         workdir: the run's folder: checkpoints, pictures and figures, as `latentgen.run` writes.
         changes: changes of the config, key -> value: {"steps": 1_000, "optimizer.lr": 1e-3}.
+        extend: allow more steps and other intervals than before, as `latentgen.run --extend`.
+        allow_change: further keys of the config that may differ from before.
         data_dir, manual_dir: see `sources.load`.
 
     Returns:
         The model after the last step.
 
     Raises:
-        BadInput: the config or the data are not valid, or the workdir holds a run of others.
+        BadInput: the config or the data are not valid, or the workdir holds a run of another
+            config, method or data set.
         Diverged: a value is not finite; the message has the step and the tensor.
 
     Example:
@@ -77,15 +87,19 @@ def train(
     folder = Path(workdir)
     pin_settings()
     enable_compilation_cache()
-    done = setup.finished(folder, config)
+    may_change = transfer.may_change(extend, allow_change, config)
+    done = setup.finished(folder, config, may_change)
     if not done:
         run = setup.load(folder, config, data_dir, manual_dir, dataset, method)
-        run = in_training.attached(run)
+        method_identity.check(run)
+        run = in_training.attached(run._replace(may_change=may_change))
         with _interrupts() as stopped, contextlib.suppress(Stopped):
             trainer.train(run._replace(show=_shown()), stuck=math.inf, stopped=stopped)
     model = load(folder, method=method, data=dataset, data_dir=data_dir, manual_dir=manual_dir)
+    if done and method is not None:
+        method_identity.check(model.run)  # its config tells neither methods nor arrays apart
     if done and dataset is not None:
-        model.run.identity()  # its config does not tell arrays apart
+        model.run.identity()
     return model
 
 

@@ -344,8 +344,15 @@ def as_dataset(data: Any, validation: int | None) -> sources.DataSet | None:
 
     Args:
         validation: see `sources.from_arrays`.
+
+    Raises:
+        BadInput: as for `sources.from_arrays`.
     """
     if data is None or isinstance(data, sources.DataSet):
         return data
-    x, label = data if isinstance(data, tuple) else (data, None)
+    if isinstance(data, sources.Examples):
+        data = (data.x, data.label)
+    if isinstance(data, tuple | list) and len(data) != 2:
+        raise BadInput(f"data of {len(data)} values must be x, or a pair (x, label).")
+    x, label = data if isinstance(data, tuple | list) else (data, None)
     return sources.from_arrays(x, label, validation=validation)

@@ -45,8 +45,8 @@ def source(name: str) -> Source:
     if not name.startswith(PREFIX):
         file, _, variant = name.partition(":")
         if not Path(file).is_file():
-            hint = f"; did you mean {PREFIX}{name}?" if file in NAMES else ""
-            raise BadInput(f"there is no file {file!r}{hint}.")
+            hint = f"; did you mean {PREFIX}{name}?" if file in NAMES else "."
+            raise BadInput(f"there is no file {file!r}{hint}")
         return Source(Path(file), variant)
     recipe, _, variant = name.removeprefix(PREFIX).partition(":")
     if recipe not in NAMES:

@@ -73,8 +73,13 @@ def written(value: Any) -> str:
 
 
 def nearest(value: str, valid: Iterable[str]) -> str:
-    """Return "; did you mean ...?" with the closest valid value, or "." if none is close."""
-    close = difflib.get_close_matches(value, list(valid), n=1)
+    """Return "; did you mean ...?" with the closest valid value, or "." if none is close.
+
+    A key such as 'optimizer.lr' is close to its last part, 'lr'.
+    """
+    options = list(valid)
+    close = difflib.get_close_matches(value, options, n=1)
+    close = close or [option for option in options if option.endswith(f".{value}")]
     return f"; did you mean {close[0]!r}?" if close else "."
 
 

@@ -22,7 +22,7 @@ from latentgen.storage.checkpoint import Checkpoints, Damaged
 from latentgen.storage.log import METRICS, Log, figures
 from latentgen.system.compilation import settings
 from latentgen.system.distributed import PeerLost
-from latentgen.training import classes, hooks, loop, transfer
+from latentgen.training import classes, hooks, loop, method_identity, transfer
 from latentgen.training.evaluator import Evaluator
 from latentgen.training.pictures import pairs
 from latentgen.training.setup import (
@@ -69,7 +69,7 @@ class RunWriter:
                 run.config,
                 run.identity() | origin,
                 may_change=run.may_change,
-                description=description(run),
+                description=description(run) | method_identity.described(run),
             )
             self._status = status.StatusWriter(run.folder)
             if (before := self._status.before) and before.status == status.RUNNING:

@@ -16,34 +16,18 @@ from latentgen.configs import Experiment
 from latentgen.configs.section import is_averaged
 from latentgen.core.errors import BadInput, Diverged
 from latentgen.core.keys import named_key, run_key
-from latentgen.core.types import Batch, Method, PyTree, Terms
+from latentgen.core.types import Method, PyTree, Terms
 from latentgen.core.wrappers import with_microbatches
 from latentgen.data import pipeline, sources
 from latentgen.data.preprocess import preprocess_for
 from latentgen.storage import evidence, workdir
 from latentgen.storage.checkpoint import Checkpoints
 from latentgen.system import machine, memory, plugins
-from latentgen.training import loop
 from latentgen.training.best import Evaluation
-from latentgen.training.hooks import AT_ONCE
 from latentgen.training.mesh import placement
 
 SUMMARY = "summary.json"
 COLLAPSED = "collapsed.json"
-COUNTS = {
-    *(
-        "seed",
-        "steps",
-        "skip_diverged",
-        "microbatches",
-        "data.validation",
-        "method.ema_start",
-        "method.warmup_steps",
-    ),
-    *("every.validate", "every.sample", "every.checkpoint", "every.evaluate"),
-    *("evaluate.samples", "stop.patience"),
-}
-"""Integers of a config that are no sizes of arrays."""
 IMAGES, POINTS, PAIRS = 64, 2_000, 32  # shown in a picture
 
 
@@ -259,118 +243,6 @@ def _checked_side(dataset: sources.DataSet, side: int) -> int:
             f"{dataset.name}; this machine has {memory.format_bytes(total)} of memory."
         )
     return side
-
-
-def chunk_shapes(run: Run, feed: pipeline.Feed) -> tuple[Any, ...]:
-    """Return the shapes of the arguments of a chunk of steps, see `loop.Program`.
-
-    Args:
-        feed: the run's batches.
-
-    Raises:
-        BadInput: these arrays do not fit into memory.
-    """
-    state = run.state
-    steps = min(run.experiment.every.log, run.experiment.steps)
-    numbers, rows = jax.ShapeDtypeStruct((steps,), np.int32), _rows(run, feed, steps)
-    shapes = state, numbers, rows, feed.resident, run.key
-    _check_fits(run, _sizes(shapes))
-    return shapes
-
-
-def check_memory(run: Run, feed: pipeline.Feed, traced: Any = None) -> None:
-    """Check that a run fits into memory, before anything is compiled or written.
-
-    Args:
-        feed: the run's batches.
-        traced: the chunk of steps, traced with `chunk_shapes`; None to trace it here.
-
-    Raises:
-        BadInput: it does not fit; the message names the largest size in the config. Tracing may
-            raise BadInput as well.
-    """
-    shapes = chunk_shapes(run, feed)
-    program: Any = loop.program(run.method, feed, donate=True)
-    traces = [traced or program.trace(*shapes), *_trace_eval_fns(run, shapes[0])]
-    largest = max(map(memory.largest_array, traces), key=lambda array: array.bytes)
-    _check_fits(run, _sizes(shapes) | {f"an array {largest.description}": largest.bytes})
-
-
-def check_program(run: Run, traced: Any) -> None:
-    """Compile a chunk of steps and check that it fits into memory.
-
-    Args:
-        traced: the chunk, traced with `chunk_shapes`; its first call reuses the program.
-
-    Raises:
-        BadInput: it does not fit.
-    """
-    needed = memory.program_bytes(traced.lower().compile())
-    _check_fits(run, {"its compiled steps": needed})
-
-
-def _sizes(shapes: tuple[Any, ...]) -> dict[str, int]:
-    """Return the bytes of a chunk's arguments, by description."""
-    state, numbers, rows, resident, _ = shapes
-    return {
-        "its state": memory.tree_bytes(state),
-        f"the rows of {len(numbers):,} steps": memory.tree_bytes(rows),
-        "its data": memory.tree_bytes(resident),
-    }
-
-
-def _check_fits(run: Run, sizes: Mapping[str, int]) -> None:
-    if (needed := sum(sizes.values())) > (available := memory.device_memory()):
-        items = ", ".join(f"{name} {memory.format_bytes(size)}" for name, size in sizes.items())
-        raise BadInput(
-            f"{_largest_size(run.config)} is the largest size in a config whose run needs "
-            f"{memory.format_bytes(needed)} of memory at once ({items}); there are "
-            f"{memory.format_bytes(available)}."
-        )
-
-
-def _rows(run: Run, feed: pipeline.Feed, steps: int) -> PyTree:
-    """Return the shapes of the rows of a chunk, see `Feed.rows`."""
-    shape = (steps, run.method.draws, run.experiment.batch_size)
-    if feed.resident != ():
-        return jax.ShapeDtypeStruct(shape, np.int32)
-    rows: PyTree = run.dataset.splits["train"]
-    return jax.tree.map(
-        lambda rows: jax.ShapeDtypeStruct((*shape, *rows.shape[1:]), rows.dtype),
-        sources.Examples(*rows),
-    )
-
-
-def _trace_eval_fns(run: Run, state: PyTree) -> list[Any]:
-    """Trace `EvalFns` but for `init`: terms and, if there are any, samples and reconstructions."""
-    fns, n = run.eval_fns, min(AT_ONCE, len(run.dataset.splits["train"].label))
-    traces = [_trace(fns.terms, state, 0, _batch_shape(run, n), run.key)]
-    if fns.sample is not None:
-        traces.append(_trace(fns.sample, state, run.key))
-    if fns.reconstruct is not None:
-        traces.append(_trace(fns.reconstruct, state, _batch_shape(run, PAIRS)))
-    return traces
-
-
-def _batch_shape(run: Run, n: int) -> Batch:
-    x = jax.ShapeDtypeStruct((n, *run.dataset.shape), np.float32)
-    return Batch(x, jax.ShapeDtypeStruct((n,), np.int32))  # type: ignore[arg-type]
-
-
-def _trace(fn: Any, *inputs: PyTree) -> Any:
-    """Trace a function; the later call of a partial of a jitted one reuses the trace."""
-    jitted: Any = fn.func if isinstance(fn, partial) else jax.jit(fn)
-    return jitted.trace(*getattr(fn, "args", ()), *inputs)
-
-
-def _largest_size(config: Mapping[str, Any]) -> str:
-    largest = {}
-    for key, value in workdir.flatten(config).items():
-        sizes = value if isinstance(value, list | tuple) else [value]
-        if key not in COUNTS and sizes and all(type(size) is int for size in sizes):
-            largest[key] = max(sizes)
-    key = max(largest, key=lambda name: largest[name])
-    return f"config.{key}={workdir.flatten(config)[key]}"
 
 
 def _check_classes(classes: int, dataset: sources.DataSet) -> None:

@@ -15,7 +15,7 @@ from latentgen.storage import evidence, provenance, workdir
 from latentgen.storage.checkpoint import Checkpoints
 from latentgen.storage.log import Progress
 from latentgen.system import distributed, signals
-from latentgen.training import divergence, loop, setup
+from latentgen.training import divergence, loop, memory_check, setup
 from latentgen.training.mesh import local, shard_method
 from latentgen.training.run_writer import RunWriter
 from latentgen.training.run_writer_distributed import DistributedRunWriter
@@ -51,12 +51,11 @@ def train(
     warn(run)
     steps: Any = loop.program(run.method, feed, donate=True)
     # Traced and compiled once: the first call of `steps` reuses both.
-    traced = steps.trace(*setup.chunk_shapes(run, feed))
-    setup.check_memory(run, feed, traced)
+    traced = memory_check.trace(run, feed, steps)
     poll = distributed.signals() if stopped is None else contextlib.nullcontext(stopped)
     with poll as stop:
         if mesh is None:
-            setup.check_program(run, traced)
+            memory_check.check_program(run, traced)
         with DistributedRunWriter(run, mesh, stuck) as writer:
             while not _trained_to_end(run, feed, steps, writer, stop):
                 pass

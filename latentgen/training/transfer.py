@@ -104,7 +104,7 @@ def begun(run: Run, state: PyTree) -> PyTree:
             )
         return state
     leaves = [
-        jax.device_put(jnp.array(run.weights[path]), leaf.sharding) if path in run.weights else leaf
+        jnp.array(run.weights[path]) if path in run.weights else leaf
         for path, leaf in by_path(state).items()
     ]
     return jax.tree.unflatten(jax.tree.structure(state), leaves)

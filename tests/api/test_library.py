@@ -12,6 +12,7 @@ import pytest
 
 import latentgen
 from latentgen.api import fit
+from latentgen.api.model import as_dataset
 from latentgen.core.errors import BadInput
 from latentgen.data import sources
 from latentgen.networks import mlp
@@ -50,6 +51,8 @@ def test_every_public_name_is_there() -> None:
     assert set(latentgen.__all__) == {n for names in latentgen.HOMES.values() for n in names}
     assert all(getattr(latentgen, name) is not None for name in latentgen.__all__)
     assert set(latentgen.__all__) <= set(dir(latentgen))
+    assert all(not name.startswith("_") for name in {*dir(latentgen)} - {"__version__"})
+    assert latentgen.objectives.__name__ == "latentgen.objectives"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         latentgen.nothing  # noqa: B018
 
@@ -181,16 +184,27 @@ def dirac_like(tx: optax.GradientTransformation) -> latentgen.Method:
 def test_a_method_wired_by_hand_trains_into_a_workdir(tmp_path: Path) -> None:
     method = dirac_like(optax.adam(1e-3))
     changes = {"steps": 20, "every.log": 10, "every.validate": 20, "every.sample": 20}
-    made = latentgen.train(
-        method,
-        images(),
-        workdir=tmp_path / "run",
-        changes=changes | {"every.checkpoint": 20, "batch_size": 16},
-    )
+    changes |= {"every.checkpoint": 20, "batch_size": 16}
+    made = latentgen.train(method, images(), workdir=tmp_path / "run", changes=changes)
     found = latentgen.load(tmp_path / "run", method=method)
     np.testing.assert_array_equal(found.sample(3), made.sample(3))
     with pytest.raises(BadInput, match=r"latentgen.load\(workdir, method=...\) opens it"):
         latentgen.load(tmp_path / "run")
+    for steps in (20, 40):  # of the finished run, and of one to be continued
+        again = {"workdir": tmp_path / "run", "changes": changes | {"steps": steps}, "extend": True}
+        with pytest.raises(BadInput, match="holds a run of another method, whose steps differ"):
+            latentgen.train(dirac_like(optax.adam(2e-3)), images(), **again)
+    assert latentgen.train(dirac_like(optax.adam(1e-3)), images(), **again).step == 40
+
+
+def test_a_finished_run_goes_on_only_if_asked_to(tmp_path: Path) -> None:
+    run = {"data": images(), "workdir": tmp_path / "run"}
+    latentgen.train("latentgen:gan", changes=GAN, **run)
+    longer = GAN | {"steps": 20, "generator_optimizer.lr": 1e-4}
+    with pytest.raises(BadInput, match=r": generator_optimizer.lr: .* --allow_change"):
+        latentgen.train("latentgen:gan", changes=longer, extend=True, **run)
+    allowed = {"extend": True, "allow_change": ["generator_optimizer.lr"]}
+    assert latentgen.train("latentgen:gan", changes=longer, **allowed, **run).step == 20
 
 
 def test_labels_condition(tmp_path: Path) -> None:
@@ -217,16 +231,25 @@ def test_points_have_no_pixels(tmp_path: Path) -> None:
         (np.zeros((9, 8, 8), np.int64), {}, "images of int64 must be uint8"),
         ((np.zeros((9, 8, 8)), np.zeros(8, int)), {}, "must be 9 whole numbers"),
         (np.full((9, 2), np.nan), {}, "points must be finite"),
+        ((np.zeros((9, 8, 8)), np.zeros(9, int), 0), {}, "data of 3 values must be x, or a pair"),
+        (np.zeros((9, 8, 8)), {"lr": 3.0}, "no key of the config; did you mean 'optimizer.lr'?"),
         (np.zeros((9, 8, 8)), {"step": 3}, "changes='step' is no key of the config; did you mean"),
         (np.zeros((9, 8, 8)), {"batch_size": 0}, "config.batch_size=0 must be at least 1"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_bad_input_is_told_in_a_line(data, changes, said: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as error:
         latentgen.train("latentgen:vae", data, workdir=tmp_path / "run", changes=changes)
     assert said in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_split_of_a_data_set_is_data() -> None:
+    digits = sources.load("digits").splits["train"]
+    found = as_dataset(digits, 10).splits
+    np.testing.assert_array_equal(found["train"].x, digits.x[:-10])
+    np.testing.assert_array_equal(found["validation"].label, digits.label[-10:])
 
 
 def test_a_recipe_is_found_by_name(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ from latentgen.objectives.penalties import PENALTIES
 from latentgen.probability import posteriors, priors
 from latentgen.storage.workdir import flatten
 from latentgen.system import distributed, memory
-from latentgen.training import setup, trainer
+from latentgen.training import loop, memory_check, setup, trainer
 
 ROOT = Path(__file__).parents[2]
 FILES = ("vae", "gan", "hybrids", "classifier")
@@ -280,7 +280,8 @@ def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> se
     run = in_training.attached(setup.load(Path("nowhere"), config, None, None))
     if not deepest or (key := structure(config)) in known or arrays(run) > deepest:
         return run
-    setup.check_memory(run, setup.feed_of(run))
+    feed = setup.feed_of(run)
+    memory_check.trace(run, feed, loop.program(run.method, feed, donate=True))
     if run.eval_fns.reconstruct is not None:
         state = run.state
         batch = Batch(jnp.zeros((4, *run.dataset.shape)), jnp.zeros(4, jnp.int32))

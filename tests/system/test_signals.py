@@ -130,12 +130,11 @@ def test_while_it_samples(trained: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-SLOW = """from latentgen.training import loop, setup
-    setup.check_memory = setup.check_program = lambda *_: None
+SLOW = """from latentgen.training import loop, memory_check
+    memory_check.trace = memory_check.check_program = lambda *_: None
     quick = [{quick}]
     def chunk(state, *_):
         return (state, dict(), True) if quick.pop() else in_c()
-    chunk.trace = lambda *_: None
     loop.program = lambda *_, **__: chunk"""
 
 

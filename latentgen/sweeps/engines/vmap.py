@@ -39,7 +39,7 @@ from latentgen.system import distributed, machine
 from latentgen.system.memory import program_bytes
 from latentgen.system.signals import RESUME_HINT
 from latentgen.system.watchdog import Watchdog, call_with_timeout, exit_immediately
-from latentgen.training import loop, setup, trainer
+from latentgen.training import loop, memory_check, setup, trainer
 from latentgen.training.run_writer import RunWriter
 from latentgen.training.setup import Run
 
@@ -214,7 +214,7 @@ def population_program(
     memory: dict[Any, Any] = {}
     runs = [in_training.attached(each, memory=memory) for each in runs]
     fed = setup.feed_of(run)
-    setup.check_memory(run, fed)
+    memory_check.trace(run, fed, loop.program(run.method, fed, donate=True))
     batches = fed.batches
 
     def step(hypers, seeds, state, steps, rows, resident, key):
