@@ -478,8 +478,9 @@ def r3gan_preset(gamma, half_life, images, batch, total, augment_p=0.0):
     """Settings of all presets of Huang et al. 2024 (brownvc/R3GAN 19a7ddf: train.py, training/).
 
     Their network, mirrored images in [-1, 1], their part of ADA's augmentation, Adam with b1 0,
-    cosines of its probability, rate, b2, gamma and the averages' half-life. Not theirs: G's turn
-    has the real images of D's, there another minibatch; a mirrored image is as likely as its
+    cosines of its probability, rate, b2, gamma and the averages' half-life. Not theirs: R1 and R2
+    are of another draw of the augmentation than the loss, both of the same; G's turn has the real
+    images of D's, there another minibatch; a mirrored image is as likely as its
     original in each draw, there both are in an epoch; what bfloat16 stages give is added up in
     float32. JAX_DEFAULT_MATMUL_PRECISION=highest gives GPUs their float32 products.
 
@@ -617,9 +618,9 @@ def sngan_cifar10():
     """Miyato et al. 2018 (pfnet-research/sngan_projection e84b1a5, sn_cifar10_unconditional.yml).
 
     Networks, initial weights, x / 128 - 1 with noise of 1/128, tanh, batches of 64 for D and 128
-    for G, hinge, 5 D steps, Adam, 50,000 steps with rates that fall to 0. Not theirs (updater.py,
-    datasets/cifar10.py): G's turn comes first there, and moves the singular vectors of D too;
-    validation images are held out of the 50,000.
+    for G, hinge, 5 D steps, Chainer's Adam, 50,000 steps with rates that fall to 0. Not theirs
+    (updater.py, datasets/cifar10.py): G's turn comes first there, and moves the singular vectors of
+    D too; validation images are held out of the 50,000.
     """
     config = nonsaturating()
     config.data.update(name="cifar10", preprocess="signed_dequantize")
@@ -628,7 +629,7 @@ def sngan_cifar10():
     config.method.update(generator_batch=128, output="tanh", ema_decay=0.0)
     config.generator = ConfigDict(dict(network="sngan", width=256))  # channels
     config.discriminator = ConfigDict(dict(network="sngan", width=128))
-    both_optimizers(config, b1=0.0, b2=0.9, schedule="linear")
+    both_optimizers(config, name="adam_tensorflow", b1=0.0, b2=0.9, schedule="linear")
     config.every.update(log=100, validate=5_000, sample=1_000, checkpoint=5_000)
     return config
 
@@ -795,8 +796,9 @@ def stylegan2_cifar10():
 
     Not theirs: bfloat16 for float16 in the three largest sizes, and no replacement of gradients
     that are not finite; D's groups are of the whole batch, theirs of each GPU's 32; the average of
-    w moves in G's turns alone, and is itself averaged with the weights; synthetic examples have the
-    classes of the batch.
+    w moves in G's turns alone; samples have the constant noise, theirs draw it; ADA's average of
+    sign D(x) is of D's main turns, theirs of those with R1 too; synthetic examples have the classes
+    of the batch.
     """
     config = styles(0.01, layers=2, clamp=256.0, half=4)
     config.data.update(name="cifar10", validation=0)

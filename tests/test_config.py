@@ -13,6 +13,7 @@ from latentgen import configs
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
 from latentgen.core.types import Batch
+from latentgen.system import plugins
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 VARIANTS = [
@@ -34,7 +35,9 @@ def config_of(file: str, *variant: str) -> dict:
 
 @pytest.mark.parametrize(("file", "variant"), VARIANTS)
 def test_every_variant_describes_an_experiment(file: str, variant: str) -> None:
-    assert configs.experiment(config_of(file, variant)).steps > 0
+    config = config_of(file, variant)
+    assert configs.experiment(config).steps > 0
+    assert plugins.names(config) == []  # no module of a user's, whatever colons its values have
 
 
 @pytest.mark.parametrize(("file", "variant"), VARIANTS)

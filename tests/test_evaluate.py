@@ -36,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             *("--config.method.likelihood=normal_learned", "--config.method.std=0.3"),
             *("--config.optimizer.lr=0.02", "--config.optimizer.schedule=cosine"),
         ],
-        "gan": tiny("gan"),
+        "gan": [*tiny("gan"), "--config.method.augment=diffaugment:color"],
     }
     for name, arguments in flags.items():
         short = [] if name == "linear" else SHORT  # its estimates agree only once it has learned

@@ -14,7 +14,7 @@ BASELINE = baseline(
             1.27,
             "quoted",
             arm="r3gan",
-            name="folder:imagenet32.zip",
+            name="folder",
             split="train",
             real=1281167,
         ),

@@ -14,7 +14,7 @@ BASELINE = baseline(
             2.09,
             "quoted",
             arm="r3gan",
-            name="folder:imagenet64.zip",
+            name="folder",
             split="train",
             real=1281167,
         ),

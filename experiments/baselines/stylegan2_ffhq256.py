@@ -14,7 +14,7 @@ BASELINE = baseline(
             7.516,
             "quoted",
             arm="stylegan2",
-            name="folder:ffhq256.zip",
+            name="folder",
             split="train",
             real=70000,
         ),

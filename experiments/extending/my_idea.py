@@ -1,4 +1,4 @@
-"""A loss, a prior, a network and a metric of one's own: rows of latentgen's tables, no fork.
+"""A loss, a prior, a network, a data set and a metric of one's own: rows of latentgen's tables.
 
 `config.plugins = ("my_idea",)` has every command import this module, see config.py beside it.
 """
@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentgen.core.errors import BadInput
 from latentgen.core.types import Net
+from latentgen.data.sources import SOURCES, DataSet, Examples, Request, Source
 from latentgen.evaluation import views
 from latentgen.evaluation.measures import MEASURES
 from latentgen.evaluation.measures.subject import Measure, Options, Result, Subject
@@ -57,13 +59,22 @@ def fourier(shape, **options) -> Net:
     return Net(init, apply)
 
 
+def stripes(request: Request) -> DataSet:
+    """1,000 images of 8 x 8 whose rows (label 0) or columns (label 1) are of one random grey."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 1_000).astype(np.int32)
+    rows = np.repeat(rng.integers(0, 256, (1_000, 8, 1, 1), np.uint8), 8, axis=2)
+    x = np.where(label[:, None, None, None] == 0, rows, rows.swapaxes(1, 2))
+    return DataSet("stripes", "1", "made by my_idea.py", {"train": Examples(x, label)})
+
+
 def contrast(subject: Subject, options: Options) -> Result:
     """Mean standard deviation of an example's values: of samples, and of the split."""
     key = jax.random.key(options.seed)
-    real = subject.run.experiment.data.preprocess.pixels
+    to_pixels = subject.run.experiment.data.preprocess.pixels
     n = min(1_000, len(subject.examples.label))
     z = views.prior(subject.run.method, subject.state, key, n)
-    x = np.asarray(real(jnp.asarray(views.decoded(subject.run.method, subject.state, z))))
+    x = np.asarray(to_pixels(jnp.asarray(views.decoded(subject.run.method, subject.state, z))))
     data = np.asarray(subject.examples.x[:n]) / 255
     values = {
         name: float(images.reshape(n, -1).std(axis=1).mean())
@@ -73,11 +84,14 @@ def contrast(subject: Subject, options: Options) -> Result:
 
 
 def needs_images(subject: Subject, options: Options) -> None:
-    """Accept every model that samples."""
+    """Refuse points, and a model that does not sample."""
+    if len(subject.run.dataset.shape) != 3:
+        raise BadInput(f"contrast needs images; {subject.run.dataset.name} has none.")
     views.probe(subject.run.method, "codes")
 
 
 LOSSES["opposite_labels"] = AdversarialLoss(opposite_labels_d, opposite_labels_g)
 PRIORS["sphere"] = sphere
 DECODERS["fourier"] = fourier
+SOURCES["stripes"] = Source(stripes)
 MEASURES["contrast"] = Measure(contrast, needs_images)

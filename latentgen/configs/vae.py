@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from latentgen.configs.components import (
     DTYPES,
@@ -273,6 +274,31 @@ def levels_of(likelihood: Likelihood, preprocess: Preprocess) -> tuple[int | Non
     return likelihood.levels if same else None, likelihood.levels is not None and not same
 
 
+class LikelihoodOptions(NamedTuple):
+    """Options of a likelihood p(x|z).
+
+    shape: of x
+    std, floor: `method.std`, and `method.std_floor` of a learned one
+    low, high: range of x
+    """
+
+    shape: Shape
+    std: float | Float[Array, ""]
+    floor: float | Float[Array, ""]
+    low: float
+    high: float
+
+
+LIKELIHOODS: dict[str, Callable[[LikelihoodOptions], Likelihood]] = {
+    "bernoulli": lambda o: likelihoods.bernoulli(),
+    "normal": lambda o: likelihoods.normal(o.std),
+    "normal_learned": lambda o: likelihoods.normal_learned(o.std, o.floor),
+    "normal_per_pixel": lambda o: likelihoods.normal_per_pixel(o.shape, o.std, o.floor),
+    "discretized_logistic": lambda o: likelihoods.discretized_logistic(o.low, o.high),
+    "categorical": lambda o: likelihoods.categorical(o.low, o.high),
+}
+
+
 def likelihood_of(method: Section, preprocess: Preprocess) -> Callable[[Shape], Likelihood]:
     """shape of x -> the likelihood p(x|z) that a config describes.
 
@@ -281,15 +307,7 @@ def likelihood_of(method: Section, preprocess: Preprocess) -> Callable[[Shape], 
     """
     std, floor = method.positive("std"), method.positive("std_floor")
     low, high = preprocess.range or (0.0, 1.0)
-    makers: dict[str, Callable[[Shape], Likelihood]] = {
-        "bernoulli": lambda shape: likelihoods.bernoulli(),
-        "normal": lambda shape: likelihoods.normal(std),
-        "normal_learned": lambda shape: likelihoods.normal_learned(std, floor),
-        "normal_per_pixel": lambda shape: likelihoods.normal_per_pixel(shape, std, floor),
-        "discretized_logistic": lambda shape: likelihoods.discretized_logistic(low, high),
-        "categorical": lambda shape: likelihoods.categorical(low, high),
-    }
-    make, name = method.choose("likelihood", makers), method.word("likelihood")
+    make, name = method.choose("likelihood", LIKELIHOODS), method.word("likelihood")
     learned = name in ("normal_learned", "normal_per_pixel")
     if learned and isinstance(std, int | float) and isinstance(floor, int | float) and std <= floor:
         raise BadInput(
@@ -301,7 +319,7 @@ def likelihood_of(method: Section, preprocess: Preprocess) -> Callable[[Shape], 
         fits("x in [0, 1]", lambda p: p.range == (0.0, 1.0))
     if name in ("discretized_logistic", "categorical"):
         fits("x with 256 levels", lambda p: p.levels == 256)
-    return make
+    return lambda shape: make(LikelihoodOptions(shape, std, floor, low, high))
 
 
 def _fits(

@@ -1,7 +1,8 @@
 """Nearest training images of samples, of a run whose checkpoint is open.
 
-Images are compared by the features of the classifier of the data set that comes with latentgen,
-where there is one: a copy that is moved by a pixel is near. Others are compared by pixels.
+Images are compared by the features of the data set's classifier that comes with latentgen, and RGB
+images that have none by those of 'sprites': a copy that is moved by a pixel is near. Others are
+compared by pixels.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,9 +17,8 @@ from latentgen.core.keys import named_key
 from latentgen.core.types import PyTree
 from latentgen.data import pipeline
 from latentgen.data.dataset import Examples
-from latentgen.data.stacked import PREFIX
 from latentgen.evaluation import features
-from latentgen.evaluation.features import Extractor
+from latentgen.evaluation.features import Extractor, sprites
 from latentgen.evaluation.measures.subject import with_progress
 from latentgen.reporting.images import preview
 from latentgen.training import classes
@@ -114,10 +114,12 @@ def neighbours(run: Run, state: PyTree) -> Neighbours:
 
 
 def extractor(run: Run) -> Extractor:
-    """Load the features of the shipped classifier of the run's data; pixels if there is none."""
-    data, shape = run.experiment.data.name, run.dataset.shape
-    name = data.removeprefix(PREFIX)
-    return features.extractor(name if name in features.SHIPPED else "pixels", shape, None)
+    """Load the default features of the run's data; 'sprites' in place of the slow 'vgg16'."""
+    shape = run.dataset.shape
+    name = features.default(run.experiment.data.name, shape)
+    if name == "vgg16":  # takes minutes for a training set on a CPU
+        name = "sprites" if min(shape[:2]) >= sprites.SMALLEST else "pixels"
+    return features.extractor(name, shape, None)
 
 
 def vectors(shown: Extractor, x: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n f"]:

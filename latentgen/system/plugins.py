@@ -16,6 +16,8 @@ from typing import Any
 from latentgen.core.errors import BadInput, shortened
 
 KEY = "plugins"
+NO_REFERENCES = {"data", "augment"}
+"""Keys whose values have another meaning for a colon: 'folder:PATH', 'ada:bgc'."""
 REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -34,9 +36,10 @@ def _is_list(value: Any) -> bool:
 
 def _references(config: Mapping[str, Any]) -> Iterator[str]:
     for key, value in config.items():
+        if key in NO_REFERENCES:
+            continue
         if isinstance(value, Mapping):
-            if key != "data":  # a data set's name may be a path
-                yield from _references(value)
+            yield from _references(value)
         elif isinstance(value, str) and REFERENCE.fullmatch(value):
             yield value
 

@@ -85,7 +85,7 @@ def checked_chunk(
     resident: PyTree,
     key: Key[Array, ""],
 ) -> tuple[PyTree, dict[str, Array], Bool[Array, ""]]:
-    """Run `game.run_chunk` and check that its metrics and the state after it are finite."""
+    """Run steps as `game.run_chunk` does; check that metrics and the last state are finite."""
     body = scan_body(method, batches, resident, key)
     state, metrics = jax.lax.scan(body, state, (steps, rows))
     return state, metrics, finite((state, metrics))

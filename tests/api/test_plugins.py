@@ -8,6 +8,7 @@ import commands
 import pytest
 
 from latentgen.core.errors import BadInput
+from latentgen.data import sources
 from latentgen.sweeps import folder
 from latentgen.system import plugins
 
@@ -73,6 +74,21 @@ def test_code_of_a_workdir_is_not_run(project: Path, tmp_path: Path) -> None:
     done = commands.run("sample", "--workdir=.", "--out=x.npz", cwd=tmp_path / "run")
     assert done.returncode == 2
     assert "code of a workdir is not run" in done.stderr
+
+
+def test_a_data_set_of_a_plugin_is_loaded_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLE)
+    plugins.load(["my_idea"])
+    found = sources.load("stripes")
+    assert {split: len(e.label) for split, e in found.splits.items()} == {
+        "train": 900,
+        "validation": 100,
+    }
+    x, label = found.splits["train"].x, found.splits["train"].label
+    assert (x[label == 0] == x[label == 0][:, :, :1]).all()
+    assert (x[label == 1] == x[label == 1][:, :1]).all()
+    with pytest.raises(BadInput, match="did you mean 'stripes'"):
+        sources.load("stripe")
 
 
 def test_one_thing_of_a_module_is_named_with_a_colon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 from untrained import subject
 
 from latentgen.core.types import Method
+from latentgen.data.dataset import Examples
 from latentgen.evaluation import features
 from latentgen.evaluation.measures.subject import Subject
 from latentgen.reporting import neighbours
@@ -44,3 +45,13 @@ def test_data_without_a_classifier_are_compared_by_pixels(copier: Subject) -> No
     data = copier.run.experiment.data._replace(name="arrays")
     run = copier.run._replace(experiment=copier.run.experiment._replace(data=data))
     assert neighbours.extractor(run).name == "pixels"
+
+
+def test_colour_images_are_compared_by_features(copier: Subject) -> None:
+    data = copier.run.experiment.data._replace(name="folder:mine")
+    x = np.zeros((4, 32, 32, 3), np.uint8)
+    splits = {"train": Examples(x, np.zeros(4, np.int32))}
+    dataset = copier.run.dataset._replace(splits=splits)
+    experiment = copier.run.experiment._replace(data=data)
+    run = copier.run._replace(experiment=experiment, dataset=dataset)
+    assert neighbours.extractor(run).name == "sprites"

@@ -21,7 +21,8 @@
 Validation examples are the last ones of the original training split, in a number that the user can
 set, unless a set has a validation split of its own (binarized_mnist, some of TFDS's).
 
-A source is one file in this folder with a dictionary `SOURCES`, listed in `MODULES`.
+A source is one file in this folder with a dictionary `SOURCES`, listed in `MODULES`. Plugins add
+rows to `SOURCES` here.
 """
 
 import importlib
@@ -51,10 +52,13 @@ __all__ = [
     "ARRAYS",
     "BUILT_IN",
     "HELD_OUT",
+    "SOURCES",
     "SPLITS",
     "DataSet",
     "Examples",
     "LazySplits",
+    "Request",
+    "Source",
     "as_bytes",
     "from_arrays",
     "identity",
@@ -74,6 +78,9 @@ MODULES = {
     "arrays": ("arrays",),
 }
 """Module of this package -> the names in its `SOURCES`. Modules are imported when needed."""
+
+SOURCES: dict[str, Source] = {}
+"""Sources of plugins by name."""
 
 GREY = ("digits", *originals.ORIGINALS)
 STACKED = tuple(f"{PREFIX}{name}" for name in GREY if name != "binarized_mnist")  # has no labels
@@ -136,7 +143,9 @@ def load(
 
 
 def _source(name: str) -> Source | None:
-    """Return the built-in source of this name."""
+    """Return a plugin's source of this name, or the built-in one."""
+    if name in SOURCES:
+        return SOURCES[name]
     for module, names in MODULES.items():
         if name in names:
             found: Source = importlib.import_module(f"{__name__}.{module}").SOURCES[name]
@@ -152,7 +161,7 @@ def _prepared(request: Request) -> Source:
         return named
     others = {f"{scheme}:..." for scheme in WITH_ARGUMENT}
     others |= {path.stem for path in (request.data_dir / SETS).glob("*.json")}
-    known = dict.fromkeys((*BUILT_IN, *others), Path())
+    known = dict.fromkeys((*BUILT_IN, *SOURCES, *others), Path())
     found = choose("config.data.name", request.name, tfds.prepared(request.data_dir) | known)
     return Source(lambda request: tfds.load(request, found))
 
