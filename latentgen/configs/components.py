@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
-from latentgen.core.schedules import Schedule, Value, value_at
+from latentgen.core.schedules import Schedule, Value, is_zero, value_at
 from latentgen.core.types import Method, Net
 from latentgen.core.wrappers import with_ema
 from latentgen.networks import DECODERS, ENCODERS, MAPPINGS
@@ -357,7 +357,7 @@ def optimizer(section: Section, steps: int, images: int | float) -> optax.Gradie
     limit = section.number("clip_norm", low=0.0)
     lr = _learning_rate(section, steps, images)
     tx = section.choose("name", OPTIMIZERS)(section, lr, images)
-    if isinstance(limit, int | float) and limit == 0:
+    if is_zero(limit):
         return tx
     return optax.chain(optax.clip_by_global_norm(limit), tx)
 
@@ -427,11 +427,6 @@ def average(
             )
         return lambda unwrapped: unwrapped
     return partial(with_ema, names=players, decay=decay, start=start, more=more, copied=copied)
-
-
-def is_zero(value: Value) -> bool:
-    """Return whether a value is the number 0, which switches off what it weighs."""
-    return isinstance(value, int | float) and value == 0
 
 
 def _decay_by_images(

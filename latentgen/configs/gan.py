@@ -11,7 +11,6 @@ from latentgen.configs.components import (
     Plan,
     Shape,
     average,
-    is_zero,
     network,
     optimizer,
     prior_of,
@@ -19,6 +18,7 @@ from latentgen.configs.components import (
 from latentgen.configs.regularization import augmentation_of, regularizers_of
 from latentgen.configs.section import LARGEST, WIDEST, Section
 from latentgen.core.errors import BadInput
+from latentgen.core.schedules import is_zero
 from latentgen.core.types import Method
 from latentgen.data.preprocess import Preprocess
 from latentgen.methods.gan import CONDITIONS, FIRST, Model, Objective, gan, outputs
@@ -210,7 +210,7 @@ def _optimizers(
     if not is_zero(orthogonal):
         generator = optax.chain(orthogonal_regularization(orthogonal, "generator"), generator)
     limit: Any = method.number("weight_clip", low=0.0)
-    if isinstance(limit, int | float) and limit == 0:
+    if is_zero(limit):
         return generator, discriminator
     return generator, optax.chain(discriminator, clip_weights(limit))
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Key
 
 from latentgen.configs.section import TINY, Section
 from latentgen.core.errors import BadInput, nearest, written
-from latentgen.core.schedules import Schedule
+from latentgen.core.schedules import Schedule, is_zero
 from latentgen.data.augment import augmentation
 from latentgen.objectives.augment import Augmentation, has_probability, transform
 from latentgen.objectives.augment.control import Control
@@ -36,7 +36,7 @@ def augmentation_of(method: Section, range: Range) -> Augmentation | None:
     p, target = method.value("augment_p", 0.0, 1.0), method.number("augment_target", 0.0, 1.0)
     interval = method.integer("augment_interval", low=1)
     images = method.positive("augment_images")
-    if _is_zero(target):
+    if is_zero(target):
         target = None
     adapts = has_probability(name)
     if target is not None and not adapts:
@@ -51,7 +51,7 @@ def augmentation_of(method: Section, range: Range) -> Augmentation | None:
         )
     if name == "none":
         return None
-    if adapts and target is None and _is_zero(p):
+    if adapts and target is None and is_zero(p):
         raise BadInput(
             f"{method.key('augment')}={name!r} changes nothing with "
             f"{method.key('augment_p')}=0.0 and {method.key('augment_target')}=0.0: one of them "
@@ -67,17 +67,12 @@ def constant_augmentation_of(method: Section, range: Range) -> Augmentation | No
     if name == "none":
         return None
     adapts = has_probability(name)
-    if adapts and _is_zero(p):
+    if adapts and is_zero(p):
         raise BadInput(
             f"{method.key('augment')}={name!r} changes nothing with {method.key('augment_p')}=0.0: "
             "it must be above 0."
         )
     return Augmentation(transform(name, range), p if adapts else None)
-
-
-def _is_zero(value: Any) -> bool:
-    """Return whether a number is 0; a swept one is not known."""
-    return isinstance(value, int | float) and value == 0
 
 
 def regularizers_of(method: Section, range: Range) -> Regularizers:

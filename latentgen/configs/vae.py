@@ -19,6 +19,7 @@ from latentgen.configs.components import (
 )
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
+from latentgen.core.schedules import is_zero
 from latentgen.core.types import Method, Net
 from latentgen.data.preprocess import PREPROCESS, Preprocess
 from latentgen.methods.vae import Model, Objective, vae
@@ -244,7 +245,7 @@ def _objective(method: Section, code: _Code) -> Objective:
         )
     if closed:
         _check_closed(method, code, bound_name, estimator_name)
-    if not (isinstance(free, int | float) and free == 0) and bound_name != "elbo":
+    if not is_zero(free) and bound_name != "elbo":
         raise BadInput(
             f"{method.key('free_nats')}={free} does not fit {method.key('bound')}={bound_name!r}. "
             "Valid: elbo."

@@ -6,7 +6,7 @@ config a schedule is a string: `cosine(0.05, 0.005, images=20e6)`.
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -56,6 +56,11 @@ Value = int | float | Array | Schedule
 def value_at(value: Value, images: Images) -> int | float | Array:
     """Return a hyperparameter's value after a number of images."""
     return value(images) if isinstance(value, Schedule) else value
+
+
+def is_zero(value: Any) -> bool:
+    """Return whether a hyperparameter is the number 0, which switches off what it weighs."""
+    return isinstance(value, int | float) and value == 0
 
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"

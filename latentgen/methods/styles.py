@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from latentgen.core.schedules import is_zero
 from latentgen.core.types import Batch, Net, Params, PyTree, State, Terms
 from latentgen.objectives import path_length
 
@@ -62,8 +63,7 @@ def styles(
     player, before = params["mapping"], stats["mapping"]
     w, new_stats = mapping.net.apply(player, before, inputs, train=train)
     w = jnp.broadcast_to(w[:, None], (w.shape[0], mapping.levels, w.shape[1]))
-    off = isinstance(mapping.mixing, int | float) and mapping.mixing == 0
-    if off or not train or key is None:
+    if is_zero(mapping.mixing) or not train or key is None:
         return w, new_stats
     mix_key, layer_key, code_key = jax.random.split(key, 3)
     second, _ = mapping.net.apply(player, before, others(code_key), train=True)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 from latentgen.core.errors import BadInput
 from latentgen.core.game import game, players
 from latentgen.core.keys import named_key
+from latentgen.core.schedules import is_zero
 from latentgen.core.split import flatten_samples, unflatten_samples
 from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
 from latentgen.networks.labels import concat_label, cycle_labels
@@ -154,7 +155,7 @@ def _loss(model: Model, objective: Objective, beta: Schedule) -> Callable[..., t
                 stopped_q = model.posterior.at(*stop_gradient((params["posterior"], outputs)))
                 log_qz = stopped_q.log_prob(z)
             weights, decoder_stats = densities(params, z, log_qz)
-            if not (isinstance(objective.free_nats, int | float) and objective.free_nats == 0):
+            if not is_zero(objective.free_nats):
                 rate = (weights.log_qz - weights.log_pz).mean(axis=0)
                 kl = free_nats(jnp.expand_dims(rate, 1), objective.free_nats)
                 loss_n = weight * kl - weights.log_px.mean(axis=0)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from latentgen.core.schedules import is_zero
 from latentgen.core.types import Size
 from latentgen.networks import convolution
 from latentgen.networks.resample import blur, downsample, upsample
@@ -37,7 +38,7 @@ def clamped(
     x: Float[Array, "n *shape"], limit: float | Float[Array, ""]
 ) -> Float[Array, "n *shape"]:
     """x clipped to [-limit, limit]; limit = 0: x."""
-    if isinstance(limit, int | float) and limit == 0:
+    if is_zero(limit):
         return x
     limit = jnp.asarray(limit, x.dtype)
     return jnp.clip(x, -limit, limit)
