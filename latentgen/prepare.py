@@ -26,11 +26,13 @@ SHEET, SHOWN = "sheet.png", 64
 
 def main() -> None:
     """Prepare the set that the flags describe, and print its report."""
-    if FLAGS.images is None or FLAGS.size is None:
+    if not FLAGS.images or FLAGS.size is None:
         raise BadInput("--images and --size are needed: a folder of pictures, and their new size.")
     parent = sources.data_folder(FLAGS.data_dir) / SETS
     if FLAGS.name is not None:
         named.check(parent, FLAGS.name, FLAGS.holdout)
+        if FLAGS.name in {*sources.BUILT_IN, *sources.WITH_ARGUMENT}:
+            raise BadInput(f"--name={FLAGS.name!r} is a set of latentgen's; choose another name.")
     elif FLAGS.holdout is not None:
         raise BadInput(f"--holdout={FLAGS.holdout} needs a --name that it is kept with.")
     names = [name for name in Options._fields if name != "size"]
@@ -46,18 +48,25 @@ def main() -> None:
     print("\n".join(report.lines(found.report)))
     print(f"all of it: {found.folder / CARD}")
     print(f"{SHOWN} of the images: {sheet(found)}")
-    print(_next(parent, found))
+    print(_next(parent, found, options))
 
 
-def _next(parent: Path, found: Prepared) -> str:
+def _next(parent: Path, found: Prepared, options: Options) -> str:
     """Name the set if a name is given; return the command that trains on it."""
-    command = "python -m latentgen.run --config experiments/vae.py:images"
-    if FLAGS.name is None:
-        place = f"folder:{FLAGS.images}"
-        return f"{command} --config.data.name={shlex.quote(place)}"
-    written = named.Named(found.folder.name, FLAGS.holdout)
-    named.write(parent, FLAGS.name, written, FLAGS.replace)
-    return f"{command} --config.data.name={FLAGS.name}"
+    words = ["python", "-m", "latentgen.run", "--config", "experiments/vae.py:images"]
+    if FLAGS.name is not None:
+        written = named.Named(found.folder.name, FLAGS.holdout)
+        named.write(parent, FLAGS.name, written, FLAGS.replace)
+        words.append(f"--config.data.name={FLAGS.name}")
+    else:
+        other = options._replace(size=0, color="rgb", strict=False)
+        if other != Options(0):
+            return "A set with such options is trained on by its name: give it one, --name NAME."
+        words.append(f"--config.data.name=folder:{FLAGS.images}")
+        words.append(f"--config.data.size={options.size}")
+        words += [f"--config.data.color={options.color}"] if options.color != "rgb" else []
+    words += [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir is not None else []
+    return shlex.join(words)
 
 
 def sheet(found: Prepared) -> Path:

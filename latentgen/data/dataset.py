@@ -138,15 +138,21 @@ def from_arrays(
     return hold_out(DataSet(ARRAYS, "1", "given in Python", whole), validation, len(x) // 10)
 
 
+MOST_LABEL = np.iinfo(np.int32).max
+
+
 def checked_label(label: np.ndarray | None, n: int) -> np.ndarray:
     """Convert labels of n examples to int32; None becomes zeros.
 
     Raises:
-        BadInput: they are not n whole numbers from 0.
+        BadInput: they are not n whole numbers from 0, or too large for int32.
     """
     label = np.zeros(n, np.int32) if label is None else np.asarray(label)
-    if label.shape != (n,) or not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
-        raise BadInput(f"labels of {label.dtype} {label.shape} must be {n} whole numbers from 0.")
+    whole = label.shape == (n,) and np.issubdtype(label.dtype, np.integer)
+    if not whole or label.min() < 0 or label.max() > MOST_LABEL:
+        raise BadInput(
+            f"labels of {label.dtype} {label.shape} must be {n} whole numbers in 0 .. {MOST_LABEL}."
+        )
     return label.astype(np.int32)
 
 

@@ -50,7 +50,7 @@ def parse(key: str, values: Sequence[str], classes: int, names: Sequence[str]) -
 
     Args:
         key: the flag, for the message.
-        values: numbers or names; a number of a class is never a name.
+        values: numbers or names; what is both is a name.
         classes: number of classes.
         names: of the classes; () for none.
 
@@ -58,7 +58,7 @@ def parse(key: str, values: Sequence[str], classes: int, names: Sequence[str]) -
         BadInput: there are no such classes, or none are chosen.
     """
     numbers = {str(i): i for i in range(classes)}
-    known = {name: i for i, name in enumerate(names[:classes])} | numbers
+    known = numbers | {name: i for i, name in enumerate(names[:classes])}
     valid = f"Valid: 0 .. {classes - 1}"
     if names:
         valid += f", or {shortened(', '.join(names[:classes]))}"

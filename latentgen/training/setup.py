@@ -157,6 +157,8 @@ def load(
     if dataset is None:
         sources.check_data_dir(experiment.data.name, data_dir)
     raw = dataset or _dataset(experiment.data, data_dir, manual_dir)
+    if dataset is not None:
+        sources.checked_size(raw, experiment.data.size)
     raw = sources.relabelled(raw, experiment.data.labels)
     padded = sources.padded(raw, _checked_side(raw, experiment.data.pad_to))
     sizes = ", ".join(f"{len(e.label):,} {split}" for split, e in padded.splits.items())
@@ -167,6 +169,8 @@ def load(
             "can be shown."
         )
     _check_classes(experiment.plan.classes, padded)
+    if experiment.data.balance and len(np.unique(padded.splits["train"].label)) < 2:
+        raise BadInput(f"config.data.balance=True needs classes; {padded.name} has none.")
     if experiment.plan.score and padded.shape[-1] == 3:
         print(
             "likelihood: config.method.likelihood is not normalized over the values of these "

@@ -1,5 +1,7 @@
 """Sets of the user: folders of pictures and arrays in files, by name in a config."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from made_pictures import encoded, noise, write
@@ -113,6 +115,9 @@ def test_an_npz_file_may_have_labels_and_splits(tmp_path):
     ("arrays", "words"),
     [
         ({"y": np.zeros((3, 2, 2), np.uint8)}, "has y; valid: x and perhaps label"),
+        ({"x": np.zeros((3, 2, 2), np.uint8), "y": np.arange(3)}, "has y; valid: x and perhaps"),
+        ({"x": np.uint8(3)}, "is not images"),
+        ({"x": np.zeros((3, 2, 2)), "label": np.arange(3) + 2**32}, "3 whole numbers in 0 .."),
         ({"x": np.zeros((4, 3, 9, 3), np.uint8)}, "could have its channels first or last"),
         ({"x": np.zeros((4, 9, 9, 2), np.uint8)}, "is not images"),
         ({"x": np.full((4, 9, 9), 2.0)}, r"floats in \[0, 1\]"),
@@ -131,9 +136,17 @@ def test_arrays_that_do_not_fit_are_refused_in_a_line(arrays, words, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["gone.npy", "text.npy", "text.npz", "x.txt"])
+@pytest.mark.parametrize(
+    "name", ["gone.npy", "text.npy", "text.npz", "x.txt", "other.npy", "other.npz", "member.npz"]
+)
 def test_files_that_are_no_arrays_are_refused(name, tmp_path):
     (tmp_path / f"text{name[-4:]}").write_text("words")
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2, 2), np.uint8))
+    (tmp_path / "a.npz").rename(tmp_path / "other.npy")
+    np.save(tmp_path / "a.npy", np.zeros((3, 2, 2), np.uint8))
+    (tmp_path / "a.npy").rename(tmp_path / "other.npz")
+    with zipfile.ZipFile(tmp_path / "member.npz", "w") as file:
+        file.writestr("x", b"words")
     with pytest.raises(BadInput, match=r"config\.data\.name='arrays:"):
         load(f"arrays:{tmp_path / name}", tmp_path)
 
@@ -165,3 +178,25 @@ def test_a_folder_of_pictures_is_no_data_dir(tmp_path):
     sources.check_data_dir("digits", tmp_path / "none")
     (tmp_path / "in" / "latentgen_sets").mkdir()
     sources.check_data_dir("digits", tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("folder", "config.data.name='folder' needs a path: folder:PATH"),
+        ("folder:", "config.data.name='folder:' needs a path: folder:PATH"),
+        ("{}/in", "is a file or a folder; did you mean folder:"),
+        ("{}/a.npz", "is a file or a folder; did you mean arrays:"),
+    ],
+)
+def test_a_path_needs_its_scheme(name, said, tmp_path):
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2, 2), np.uint8))
+    with pytest.raises(BadInput, match=said):
+        load(name.format(tmp_path), tmp_path)
+
+
+def test_grey_images_of_a_set_with_colours_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((30, 2, 2, 3), np.uint8))
+    with pytest.raises(BadInput, match=r"config\.data\.color='grey' does not fit arrays"):
+        load(f"arrays:{tmp_path / 'a.npz'}", tmp_path, color="grey")

@@ -23,8 +23,8 @@ def run(folder: Path, number: int, names: tuple[str, ...] = ()) -> Run:
     return Run(folder, {}, experiment, data, nothing, nothing)
 
 
-def test_numbers_and_names_are_parsed_and_a_number_is_no_name() -> None:
-    assert classes.parse("--classes", ["dog", "0", "2", "dog"], 3, NAMES) == (1, 0, 2, 1)
+def test_numbers_and_names_are_parsed_and_a_name_comes_first() -> None:
+    assert classes.parse("--classes", ["dog", "0", "2", "1"], 3, NAMES) == (1, 2, 2, 1)
     assert classes.parse("--classes", ["1"], 3, ()) == (1,)
 
 

@@ -3,7 +3,7 @@
 | file                                                          | becomes                      |
 |---------------------------------------------------------------|------------------------------|
 | hidden, __MACOSX, suffix of no picture, link to a folder,     | ignored, and counted         |
-| pipe, device                                                  |                              |
+| pipe, device, a run's folder, latentgen_sets                  |                              |
 | picture of a format that is not read, such as .heic           | refused                      |
 | encrypted, larger than 512 MiB, link out of the folder        | refused                      |
 | anything else                                                 | read, and decided by content |
@@ -36,6 +36,8 @@ NOT_READ = {
     *(".xcf", ".dds"),
 }
 LABEL_FILES = ("dataset.json", "labels.csv")
+OWN = "latentgen_sets"
+"""Folder of prepared sets, with a sheet of pictures in each."""
 LARGEST = 512 * 2**20
 COMPRESSED = {
     b"\x1f\x8b": "gunzip",
@@ -162,10 +164,15 @@ def _folder(root: Path, inside: str = "") -> Iterator[Entry | None]:
         name = f"{inside}/{each.name}" if inside else each.name
         if not each.is_dir(follow_symlinks=False):
             yield _file(root, name)
-        elif each.name.startswith(".") or each.name == "__MACOSX":
+        elif each.name.startswith(".") or each.name in ("__MACOSX", OWN) or _is_run(each.path):
             yield None
         else:
             yield from _folder(root, name)
+
+
+def _is_run(folder: str) -> bool:
+    """Return whether latentgen has written its samples and checkpoints into a folder."""
+    return all(os.path.exists(os.path.join(folder, name)) for name in ("config.json", "samples"))
 
 
 def _file(root: Path, name: str) -> Entry | None:
@@ -233,6 +240,8 @@ def _tar(where: Path) -> Iterator[Entry | None]:
 
 
 def _normal(name: str) -> str:
+    """Return a relative name with '/', which some tools on Windows write as a backslash."""
+    name = name if "/" in name else name.replace("\\", "/")
     return posixpath.normpath(name).lstrip("/")
 
 

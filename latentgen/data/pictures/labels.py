@@ -104,16 +104,22 @@ def splits(
         split_of: name -> split, in place of the names of folders.
 
     Raises:
-        BadInput: a name is not in `split_of`.
+        BadInput: a name is not in `split_of`, or lies beside folders of splits.
     """
     if split_of is not None:
         if missing := [name for name in names if name not in split_of]:
             raise BadInput(f"{shown(missing[0])!r} and {len(missing) - 1} more are in no split.")
         return np.array([SPLITS.index(split_of[name]) for name in names], np.int64), 0
-    tops = [name.partition("/")[0] if "/" in name else "" for name in names]
-    if "train" in tops and NAMES.keys() >= set(tops):
-        return np.array([NAMES[top] for top in tops], np.int64), 1
-    return np.zeros(len(names), np.int64), 0
+    tops = [name.partition("/")[0].lower() if "/" in name else "" for name in names]
+    of_splits = {top for top in tops if top in NAMES}
+    if "train" not in of_splits or len(of_splits) == 1 < len(set(tops)):
+        return np.zeros(len(names), np.int64), 0  # 'train' may be a class
+    if other := [name for name, top in zip(names, tops, strict=True) if top not in NAMES]:
+        raise BadInput(
+            f"{shown(other[0])!r} is in none of the folders {', '.join(sorted(of_splits))}, which "
+            "are splits by their names; move it into one of them, or rename them."
+        )
+    return np.array([NAMES[top] for top in tops], np.int64), 1
 
 
 def numbered(
@@ -144,7 +150,7 @@ def numbered(
 
 
 def _is_number(label: str) -> bool:
-    return label.isascii() and label.isdecimal()
+    return label.isascii() and label.isdecimal() and len(label) < 20
 
 
 def _numeric(labels: list[int], file: str) -> tuple[Int32[np.ndarray, " n"], tuple[str, ...]]:

@@ -31,7 +31,7 @@ from latentgen.data.pictures.entries import Listing, shown
 
 __all__ = ["Factors", "Metadata", "Options", "Prepared", "prepare"]
 
-RULES = 1
+RULES = 2
 """Version of the rules of `convert` and `entries`; a change prepares sets anew."""
 
 CARD, PREFIX = "card.json", ".work_"
@@ -217,9 +217,9 @@ def _finish(
     grey = options.color == "grey" or (options.color == "as_is" and bool(taken.is_grey.all()))
     if grey:
         taken = taken._replace(digest=taken.grey)
-    split, depth = labels.splits(names, metadata.split_of)
-    split = split[taken.entry]
-    label, classes = labels.numbered([names[i] for i in taken.entry], given, depth)
+    taken_names = [names[i] for i in taken.entry]
+    split, depth = labels.splits(taken_names, metadata.split_of)
+    label, classes = labels.numbered(taken_names, given, depth)
     kept = gather.in_last_split(taken.digest, split)
     taken, split, label = taken.only(kept), split[kept], label[kept]
     sizes, of = metadata.factors or ({}, None)

@@ -125,10 +125,12 @@ def load(
             data_dir=data_dir,
             manual_dir=manual_dir,
         )
-        return _checked_size(_stacked(plain), size)
+        return checked_size(_stacked(plain), size)
     manual = Path(manual_dir).expanduser() if manual_dir is not None else None
     scheme, colon, argument = name.partition(":")
     request = Request(name, argument, data_folder(data_dir), manual, size, color)
+    if scheme in WITH_ARGUMENT and not argument:
+        raise BadInput(f"config.data.name={name!r} needs a path: {scheme}:PATH.")
     source = _source(scheme) if colon and scheme in WITH_ARGUMENT else _source(name)
     if source is None:
         source = _prepared(request)
@@ -139,7 +141,11 @@ def load(
             raise
         raise BadInput(f"config.data.name={name!r}: {error}") from None
     dataset = hold_out(loaded, validation, source.held_out)
-    return dataset if source.sized else _checked_size(dataset, size)
+    if source.sized:
+        return dataset
+    if color == "grey" and dataset.shape[2:] == (3,):
+        raise BadInput(f"config.data.color='grey' does not fit {dataset.name}, which has colours.")
+    return checked_size(dataset, size)
 
 
 def _source(name: str) -> Source | None:
@@ -159,6 +165,11 @@ def _prepared(request: Request) -> Source:
 
     if (named := folder.named(request)) is not None:
         return named
+    if request.name and Path(request.name).expanduser().exists():
+        raise BadInput(
+            f"config.data.name={request.name!r} is a file or a folder; did you mean "
+            f"{'arrays' if request.name.endswith(('.npy', '.npz')) else 'folder'}:{request.name}?"
+        )
     others = {f"{scheme}:..." for scheme in WITH_ARGUMENT}
     others |= {path.stem for path in (request.data_dir / SETS).glob("*.json")}
     known = dict.fromkeys((*BUILT_IN, *SOURCES, *others), Path())
@@ -183,7 +194,12 @@ def check_data_dir(name: str, data_dir: str | os.PathLike[str] | None) -> None:
         )
 
 
-def _checked_size(dataset: DataSet, size: int) -> DataSet:
+def checked_size(dataset: DataSet, size: int) -> DataSet:
+    """Return the data set if its images are of `config.data.size`, or that is 0.
+
+    Raises:
+        BadInput: they are of another size.
+    """
     if size and tuple(dataset.shape[:2]) != (size, size):
         own = "x".join(map(str, dataset.shape))
         raise BadInput(

@@ -27,10 +27,15 @@ def _arrays(request: Request) -> DataSet:
         stat = path.stat()
         if path.suffix == ".npy":
             x = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(x, np.ndarray):
+                raise ValueError("it is an .npz by its content")
             arrays = {"x": x}
         elif path.suffix == ".npz":
             arrays = {}
-            with np.load(path, allow_pickle=False) as file:
+            file = np.load(path, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ValueError("it is an .npy by its content")
+            with file:
                 names = set(file.files)
         else:
             raise BadInput(
@@ -50,6 +55,8 @@ def _arrays(request: Request) -> DataSet:
             with np.load(path, allow_pickle=False) as file:
                 for name in names:
                     arrays[name] = file[name]
+                    if not isinstance(arrays[name], np.ndarray):
+                        raise ValueError(f"its {name!r} is no array")
         return _contents(request.name, arrays)
 
     key = hashlib.sha256(repr((str(path), stat.st_size, stat.st_mtime_ns)).encode()).hexdigest()
@@ -81,8 +88,8 @@ def _contents(name: str, arrays: dict[str, np.ndarray]) -> store.Contents:
         label = checked_label(arrays.get(label_name), len(x))
         shapes.add(x.shape[1:])
         splits[split] = store.Columns(len(x), store.in_blocks(x, label))
-    known = {n for pair, split in wanted.items() for n in pair if split in splits}
-    if "train" not in splits or known < arrays.keys():
+    known = {n for pair, split in wanted.items() if split in splits for n in pair} & arrays.keys()
+    if "train" not in splits or known != arrays.keys():
         odd = ", ".join(sorted(arrays.keys() - known)) or "no array"
         raise BadInput(
             f"config.data.name={name!r} has {odd}; valid: x and perhaps label, or train_x, "
@@ -101,7 +108,7 @@ def _last(name: str, shape: tuple[int, ...]) -> bool:
     """
     if len(shape) == 3 and shape[0]:
         return True
-    first, last = len(shape) == 4 and shape[1] in CHANNELS, shape[-1] in CHANNELS
+    first, last = (len(shape) == 4 and shape[axis] in CHANNELS for axis in (1, -1))
     if len(shape) == 4 and first != last and shape[0]:
         return last
     size = "x".join(map(str, shape))

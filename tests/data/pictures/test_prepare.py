@@ -126,6 +126,29 @@ def test_splits_of_top_folders(tmp_path: Path, parent: Path) -> None:
     assert card(found)["sha256"] == sources.identity(data, "unit")["sha256"]
 
 
+def test_what_is_refused_does_not_undo_the_splits(tmp_path: Path, parent: Path) -> None:
+    files = {f"{at}/{i}.png": image(i) for i, at in enumerate(("Train/a", "Train/b", "TEST/a"))}
+    folder = write(tmp_path / "in", files | {"logo.svg": b"x", "cover.png": b"words"})
+    found = prepare(folder, Options(4), parent)
+    assert found.report["splits"] == {"train": 2, "test": 1}
+    assert card(found)["classes"] == ["a", "b"]
+    write(folder, {"unlabeled/9.png": image(9)})
+    said = "'unlabeled/9.png' is in none of the folders test, train, which are splits"
+    with pytest.raises(BadInput, match=said):
+        prepare(folder, Options(4), parent)
+    files = {f"{at}/{i}.png": image(i) for i, at in enumerate(("bus", "car", "train"))}
+    vehicles = prepare(write(tmp_path / "vehicles", files), Options(4), parent)
+    assert card(vehicles)["classes"] == ["bus", "car", "train"]
+
+
+def test_what_latentgen_writes_is_no_picture_of_the_users(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", {"a/0.png": image(0)})
+    prepare(folder, Options(4), folder / "latentgen_sets")
+    write(folder, {"latentgen_sets/x/sheet.png": image(1)})
+    write(folder, {"runs/mine/config.json": b"{}", "runs/mine/samples/1.png": image(2)})
+    assert [entry.name for entry in module.entries.listed(folder).entries] == ["a/0.png"]
+
+
 def test_a_train_split_of_copies(tmp_path: Path, parent: Path) -> None:
     write(tmp_path / "in", {"train/0.png": image(0), "test/0.png": image(0)})
     with pytest.raises(BadInput, match="train has no picture that can be used and is in no later"):
