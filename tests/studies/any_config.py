@@ -259,7 +259,7 @@ def config_of(case: Case) -> dict[str, Any]:
 
 def structure(config: dict[str, Any]) -> str:
     """Key of a run's shapes: its config without the values of nonzero floats."""
-    flat = {k: v for k, v in flatten(config).items() if k not in setup.COUNTS}
+    flat = {k: v for k, v in flatten(config).items() if k not in memory_check.COUNTS}
     chunk = min(config["every"]["log"], config["steps"])
     plain = {k: v != 0 if isinstance(v, float) else v for k, v in flat.items()}
     return json.dumps(plain | {"every.log": chunk}, sort_keys=True)
