@@ -22,6 +22,7 @@ from test_config import config_of
 from latentgen import configs
 from latentgen.cli import app
 from latentgen.core.errors import BadInput
+from latentgen.data import pipeline
 from latentgen.storage.checkpoint import Checkpoints
 from latentgen.sweeps.plan import changed
 from latentgen.system import machine, memory
@@ -137,7 +138,14 @@ def test_a_size_or_number_out_of_bounds_is_named(file: str, changes: dict, said:
 def fits(run: setup.Run) -> Any:
     """Check a run's memory; return its traced chunk of steps."""
     feed = setup.feed_of(run)
-    return memory_check.trace(run, feed, loop.program(run.method, feed, donate=True))
+    return traced(run, feed, loop.program(run.method, feed, donate=True))
+
+
+def traced(run: setup.Run, feed: pipeline.Feed, chunk: Any) -> Any:
+    shapes = memory_check.arguments(run, feed)
+    found = chunk.trace(*shapes)
+    memory_check.check_traced(run, shapes, found)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -210,7 +218,7 @@ def test_what_is_checked_is_neither_traced_nor_compiled_again(
 
     chunk = loop.program(run.method._replace(step=step), feed, donate=True)
     with jax.log_compiles():
-        memory_check.check_program(run, memory_check.trace(run, feed, chunk))
+        memory_check.check_program(run, traced(run, feed, chunk))
         before = done()
         end = loop.train(
             chunk,
@@ -232,11 +240,11 @@ def test_what_is_checked_is_neither_traced_nor_compiled_again(
 def test_the_compiled_steps_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = setup.load(tmp_path / "run", changed(config(), {}), None, None)
     feed = setup.feed_of(run)
-    traced = fits(run)
-    needed = memory.program_bytes(traced.lower().compile())
+    steps = fits(run)
+    needed = memory.program_bytes(steps.lower().compile())
     assert needed > memory.tree_bytes(run.state) + memory.tree_bytes(feed.resident)
     monkeypatch.setattr(machine, "memory", lambda: Memory(needed, 0))
-    memory_check.check_program(run, traced)
+    memory_check.check_program(run, steps)
     monkeypatch.setattr(machine, "memory", lambda: Memory(needed - 1, 0))
     with pytest.raises(BadInput, match=r"is the largest size .* \(its compiled steps .*\)"):
-        memory_check.check_program(run, traced)
+        memory_check.check_program(run, steps)

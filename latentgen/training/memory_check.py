@@ -31,44 +31,59 @@ COUNTS = {
 """Integers of a config that are no sizes of arrays."""
 
 
-def trace(run: Run, feed: pipeline.Feed, program: Any) -> Any:
-    """Trace a chunk of steps and check that the run can fit, before anything is compiled.
+def arguments(run: Run, feed: pipeline.Feed) -> tuple[Any, ...]:
+    """Return the shapes of the arguments of a chunk of steps, see `loop.Program`.
 
     Args:
         feed: the run's batches.
-        program: see `loop.Program`; its first call reuses the trace.
+
+    Raises:
+        BadInput: these arrays do not fit; to trace what cannot fit may take for ever.
+    """
+    steps = min(run.experiment.every.log, run.experiment.steps)
+    numbers = jax.ShapeDtypeStruct((steps,), np.int32)
+    shapes = run.state, numbers, _rows(run, feed, steps), feed.resident, run.key
+    _check_fits(run, _sizes(shapes))
+    return shapes
+
+
+def check_traced(run: Run, shapes: tuple[Any, ...], traced: Any) -> None:
+    """Check that a run can fit, before anything is compiled.
+
+    Args:
+        shapes: see `arguments`.
+        traced: the chunk of steps, traced with them.
 
     Raises:
         BadInput: it does not fit; the message names the largest size in the config. Tracing may
             raise BadInput as well.
     """
-    state, steps = run.state, min(run.experiment.every.log, run.experiment.steps)
-    rows = _rows(run, feed, steps)
-    sizes = {
-        "its state": memory.tree_bytes(state),
-        f"the rows of {steps:,} steps": memory.tree_bytes(rows),
-        "its data": memory.tree_bytes(feed.resident),
-    }
-    _check_fits(run, sizes)  # tracing what cannot fit may take for ever
-    numbers = jax.ShapeDtypeStruct((steps,), np.int32)
-    traced = program.trace(state, numbers, rows, feed.resident, run.key)
-    traces = [traced, *_trace_eval_fns(run, state)]
+    traces = [traced, *_trace_eval_fns(run, shapes[0])]
     largest = max(map(memory.largest_array, traces), key=lambda array: array.bytes)
-    _check_fits(run, sizes | {f"an array {largest.description}": largest.bytes})
-    return traced
+    _check_fits(run, _sizes(shapes) | {f"an array {largest.description}": largest.bytes})
 
 
 def check_program(run: Run, traced: Any) -> None:
     """Compile a chunk of steps and check that it fits.
 
     Args:
-        traced: see `trace`; the first call reuses the compiled program, on one device.
+        traced: see `check_traced`; the first call reuses the compiled program, on one device.
 
     Raises:
         BadInput: it does not fit.
     """
     needed = memory.program_bytes(traced.lower().compile())
     _check_fits(run, {"its compiled steps": needed})
+
+
+def _sizes(shapes: tuple[Any, ...]) -> dict[str, int]:
+    """Return the bytes of a chunk's arguments, by description."""
+    state, numbers, rows, resident, _ = shapes
+    return {
+        "its state": memory.tree_bytes(state),
+        f"the rows of {len(numbers):,} steps": memory.tree_bytes(rows),
+        "its data": memory.tree_bytes(resident),
+    }
 
 
 def _check_fits(run: Run, sizes: Mapping[str, int]) -> None:

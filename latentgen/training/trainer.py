@@ -51,7 +51,9 @@ def train(
     warn(run)
     steps: Any = loop.program(run.method, feed, donate=True)
     # Traced and compiled once: the first call of `steps` reuses both.
-    traced = memory_check.trace(run, feed, steps)
+    shapes = memory_check.arguments(run, feed)
+    traced = steps.trace(*shapes)
+    memory_check.check_traced(run, shapes, traced)
     poll = distributed.signals() if stopped is None else contextlib.nullcontext(stopped)
     with poll as stop:
         if mesh is None:

@@ -281,7 +281,9 @@ def checked(config: dict[str, Any], known: set[str], deepest: int = 2**20) -> se
     if not deepest or (key := structure(config)) in known or arrays(run) > deepest:
         return run
     feed = setup.feed_of(run)
-    memory_check.trace(run, feed, loop.program(run.method, feed, donate=True))
+    shapes = memory_check.arguments(run, feed)
+    traced = loop.program(run.method, feed, donate=True).trace(*shapes)
+    memory_check.check_traced(run, shapes, traced)
     if run.eval_fns.reconstruct is not None:
         state = run.state
         batch = Batch(jnp.zeros((4, *run.dataset.shape)), jnp.zeros(4, jnp.int32))

@@ -214,7 +214,8 @@ def population_program(
     memory: dict[Any, Any] = {}
     runs = [in_training.attached(each, memory=memory) for each in runs]
     fed = setup.feed_of(run)
-    memory_check.trace(run, fed, loop.program(run.method, fed, donate=True))
+    shapes, chunk = memory_check.arguments(run, fed), loop.program(run.method, fed, donate=True)
+    memory_check.check_traced(run, shapes, chunk.trace(*shapes))  # type: ignore[attr-defined]
     batches = fed.batches
 
     def step(hypers, seeds, state, steps, rows, resident, key):
