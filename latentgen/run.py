@@ -36,6 +36,7 @@ def main() -> None:
         may_change = transfer.may_change(FLAGS.extend, FLAGS.allow_change, config)
         done = distributed.on_process_zero(lambda: setup.finished(folder, config, may_change))
         if distributed.broadcast_from_zero(done):
+            distributed.on_process_zero(lambda: transfer.check_origin(folder, FLAGS.init_from))
             print(f"{folder} is finished; its figures are in {folder / setup.SUMMARY}.")
             return
         run = distributed.on_process_zero(

@@ -14,6 +14,7 @@ from latentgen.sweeps.plan import changed
         (gan, {"discriminator.norm": "batch", "batch_size": 1}),
         (gan, {"discriminator.norm": "batch", "batch_size": 3, "method.packing": 3}),
         (gan, {"generator.norm": "batch", "batch_size": 1}),
+        (gan, {"generator.norm": "batch", "batch_size": 8, "microbatches": 8}),
         (vae, {"encoder.norm": "batch", "batch_size": 1}),
         (vae, {"decoder.norm": "batch", "batch_size": 1}),
     ],

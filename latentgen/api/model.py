@@ -23,6 +23,7 @@ from latentgen.evaluation.inversion import Options as Inversion
 from latentgen.evaluation.measures import measure, named
 from latentgen.evaluation.measures.subject import Options, Result, Subject
 from latentgen.networks.labels import cycle_labels
+from latentgen.system.compilation import pin_settings
 from latentgen.training import choice, classes, hooks, setup
 from latentgen.training.pictures import png
 from latentgen.training.setup import Run
@@ -330,6 +331,7 @@ def load(
         BadInput: the folder holds no run or no checkpoint, or the data differ from the run's.
         Damaged: the checkpoint differs from what was saved.
     """
+    pin_settings()
     folder = Path(workdir)
     dataset = None
     if data is not None:

@@ -173,11 +173,13 @@ def network(
 
 def _check_batch_norm(root: Section, section: Section, norm: str | None, packing: int) -> None:
     """Refuse batch norm over a single input."""
-    if norm == "batch" and root.size("batch_size") // packing == 1:
+    size, parts = root.size("batch_size"), root.size("microbatches")
+    if norm == "batch" and size // packing // parts <= 1:
+        among = f" in {parts} microbatches" if parts > 1 else ""
         raise BadInput(
             f"{section.key('norm')}='batch' needs more than one input in a batch, over which it "
-            f"normalizes: from {root.key('batch_size')}={root.size('batch_size')} this network "
-            "gets one, of which nothing would be left."
+            f"normalizes: from {root.key('batch_size')}={size}{among} this network gets one, of "
+            "which nothing would be left."
         )
 
 

@@ -51,7 +51,7 @@ def _opened(content: bytes, shape: Sequence[int]) -> "Image":
 
     height, width, _ = shape
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))  # as TFDS stores them
     except Exception:  # Pillow raises any error for damaged files
         raise ValueError(f"it is no image of {width} x {height} pixels") from None
     if image.size != (width, height):

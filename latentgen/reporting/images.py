@@ -79,7 +79,7 @@ def read(path: Path) -> Image:
     try:
         with workdir.opened(path, "rb") as raw, warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            file = PIL.Image.open(raw)
+            file = PIL.Image.open(raw, formats=("PNG",))  # others may start programs
             if file.width * file.height > LARGEST:
                 raise OSError(f"it has {file.width} x {file.height} pixels")
             x = np.asarray(file.convert("L" if file.mode in ("1", "L") else "RGB"))

@@ -544,10 +544,16 @@ def sign(
         may_change: see `check_config`; `amend` writes the changes once the run continues.
 
     Raises:
-        BadInput: as for `check_config`, or the data differ from those that the run began with.
+        BadInput: as for `check_config`, the data differ from those that the run began with, or
+            nothing says which these were.
     """
     path = Path(path)
     exists = check_config(path, config, may_change)
+    if exists and _read(path, DATA) is None and any((path / CHECKPOINTS).glob("*")):
+        raise BadInput(
+            f"workdir={str(path)!r} has checkpoints but no {DATA}, which names the data that they "
+            "were trained on; name another workdir."
+        )
     if not same_data(path, data):
         write_json(path / DATA, {**data, DESCRIBED: dict(description)} if description else data)
     if not exists:

@@ -225,10 +225,12 @@ def forget(copy: Path) -> None:
 def _is_copy(copy: Path, files: Mapping[str, Path]) -> bool:
     """Delete the copy's compiled files; return whether it holds exactly these files."""
     known = {copy / path: file for path, file in files.items()}
+    if any(path.is_symlink() for path in (copy, *copy.rglob("*"))):
+        return False
     for compiled in list(copy.rglob("__pycache__")):  # Python would run it for the source beside it
         shutil.rmtree(compiled, ignore_errors=True)
     present = {p for p in copy.rglob("*") if not p.is_dir()}
-    if any(p.is_symlink() or not p.is_file() for p in present):
+    if not all(p.is_file() for p in present):
         return False
     return present == set(known) and all(
         path.read_bytes() == file.read_bytes() for path, file in known.items()

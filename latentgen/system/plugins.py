@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,10 @@ def resolve(key: str, reference: str) -> Any:
 
 
 def _import(key: str, name: str) -> Any:
-    if not NAME.fullmatch(name):
-        raise BadInput(f"{key}={shortened(repr(name))} must be the name of a module, as my_idea.")
+    if not NAME.fullmatch(name) or name.partition(".")[0] in sys.stdlib_module_names:
+        raise BadInput(
+            f"{key}={shortened(repr(name))} must be the name of a module of yours, as my_idea."
+        )
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -98,15 +101,29 @@ def check_outside(config: Mapping[str, Any], folder: Path) -> None:
     """
     if Path(__file__).resolve().is_relative_to(folder.resolve()):
         return
+    folder = folder.resolve()
+    untrusted = next((p for p in folder.parents[:3] if (p / "sweep.json").exists()), folder)
     for name in names(config):
-        top = name.partition(".")[0]
-        spec = importlib.util.find_spec(top) if NAME.fullmatch(name) else None
-        places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
-        if any(Path(place).resolve().is_relative_to(folder.resolve()) for place in places if place):
+        if any(place.resolve().is_relative_to(untrusted) for place in _places(name)):
             raise BadInput(
-                f"workdir={str(folder)!r} names the module {top!r}, which lies in it: code of a "
+                f"workdir={str(folder)!r} names the module {name!r}, which lies in it: code of a "
                 "workdir is not run; install it elsewhere."
             )
+
+
+def _places(name: str) -> Iterator[Path]:
+    """Yield the files and folders that a module and its packages may be imported from."""
+    if not NAME.fullmatch(name):
+        return
+    parts = name.split(".")
+    spec = importlib.util.find_spec(parts[0])
+    if spec is not None:
+        yield from map(Path, spec.submodule_search_locations or ())
+        yield Path(spec.origin or "/")
+    for root in sys.path:  # without an import of the packages
+        for depth in range(1, len(parts) + 1):
+            place = Path(root, *parts[:depth])
+            yield from (p for p in (place, place.with_suffix(".py")) if p.exists())
 
 
 def files(name: str) -> dict[str, Path]:

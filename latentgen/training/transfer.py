@@ -89,6 +89,22 @@ def init_from(run: Run, source: str, players: Collection[str]) -> Run:
     return run._replace(weights=weights, origin=origin)
 
 
+def check_origin(folder: Path, source: str | None) -> None:
+    """Check that a finished run began with the weights of `init_from`, if that is given.
+
+    Raises:
+        BadInput: it did not.
+    """
+    if source is None:
+        return
+    began = (workdir.origin(folder) or {}).get("workdir")
+    if began != str(_parse_source(source)[0]):
+        raise BadInput(
+            f"--init_from={source!r}: the run in {str(folder)!r} is finished and began with "
+            f"{'random weights' if began is None else f'those of {began}'}; name another workdir."
+        )
+
+
 def begun(run: Run, state: PyTree) -> PyTree:
     """Replace leaves of a new run's state by the weights of `init_from`, if any.
 

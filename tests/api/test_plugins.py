@@ -102,7 +102,7 @@ def test_one_thing_of_a_module_is_named_with_a_colon(monkeypatch: pytest.MonkeyP
     ("reference", "said"),
     [
         ("not_there:a", "config.a='not_there': there is no such module"),
-        ("json:nothing", "config.a='json:nothing': the module 'json' has no 'nothing'"),
+        ("numpy:nothing", "config.a='json:nothing': the module 'numpy' has no 'nothing'"),
         ("os..path:join", "must be the name of a module"),
     ],
 )
@@ -117,3 +117,37 @@ def test_a_module_that_fails_is_told_in_a_line(tmp_path: Path, monkeypatch) -> N
     (tmp_path / "fails_on_import.py").write_text("1 / 0\n")
     with pytest.raises(BadInput, match="cannot be imported: ZeroDivisionError: division by zero"):
         plugins.load(["fails_on_import"])
+
+
+def test_code_of_a_workdir_is_not_run_by_a_dotted_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tmp_path / "sweeps" / "mine" / "runs" / "a"
+    run.mkdir(parents=True)
+    (tmp_path / "sweeps" / "mine" / "sweep.json").write_text("{}")
+    for place in (run, tmp_path / "sweeps" / "mine"):  # of the run, and of its sweep
+        (place / "evil.py").write_text("raise SystemExit('it was run')\n")
+        name = ".".join((*place.relative_to(tmp_path).parts, "evil"))
+        with pytest.raises(BadInput, match="code of a workdir is not run"):
+            plugins.check_outside({"plugins": [name]}, run)
+    plugins.check_outside({"plugins": ["my_idea"]}, run)
+
+
+@pytest.mark.parametrize("reference", ["os:_exit", "builtins:input"])
+def test_functions_of_python_itself_are_not_called(reference: str) -> None:
+    with pytest.raises(BadInput, match="must be the name of a module of yours"):
+        plugins.resolve("config.method.prior", reference)
+
+
+@pytest.mark.parametrize("link", ["package/__pycache__", "numpy"])
+def test_a_snapshot_with_a_link_is_no_copy(link: str, tmp_path: Path) -> None:
+    source, copy = tmp_path / "a.py", tmp_path / "copy"
+    source.write_text("a = 1\n")
+    (copy / "package").mkdir(parents=True)
+    shutil.copy(source, copy / "package" / "a.py")
+    files = {"package/a.py": source}
+    assert folder._is_copy(copy, files)
+    (tmp_path / "elsewhere").mkdir()
+    (copy / link).symlink_to(tmp_path / "elsewhere")
+    assert not folder._is_copy(copy, files)

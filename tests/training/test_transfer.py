@@ -227,3 +227,19 @@ def test_the_command_extends_a_run_and_names_weights_that_do_not_fit(
     assert done.returncode == 0, done.stderr
     assert "from step 10 on: steps: 10 -> 20" in done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 20
+
+
+def test_the_origin_of_a_finished_run_is_checked(short: Path) -> None:
+    transfer.check_origin(short, None)
+    with pytest.raises(BadInput, match="is finished and began with random weights"):
+        transfer.check_origin(short, "runs/other:10")
+
+
+def test_checkpoints_without_the_identity_of_their_data_are_refused(
+    short: Path, tmp_path: Path
+) -> None:
+    place = copied(short, tmp_path / "run")
+    (place / "data.json").unlink()
+    with pytest.raises(BadInput, match=r"has checkpoints but no data\.json"):
+        trained(place, extend=True, steps=60)
+    assert not (place / "data.json").exists()
