@@ -102,7 +102,7 @@ def test_one_thing_of_a_module_is_named_with_a_colon(monkeypatch: pytest.MonkeyP
     ("reference", "said"),
     [
         ("not_there:a", "config.a='not_there': there is no such module"),
-        ("numpy:nothing", "config.a='json:nothing': the module 'numpy' has no 'nothing'"),
+        ("numpy:nothing", "config.a='numpy:nothing': the module 'numpy' has no 'nothing'"),
         ("os..path:join", "must be the name of a module"),
     ],
 )
