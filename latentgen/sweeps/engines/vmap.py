@@ -449,7 +449,7 @@ def _say_for(say: Say, run: Run, line: str) -> None:
     say(f"{run.folder.name}: {line}")
 
 
-def fitting(program: PopulationProgram, most: int, limit: float) -> int:
+def fitting(program: PopulationProgram, most: int, limit: int | float) -> int:
     """Return how many members a program can train at once, by the memory of the compiled program.
 
     Args:
