@@ -317,6 +317,8 @@ def load(
 ) -> Model:
     """Load the model of a run; its training data are read when they are first used.
 
+    JAX's settings that change numbers get their defaults in this process, as in `train`.
+
     Args:
         workdir: the run's folder, finished or not.
         step: which checkpoint; None: the one that `checkpoint` names.

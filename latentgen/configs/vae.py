@@ -298,6 +298,7 @@ LIKELIHOODS: dict[str, Callable[[LikelihoodOptions], Likelihood]] = {
     "discretized_logistic": lambda o: likelihoods.discretized_logistic(o.low, o.high),
     "categorical": lambda o: likelihoods.categorical(o.low, o.high),
 }
+"""Likelihoods by name."""
 
 
 def likelihood_of(method: Section, preprocess: Preprocess) -> Callable[[Shape], Likelihood]:

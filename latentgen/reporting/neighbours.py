@@ -18,7 +18,7 @@ from latentgen.core.types import PyTree
 from latentgen.data import pipeline
 from latentgen.data.dataset import Examples
 from latentgen.evaluation import features
-from latentgen.evaluation.features import Extractor, sprites
+from latentgen.evaluation.features import Extractor
 from latentgen.evaluation.measures.subject import with_progress
 from latentgen.reporting.images import preview
 from latentgen.training import classes
@@ -115,11 +115,8 @@ def neighbours(run: Run, state: PyTree) -> Neighbours:
 
 def extractor(run: Run) -> Extractor:
     """Load the default features of the run's data; 'sprites' in place of the slow 'vgg16'."""
-    shape = run.dataset.shape
-    name = features.default(run.experiment.data.name, shape)
-    if name == "vgg16":  # takes minutes for a training set on a CPU
-        name = "sprites" if min(shape[:2]) >= sprites.SMALLEST else "pixels"
-    return features.extractor(name, shape, None)
+    name = features.default(run.experiment.data.name, run.dataset.shape, fast=True)
+    return features.extractor(name, run.dataset.shape, None)
 
 
 def vectors(shown: Extractor, x: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n f"]:

@@ -425,8 +425,10 @@ def build(cls, data_dir, **attributes):
     variant(data_dir=data_dir).download_and_prepare(file_format="array_record")
 
 
-def test_a_set_prepared_by_tfds_goes_by_its_name(tmp_path):
+def test_a_set_prepared_by_tfds_goes_by_its_name(tmp_path, monkeypatch):
     build(TinyColours, tmp_path)
+    monkeypatch.chdir(tmp_path)  # where a folder has the same name
+    assert (tmp_path / "tiny_colours").is_dir()
     dataset = sources.load("tiny_colours", data_dir=tmp_path, validation=4)
     assert dataset.version == "2.1.0"
     (x, label), (test_x, test_label) = colours(0), colours(1)

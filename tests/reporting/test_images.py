@@ -85,3 +85,10 @@ def test_a_file_that_is_no_picture_is_passed_over(tmp_path: Path) -> None:
     (some,) = series(tmp_path, "a", [0, 10, 20])
     some.files[10].write_bytes(b"torn")
     assert images.select([some], 10**6).series[0].steps == [0, 20]
+
+
+def test_only_png_is_decoded(tmp_path: Path) -> None:
+    """Pillow would start Ghostscript for an EPS file, whatever its name."""
+    PIL.Image.new("RGB", (9, 9)).save(tmp_path / "step_1.png", format="EPS")
+    with pytest.raises(OSError, match="cannot identify image file"):
+        images.read(tmp_path / "step_1.png")

@@ -171,8 +171,9 @@ def _folder(root: Path, inside: str = "") -> Iterator[Entry | None]:
 
 
 def _is_run(folder: str) -> bool:
-    """Return whether latentgen has written its samples and checkpoints into a folder."""
-    return all(os.path.exists(os.path.join(folder, name)) for name in ("config.json", "samples"))
+    """Return whether a folder is a run's, with pictures of its samples."""
+    names = ("config.json", "data.json", "samples")
+    return all(os.path.exists(os.path.join(folder, name)) for name in names)
 
 
 def _file(root: Path, name: str) -> Entry | None:

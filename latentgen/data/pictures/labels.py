@@ -112,7 +112,7 @@ def splits(
         return np.array([SPLITS.index(split_of[name]) for name in names], np.int64), 0
     tops = [name.partition("/")[0].lower() if "/" in name else "" for name in names]
     of_splits = {top for top in tops if top in NAMES}
-    if "train" not in of_splits or len(of_splits) == 1 < len(set(tops)):
+    if "train" not in of_splits or (len(of_splits) == 1 and len(set(tops)) > 1):
         return np.zeros(len(names), np.int64), 0  # 'train' may be a class
     if other := [name for name, top in zip(names, tops, strict=True) if top not in NAMES]:
         raise BadInput(

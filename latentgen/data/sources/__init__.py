@@ -165,15 +165,17 @@ def _prepared(request: Request) -> Source:
 
     if (named := folder.named(request)) is not None:
         return named
-    if request.name and Path(request.name).expanduser().exists():
-        raise BadInput(
-            f"config.data.name={request.name!r} is a file or a folder; did you mean "
-            f"{'arrays' if request.name.endswith(('.npy', '.npz')) else 'folder'}:{request.name}?"
-        )
     others = {f"{scheme}:..." for scheme in WITH_ARGUMENT}
     others |= {path.stem for path in (request.data_dir / SETS).glob("*.json")}
     known = dict.fromkeys((*BUILT_IN, *SOURCES, *others), Path())
-    found = choose("config.data.name", request.name, tfds.prepared(request.data_dir) | known)
+    options = tfds.prepared(request.data_dir) | known
+    if request.name and request.name not in options and Path(request.name).expanduser().exists():
+        scheme = "arrays" if request.name.endswith((".npy", ".npz")) else "folder"
+        raise BadInput(
+            f"config.data.name={request.name!r} is a file or a folder; did you mean "
+            f"{scheme}:{request.name}?"
+        )
+    found = choose("config.data.name", request.name, options)
     return Source(lambda request: tfds.load(request, found))
 
 

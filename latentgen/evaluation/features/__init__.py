@@ -48,7 +48,7 @@ FEATURES: dict[str, Maker] = {
 }
 
 
-def default(data: str, shape: tuple[int, ...]) -> str:
+def default(data: str, shape: tuple[int, ...], fast: bool = False) -> str:
     """Return the default features of a data set.
 
     A classifier of the data if one is shipped; else those of `of_colours` for RGB images; else
@@ -58,6 +58,7 @@ def default(data: str, shape: tuple[int, ...]) -> str:
     Args:
         data: name of the data set.
         shape: of an example.
+        fast: whether 'vgg16', which takes minutes for a training set on a CPU, is left out.
     """
     plain = data.removeprefix(PREFIX)
     if plain in SHIPPED:
@@ -65,7 +66,7 @@ def default(data: str, shape: tuple[int, ...]) -> str:
     if len(shape) != 3 or shape[2] != 3:
         return "pixels"
     fit = data == plain and min(shape[:2]) >= sprites.SMALLEST
-    found = of_colours()
+    found = "sprites" if fast else of_colours()
     return found if found != "sprites" or fit else "pixels"
 
 

@@ -145,6 +145,14 @@ def digests(folder: Path) -> str:
     return (folder / "latentgen_sha256.json").read_text()
 
 
+def test_a_zip_with_backslashes_has_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("in\\cat\\1.png", "in\\dog\\2.png"):
+            archive.writestr(name, GOOD)
+    found = entries.listed(tmp_path / "a.zip")
+    assert [entry.name for entry in found.entries] == ["cat/1.png", "dog/2.png"]
+
+
 def test_members_of_a_zip_that_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -146,7 +146,10 @@ def test_what_latentgen_writes_is_no_picture_of_the_users(tmp_path: Path) -> Non
     prepare(folder, Options(4), folder / "latentgen_sets")
     write(folder, {"latentgen_sets/x/sheet.png": image(1)})
     write(folder, {"runs/mine/config.json": b"{}", "runs/mine/samples/1.png": image(2)})
-    assert [entry.name for entry in module.entries.listed(folder).entries] == ["a/0.png"]
+    write(folder, {"b/config.json": b"{}", "b/samples/2.png": image(3)})  # the user's own
+    (folder / "runs" / "mine" / "data.json").write_text("{}")
+    found = [entry.name for entry in module.entries.listed(folder).entries]
+    assert found == ["a/0.png", "b/samples/2.png"]
 
 
 def test_a_train_split_of_copies(tmp_path: Path, parent: Path) -> None:
