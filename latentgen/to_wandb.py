@@ -15,7 +15,7 @@ from latentgen.cli import app
 from latentgen.core.errors import BadInput
 from latentgen.evaluation.measures.results import evaluated
 from latentgen.storage import workdir
-from latentgen.storage.log import METRICS, figures
+from latentgen.storage.log import METRICS, figures, warn
 from latentgen.sweeps import folder
 from latentgen.training import setup
 
@@ -90,20 +90,24 @@ def show(wandb: Any, run: Shown, wandb_folder: Path, project: str, online: bool)
 def by_step(wandb: Any, path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Return (step, metrics and pictures) in increasing order of steps, as W&B requires."""
     steps: dict[int, dict[str, Any]] = {}
-    for line in figures(path / METRICS):
+    damaged: list[str] = []
+    for line in figures(path / METRICS, damaged):
         values = {f"{line['split']}/{k}": v for k, v in line.items() if k not in ("step", "split")}
         steps.setdefault(int(line["step"]), {}).update(values)
     for name in PICTURES:
         for file in sorted((path / name).glob("step_*.png")):
             step = int("".join(filter(str.isdecimal, file.stem)) or 0)
             steps.setdefault(step, {})[name] = wandb.Image(str(file))
+    warn(damaged)
     return sorted(steps.items())
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    figures = {"done": setup.summary(path) is not None}
-    for line in evaluated(path):
+    figures = {"done": setup.is_done(path)}
+    damaged: list[str] = []
+    for line in evaluated(path, damaged):
         figures |= {f"{line['metric']}/{name}": value for name, value in line["values"].items()}
+    warn(damaged)
     return figures
 
 

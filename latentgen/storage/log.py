@@ -10,11 +10,11 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat, TextIO
 
-from latentgen.core.errors import BadInput
+from latentgen.core.errors import BadInput, printable
 from latentgen.storage import workdir
 
 METRICS = "metrics.jsonl"
@@ -23,29 +23,66 @@ EVENTS = "tensorboard"
 START = {"status": 1}  # SessionLog.START
 
 
-def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read the lines of a metrics.jsonl; ignore an incomplete last line.
+Line = dict[str, Any]
+
+
+def read(
+    path: str | os.PathLike[str],
+    left_out: list[str] | None = None,
+    check: Callable[[Any, int, Line], None] = lambda *_: None,
+) -> list[Line]:
+    """Read a file of JSON objects, one in a line; ignore an incomplete last line.
+
+    Args:
+        left_out: takes a sentence for each line that is damaged, which is then left out.
+        check: takes path, number and content of a line; raises BadInput if it is damaged.
 
     Raises:
-        BadInput: another line is not JSON.
+        BadInput: the file cannot be read, or a line is damaged and `left_out` is None.
     """
+    return [line for _, line in _lines(path, left_out, check)]
+
+
+def figures(path: str | os.PathLike[str], left_out: list[str] | None = None) -> list[Line]:
+    """Read the lines of a metrics.jsonl, each with a step, seconds and a split.
+
+    Args:
+        left_out: as in `read`.
+
+    Raises:
+        BadInput: as in `read`; a line that lacks one of the three is damaged.
+    """
+    return read(path, left_out, _check)
+
+
+def warn(left_out: Sequence[str]) -> None:
+    """Print a warning for each damaged line."""
+    for sentence in left_out:
+        print(f"warning: {printable(sentence)} It is left out.", file=sys.stderr)
+
+
+def _lines(
+    path: str | os.PathLike[str],
+    left_out: list[str] | None,
+    check: Callable[[Any, int, Line], None],
+) -> list[tuple[str, Line]]:
+    """Return (text, content) of each line that is not damaged."""
     try:
-        *lines, _ = workdir.read_text(path, "replace", math.inf).split("\n")
+        *texts, _ = workdir.read_text(path, "replace", math.inf).split("\n")
     except ValueError as error:
         raise BadInput(f"{str(path)!r} cannot be read: {error}.") from None
-    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
-
-
-def figures(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read the lines of a metrics.jsonl; check that each has a step, seconds and a split.
-
-    Raises:
-        BadInput: a line lacks one of them.
-    """
-    lines = read(path)
-    for number, line in enumerate(lines, 1):
-        _check(path, number, line)
-    return lines
+    found = []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = _parse(path, number, text)
+            check(path, number, line)
+        except BadInput as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
+        else:
+            found.append((text, line))
+    return found
 
 
 def _check(path: str | os.PathLike[str], number: int, line: Mapping[str, Any]) -> None:
@@ -81,7 +118,8 @@ class Log:
 
     Opening truncates the record to the lines up to `resume_step`: it removes lines of later steps
     and an incomplete last line, and all lines for resume_step=0. So write the lines of step N and
-    call `flush` before you save checkpoint N, and save the value of `stands` with it.
+    call `flush` before you save checkpoint N, and save the value of `stands` with it. Damaged lines
+    are removed too, and are losses; the file is kept as it was found in metrics.jsonl.damaged.
 
     Attributes:
         lost: differences found between the record and what had been written, a sentence each.
@@ -99,14 +137,14 @@ class Log:
         self._resume_step = resume_step
         file = self._folder / METRICS
         kept: list[str] = []
+        damaged: list[str] = []
         if resume_step and file.exists():
-            lines = workdir.read_text(file, "replace", math.inf).split("\n")[:-1]
-            steps = [line["step"] for line in figures(file)]
-            kept = [line + "\n" for line, n in zip(lines, steps, strict=True) if n <= resume_step]
+            lines = _lines(file, damaged, _check)
+            kept = [text + "\n" for text, line in lines if line["step"] <= resume_step]
         self._lines, self._digest = 0, hashlib.sha256()
-        for line in kept:
-            self._count(line.encode())
-        self.lost = self._compare(saved) if resume_step else []
+        for text in kept:
+            self._count(text.encode())
+        self.lost = self._compare(saved, damaged) if resume_step else []
         workdir.write_bytes(file, "".join(kept).encode())
         self._file = _AppendFile(file)
         self._events: _AppendFile | None = None
@@ -121,22 +159,26 @@ class Log:
         self._lines += 1
         self._digest.update(line)
 
-    def _compare(self, saved: Any) -> list[str]:
+    def _compare(self, saved: Any, damaged: Sequence[str]) -> list[str]:
         """Describe how the record differs from the saved one; copy the file if it does."""
-        if not isinstance(saved, Mapping) or not {"lines", "sha256"} <= saved.keys():
-            return []
-        earlier = saved.get("lost", [])
+        known = isinstance(saved, Mapping) and {"lines", "sha256"} <= saved.keys()
+        earlier = saved.get("lost", []) if known else []
         lost = [str(each) for each in earlier] if isinstance(earlier, list) else []
-        if saved["sha256"] == self._digest.hexdigest():
+        if known and saved["sha256"] == self._digest.hexdigest():
+            has = ""  # damaged lines can only be of later steps
+        elif known and self._lines != saved["lines"]:
+            has = f"{self._lines} of {saved['lines']} lines are left"
+        elif known:
+            has = "lines of it have been changed"
+        else:
+            has = f"{len(damaged)} lines are damaged" if damaged else ""
+        if not has:
             return lost
         file = self._folder / METRICS
         aside = ""
         if file.exists():
             workdir.write_bytes(file.with_name(DAMAGED), workdir.read_bytes(file, math.inf))
             aside = f"; as it was found it is in {DAMAGED}"
-        has = f"{self._lines} of {saved['lines']} lines are left"
-        if self._lines == saved["lines"]:
-            has = "lines of it have been changed"
         return [
             *lost,
             f"{METRICS} is not what was written up to step {self._resume_step}: {has}{aside}",

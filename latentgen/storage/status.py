@@ -38,6 +38,9 @@ class Status(NamedTuple):
     beat: float
 
 
+STOPPING = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals by which a process is stopped; others tell of its own fault."""
+
 KINDS: tuple[tuple[str, Any], ...] = (
     *(("status", str), ("reason", str | None), ("attempts", int), ("host", str), ("pid", int)),
     *(("job", str | None), ("since", int | float), ("beat", int | float)),
@@ -64,13 +67,13 @@ def job() -> str | None:
 def blame(folder: Path, code: int, log: Path) -> None:
     """Write the status of a run whose process ended without writing it.
 
-    A run killed with SIGKILL, by a user or for lack of memory, is preempted: the same command
-    continues it. Any other run has failed. Nothing is written if the process has written its
-    status, or if another process holds the folder.
+    A run that a signal of `STOPPING` ended, sent by a user, a queue or for lack of memory, is
+    preempted: the same command continues it. Any other run has failed. Nothing is written if the
+    process has written its status, or if another process holds the folder.
 
     Args:
         folder: the run's folder.
-        code: exit code of its process; -n if signal n killed it.
+        code: exit code of its process; -n if signal n killed it, 128 + n if it ended at signal n.
         log: file with the output of the process.
     """
     with contextlib.suppress(BadInput), workdir.lock(folder):
@@ -80,7 +83,7 @@ def blame(folder: Path, code: int, log: Path) -> None:
         message = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         last = _last_line(log)
         StatusWriter(folder, attempt=current is None).end(
-            PREEMPTED if code == -signal.SIGKILL else FAILED,
+            PREEMPTED if {-code, code - 128} & {*STOPPING} else FAILED,
             f"{message}: {last}" if last else message,
         )
 
@@ -122,6 +125,12 @@ class StatusWriter:
         """Write a heartbeat, at most once in BEAT seconds."""
         if (now := time.time()) - self._status.beat >= BEAT:
             self._status = self._status._replace(beat=now)
+            self._write()
+
+    def undo(self) -> None:
+        """Write the status before this attempt again, if there was one."""
+        if self.before is not None:
+            self._status = self.before
             self._write()
 
     def end(self, status: str, reason: str | None = None) -> None:

@@ -174,7 +174,7 @@ def locked(folder: Path) -> Iterator[None]:
 def standing(run_folder: Path) -> Standing:
     """Return the status of the run in this folder, and the reason for it."""
     found = status.read(run_folder)
-    if setup.summary(run_folder) is not None:
+    if setup.is_done(run_folder):
         return Standing(status.DONE, None)
     if found is None:
         return Standing(status.PENDING, None)

@@ -11,7 +11,7 @@ from typing import Any
 from latentgen.evaluation.measures.results import evaluated
 from latentgen.metrics.intervals import spread
 from latentgen.storage import status, workdir
-from latentgen.storage.log import METRICS, figures
+from latentgen.storage.log import METRICS, figures, warn
 from latentgen.sweeps.folder import Sweep, standing
 from latentgen.sweeps.plan import Member
 from latentgen.training import setup
@@ -24,10 +24,16 @@ Row = dict[str, Any]
 
 
 def row(sweep: Sweep, member: Member) -> Row:
-    """Return a member's row: its status, its last metrics and its evaluations."""
+    """Return a member's row: its status, its last metrics and its evaluations.
+
+    Damaged lines of its files are left out, with a warning.
+    """
     run_folder = sweep.run_folder(member.run)
     current = standing(run_folder)
-    lines = figures(run_folder / METRICS) if (run_folder / METRICS).exists() else []
+    damaged: list[str] = []
+    lines = figures(run_folder / METRICS, damaged) if (run_folder / METRICS).exists() else []
+    measured = _evaluated(run_folder, damaged)
+    warn(damaged)
     last = {line["split"]: line for line in lines}
     found: Row = {
         **{"run": member.run, "setting": member.setting, "seed": member.seed},
@@ -39,7 +45,7 @@ def row(sweep: Sweep, member: Member) -> Row:
     for split, line in last.items():
         drop = ("step", "seconds", "split")
         found |= {f"{split}/{name}": value for name, value in line.items() if name not in drop}
-    return found | _best(run_folder) | _evaluated(run_folder)
+    return found | _best(run_folder) | measured
 
 
 def _best(run_folder: Path) -> Row:
@@ -50,10 +56,10 @@ def _best(run_folder: Path) -> Row:
     return {"best/step": best["step"], f"best/{best['name']}": best["value"]}
 
 
-def _evaluated(run_folder: Path) -> Row:
+def _evaluated(run_folder: Path, damaged: list[str]) -> Row:
     """Return the newest values of each measure, by measure/name."""
     found: Row = {}
-    for line in evaluated(run_folder):
+    for line in evaluated(run_folder, damaged):
         for name, value in line["values"].items():
             value = value["mean"] if isinstance(value, Mapping) and "mean" in value else value
             if isinstance(value, int | float):

@@ -26,9 +26,20 @@ PINNED = {
     "jax_threefry_partitionable": True,
     "jax_random_seed_offset": 0,
     "jax_numpy_dtype_promotion": "standard",
+    "jax_transfer_guard": None,
+    "jax_transfer_guard_host_to_device": None,
+    "jax_transfer_guard_device_to_host": None,
+    "jax_transfer_guard_device_to_device": None,
+    "jax_debug_key_reuse": False,  # pictures of a run are drawn from the same codes
+    "jax_no_execution": False,
+    "jax_no_tracing": False,
+    "jax_error_checking_behavior_nan": "ignore",
+    "jax_error_checking_behavior_divide": "ignore",
+    "jax_error_checking_behavior_oob": "ignore",
 }
-"""JAX's settings that are the same in every run. Other settings that were changed are stored with
-checkpoints and results, see `settings`."""
+"""JAX's settings that are the same in every run: numbers depend on them, or a run fails with others
+by design. Other settings that were changed are stored with checkpoints and results, see
+`settings`."""
 
 IRRELEVANT_SETTINGS = re.compile(
     "jax_(compilation_cache|persistent_cache|enable_compilation_cache|raise_persistent_cache|log|"
@@ -38,12 +49,25 @@ IRRELEVANT_SETTINGS = re.compile(
 )
 """JAX's settings of reports, caches and device discovery: no number depends on them."""
 
-ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+ENVIRONMENT = (
+    *("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG"),
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+    *("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"),
+)
 """Environment variables that XLA and its libraries read."""
 
 _AT_IMPORT = dict(jax.config.values)
 
 ABANDONED_SECONDS = 60.0  # age at which an unfinished file is taken for that of a dead process
+
+
+def _environment(name: str) -> str:
+    """Return a variable of `ENVIRONMENT`; the contents of the file that XLA_FLAGS may name."""
+    value = os.environ.get(name, "")
+    if name == "XLA_FLAGS" and value and not value.lstrip().startswith("-"):
+        with contextlib.suppress(OSError, ValueError):
+            return f"{value}: {' '.join(Path(value).read_text().split())}"
+    return value
 
 
 def processor() -> str:
@@ -62,7 +86,7 @@ def folder() -> Path:
     Different machines may share a home folder, and jaxlib may be upgraded in place.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    flags = os.environ.get("XLA_FLAGS", "")
+    flags = _environment("XLA_FLAGS")
     parts = (ENTRY_FORMAT, version("jaxlib"), flags, platform.machine(), processor())
     return Path(home, "latentgen", hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16])
 
@@ -142,6 +166,8 @@ def pin_settings() -> None:
     """Set JAX's settings to `PINNED`; print a line for each one that the user has changed."""
     config: Any = jax.config
     for name, value in PINNED.items():
+        if name not in config.values:  # of another version of JAX
+            continue
         if (user_value := getattr(config, name)) != value:
             print(f"{name.upper()}={user_value} is ignored: a run has {value}.", file=sys.stderr)
             config.update(name, value)
@@ -154,9 +180,7 @@ def settings() -> dict[str, Any]:
     variable or code has set. `PINNED` is left out, and so are defaults, which depend on the version
     of JAX alone.
     """
-    changed: dict[str, Any] = {
-        name: os.environ[name] for name in ENVIRONMENT if os.environ.get(name)
-    }
+    changed: dict[str, Any] = {name: value for name in ENVIRONMENT if (value := _environment(name))}
     for name, value in sorted(jax.config.values.items()):
         is_changed = name.upper() in os.environ or value != _AT_IMPORT.get(name, value)
         if is_changed and name not in PINNED and not IRRELEVANT_SETTINGS.match(name):

@@ -134,7 +134,13 @@ class RunWriter:
         newest = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
         changed = workdir.changed(run.folder, run.config)
         if changed and newest is not None:
-            newest = self.checkpoints.restore(self._step_to_continue(newest[0]), like)
+            try:
+                step = self._step_to_continue(newest[0])
+            except BadInput:
+                self._status.undo()  # the run is what it was
+                self._ended = True
+                raise
+            newest = self.checkpoints.restore(step, like)
             self.checkpoints.forget_after(newest[0])
         step = 0 if newest is None else newest[0]
         if changed:

@@ -286,8 +286,7 @@ def finished(
         raise Diverged(record["first"], record["last"], evidence.message(folder, record))
     if workdir.changed(folder, config) or not (folder / SUMMARY).exists():
         return False
-    figures = summary(folder)
-    if figures is None or figures["steps"] != config.get("steps"):
+    if not is_done(folder):
         print(
             f"{folder / SUMMARY} is not what a run writes at its end: it is written anew.",
             file=sys.stderr,
@@ -300,9 +299,20 @@ def summary(folder: Path) -> dict[str, Any] | None:
     """Read the summary of the folder's run; None if there is none, or it is not valid."""
     try:
         data = workdir.read_json(folder / SUMMARY)
-    except (OSError, ValueError):
+        steps, final = data["steps"], data["final"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return data if isinstance(data, dict) and type(data.get("steps")) is int else None
+    is_valid = type(steps) is int and isinstance(final, dict)
+    return data if is_valid and all(isinstance(each, dict) for each in final.values()) else None
+
+
+def is_done(folder: Path) -> bool:
+    """Return whether the folder has a valid summary, of as many steps as its config has."""
+    figures = summary(folder)
+    try:
+        return figures is not None and figures["steps"] == config(folder).get("steps")
+    except BadInput:
+        return False
 
 
 def collapsed(folder: Path) -> int | None:

@@ -1,5 +1,6 @@
 """Only the recipe's own evaluations of runs that ended well count as measured."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def sweep(tmp_path: Path) -> Sweep:
     for modes, member in enumerate(RUNS.values(), 4):
         place = made.run_folder(member.run)
         place.mkdir(parents=True)
-        (place / setup.SUMMARY).write_text(f'{{"steps": {member.config["steps"]}}}')
+        (place / "config.json").write_text(json.dumps(member.config))
+        ended = {"final": {}, "steps": member.config["steps"]}
+        (place / setup.SUMMARY).write_text(json.dumps(ended))
         evaluated(place, modes)
     return made
 
@@ -98,7 +101,7 @@ def test_what_runs_do_not_share_is_no_protocol(sweep: Sweep) -> None:
 def test_how_many_runs_were_one_program_is_kept(sweep: Sweep) -> None:
     for arm, seed in RUNS:
         file = place_of(sweep, arm, seed) / setup.SUMMARY
-        file.write_text(file.read_text().replace("}", ', "population": 4}'))
+        file.write_text(file.read_text().replace("{}", '{}, "population": 4'))
     assert collected(sweep).protocol["trained.runs_in_one_program"] == 4
     file.write_text(file.read_text().replace('"population": 4', '"seed": 0'))
     assert collected(sweep).protocol["trained.runs_in_one_program"] == measuring.DIFFERENT

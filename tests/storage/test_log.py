@@ -78,14 +78,23 @@ def test_starting_again_from_nothing_keeps_nothing(tmp_path):
     assert file.read_bytes() == b""
 
 
-def test_a_damaged_line_inside_is_named_and_kept(tmp_path):
+@pytest.mark.parametrize("damage", [b'"step\0: 2', b'"spet": 2', b'"step": "2"'])
+def test_a_damaged_line_inside_is_named_and_kept_aside(tmp_path, damage):
     file = write(tmp_path, [1, 2, 3])
-    content = file.read_bytes().replace(b'"step": 2', b'"step\0: 2')
-    file.write_bytes(content)
-    for act in (lambda: log.read(file), lambda: log.Log(tmp_path, 3)):
-        with pytest.raises(BadInput, match=r"metrics\.jsonl' line 2 is not a JSON object"):
-            act()
-    assert file.read_bytes() == content
+    _, _, *lines = content = file.read_bytes().replace(b'"step": 2', damage).splitlines(True)
+    file.write_bytes(b"".join(content))
+    with pytest.raises(BadInput, match=r"metrics\.jsonl' line 2 "):
+        log.figures(file)
+    damaged = []
+    assert [line["step"] for line in log.figures(file, damaged)] == [1, 3]
+    (sentence,) = damaged
+    assert "line 2 " in sentence
+    record = log.Log(tmp_path, 3)  # the run goes on
+    record.close()
+    (lost,) = record.lost
+    assert "1 lines are damaged; as it was found it is in metrics.jsonl.damaged" in lost
+    assert file.read_bytes() == content[0] + lines[0]
+    assert (tmp_path / log.DAMAGED).read_bytes() == b"".join(content)
 
 
 def events(folder):

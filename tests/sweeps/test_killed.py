@@ -34,6 +34,8 @@ def dies(place: Path, how: str) -> list[str]:
     ("how", "code", "found"),
     [
         ("os.kill(os.getpid(), 9)", -9, ("preempted", "killed by SIGKILL: began")),
+        ("os.kill(os.getpid(), 15)", -15, ("preempted", "killed by SIGTERM: began")),
+        ("os._exit(143)", 143, ("preempted", "exit code 143: began")),
         ("os.kill(os.getpid(), 11)", -11, ("failed", "killed by SIGSEGV: began")),
         ("os._exit(1)", 1, ("failed", "exit code 1: began")),
         ("heart.end('preempted', 'disk full'); os._exit(4)", 4, ("preempted", "disk full")),

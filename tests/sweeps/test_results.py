@@ -21,7 +21,8 @@ def write(place: Path, ended: str, loss: float, evaluated: dict | None = None) -
         row = {"step": step, "seconds": step / 10, "split": split, "loss": value}
         workdir.append_json(place / "metrics.jsonl", row)
     if ended == "done":
-        workdir.write_json(place / "summary.json", {"steps": 1})
+        workdir.write_json(place / "config.json", {"steps": 20})
+        workdir.write_json(place / "summary.json", {"steps": 20, "final": {}})
     for value in (99.0, evaluated):  # the newest counts
         if evaluated is not None:
             line = {"metric": "terms", "values": value if value is evaluated else {"elbo": value}}

@@ -1,6 +1,7 @@
 """JAX's settings change numbers: pinned, or kept with a run and told when they change."""
 
 import json
+from pathlib import Path
 
 import jax
 import pytest
@@ -20,9 +21,13 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("jax_random_seed_offset", 7), ("jax_numpy_dtype_promotion", "strict")],
+    [
+        *[("jax_random_seed_offset", 7), ("jax_numpy_dtype_promotion", "strict")],
+        *[("jax_transfer_guard", "disallow"), ("jax_debug_key_reuse", True)],
+        *[("jax_no_tracing", True), ("jax_error_checking_behavior_nan", "raise")],
+    ],
 )
-def test_what_changes_every_number_is_pinned(
+def test_what_changes_every_number_or_ends_every_run_is_pinned(
     name: str, value: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -53,6 +58,20 @@ def test_whatever_else_is_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert json.loads(json.dumps(found)) == found
     assert provenance.device()["settings"] == compilation.settings()
+
+
+def test_variables_of_libraries_and_flags_in_a_file_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "flags"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("XLA_FLAGS", str(file))
+    found = []
+    for flags in ("--xla_cpu_enable_fast_math=true", "--xla_cpu_enable_fast_math=false"):
+        file.write_text(f"{flags}\n")
+        found.append((compilation.settings(), compilation.folder()))
+        assert found[-1][0] == {"ONEDNN_MAX_CPU_ISA": "AVX2", "XLA_FLAGS": f"{file}: {flags}"}
+    assert found[0][1] != found[1][1]  # programs of other flags are not reused
 
 
 def test_every_setting_that_jax_has_is_either_silent_or_kept(

@@ -99,11 +99,12 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused_and_changes_nothing(case: str, short: Path) -> None:
     changes, words = REFUSED[case]
-    before = (short / "config.json").read_bytes()
+    files = [short / "config.json", short / "status.json"]
+    before = [file.read_bytes() for file in files]
     with pytest.raises(BadInput) as caught:
         trained(short, extend=True, **changes)
     assert all(word in str(caught.value) for word in words)
-    assert (short / "config.json").read_bytes() == before
+    assert [file.read_bytes() for file in files] == before
     assert (short / "checkpoints" / "40").is_dir()
 
 

@@ -55,20 +55,26 @@ def lines(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def evaluated(folder: Path) -> list[dict[str, Any]]:
+def evaluated(folder: Path, left_out: list[str] | None = None) -> list[dict[str, Any]]:
     """Read the results in a run's folder, oldest first; none if it was not evaluated.
 
+    Args:
+        left_out: takes a sentence for each line that is not a result, which is then left out.
+
     Raises:
-        BadInput: a line is not a result.
+        BadInput: a line is not a result and `left_out` is None.
     """
     file = folder / EVALUATIONS
-    found = read(file) if file.exists() else []
-    for number, line in enumerate(found, 1):
-        values = line.get("values")
-        if not isinstance(line.get("metric"), str) or not isinstance(values, dict):
-            raise BadInput(f"{str(file)!r} line {number} is not what latentgen.evaluate writes.")
-        line["values"] = {name: _plain(value) for name, value in values.items()}
-    return found
+    found = read(file, left_out, _check) if file.exists() else []
+    return [
+        line | {"values": {name: _plain(value) for name, value in line["values"].items()}}
+        for line in found
+    ]
+
+
+def _check(path: Path, number: int, line: Mapping[str, Any]) -> None:
+    if not isinstance(line.get("metric"), str) or not isinstance(line.get("values"), dict):
+        raise BadInput(f"{str(path)!r} line {number} is not what latentgen.evaluate writes.")
 
 
 def _plain(value: Any) -> Any:

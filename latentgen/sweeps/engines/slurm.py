@@ -139,7 +139,7 @@ def submit(
         _recover(folder)
         in_queue = queued(folder)
         missing = [run for run in dict.fromkeys(runs) if run not in in_queue]
-        missing = [r for r in missing if setup.summary(folder / "runs" / r) is None]
+        missing = [r for r in missing if not setup.is_done(folder / "runs" / r)]
         size = _largest_array() if missing else 1
         submitted: list[tuple[str, str]] = []
         after = None
