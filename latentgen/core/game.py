@@ -133,8 +133,10 @@ def _accumulated(
         gradient, (stats, terms) = gradient_of(stats, *inputs)
         return (stats, jax.tree.map(jnp.add, total, (gradient, terms))), None
 
-    first = jax.tree.map(lambda x: x[0], (split, keys))
-    gradient, (_, terms) = jax.eval_shape(gradient_of, stats, *first)
+    def first_part(stats: Params, inputs: PyTree) -> Any:
+        return gradient_of(stats, *jax.tree.map(lambda x: x[0], inputs))
+
+    gradient, (_, terms) = jax.eval_shape(first_part, stats, (split, keys))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (gradient, terms))
     (stats, total), _ = jax.lax.scan(body, (stats, zeros), (split, keys))
     gradient, terms = jax.tree.map(lambda x: x / parts, total)

@@ -1,5 +1,6 @@
 """Requirements of every method. Add a row for a new method."""
 
+import contextlib
 import copy
 import functools
 import importlib.util
@@ -14,6 +15,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.key_reuse._core import check_key_reuse_jaxpr  # public: at run time only
 
 from latentgen import configs
 from latentgen.core import schedules
@@ -549,13 +551,15 @@ def test_population_member_is_the_solo_run(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY_ROW)
 @pytest.mark.quick(3)
-def test_train_step_lowers_for_every_platform(name: str) -> None:
+def test_train_step_uses_no_key_twice_and_lowers_for_every_platform(name: str) -> None:
     method, state = method_of(name), start_of(name)
     data = jax.tree.map(lambda a: a[0], batches(1, method.draws))
-    step = jax.jit(lambda s, i, b: method.step(s, i, b, run_key(0)))
-    exported = jax.export.export(step, platforms=["cpu", "cuda", "tpu"])(
-        state, jax.ShapeDtypeStruct((), jnp.int32), data
-    )
+    step = jax.jit(lambda s, i, b, k: method.step(s, i, b, k))
+    args = (state, jax.ShapeDtypeStruct((), jnp.int32), data, run_key(0))
+    twice = name.startswith("vaegan")  # x and its reconstruction share the dropout mask
+    with pytest.raises(jax.errors.KeyReuseError) if twice else contextlib.nullcontext():
+        check_key_reuse_jaxpr(step.trace(*args).jaxpr.jaxpr)
+    exported = jax.export.export(step, platforms=["cpu", "cuda", "tpu"])(*args)
     assert exported.platforms == ("cpu", "cuda", "tpu")
     assert len(exported.mlir_module()) > 1000
 
