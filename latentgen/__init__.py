@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from latentgen.api.model import Model, load
     from latentgen.core.errors import BadInput, Diverged
     from latentgen.core.game import ascend, game, players
+    from latentgen.core.schedules import Schedule
     from latentgen.core.types import Batch, Method, Net, Phase, State
-    from latentgen.core.wrappers import population, with_ema, with_microbatches
+    from latentgen.core.wrappers import population, scheduled, with_ema, with_microbatches
     from latentgen.methods.aae import aae
     from latentgen.methods.bigan import bigan
     from latentgen.methods.gan import gan
@@ -32,8 +33,9 @@ HOMES = {
     "api.model": ("Model", "load"),
     "core.errors": ("BadInput", "Diverged"),
     "core.game": ("ascend", "game", "players"),
+    "core.schedules": ("Schedule",),
     "core.types": ("Batch", "Method", "Net", "Phase", "State"),
-    "core.wrappers": ("population", "with_ema", "with_microbatches"),
+    "core.wrappers": ("population", "scheduled", "with_ema", "with_microbatches"),
     "methods.aae": ("aae",),
     "methods.bigan": ("bigan",),
     "methods.gan": ("gan",),
@@ -53,6 +55,7 @@ __all__ = [
     "Model",
     "Net",
     "Phase",
+    "Schedule",
     "State",
     "aae",
     "ascend",
@@ -62,6 +65,7 @@ __all__ = [
     "load",
     "players",
     "population",
+    "scheduled",
     "train",
     "vae",
     "vaegan",

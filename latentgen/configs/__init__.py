@@ -20,8 +20,9 @@ from latentgen.configs.section import Section
 from latentgen.configs.vae import vae_of
 from latentgen.configs.vaegan import vaegan_of
 from latentgen.core.errors import BadInput
+from latentgen.core.schedules import is_schedule
 from latentgen.core.types import Method
-from latentgen.core.wrappers import with_microbatches
+from latentgen.core.wrappers import scheduled, with_microbatches
 from latentgen.data.augment import BLENDING, augmentation
 from latentgen.data.pipeline import Augmentation
 from latentgen.data.preprocess import PREPROCESS, Preprocess
@@ -137,7 +138,11 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         microbatches=parts,
     )
     root.finish()
-    return found
+    if not root.schedules:
+        return found
+    changing = {key.removeprefix("config."): value for key, value in root.schedules.items()}
+    wire = lambda shape: scheduled(make(config, shape), changing, found.batch_size)  # noqa: E731
+    return found._replace(plan=found.plan._replace(wire=wire))
 
 
 def make(
@@ -167,7 +172,8 @@ def _replace(values: Mapping[str, Any], key: str, path: list[str], new: Any) -> 
     name, *rest = path
     if rest and isinstance(values.get(name), Mapping):
         return {**values, name: _replace(values[name], key, rest, new)}
-    if rest or not isinstance(values.get(name), float):
+    old = values.get(name)
+    if rest or not (isinstance(old, float) or (isinstance(old, str) and is_schedule(old))):
         raise BadInput(f"hyperparameter {key!r} must be a key of the config with a float value.")
     return {**values, name: new}
 

@@ -17,13 +17,9 @@ def aae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     dim = method.size("code_dim")
     prior, values = method.choose("prior", PRIORS)(dim), method.choose("loss", LOSSES)
     likelihood = likelihood_of(method, preprocess)
-    autoencoder_tx = optimizer(
-        root.section("autoencoder_optimizer"), steps, root.size("batch_size")
-    )
-    discriminator_tx = optimizer(
-        root.section("discriminator_optimizer"), steps, root.size("batch_size")
-    )
-    encoder_tx = optimizer(root.section("encoder_optimizer"), steps, root.size("batch_size"))
+    autoencoder_tx = optimizer(root.section("autoencoder_optimizer"), steps)
+    discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)
+    encoder_tx = optimizer(root.section("encoder_optimizer"), steps)
     encoder = network(root, "encoder", dtype, ENCODERS)
     decoder = network(root, "decoder", dtype, DECODERS)
     discriminator = network(root, "discriminator", dtype, {"mlp": mlp.encoder})

@@ -23,10 +23,8 @@ def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     prior, values = method.choose("prior", PRIORS)(dim), _loss(method)
     stochastic = method.choose("encoder", {"stochastic": True, "deterministic": False})
     posterior = diagonal(dim) if stochastic else None
-    generator_tx = optimizer(root.section("generator_optimizer"), steps, root.size("batch_size"))
-    discriminator_tx = optimizer(
-        root.section("discriminator_optimizer"), steps, root.size("batch_size")
-    )
+    generator_tx = optimizer(root.section("generator_optimizer"), steps)
+    discriminator_tx = optimizer(root.section("discriminator_optimizer"), steps)
     generator = network(root, "generator", dtype, DECODERS)
     encoder = network(root, "encoder", dtype, ENCODERS)
     discriminator = network(root, "discriminator", dtype, ENCODERS)

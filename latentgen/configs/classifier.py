@@ -12,7 +12,7 @@ def classifier_of(root: Section, method: Section, preprocess: Preprocess) -> Pla
     """The classifier that a config describes."""
     dtype = root.choose("compute", DTYPES)
     classes, width = method.size("classes", low=2), method.size("features")
-    tx = optimizer(root.section("optimizer"), root.integer("steps", low=1), root.size("batch_size"))
+    tx = optimizer(root.section("optimizer"), root.integer("steps", low=1))
     encoder = network(root, "encoder", dtype, ENCODERS)
     averaged = average(root, method, ("features", "head"))
 

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Int
 
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
-from latentgen.core.schedules import Schedule, Value, is_zero, value_at
-from latentgen.core.types import Method, Net
+from latentgen.core.schedules import is_zero
+from latentgen.core.types import Method, Net, PyTree
 from latentgen.core.wrappers import with_ema
 from latentgen.networks import DECODERS, ENCODERS, MAPPINGS
 from latentgen.networks.conv import halvings, widths
@@ -211,19 +211,16 @@ def _own_options(
     return options
 
 
-def _adam(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
-    b1 = section.value("b1", low=0.0, high=0.9999)
-    b2 = section.value("b2", low=0.0, high=0.99999)
-    eps = section.positive("eps")
-    if not isinstance(b1, Schedule) and not isinstance(b2, Schedule):
-        return optax.adam(lr, b1=b1, b2=b2, eps=eps)
-    by_update = [_by_update(value, images) for value in (b1, b2)]
-    return optax.inject_hyperparams(optax.adam)(lr, *by_update, eps=eps)
+def _adam(section: Section, lr: Any) -> optax.GradientTransformation:
+    return optax.adam(
+        lr,
+        b1=section.number("b1", low=0.0, high=0.9999),
+        b2=section.number("b2", low=0.0, high=0.99999),
+        eps=section.positive("eps"),
+    )
 
 
-def _adam_tensorflow(
-    section: Section, lr: Any, images: int | float
-) -> optax.GradientTransformation:
+def _adam_tensorflow(section: Section, lr: Any) -> optax.GradientTransformation:
     """Adam with epsilon before the bias correction, as in TensorFlow and Chainer.
 
     lr m / (sqrt(v) + eps) sqrt(1 - b2^t) / (1 - b1^t) in update t = 1, 2, ...
@@ -233,32 +230,26 @@ def _adam_tensorflow(
     b1 = section.number("b1", low=0.0, high=0.9999)
     b2 = section.number("b2", low=0.0, high=0.99999)
     eps = section.positive("eps")
-    corrected = lambda updates: eps / jnp.sqrt(1 - b2 ** (updates + 1.0))  # noqa: E731
-    return optax.inject_hyperparams(optax.adam)(lr, b1=b1, b2=b2, eps=corrected)
+
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        done = state[0].count
+        corrected = optax.adam(lr, b1=b1, b2=b2, eps=eps / jnp.sqrt(1 - b2 ** (done + 1.0)))
+        return corrected.update(updates, state, params)
+
+    return optax.GradientTransformation(optax.adam(lr, b1=b1, b2=b2).init, update)
 
 
-def _by_update(value: Value, images: int | float) -> Any:
-    """Turn a schedule of images seen into one of updates done.
-
-    Args:
-        images: number seen between two updates.
-    """
-    if not isinstance(value, Schedule):
-        return value
-    return lambda updates: value(updates * jnp.float32(images))
-
-
-def _sgd(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
+def _sgd(section: Section, lr: Any) -> optax.GradientTransformation:
     return optax.sgd(lr, momentum=section.number("momentum", low=0.0, high=0.9999))
 
 
-def _rmsprop(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
+def _rmsprop(section: Section, lr: Any) -> optax.GradientTransformation:
     return optax.rmsprop(
         lr, decay=section.number("b2", low=0.0, high=0.99999), eps=section.positive("eps")
     )
 
 
-def _rmsprop_torch(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
+def _rmsprop_torch(section: Section, lr: Any) -> optax.GradientTransformation:
     """RMSProp as in PyTorch: lr g / (eps + sqrt(G)), G the running mean of g^2, from 0.
 
     With eps = 1 / batch size and g the mean over a batch, this is lr s / (1 + sqrt(S)) for the sum
@@ -275,14 +266,14 @@ def _rmsprop_torch(section: Section, lr: Any, images: int | float) -> optax.Grad
     return optax.chain(tx, optax.masked(optax.scale(std_rate), _std_network_mask))
 
 
-def _adam_norm_grad(section: Section, lr: Any, images: int | float) -> optax.GradientTransformation:
+def _adam_norm_grad(section: Section, lr: Any) -> optax.GradientTransformation:
     """Adam of g / (|g| + 1e-7), each leaf of the gradient normalized on its own.
 
     Reference: the code of Tomczak & Welling 2018 (arXiv:1705.07120), AdamNormGrad.
     """
     normalized = lambda g: g / (jnp.linalg.norm(g) + 1e-7)  # noqa: E731
     normalize = optax.stateless(lambda updates, params: jax.tree.map(normalized, updates))
-    return optax.chain(normalize, _adam(section, lr, images))
+    return optax.chain(normalize, _adam(section, lr))
 
 
 def _std_network_mask(params: Any) -> Any:
@@ -295,7 +286,7 @@ def _std_network_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(in_std_network, params)
 
 
-OPTIMIZERS: dict[str, Callable[[Section, Any, int | float], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[[Section, Any], optax.GradientTransformation]] = {
     "adam": _adam,
     "adam_norm_grad": _adam_norm_grad,
     "adam_tensorflow": _adam_tensorflow,
@@ -346,35 +337,34 @@ SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
 linear end at 0."""
 
 
-def optimizer(section: Section, steps: int, images: int | float) -> optax.GradientTransformation:
+def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
     """Make the section's optimizer, after clipping to the global norm `clip_norm` (0: no clipping).
 
     Args:
         steps: number of updates in the run, the length of the learning rate's `schedule`.
-        images: number seen between two updates, by which schedules of images count.
     """
     # All are checked and an optimizer uses some: a config may change the optimizer by name alone.
     for name in ("b1", "b2", "momentum", "eps"):
-        section.value(name)
+        section.number(name)
     limit = section.number("clip_norm", low=0.0)
-    lr = _learning_rate(section, steps, images)
-    tx = section.choose("name", OPTIMIZERS)(section, lr, images)
+    lr = _learning_rate(section, steps)
+    tx = section.choose("name", OPTIMIZERS)(section, lr)
     if is_zero(limit):
         return tx
     return optax.chain(optax.clip_by_global_norm(limit), tx)
 
 
-def _learning_rate(section: Section, steps: int, images: int | float) -> Any:
+def _learning_rate(section: Section, steps: int) -> Any:
     """Return the learning rate: a number, or a function of the updates done."""
     over_steps = section.choose("schedule", SCHEDULES)
-    if not isinstance(section.value("lr"), Schedule):
+    if not section.is_scheduled("lr"):
         return over_steps(section.positive("lr"), steps)
     if (name := section.word("schedule")) != "constant":
         raise BadInput(
             f"{section.key('schedule')}={name!r} must be 'constant' where {section.key('lr')} is "
             "itself a schedule."
         )
-    return _by_update(section.value("lr", low=0.0), images)
+    return section.number("lr", low=0.0)
 
 
 def prior_of(
@@ -412,7 +402,7 @@ def average(
     """
     decay = method.number("ema_decay", low=0.0, high=1.0)
     start = method.integer("ema_start", low=0)
-    half_life = method.value("ema_images", low=0.0)
+    half_life = method.number("ema_images", low=0.0)
     rampup = method.number("ema_rampup", low=0.0)
     a_step = draws * root.size("batch_size")
     more = [
@@ -432,11 +422,11 @@ def average(
 
 
 def _decay_by_images(
-    a_step: int, half_life: Value, rampup: float | Array, step: Int[Array, ""]
+    a_step: int, half_life: float | Array, rampup: float | Array, step: Int[Array, ""]
 ) -> Float[Array, ""]:
     """Return 0.5^(images of a step / half-life) before the update after `step` others."""
     seen = step.astype(jnp.float32) * a_step
-    half: Any = value_at(half_life, seen)
+    half: Any = half_life
     if not is_zero(rampup):
         half = jnp.minimum(half, seen * rampup)
     return jnp.float32(0.5) ** (a_step / jnp.maximum(half, 1e-8))

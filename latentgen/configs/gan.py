@@ -193,19 +193,14 @@ def _optimizers(
             f"{method.key('discriminator_steps')}={repeats} times {root.key('steps')}={steps} must "
             f"be at most {LARGEST}, which is as far as its updates are counted."
         )
-    images = root.size("batch_size") * repeats  # of a step
     path_every, penalty_every = (
         method.integer(f"{name}_every", low=1) for name in ("path", "penalty")
     )
     has_path = not is_zero(method.number("path_length"))
     g_updates = steps + (-(-steps // path_every) if has_path else 0)
     d_updates = steps * repeats + (-(-steps // penalty_every) if penalty_every > 1 else 0)
-    generator = optimizer(
-        root.section("generator_optimizer"), g_updates, images * steps / g_updates
-    )
-    discriminator = optimizer(
-        root.section("discriminator_optimizer"), d_updates, images * steps / d_updates
-    )
+    generator = optimizer(root.section("generator_optimizer"), g_updates)
+    discriminator = optimizer(root.section("discriminator_optimizer"), d_updates)
     orthogonal = method.number("orthogonal", low=0.0)
     if not is_zero(orthogonal):
         generator = optax.chain(orthogonal_regularization(orthogonal, "generator"), generator)
@@ -219,7 +214,7 @@ def _objective(
     method: Section, discriminator: Network, preprocess: Preprocess, images_per_step: int
 ) -> Objective:
     loss = method.choose("loss", LOSSES)
-    weight = method.value("penalty_weight", low=0.0)
+    weight = method.number("penalty_weight", low=0.0)
     penalty = method.choose("penalty", {"none": None, **PENALTIES})
     asks = ""
     if method.flag("gradient_normalization"):
@@ -233,7 +228,7 @@ def _objective(
         )
     return Objective(
         *(loss, penalty, weight, images_per_step),
-        method.value("auxiliary_weight", low=0.0),
+        method.number("auxiliary_weight", low=0.0),
         augmentation_of(method, preprocess.range),
         regularizers_of(method, preprocess.range),
         method.integer("penalty_every", low=1),

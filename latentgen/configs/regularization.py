@@ -7,7 +7,7 @@ from jaxtyping import Array, Key
 
 from latentgen.configs.section import TINY, Section
 from latentgen.core.errors import BadInput, nearest, written
-from latentgen.core.schedules import Schedule, is_zero
+from latentgen.core.schedules import is_zero
 from latentgen.data.augment import augmentation
 from latentgen.objectives.augment import Augmentation, has_probability, transform
 from latentgen.objectives.augment.control import Control
@@ -33,7 +33,7 @@ def augmentation_of(method: Section, range: Range) -> Augmentation | None:
         range: interval of x; None if it is unbounded.
     """
     name = method.word("augment")
-    p, target = method.value("augment_p", 0.0, 1.0), method.number("augment_target", 0.0, 1.0)
+    p, target = method.number("augment_p", 0.0, 1.0), method.number("augment_target", 0.0, 1.0)
     interval = method.integer("augment_interval", low=1)
     images = method.positive("augment_images")
     if is_zero(target):
@@ -44,7 +44,7 @@ def augmentation_of(method: Section, range: Range) -> Augmentation | None:
             f"{method.key('augment_target')}={target} needs a probability that adapts: "
             f"{method.key('augment')}='ada', not {name!r}."
         )
-    if target is not None and isinstance(p, Schedule):
+    if target is not None and method.is_scheduled("augment_p"):
         raise BadInput(
             f"{method.key('augment_p')} must be a number where {method.key('augment_target')}="
             f"{target} moves it."

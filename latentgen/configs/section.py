@@ -5,8 +5,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from latentgen.core import schedules
 from latentgen.core.errors import BadInput, choose, nearest
+from latentgen.core.schedules import Schedule
 from latentgen.storage import aliases
 from latentgen.system import plugins
 
@@ -69,8 +72,17 @@ class Section:
     Every getter raises BadInput, naming the key, the value and what would be valid.
     """
 
-    def __init__(self, path: str, values: Mapping[str, Any]):
+    def __init__(
+        self, path: str, values: Mapping[str, Any], found: dict[str, Schedule] | None = None
+    ):
+        """Wrap the values of a section.
+
+        Args:
+            path: full name of the section, such as 'config.method'.
+            found: takes the schedules of this section and of those below, by full name.
+        """
         self._path, self._values = path, values
+        self.schedules: dict[str, Schedule] = {} if found is None else found
         self._read: set[str] = set()
         self._sections: list[Section] = []
 
@@ -102,7 +114,7 @@ class Section:
         values = self._get(name)
         if not isinstance(values, Mapping):
             raise BadInput(f"{self.key(name)}={values!r} must be a section with keys of its own.")
-        self._sections.append(Section(self.key(name), values))
+        self._sections.append(Section(self.key(name), values, self.schedules))
         return self._sections[-1]
 
     def integer(self, name: str, low: int | None = None, high: int | None = None) -> int:
@@ -121,9 +133,27 @@ class Section:
         """A whole number that arrays get their shapes from, at least `low`."""
         return self.integer(name, low, WIDEST)
 
-    def number(self, name: str, low: float | None = None, high: float | None = None) -> Any:
-        """A number in [low, high] that float32 has; a traced array passes in its place."""
+    def is_scheduled(self, name: str) -> bool:
+        """Return whether the key's value is a schedule."""
         value = self._get(name)
+        return isinstance(value, str) and schedules.is_schedule(value)
+
+    def number(
+        self, name: str, low: float | None = None, high: float | None = None, fixed: bool = False
+    ) -> Any:
+        """A number in [low, high] that float32 has; a traced array passes in its place.
+
+        Of a schedule, which a hyperparameter of a method or an optimizer may be, the first value,
+        as a float32 scalar; `schedules` has the schedule.
+
+        Args:
+            fixed: the value is part of the model, and may not be a schedule.
+        """
+        value = self._get(name)
+        section = self._path.rpartition(".")[2]
+        may_change = not fixed and (section == "method" or section.endswith("optimizer"))
+        if may_change and isinstance(value, str):
+            return self._scheduled(name, value, low, high)
         if isinstance(value, bool | str | Mapping | list | tuple) or value is None:
             raise BadInput(f"{self.key(name)}={value!r} must be a number.")
         if not isinstance(value, int | float):
@@ -133,25 +163,8 @@ class Section:
         low, high = -HUGE if low is None else low, HUGE if high is None else high
         return float(self._within(name, value, low, high))
 
-    def _within(self, name: str, value: Any, low: Any, high: Any) -> Any:
-        if low is not None and value < low:
-            raise BadInput(f"{self.key(name)}={value} must be at least {low}.")
-        if high is not None and value > high:
-            raise BadInput(f"{self.key(name)}={value} must be at most {high}.")
-        return value
-
-    def positive(self, name: str) -> Any:
-        """A number above 0, also to float32."""
-        value = self.number(name)
-        if isinstance(value, float) and not value >= TINY:
-            raise BadInput(f"{self.key(name)}={value} must be above 0, at least {TINY:.2g}.")
-        return value
-
-    def value(self, name: str, low: float | None = None, high: float | None = None) -> Any:
-        """A number in [low, high] as of `number`, or a schedule between two such numbers."""
-        text = self._get(name)
-        if not isinstance(text, str):
-            return self.number(name, low, high)
+    def _scheduled(self, name: str, text: str, low: float | None, high: float | None) -> Any:
+        """Keep a schedule between two numbers in [low, high]; return its first value."""
         if not schedules.is_schedule(text):
             valid = "cosine(0.1, 0.01, images=1e6)"
             raise BadInput(f"{self.key(name)}={text!r} must be a number or a schedule: {valid}.")
@@ -164,7 +177,28 @@ class Section:
                 raise BadInput(f"{self.key(name)}={text!r}: its numbers must be finite.")
         for end in (schedule.first, schedule.last):
             Section(self._path, {name: end}).number(name, low, high)
-        return schedule
+        self.schedules[self.key(name)] = schedule
+        return np.float32(schedule.first)
+
+    def _within(self, name: str, value: Any, low: Any, high: Any) -> Any:
+        if low is not None and value < low:
+            raise BadInput(f"{self.key(name)}={value} must be at least {low}.")
+        if high is not None and value > high:
+            raise BadInput(f"{self.key(name)}={value} must be at most {high}.")
+        return value
+
+    def positive(self, name: str, fixed: bool = False) -> Any:
+        """A number above 0, also to float32; both ends of a schedule are.
+
+        Args:
+            fixed: as in `number`.
+        """
+        if self.is_scheduled(name):
+            return self.number(name, low=TINY, fixed=fixed)
+        value = self.number(name, fixed=fixed)
+        if isinstance(value, float) and not value >= TINY:
+            raise BadInput(f"{self.key(name)}={value} must be above 0, at least {TINY:.2g}.")
+        return value
 
     def numbers(self, name: str) -> tuple[float, ...]:
         """A tuple of numbers above 0, at most DEEPEST; it may be empty."""

@@ -42,7 +42,7 @@ def vae_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     likelihood = likelihood_of(method, preprocess)
     objective = _objective(method, code)
     beta = kl_warmup(method.number("beta", low=0.0), method.integer("warmup_steps", low=0))
-    tx = optimizer(root.section("optimizer"), root.integer("steps", low=1), root.size("batch_size"))
+    tx = optimizer(root.section("optimizer"), root.integer("steps", low=1))
     encoder = network(root, "encoder", dtype, ENCODERS)
     decoder = network(root, "decoder", dtype, DECODERS)
     averaged = average(root, method, LEARNED)
@@ -307,7 +307,7 @@ def likelihood_of(method: Section, preprocess: Preprocess) -> Callable[[Shape], 
     Raises:
         BadInput: it does not fit what preprocessing makes of the data.
     """
-    std, floor = method.positive("std"), method.positive("std_floor")
+    std, floor = (method.positive(n, fixed=True) for n in ("std", "std_floor"))
     low, high = preprocess.range or (0.0, 1.0)
     make, name = method.choose("likelihood", LIKELIHOODS), method.word("likelihood")
     learned = name in ("normal_learned", "normal_per_pixel")

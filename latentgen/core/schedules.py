@@ -1,7 +1,7 @@
 """Hyperparameters that change with the number of images seen in training.
 
-A hyperparameter is a number, a traced scalar, or a `Schedule`; `value_at` evaluates all three. In a
-config a schedule is a string: `cosine(0.05, 0.005, images=20e6)`.
+`wrappers.scheduled` trains a method with them. In a config a schedule is a string:
+`cosine(0.05, 0.005, images=20e6)`.
 """
 
 import re
@@ -47,15 +47,6 @@ class Schedule(NamedTuple):
         u = jnp.clip(jnp.asarray(images, jnp.float32) / self.images, 0.0, 1.0)
         value = self.first + (self.last - self.first) * SHAPES[self.shape](u)
         return jnp.where(u >= 1, jnp.float32(self.last), value)
-
-
-Value = int | float | Array | Schedule
-"""A hyperparameter."""
-
-
-def value_at(value: Value, images: Images) -> int | float | Array:
-    """Return a hyperparameter's value after a number of images."""
-    return value(images) if isinstance(value, Schedule) else value
 
 
 def is_zero(value: Any) -> bool:

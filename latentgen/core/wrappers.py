@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, Key
 
 from latentgen.core.errors import BadInput
+from latentgen.core.schedules import Images, Schedule
 from latentgen.core.types import Batch, Method, Params, PyTree, State
 
 
@@ -135,6 +136,40 @@ def with_microbatches(method: Method, parts: int) -> Method:
     if method.accumulate is None:
         raise BadInput(f"microbatches={parts} does not fit this method: only 1 does.")
     return method.accumulate(parts)
+
+
+def scheduled(
+    make: Callable[[Mapping[str, Float[Array, ""]]], Method],
+    schedules: Mapping[str, Schedule],
+    batch_size: int,
+) -> Method:
+    """Train with hyperparameters that change with the images seen.
+
+    The step after s others is a step of `make(values)`, with the schedules' values after s n
+    images, n the minibatches of a step times their size. So a hyperparameter has one value for all
+    that happens in a step. Samples and probes have the last values.
+
+    Args:
+        make: hyperparameters -> method, all with the same state; called with traced numbers.
+        schedules: name of a hyperparameter -> its values.
+        batch_size: examples in a minibatch.
+    """
+
+    def at(images: Images) -> Method:
+        return make({name: schedule(images) for name, schedule in schedules.items()})
+
+    ends = {name: jnp.float32(schedule.last) for name, schedule in schedules.items()}
+    last = make(ends)
+
+    def after(step: Int[Array, ""]) -> Method:
+        return at(step * jnp.float32(last.draws * batch_size))
+
+    return last._replace(
+        init=lambda key: at(0).init(key),
+        step=lambda state, step, batches, key: after(step).step(state, step, batches, key),
+        terms=lambda state, step, batch, key: after(step).terms(state, step, batch, key),
+        accumulate=None,
+    )
 
 
 def population(

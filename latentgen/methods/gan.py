@@ -17,7 +17,6 @@ from jaxtyping import Array, Float, Int, Key
 from latentgen.core.errors import BadInput, choose
 from latentgen.core.game import ascend, game, players
 from latentgen.core.keys import named_key
-from latentgen.core.schedules import Value, value_at
 from latentgen.core.types import Batch, Method, Net, Params, Phase, State, Terms
 from latentgen.methods import trackers
 from latentgen.methods.adversaries import (
@@ -41,13 +40,14 @@ from latentgen.objectives.regularizers import Regularizers
 __all__ = ["CONDITIONS", "FIRST", "Model", "Objective", "gan", "outputs"]
 
 FIRST = ("discriminator", "generator")
+Number = float | Float[Array, ""]
 
 
 class Objective(NamedTuple):
     """Training objective: losses of both players, and what regularizes the discriminator.
 
     weight: of the penalty
-    images_per_step: number of real images that D sees in a step; schedules count images
+    images_per_step: number of real images that D sees in a step
     auxiliary_weight: of the auxiliary tasks' log-probabilities, of the class and of the codes
     augmentation: T; in training D(T(x)) takes the place of D(x). A penalty is on the gradient of
         D(T(x)) in x, with separate random draws of T
@@ -58,9 +58,9 @@ class Objective(NamedTuple):
 
     loss: AdversarialLoss
     penalty: Penalty | None = None
-    weight: Value = 0.0
+    weight: Number = 0.0
     images_per_step: int = 0
-    auxiliary_weight: Value = 1.0
+    auxiliary_weight: Number = 1.0
     augmentation: Augmentation | None = None
     regularizers: Regularizers = Regularizers()
     penalty_every: int = 1
@@ -70,17 +70,17 @@ class Objective(NamedTuple):
         """Return the number of images seen before a step."""
         return step * jnp.float32(self.images_per_step)
 
-    def transform(self, stats: Params, step: Int[Array, ""], train: bool) -> Transform:
+    def transform(self, stats: Params, train: bool) -> Transform:
         """Return the function applied to all that D sees: T in training, else the identity."""
         if self.augmentation is None or not train:
             return lambda x, key: x
-        augment = self.augmentation.at(stats, self.images(step))
+        augment = self.augmentation.at(stats)
         return lambda x, key: augment(x, named_key(key, "augment"))
 
-    def probability(self, stats: Params, step: Int[Array, ""], like: Logits) -> Terms:
+    def probability(self, stats: Params, like: Logits) -> Terms:
         """Return the term 'augment_p', the probability of augmentations; {} without one."""
         augmentation = self.augmentation
-        p = augmentation and augmentation.probability(stats, self.images(step))
+        p = augmentation and augmentation.probability(stats)
         return {} if p is None else {"augment_p": jnp.full_like(like, p)}
 
 
@@ -201,7 +201,7 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         turn_key, penalty_key = jax.random.split(key)
-        transform = objective.transform(stats, step, train)
+        transform = objective.transform(stats, train)
         scores = score_both(model, params, stats, batch, turn_key, train, transform)
         real, synthetic = scores.real_logits, scores.synthetic_logits
         value = objective.loss.discriminator_value(real, synthetic)
@@ -213,9 +213,8 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
             terms["penalty"] = objective.penalty(
                 scores.score, scores.real, scores.synthetic, penalty_key
             )
-            weight = value_at(objective.weight, objective.images(step))
-            value = value - weight * terms["penalty"]
-        value = value + _weighted_auxiliary(objective, scores.auxiliary, step)
+            value = value - objective.weight * terms["penalty"]
+        value = value + _weighted_auxiliary(objective, scores.auxiliary)
         n = batch.label.shape[0]
         tracked = trackers.update(objective.augmentation, stats, real, synthetic, n)
         regularizers = regularization.of_discriminator(
@@ -223,7 +222,7 @@ def _discriminator_loss(model: Model, objective: Objective) -> Callable[..., tup
         )
         for term in regularizers.values():
             value = value - term
-        terms |= scores.auxiliary | regularizers | objective.probability(stats, step, value)
+        terms |= scores.auxiliary | regularizers | objective.probability(stats, value)
         per_example = lambda per_group: unpack(per_group, model.packing, n)  # noqa: E731
         return per_example(value), (scores.stats | tracked, jax.tree.map(per_example, terms))
 
@@ -242,13 +241,12 @@ def _penalty_loss(model: Model, objective: Objective) -> Callable[..., tuple]:
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
         turn_key, penalty_key = jax.random.split(key)
-        transform = objective.transform(stats, step, train)
+        transform = objective.transform(stats, train)
         scores = score_both(model, params, stats, batch, turn_key, train, transform)
         assert objective.penalty is not None
         penalty = objective.penalty(scores.score, scores.real, scores.synthetic, penalty_key)
         penalty = unpack(penalty, model.packing, batch.label.shape[0])
-        weight = value_at(objective.weight, objective.images(step))
-        return -weight * penalty, (scores.stats, {"penalty": penalty})
+        return -objective.weight * penalty, (scores.stats, {"penalty": penalty})
 
     return loss
 
@@ -277,7 +275,7 @@ def _generator_loss(model: Model, objective: Objective, batches: int) -> Callabl
         step: Int[Array, ""],
         train: bool,
     ) -> tuple[Float[Array, " n"], tuple[Params, Terms]]:
-        transform = objective.transform(stats, step, train)
+        transform = objective.transform(stats, train)
         if train and batches > 1:
             batch = jax.tree.map(lambda a: jnp.concatenate([a] * batches), batch)
         scores = score_both(model, params, stats, batch, key, train, transform)
@@ -285,7 +283,7 @@ def _generator_loss(model: Model, objective: Objective, batches: int) -> Callabl
         if train and objective.regularizers.top < 1:
             share = regularization.top_share(objective.regularizers, objective.images(step))
             value = value * regularization.top_weights(scores.synthetic_logits, share)
-        value = value - _weighted_auxiliary(objective, scores.auxiliary, step)
+        value = value - _weighted_auxiliary(objective, scores.auxiliary)
         regularizers = regularization.of_generator(
             objective.regularizers, scores, named_key(key, "regularize")
         )
@@ -299,11 +297,6 @@ def _generator_loss(model: Model, objective: Objective, batches: int) -> Callabl
     return loss
 
 
-def _weighted_auxiliary(
-    objective: Objective, auxiliary: Terms, step: Int[Array, ""]
-) -> Float[Array, " n"] | float:
+def _weighted_auxiliary(objective: Objective, auxiliary: Terms) -> Float[Array, " n"] | float:
     """Return the weighted sum of the auxiliary tasks' log-probabilities; 0 without such tasks."""
-    if not auxiliary:
-        return 0.0
-    weight = value_at(objective.auxiliary_weight, objective.images(step))
-    return weight * sum(auxiliary.values())
+    return objective.auxiliary_weight * sum(auxiliary.values()) if auxiliary else 0.0

@@ -7,7 +7,6 @@ checkpoints include it.
 from collections.abc import Mapping
 from typing import Any
 
-from latentgen.core.schedules import value_at
 from latentgen.core.types import PyTree
 from latentgen.objectives import regularizers as regularization
 from latentgen.objectives.adversarial import Logits
@@ -19,8 +18,7 @@ def start(augmentation: Augmentation | None, regularizers: Regularizers) -> dict
     """Return the initial stats of each tracker that is in use."""
     found: dict[str, PyTree] = {}
     if augmentation is not None and augmentation.control is not None:
-        p = 0.0 if augmentation.p is None else augmentation.p
-        found["augment"] = control.init(value_at(p, 0))
+        found["augment"] = control.init(0.0 if augmentation.p is None else augmentation.p)
     if regularizers.lecam:
         found["lecam"] = regularization.no_averages()
     return found

@@ -1,6 +1,8 @@
 """Hyperparameters that change with the images seen."""
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,11 @@ from latentgen.configs import recipes
 from latentgen.configs.components import average, optimizer
 from latentgen.configs.section import Section
 from latentgen.core.errors import BadInput
-from latentgen.core.schedules import Schedule, parse, value_at
+from latentgen.core.game import game
+from latentgen.core.keys import run_key
+from latentgen.core.schedules import Schedule, parse
+from latentgen.core.types import Batch, Phase
+from latentgen.core.wrappers import scheduled
 
 SECTION = {
     **{"name": "adam", "schedule": "constant", "lr": 0.1, "b1": 0.0, "b2": 0.9},
@@ -34,9 +40,8 @@ def test_half_a_cosine_from_the_first_value_to_the_last(images: float, value: fl
     np.testing.assert_allclose(parse("cosine(2, .2, images=1e3)")(images), value, rtol=1e-6)
 
 
-def test_a_line_and_a_number() -> None:
-    assert value_at(parse(" linear( 1e0 ,0 , images = 10 )"), 5) == 0.5
-    assert value_at(0.25, 5) == 0.25
+def test_a_line() -> None:
+    assert parse(" linear( 1e0 ,0 , images = 10 )")(5) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -50,33 +55,58 @@ def test_what_is_no_schedule_is_refused(text: str) -> None:
 
 def test_values_out_of_range_are_refused_at_both_ends() -> None:
     for text in ("cosine(0.5, 1.5, images=1)", "cosine(1.5, 0.5, images=1)"):
-        with pytest.raises(BadInput, match=r"config.b2=1.5 must be at most 0.99999"):
-            Section("config", {"b2": text}).value("b2", low=0.0, high=0.99999)
+        with pytest.raises(BadInput, match=r"config.optimizer.b2=1.5 must be at most 0.99999"):
+            Section("config.optimizer", {"b2": text}).number("b2", low=0.0, high=0.99999)
+    with pytest.raises(BadInput, match=r"config.method.std=0.0 must be at least"):
+        Section("config.method", {"std": "linear(1, 0, images=1)"}).positive("std")
 
 
-def test_adam_with_scheduled_rate_and_b2_is_written_out() -> None:
-    """m = g for b1 = 0; v and its bias correction take the b2 of the update, as PyTorch's Adam."""
-    changes = {"lr": "linear(0.1, 0, images=8)", "b2": "linear(0.9, 0.5, images=8)"}
-    tx = optimizer(Section("config.o", SECTION | changes), 4, 2)
-    theta, gradients, v = (
-        jnp.zeros(3),
-        np.array([[1.0, -2.0, 3.0], [2.0, 0.5, -1.0], [1, 1, 1]]),
-        0.0,
+def test_where_a_number_is_no_hyperparameter_a_schedule_is_refused() -> None:
+    text = "linear(0.5, 0.1, images=1)"
+    for section, fixed in (("config.encoder", False), ("config.method", True)):
+        with pytest.raises(BadInput, match=r"='linear.* must be a number\."):
+            Section(section, {"dropout": text}).number("dropout", fixed=fixed)
+
+
+def by_gradients(make: Callable[[Mapping[str, Any]], optax.GradientTransformation]) -> Any:
+    """hyperparameters -> a method whose gradient in theta, of size 3, is its batch's mean x."""
+
+    def loss(params, stats, batch, key, step, train):
+        return batch.x @ params["theta"], (stats, {})
+
+    return lambda hypers: game(
+        lambda key: ({"theta": jnp.zeros(3)}, {}), [Phase(loss, ("theta",), make(hypers))], None, {}
     )
-    state, expected = tx.init(theta), np.zeros(3)
+
+
+@pytest.mark.parametrize("name", ["adam", "adam_tensorflow"])
+def test_adam_with_scheduled_rate_and_b2_is_written_out(name: str) -> None:
+    """m = g for b1 = 0; v and its bias correction take the b2 of the update, as PyTorch's Adam."""
+    changes = {
+        "lr": Schedule("linear", 0.1, 0, 8),
+        "b2": Schedule("linear", 0.9, 0.5, 8),
+        "eps": Schedule("linear", 0.1, 0.2, 8),
+    }
+    make = by_gradients(lambda h: optimizer(Section("config.o", SECTION | {"name": name} | h), 4))
+    method = scheduled(make, changes, 2)
+    gradients, v = np.array([[1.0, -2.0, 3.0], [2.0, 0.5, -1.0], [1, 1, 1]]), 0.0
+    state, expected = method.init(run_key(0)), np.zeros(3)
     for i, g in enumerate(gradients):
-        b2, lr = 0.9 - 0.4 * 2 * i / 8, 0.1 * (1 - 2 * i / 8)
+        u = 2 * i / 8
+        b2, lr, eps = 0.9 - 0.4 * u, 0.1 * (1 - u), 0.1 + 0.1 * u
         v = b2 * v + (1 - b2) * g**2
-        expected = expected - lr * g / (np.sqrt(v / (1 - b2 ** (i + 1))) + 1e-8)
-        updates, state = tx.update(jnp.asarray(g, jnp.float32), state, theta)
-        theta = optax.apply_updates(theta, updates)
-        np.testing.assert_allclose(theta, expected, rtol=1e-6)
+        correction = np.sqrt(1 - b2 ** (i + 1))
+        added = eps / correction if name == "adam_tensorflow" else eps
+        expected = expected - lr * g / (np.sqrt(v) / correction + added)
+        batch = Batch(jnp.full((1, 2, 3), jnp.float32(g)), jnp.zeros((1, 2), jnp.int32))
+        state, _ = method.step(state, jnp.int32(i), batch, run_key(0))
+        np.testing.assert_allclose(state.params["theta"], expected, rtol=1e-5)
 
 
 def test_two_schedules_of_the_rate_are_refused() -> None:
     values = SECTION | {"lr": "linear(0.1, 0, images=8)", "schedule": "cosine"}
-    with pytest.raises(BadInput, match=r"config.o.schedule='cosine' must be 'constant'"):
-        optimizer(Section("config.o", values), 4, 1)
+    with pytest.raises(BadInput, match=r"config.optimizer.schedule='cosine' must be 'constant'"):
+        optimizer(Section("config.optimizer", values), 4)
 
 
 def test_averages_by_images_halve_as_often_as_they_should() -> None:

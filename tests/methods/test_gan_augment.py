@@ -10,6 +10,7 @@ import pytest
 
 from latentgen.core.schedules import Schedule
 from latentgen.core.types import Batch, Method, Net
+from latentgen.core.wrappers import scheduled
 from latentgen.methods.gan import Model, Objective, gan
 from latentgen.objectives.adversarial import LOSSES
 from latentgen.objectives.augment import Augmentation
@@ -104,7 +105,11 @@ def test_each_example_has_draws_of_its_own(packing: int) -> None:
 
 def test_p_is_that_of_the_images_seen() -> None:
     schedule = Schedule("linear", 0.0, 1.0, 10 * N)
-    method = made(linear(W), augmentation=Augmentation(lambda x, key, p: p * x, schedule))
+
+    def make(hypers):
+        return made(linear(W), augmentation=Augmentation(lambda x, key, p: p * x, hypers["p"]))
+
+    method = scheduled(make, {"p": schedule}, N)
     _, metrics = run(method, 6)
     np.testing.assert_allclose(metrics["augment_p"], 0.5, rtol=1e-6)
     plain = np.asarray(DATA.x[0]).reshape(N, -1) @ W

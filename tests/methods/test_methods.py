@@ -15,6 +15,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.interpreters import partial_eval as pe
 from jax.experimental.key_reuse._core import check_key_reuse_jaxpr  # public: at run time only
 
 from latentgen import configs
@@ -59,6 +60,7 @@ ROWS = {
         {
             "method.likelihood": "normal",
             "method.warmup_steps": 5,
+            "method.free_nats": 0.5,
             "method.ema_decay": 0.9,
             **both("encoder", "decoder", {"norm": "layer", "dropout": 0.2}),
         },
@@ -551,17 +553,52 @@ def test_population_member_is_the_solo_run(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY_ROW)
 @pytest.mark.quick(3)
-def test_train_step_uses_no_key_twice_and_lowers_for_every_platform(name: str) -> None:
-    method, state = method_of(name), start_of(name)
+def test_train_step_reads_its_hyperparameters_no_key_twice_and_lowers(name: str) -> None:
+    """Each hyperparameter may be a schedule, so the compiled step must depend on it."""
+    method, state, config = method_of(name), start_of(name), config_of(ROWS[name])
+    make, hypers = configs.make(config, SHAPE), hypers_of(config)
     data = jax.tree.map(lambda a: a[0], batches(1, method.draws))
-    step = jax.jit(lambda s, i, b, k: method.step(s, i, b, k))
-    args = (state, jax.ShapeDtypeStruct((), jnp.int32), data, run_key(0))
+    step = jax.jit(lambda h, s, i, b, k: make(h).step(s, i, b, k))
+    args = (hypers, state, jax.ShapeDtypeStruct((), jnp.int32), data, run_key(0))
+    jaxpr = step.trace(*args).jaxpr.jaxpr
+    _, used = pe.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    assert [key for key, reads in zip(sorted(hypers), used, strict=False) if not reads] == []
     twice = name.startswith("vaegan")  # x and its reconstruction share the dropout mask
     with pytest.raises(jax.errors.KeyReuseError) if twice else contextlib.nullcontext():
-        check_key_reuse_jaxpr(step.trace(*args).jaxpr.jaxpr)
+        check_key_reuse_jaxpr(jaxpr)
     exported = jax.export.export(step, platforms=["cpu", "cuda", "tpu"])(*args)
     assert exported.platforms == ("cpu", "cuda", "tpu")
     assert len(exported.mlir_module()) > 1000
+
+
+def hypers_of(config: dict[str, Any]) -> dict[str, jax.Array]:
+    """The hyperparameters that a config's method and optimizers have and that are not 0."""
+
+    def has(key: str, value: Any) -> bool:
+        section, _, name = key.rpartition(".")
+        if section.endswith("optimizer"):
+            return value != 0 and name in USED_BY[config[section]["name"]]
+        return section == "method" and value != 0 and NEEDS.get(name, bool)(config["method"])
+
+    values = {key: value for key, value in flatten(config).items() if isinstance(value, float)}
+    return {key: jnp.float32(value) for key, value in values.items() if has(key, value)}
+
+
+ADAM = ("lr", "b1", "b2", "eps", "clip_norm")
+USED_BY = {
+    **{"adam": ADAM, "adam_tensorflow": ADAM, "rmsprop": ("lr", "b2", "eps", "clip_norm")},
+    "sgd": ("lr", "momentum", "clip_norm"),
+}
+NEEDS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "std": lambda method: False,  # of the model, not of its training
+    "std_floor": lambda method: False,
+    "share": lambda method: method["bound"] == "ciwae",
+    "augment_images": lambda method: bool(method["augment_target"]),
+    "auxiliary_weight": lambda m: bool(m["categories"] or m["condition"] == "auxiliary"),
+    "penalty_weight": lambda method: method["penalty"] != "none",
+    "ema_decay": lambda method: not method.get("ema_images"),
+}
+"""Hyperparameter -> whether training under a config's `method` reads it."""
 
 
 @pytest.mark.parametrize("name", [row for row in EVERY_ROW if row.values != ("classifier",)])

@@ -20,7 +20,6 @@ from jaxtyping import Array, Float, Key
 
 from latentgen.core.errors import BadInput, choose, written
 from latentgen.core.keys import named_key
-from latentgen.core.schedules import Images, Value, value_at
 from latentgen.core.types import Net, PyTree
 from latentgen.objectives.augment import ada, diffaugment
 from latentgen.objectives.augment.control import Control
@@ -41,22 +40,18 @@ class Augmentation(NamedTuple):
     """
 
     transform: Transform
-    p: Value | None = None
+    p: float | Float[Array, ""] | None = None
     control: Control | None = None
 
-    def probability(
-        self, stats: Mapping[str, Any], images: Images
-    ) -> float | Float[Array, ""] | None:
-        """Return p after a number of images; `stats` has the control's state as 'augment'."""
-        if self.control is not None:
-            return stats["augment"]["p"]
-        return None if self.p is None else value_at(self.p, images)
+    def probability(self, stats: Mapping[str, Any]) -> float | Float[Array, ""] | None:
+        """Return p; `stats` has the control's state as 'augment'."""
+        return self.p if self.control is None else stats["augment"]["p"]
 
     def at(
-        self, stats: Mapping[str, Any], images: Images
+        self, stats: Mapping[str, Any]
     ) -> Callable[[Float[Array, "g m *shape"], Key[Array, ""]], Float[Array, "g m *shape"]]:
-        """Return T after a number of images, for groups of x; each x has its own random draws."""
-        p = self.probability(stats, images)
+        """Return T for groups of x; each x has its own random draws."""
+        p = self.probability(stats)
 
         def of_groups(
             x: Float[Array, "g m *shape"], key: Key[Array, ""]
@@ -88,7 +83,7 @@ def augmented(net: Net, augmentation: Augmentation | None) -> Net:
         if train:
             if key is None:
                 raise ValueError("an augmented network needs a key in training.")
-            x = seen.at({}, 0)(x[:, None], named_key(key, "augment"))[:, 0]
+            x = seen.at({})(x[:, None], named_key(key, "augment"))[:, 0]
         return net.apply(params, stats, x, *inputs, train=train, key=key)
 
     return net._replace(apply=apply, features=None)
