@@ -161,7 +161,7 @@ def test_batch_norm_of_infogans_network_meets_the_rules_of_all() -> None:
 def test_a_gradient_above_the_limit_is_scaled_down_to_it() -> None:
     values = dict(config_of("gan")["generator_optimizer"]) | {"name": "sgd", "lr": 1.0}
     values |= {"momentum": 0.0, "clip_norm": 2.0}
-    tx = optimizer(Section("config.generator_optimizer", values), 10, 1)
+    tx = optimizer(Section("config.generator_optimizer", values), 10)
     params = {"a": jnp.zeros(2), "b": jnp.zeros(())}
     for size, expected in ((100.0, 2.0), (1.0, 1.0)):
         gradient = {"a": jnp.array([0.6, 0.0]) * size, "b": jnp.array(0.8) * size}

@@ -19,7 +19,7 @@ def test_updates_are_those_of_summed_gradients_with_a_rate_of_its_own_for_the_st
         "encoder": {"MLP_0": {"w": leaf()}, "MLP_1": {"w": leaf()}},
         "decoder": {"MLP_1": {"w": leaf()}},
     }
-    tx = optimizer(Section("config.optimizer", vae.uivi().optimizer.to_dict()), STEPS, 1)
+    tx = optimizer(Section("config.optimizer", vae.uivi().optimizer.to_dict()), STEPS)
     state, update = tx.init(params), jax.jit(tx.update)
     means = [jax.tree.map(lambda a: rng.normal(size=a.shape) / 50, params) for _ in range(4)]
     second = dict.fromkeys(("mean", "std", "decoder"), 0.0)

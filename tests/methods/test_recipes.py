@@ -23,11 +23,13 @@ GRADIENTS = [{"w": rng.normal(size=4), "b": rng.normal(size=2) / 100} for _ in r
 
 
 def updates_of(settings: dict, steps: int = 100) -> list[dict[str, np.ndarray]]:
-    """The updates of an optimizer for GRADIENTS."""
-    tx = optimizer(Section("config.optimizer", settings), steps, 1)
-    state = tx.init(jax.tree.map(jnp.zeros_like, GRADIENTS[0]))
+    """The updates of an optimizer for GRADIENTS, one image each; see `wrappers.scheduled`."""
+    section = Section("config.optimizer", settings)
+    state = optimizer(section, steps).init(jax.tree.map(jnp.zeros_like, GRADIENTS[0]))
     found = []
-    for gradient in GRADIENTS:
+    for images, gradient in enumerate(GRADIENTS):
+        now = {key.split(".")[-1]: value(images) for key, value in section.schedules.items()}
+        tx = optimizer(Section("config.optimizer", settings | now), steps)
         updates, state = tx.update(jax.tree.map(jnp.float32, gradient), state)
         found.append(jax.tree.map(np.asarray, updates))
     return found
