@@ -181,15 +181,15 @@ def _replace(values: Mapping[str, Any], key: str, path: list[str], new: Any) -> 
 def _data(section: Section) -> Data:
     preprocess, names = section.choose("preprocess", PREPROCESS), section.words("augment")
     return Data(
-        section.word("name"),
-        preprocess,
-        section.integer_or_none("validation", low=0),
-        section.integer("pad_to", low=0, high=4096),
-        section.integer("size", low=0, high=4096),
-        section.choose("color", {color: color for color in COLORS}),
-        augmentation(names, preprocess.range) if names else None,
-        section.flag("balance"),
-        section.words("labels"),
+        name=section.word("name"),
+        preprocess=preprocess,
+        validation=section.integer_or_none("validation", low=0),
+        pad_to=section.integer("pad_to", low=0, high=4096),
+        size=section.integer("size", low=0, high=4096),
+        color=section.choose("color", {color: color for color in COLORS}),
+        augment=augmentation(names, preprocess.range) if names else None,
+        balance=section.flag("balance"),
+        labels=section.words("labels"),
     )
 
 

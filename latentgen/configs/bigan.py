@@ -39,13 +39,13 @@ def bigan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
 
     def wire(shape: Shape) -> Method:
         model = Model(
-            generator.generator(shape, preprocess.range),
-            encoder.encoder(shape, dim if posterior is None else posterior.outputs),
-            augmented(discriminator.encoder(shape, width), augmentation),
-            head.encoder((width + dim,), 1),
-            prior,
-            posterior,
-            width,
+            generator=generator.generator(shape, preprocess.range),
+            encoder=encoder.encoder(shape, dim if posterior is None else posterior.outputs),
+            features=augmented(discriminator.encoder(shape, width), augmentation),
+            head=head.encoder((width + dim,), 1),
+            prior=prior,
+            posterior=posterior,
+            width=width,
         )
         return averaged(bigan(model, values, generator_tx, discriminator_tx, shape))
 

@@ -68,19 +68,23 @@ def gan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
         *rest, last = shape
         group = (*rest, packing * (last + label_channels))
         model = Model(
-            generator.generator(shape, preprocess.range, output),
-            discriminator.encoder(group, outputs(classes, condition, codes)),
-            prior,
-            code_dim,
-            classes,
-            condition,
-            packing,
-            codes,
-            normalize_gradient,
-            mapping and mapping(shape),
+            generator=generator.generator(shape, preprocess.range, output),
+            discriminator=discriminator.encoder(group, outputs(classes, condition, codes)),
+            prior=prior,
+            code_dim=code_dim,
+            classes=classes,
+            condition=condition,
+            packing=packing,
+            codes=codes,
+            normalize_gradient=normalize_gradient,
+            mapping=mapping and mapping(shape),
         )
         made = gan(
-            *(model, objective, generator_tx, discriminator_tx, shape),
+            model,
+            objective,
+            generator_tx,
+            discriminator_tx,
+            shape,
             discriminator_steps=repeats,
             first=first,
             generator_batches=generator_batches,
@@ -227,9 +231,12 @@ def _objective(
             "other: its gradient in one x is no longer one example's. Valid: layer, none, spectral."
         )
     return Objective(
-        *(loss, penalty, weight, images_per_step),
-        method.number("auxiliary_weight", low=0.0),
-        augmentation_of(method, preprocess.range),
-        regularizers_of(method, preprocess.range),
-        method.integer("penalty_every", low=1),
+        loss=loss,
+        penalty=penalty,
+        weight=weight,
+        images_per_step=images_per_step,
+        auxiliary_weight=method.number("auxiliary_weight", low=0.0),
+        augmentation=augmentation_of(method, preprocess.range),
+        regularizers=regularizers_of(method, preprocess.range),
+        penalty_every=method.integer("penalty_every", low=1),
     )

@@ -146,7 +146,15 @@ def _code(root: Section, method: Section, dtype: DTypeLike) -> _Code:
         posterior = _flow(inner, dim, steps)
     else:
         posterior = make_posterior(dim)
-    return _Code(dim, second, classes, prior_name, prior, posterior_name, posterior)
+    return _Code(
+        dim=dim,
+        second=second,
+        classes=classes,
+        prior_name=prior_name,
+        prior=prior,
+        posterior_name=posterior_name,
+        posterior=posterior,
+    )
 
 
 def _check_prior(method: Section, prior: str, posterior: str, classes: int, second: int) -> None:

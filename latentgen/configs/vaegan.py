@@ -30,13 +30,13 @@ def vaegan_of(root: Section, method: Section, preprocess: Preprocess) -> Plan:
     def wire(shape: Shape) -> Method:
         posterior = diagonal(dim)
         model = Model(
-            encoder.encoder(shape, posterior.outputs),
-            decoder.generator(shape, preprocess.range),
-            augmented(discriminator.encoder(shape, width), augmentation),
-            mlp.encoder((), outputs=1, **last),
-            posterior,
-            dim,
-            width,
+            encoder=encoder.encoder(shape, posterior.outputs),
+            decoder=decoder.generator(shape, preprocess.range),
+            features=augmented(discriminator.encoder(shape, width), augmentation),
+            head=mlp.encoder((), outputs=1, **last),
+            posterior=posterior,
+            code_dim=dim,
+            width=width,
         )
         return averaged(
             vaegan(model, values, gamma, encoder_tx, decoder_tx, discriminator_tx, shape)

@@ -267,7 +267,15 @@ def game(
         return merged
 
     accumulate = partial(game, init, phases, sample, probes)
-    return Method(init_state, step, terms, sample, probes, draws, accumulate)
+    return Method(
+        init=init_state,
+        step=step,
+        terms=terms,
+        sample=sample,
+        probes=probes,
+        draws=draws,
+        accumulate=accumulate,
+    )
 
 
 def _turn(

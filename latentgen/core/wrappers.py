@@ -120,7 +120,15 @@ def with_ema(
     probes = {name: with_average(probe) for name, probe in method.probes.items()}
     terms, inner = with_average(method.terms), method.accumulate
     accumulate = inner and (lambda parts: with_ema(inner(parts), names, decay, start, more, copied))
-    return Method(init, step, terms, sample, probes, method.draws, accumulate)
+    return Method(
+        init=init,
+        step=step,
+        terms=terms,
+        sample=sample,
+        probes=probes,
+        draws=method.draws,
+        accumulate=accumulate,
+    )
 
 
 def with_microbatches(method: Method, parts: int) -> Method:

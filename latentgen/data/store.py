@@ -172,14 +172,14 @@ def read(folder: Path) -> DataSet:
     if (folder / CARD).is_file():  # caches of 0.1.0 have none
         card = json.loads((folder / CARD).read_text())
     return DataSet(
-        folder.name,
-        "1",
-        f"prepared in {folder}",
-        splits,
-        tuple(card.get("classes", ())),
-        dict(card.get("factors", {})),
-        card.get("sha256"),
-        bool(card.get("by_content", False)),
+        name=folder.name,
+        version="1",
+        origin=f"prepared in {folder}",
+        splits=splits,
+        classes=tuple(card.get("classes", ())),
+        factors=dict(card.get("factors", {})),
+        sha256=card.get("sha256"),
+        by_content=bool(card.get("by_content", False)),
     )
 
 
@@ -225,7 +225,14 @@ def _in_memory(name: str, contents: Contents, check: Callable[[dict[str, str]], 
     splits = {split: joined(columns.blocks) for split, columns in contents.splits.items()}
     check(digests_of(splits))
     return DataSet(
-        name, "1", "decoded", splits, contents.classes, contents.factors, None, contents.by_content
+        name=name,
+        version="1",
+        origin="decoded",
+        splits=splits,
+        classes=contents.classes,
+        factors=contents.factors,
+        sha256=None,
+        by_content=contents.by_content,
     )
 
 

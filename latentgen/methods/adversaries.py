@@ -114,16 +114,16 @@ def score_both(
         stats_after_real, synthetic, synthetic_key
     )
     return Scores(
-        real,
-        synthetic,
-        real_logits,
-        synthetic_logits,
-        lambda x: apply_discriminator(d_stats, x, score_key)[0],
-        features,
-        auxiliary_terms(model.tasks, batch.label, z, real_out, synthetic_out),
-        stats | generator_stats | {"discriminator": new_d_stats},
-        z,
-        synthesize,
+        real=real,
+        synthetic=synthetic,
+        real_logits=real_logits,
+        synthetic_logits=synthetic_logits,
+        score=lambda x: apply_discriminator(d_stats, x, score_key)[0],
+        features=features,
+        auxiliary=auxiliary_terms(model.tasks, batch.label, z, real_out, synthetic_out),
+        stats=stats | generator_stats | {"discriminator": new_d_stats},
+        codes=z,
+        synthesize=synthesize,
     )
 
 

@@ -130,7 +130,16 @@ def _doublings(shape: Sequence[int]) -> int:
 
 def _layers(init: str, dtype: DTypeLike, gain_norm: str = "spectral") -> Layers:
     kernel = choose("init", init, INITS)
-    return Layers("spectral", kernel, kernel, kernel, gain_norm, True, 1e-5, dtype)
+    return Layers(
+        norm="spectral",
+        inner=kernel,
+        init=kernel,
+        gains=kernel,
+        gain_norm=gain_norm,
+        uniform_biases=True,
+        epsilon=1e-5,
+        dtype=dtype,
+    )
 
 
 def _blocks(attention: Sequence[int], blocks: int) -> tuple[int, ...]:

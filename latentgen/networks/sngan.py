@@ -233,7 +233,16 @@ class Discriminator(nn.Module):
 
 
 def _layers(norm: str, dtype: DTypeLike) -> Layers:
-    return Layers(norm, WIDE_GLOROT, GLOROT, nn.initializers.zeros, "none", False, 2e-5, dtype)
+    return Layers(
+        norm=norm,
+        inner=WIDE_GLOROT,
+        init=GLOROT,
+        gains=nn.initializers.zeros,
+        gain_norm="none",
+        uniform_biases=False,
+        epsilon=2e-5,
+        dtype=dtype,
+    )
 
 
 def generator(

@@ -82,7 +82,15 @@ def normal_with(
         noise = jax.random.normal(key, outputs.shape, outputs.dtype)
         return outputs + jnp.broadcast_to(std_of(params), outputs.shape) * noise
 
-    return Likelihood(1, None, init, log_prob, lambda params, outputs: outputs, sample, std_of)
+    return Likelihood(
+        features=1,
+        levels=None,
+        init=init,
+        log_prob=log_prob,
+        mean=lambda params, outputs: outputs,
+        sample=sample,
+        std=std_of,
+    )
 
 
 def normal(std: float | Float[Array, ""]) -> Likelihood:

@@ -106,7 +106,16 @@ def open_folder(path: Path) -> Folder:
     if (path / workdir.CONFIG).is_file():
         member = run(path)
         config, notes = dict(member.config), list(member.notes)
-        return Folder(path, False, config, [], [member], member.summary, {}, notes)
+        return Folder(
+            path=path,
+            is_sweep=False,
+            config=config,
+            varied=[],
+            members=[member],
+            origin=member.summary,
+            summary={},
+            notes=notes,
+        )
     raise BadInput(
         f"workdir={str(path)!r} holds neither a run ({workdir.CONFIG}) nor a sweep ({SWEEP})."
     )
@@ -209,7 +218,16 @@ def _sweep(path: Path) -> Folder:
         notes += [f"{member.name}: {note}" for note in member.notes]
     varied = sorted({key for member in members for key in member.changes})
     config, summary = section(origin.get("config")), _json(path / SUMMARY, notes)
-    return Folder(path, True, config, varied, members, origin, summary, notes)
+    return Folder(
+        path=path,
+        is_sweep=True,
+        config=config,
+        varied=varied,
+        members=members,
+        origin=origin,
+        summary=summary,
+        notes=notes,
+    )
 
 
 def _completed(member: Member, row: Mapping[str, str]) -> Member:

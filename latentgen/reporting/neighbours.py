@@ -100,16 +100,16 @@ def neighbours(run: Run, state: PyTree) -> Neighbours:
         np.concatenate([samples, _at(run, searched, found[:SAMPLES].T.ravel())]), SAMPLES
     )
     return Neighbours(
-        picture,
-        distances[:SAMPLES],
-        float(np.median(distances[:SAMPLES, 0])),
-        held_out,
-        split,
-        number,
-        len(train.label),
-        classes.captions(run, classes_in_turn(run, SAMPLES, 1)),
-        factor,
-        shown.name,
+        picture=picture,
+        distances=distances[:SAMPLES],
+        median=float(np.median(distances[:SAMPLES, 0])),
+        held_out=held_out,
+        split=split,
+        searched=number,
+        of=len(train.label),
+        classes=classes.captions(run, classes_in_turn(run, SAMPLES, 1)),
+        reduced=factor,
+        features=shown.name,
     )
 
 

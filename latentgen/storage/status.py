@@ -114,7 +114,16 @@ class StatusWriter:
         attempts = attempt + (self.before.attempts if self.before else 0)
         host, pid = socket.gethostname(), os.getpid()
         self._folder = folder
-        self._status = Status(RUNNING, None, attempts, host, pid, job(), now, now)
+        self._status = Status(
+            status=RUNNING,
+            reason=None,
+            attempts=attempts,
+            host=host,
+            pid=pid,
+            job=job(),
+            since=now,
+            beat=now,
+        )
         self._write()
 
     def _write(self) -> None:

@@ -68,13 +68,13 @@ def _taken(piece: int, start: int, outcomes: list[pieces.Outcome]) -> Taken:
     entry = np.array([start + i for i, o in enumerate(outcomes) if not o.reason], np.int64)
     found = [outcome for outcome in outcomes if not outcome.reason]
     return Taken(
-        entry,
-        np.full(len(found), piece, np.int32),
-        np.arange(len(found), dtype=np.int32),
-        _digests([o.sha256 for o in found]),
-        _digests([o.grey or "0" * 64 for o in found]),
-        np.array([bool(o.grey) for o in found], np.bool_),
-        np.array([(o.width, o.height) for o in found], np.int32).reshape(-1, 2),
+        entry=entry,
+        piece=np.full(len(found), piece, np.int32),
+        row=np.arange(len(found), dtype=np.int32),
+        digest=_digests([o.sha256 for o in found]),
+        grey=_digests([o.grey or "0" * 64 for o in found]),
+        is_grey=np.array([bool(o.grey) for o in found], np.bool_),
+        size=np.array([(o.width, o.height) for o in found], np.int32).reshape(-1, 2),
     )
 
 

@@ -46,13 +46,13 @@ def _contents(folder: str, size: int | None, **md5: str | None) -> tuple[File, .
 # The MD5 of archives are on the authors' page. The SHA-256 are those of TFDS (binary) and Keras
 # (Python), the MD5 of members those of torchvision; there are none for members of the binary ones.
 CIFAR10_BINARY = File(
-    "cifar-10-binary.tar.gz",
-    HOME + "cifar-10-binary.tar.gz",
-    170052171,
-    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-    "c32a1d4ab5d03f1284b67883e8d87530",
-    "cifar-10-batches-bin",
-    _contents(
+    name="cifar-10-binary.tar.gz",
+    url=HOME + "cifar-10-binary.tar.gz",
+    size=170052171,
+    sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    md5="c32a1d4ab5d03f1284b67883e8d87530",
+    folder="cifar-10-batches-bin",
+    contents=_contents(
         "cifar-10-batches-bin",
         10_000 * (1 + PIXELS),
         **{f"data_batch_{i}.bin": None for i in range(1, 6)},
@@ -60,13 +60,13 @@ CIFAR10_BINARY = File(
     ),
 )
 CIFAR10_PYTHON = File(
-    "cifar-10-python.tar.gz",
-    HOME + "cifar-10-python.tar.gz",
-    170498071,
-    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-    "c58f30108f718f92721af3b95e74349a",
-    "cifar-10-batches-py",
-    _contents(
+    name="cifar-10-python.tar.gz",
+    url=HOME + "cifar-10-python.tar.gz",
+    size=170498071,
+    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    md5="c58f30108f718f92721af3b95e74349a",
+    folder="cifar-10-batches-py",
+    contents=_contents(
         "cifar-10-batches-py",
         None,
         data_batch_1="c99cafc152244af753f735de768cd75f",
@@ -78,23 +78,23 @@ CIFAR10_PYTHON = File(
     ),
 )
 CIFAR100_BINARY = File(
-    "cifar-100-binary.tar.gz",
-    HOME + "cifar-100-binary.tar.gz",
-    168513733,
-    "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-    "03b5dce01913d631647c71ecec9e9cb8",
-    "cifar-100-binary",
-    _contents("cifar-100-binary", 50_000 * (2 + PIXELS), **{"train.bin": None})
+    name="cifar-100-binary.tar.gz",
+    url=HOME + "cifar-100-binary.tar.gz",
+    size=168513733,
+    sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    md5="03b5dce01913d631647c71ecec9e9cb8",
+    folder="cifar-100-binary",
+    contents=_contents("cifar-100-binary", 50_000 * (2 + PIXELS), **{"train.bin": None})
     + _contents("cifar-100-binary", 10_000 * (2 + PIXELS), **{"test.bin": None}),
 )
 CIFAR100_PYTHON = File(
-    "cifar-100-python.tar.gz",
-    HOME + "cifar-100-python.tar.gz",
-    169001437,
-    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-    "eb9058c3a382ffc7106e4002c42a8d85",
-    "cifar-100-python",
-    _contents(
+    name="cifar-100-python.tar.gz",
+    url=HOME + "cifar-100-python.tar.gz",
+    size=169001437,
+    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    md5="eb9058c3a382ffc7106e4002c42a8d85",
+    folder="cifar-100-python",
+    contents=_contents(
         "cifar-100-python",
         None,
         train="16019d7e3df5f24257cddd939b257f8d",

@@ -29,13 +29,13 @@ def _member(name: str, size: int, md5: str) -> File:
 
 # The SHA-256 and size are TFDS's, the MD5 torchvision's.
 FILE = File(
-    "stl10_binary.tar.gz",
-    HOME + "stl10_binary.tar.gz",
-    2640397119,
-    "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
-    "91f7769df0f17e558f3565bffb0c7dfb",
-    FOLDER,
-    (
+    name="stl10_binary.tar.gz",
+    url=HOME + "stl10_binary.tar.gz",
+    size=2640397119,
+    sha256="f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+    md5="91f7769df0f17e558f3565bffb0c7dfb",
+    folder=FOLDER,
+    contents=(
         _member("train_X.bin", 5_000 * PIXELS, "918c2871b30a85fa023e0c44e0bee87f"),
         _member("train_y.bin", 5_000, "5a34089d4802c674881badbb80307741"),
         _member("test_X.bin", 8_000 * PIXELS, "7f263ba9f9e0b06b93213547f721ac82"),
