@@ -509,7 +509,13 @@ def assert_bitwise(a: Any, b: Any) -> None:
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
-@pytest.mark.parametrize("name", only("gan", long=("vae-normal-warmup-ema", "aae", "bigan")))
+TOGETHER = (
+    *("vae-normal-warmup-ema", "aae", "bigan", "gan-ada-packing", "gan-stylegan2-classes"),
+    *("gan-r3gan-classes-half", "gan-auxiliary-infogan"),
+)
+
+
+@pytest.mark.parametrize("name", only("gan", long=TOGETHER))
 def test_population_member_is_the_solo_run(name: str) -> None:
     """To float tolerance: batched kernels sum in another order, and Adam's first steps amplify it.
 
@@ -530,8 +536,8 @@ def test_population_member_is_the_solo_run(name: str) -> None:
     end, metrics = jax.jit(
         lambda s, rows, data: run_chunk(many, every, s, jnp.arange(3), rows, data, root)
     )(start, rows, feeds[0].resident)
-    for i, (seed, value) in enumerate(zip(seeds, values, strict=True)):
-        solo, key = make({row.hyper: float(value)}), run_key(int(seed))
+    for i in (0, 1) if name == "gan" else (1,):
+        solo, key = make({row.hyper: float(values[i])}), run_key(int(seeds[i]))
         expected, solo_metrics = jax.jit(
             lambda s, rows, data, i=i, solo=solo, key=key: run_chunk(
                 solo, feeds[i].batches, s, jnp.arange(3), rows, data, key

@@ -16,6 +16,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from latentgen.baselines import running, store
 from latentgen.reporting import folders, ledger, opened, page, scores
@@ -200,7 +201,10 @@ def test_without_javascript_nothing_is_lost(
     browser.execute_cdp_cmd(disable, {"value": True})
     try:
         show(browser, pages[name])
-        images = browser.find_elements(By.CSS_SELECTOR, ".pair img")
+        of_pairs = (By.CSS_SELECTOR, ".pair img")
+        # Without scripts the driver does not wait until the page is there.
+        WebDriverWait(browser, 30).until(lambda b: len(b.find_elements(*of_pairs)) >= 2 * series)
+        images = browser.find_elements(*of_pairs)
         assert len(images) == 2 * series
         assert all(image.is_displayed() for image in images)
         assert not browser.find_element(By.ID, "slider").is_displayed()
