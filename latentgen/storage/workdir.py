@@ -494,6 +494,21 @@ def amend(path: str | os.PathLike[str], config: Mapping[str, Any], step: int) ->
         write_json(Path(path) / CONFIG, {**config, HISTORY: [*history(path), entry]})
 
 
+MOVABLE = ("folder:", "arrays:")
+"""Prefixes of the names of data sets that are paths."""
+
+
+def is_move(key: str, old: Any, new: Any) -> bool:
+    """Return whether a change of the config only says where the same data are now.
+
+    `same_data` compares the data themselves.
+    """
+    names = (old, new)
+    return key == "data.name" and any(
+        all(isinstance(name, str) and name.startswith(kind) for name in names) for kind in MOVABLE
+    )
+
+
 def _no_key(key: str) -> bool:
     return False
 
@@ -504,6 +519,8 @@ def check_config(
     may_change: Callable[[str], bool] = _no_key,
 ) -> bool:
     """Return whether the folder holds a run of this config; write nothing.
+
+    The path of a folder of images or of a file of arrays may differ.
 
     Args:
         may_change: key -> whether its value in the folder's config may differ.
@@ -521,7 +538,11 @@ def check_config(
             )
         return False
     old = without_history(old)
-    kept = {key for key in changes(old, config) if not may_change(key)}
+    kept = {
+        key
+        for key, pair in changes(old, config).items()
+        if not may_change(key) and not is_move(key, *pair)
+    }
     if changed := [line for line in differences(old, config) if line.partition(":")[0] in kept]:
         raise BadInput(
             f"workdir={str(path)!r} belongs to another config: {'; '.join(changed)}. "

@@ -133,7 +133,8 @@ class RunWriter:
         like = run.state
         newest = self.checkpoints.newest(like, lambda line: print(line, file=sys.stderr))
         changed = workdir.changed(run.folder, run.config)
-        if changed and newest is not None:
+        moved = all(workdir.is_move(key, *pair) for key, pair in changed.items())
+        if not moved and newest is not None:
             try:
                 step = self._step_to_continue(newest[0])
             except BadInput:

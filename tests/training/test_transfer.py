@@ -12,7 +12,7 @@ from commands import tiny
 from small import config, figures, one_program, state
 
 from latentgen.core.errors import BadInput
-from latentgen.storage import workdir
+from latentgen.storage import status, workdir
 from latentgen.storage.checkpoint import by_path
 from latentgen.sweeps.plan import changed
 from latentgen.training import loop, setup, trainer, transfer
@@ -83,6 +83,30 @@ def test_from_a_last_step_between_two_lines_of_the_log_it_goes_back(tmp_path: Pa
     assert workdir.history(tmp_path / "run")[0]["step"] == 30
     lines = [line["step"] for line in figures(tmp_path / "run") if line["split"] == "train"]
     assert lines == [10, 20, 30, 40]
+
+
+def test_data_that_were_moved_are_the_same_and_others_are_refused(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (1_900, 8, 8, 1), np.uint8)
+    for name, start in (("a", 0), ("b", 0), ("c", 100)):
+        np.save(tmp_path / f"{name}.npy", x[start : start + 1_800])
+    place = tmp_path / "run"
+
+    def train(name: str, **changes: Any) -> None:
+        data = {"data.name": f"arrays:{tmp_path / name}.npy", "data.preprocess": "unit"}
+        trained(place, extend=bool(changes), **(data | changes))
+
+    train("a")
+    before = figures(place)
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(BadInput, match="was trained on other data: sha256"):
+        train("c")
+    assert status.read(place).status == "done"
+    train("b")  # only its path changes
+    assert figures(place) == before
+    assert setup.config(place)["data"]["name"].endswith("b.npy")
+    assert workdir.history(place)[0]["changed"].keys() == {"data.name"}
+    train("b", steps=60)
+    assert figures(place)[-1]["step"] == 60
 
 
 REFUSED = {
