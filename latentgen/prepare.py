@@ -45,6 +45,11 @@ def main() -> None:
 
         where = Path(FLAGS.images).expanduser()
         found = prepare(where, options, parent, workers=FLAGS.workers, progress=progress)
+    if FLAGS.holdout is not None and "validation" in found.report["splits"]:
+        raise BadInput(
+            f"--holdout={FLAGS.holdout}: the pictures have a validation split of their own, of "
+            f"{found.report['splits']['validation']}; omit the flag."
+        )
     print("\n".join(report.lines(found.report)))
     print(f"all of it: {found.folder / CARD}")
     print(f"{SHOWN} of the images: {sheet(found)}")

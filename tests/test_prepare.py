@@ -74,6 +74,17 @@ def test_refused_flags(tmp_path: Path, flags: tuple[str, ...], said: str) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_share_to_hold_out_beside_a_split_of_the_pictures_own_is_refused(tmp_path: Path) -> None:
+    split = {"train": range(6), "val": range(6, 9)}
+    files = {f"{s}/{i}.png": encoded(noise(9, 9, i)) for s, each in split.items() for i in each}
+    write(tmp_path / "in", files)
+    flags = (f"--images={tmp_path / 'in'}", "--size=8", f"--data_dir={tmp_path / 'data'}")
+    done = commands.run("prepare", *flags, "--name=mine", "--holdout=0.5")
+    assert done.returncode == 2
+    assert "--holdout=0.5: the pictures have a validation split of their own, of 3" in done.stderr
+    assert named.read(tmp_path / "data" / "latentgen_sets", "mine") is None
+
+
 def test_a_damaged_name(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(BadInput, match=r"a\.json is damaged; write it with --replace"):

@@ -162,10 +162,12 @@ def _folder(root: Path, inside: str = "") -> Iterator[Entry | None]:
         return
     for each in found:
         name = f"{inside}/{each.name}" if inside else each.name
-        if not each.is_dir(follow_symlinks=False):
+        if not each.is_dir():
             yield _file(root, name)
         elif each.name.startswith(".") or each.name in ("__MACOSX", OWN) or _is_run(each.path):
             yield None
+        elif each.is_symlink():  # it may lead in a circle
+            yield Entry(name, 0, 0, refused="a link to a folder")
         else:
             yield from _folder(root, name)
 

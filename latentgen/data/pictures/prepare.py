@@ -117,7 +117,11 @@ def prepare(
             if not _is_complete(folder):  # another process may have prepared it meanwhile
                 (say or _silent)(f"{shown(str(where))}: {len(listing.entries)} pictures")
                 _convert(work, listing, options, workers, progress)
-                _finish(work, listing, given, options, metadata, folder)
+                try:
+                    _finish(work, listing, given, options, metadata, folder)
+                except BadInput:  # the same again would be refused again
+                    shutil.rmtree(work, ignore_errors=True)
+                    raise
             shutil.rmtree(work, ignore_errors=True)
     return Prepared(folder, pieces.read_json(folder / CARD)["report"])
 

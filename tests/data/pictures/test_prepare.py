@@ -227,6 +227,7 @@ def test_strict(tmp_path: Path, parent: Path) -> None:
     folder = write(tmp_path / "in", {"a.png": image(0), "b.png": b"", "c.png": b"words"})
     with pytest.raises(BadInput, match=r"'b.png': empty file, and 1 more are refused\.$"):
         prepare(folder, Options(4, strict=True), parent)
+    assert list(parent.iterdir()) == []  # not even its work
 
 
 class Killed(BaseException):
