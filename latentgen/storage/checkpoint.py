@@ -128,6 +128,8 @@ class Checkpoints:
         leaks.stop()
         _ignore_closed_event_loop()
         self._path = Path(path).absolute()
+        if self._path.is_symlink() and not workdir.leads_into(self._path, self._path.parent):
+            raise BadInput(f"{str(self._path)!r} is a link out of the run's folder; remove it.")
         self._read_only = read_only
         self._args = ocp.args
         with _raise_os_error(self._path):

@@ -1,5 +1,7 @@
 """Sets of the user: folders of pictures and arrays in files, by name in a config."""
 
+import shutil
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -134,6 +136,25 @@ def test_arrays_that_do_not_fit_are_refused_in_a_line(arrays, words, tmp_path):
     with pytest.raises(BadInput, match=words) as caught:
         load(f"arrays:{tmp_path / 'a.npz'}", tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_an_npz_file_is_unpacked_onto_the_disk_if_it_fits_there(tmp_path, monkeypatch):
+    """64 MiB of zeros in 64 KiB take neither the memory nor more disk than there is."""
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((2**14, 64, 64), np.uint8))
+    name = f"arrays:{tmp_path / 'a.npz'}"
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**20))
+    with pytest.raises(BadInput, match=r"preparing them takes 0.1 GiB and 0.1 GiB are free"):
+        load(name, tmp_path)
+    monkeypatch.undo()
+    tracemalloc.start()
+    dataset = load(name, tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(dataset.splits["train"].x) == 2**14 - 2**14 // 10
+    assert peak < 2**24
+    (kept,) = (tmp_path / "data" / "latentgen_sets").iterdir()  # nothing else is left
+    assert kept.name.startswith("arrays_")
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,14 @@ def test_another_tree_dtype_or_shape_is_refused(tmp_path, change, message):
             checkpoints.restore(None, like({"params": change(params)}))
 
 
+def test_a_link_out_of_the_run_is_not_read(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "theirs")
+    with pytest.raises(BadInput, match="checkpoints' is a link out of the run's folder"):
+        Checkpoints(tmp_path / "run" / "checkpoints", read_only=True)
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 def test_an_absent_checkpoint_is_refused(tmp_path, read_only):
     with Checkpoints(tmp_path / "c", read_only=read_only) as checkpoints:

@@ -5,15 +5,19 @@ An .npy file holds images, uint8 or floats in [0, 1], of shape (n, h, w), (n, h,
 `x` and perhaps `label`; or `train_x`, `train_label`, `validation_x`, `test_x`, ...
 """
 
+import contextlib
 import hashlib
 import logging
+import shutil
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from latentgen.core.errors import BadInput
-from latentgen.data import store
+from latentgen.data import folders, store
 from latentgen.data.dataset import SPLITS, DataSet, Examples, as_bytes, checked_label
 from latentgen.data.sources.base import SETS, Request, Source
 
@@ -32,11 +36,7 @@ def _arrays(request: Request) -> DataSet:
             arrays = {"x": x}
         elif path.suffix == ".npz":
             arrays = {}
-            file = np.load(path, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise ValueError("it is an .npy by its content")
-            with file:
-                names = set(file.files)
+            zipfile.ZipFile(path).close()
         else:
             raise BadInput(
                 f"config.data.name={request.name!r} must name a file that ends in .npy or .npz."
@@ -51,23 +51,62 @@ def _arrays(request: Request) -> DataSet:
         return DataSet("arrays", "1", f"file {path}", splits)
 
     def contents() -> store.Contents:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                for name in names:
-                    arrays[name] = file[name]
-                    if not isinstance(arrays[name], np.ndarray):
-                        raise ValueError(f"its {name!r} is no array")
-        return _contents(request.name, arrays)
+        unpacked = arrays or _unpacked(path, open_files.enter_context(_scratch(folder.parent)))
+        return _contents(request.name, unpacked)
 
     key = hashlib.sha256(repr((str(path), stat.st_size, stat.st_mtime_ns)).encode()).hexdigest()
     folder = request.data_dir / SETS / f"arrays_{key[:16]}"
     try:
-        dataset = store.read_or_write(folder, contents, warn=_log.warning)
+        with contextlib.ExitStack() as open_files:
+            dataset = store.read_or_write(folder, contents, warn=_log.warning)
     except (ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"config.data.name={request.name!r} cannot be read: {error}.") from None
     return dataset._replace(name="arrays", version="1", origin=f"file {path}")
+
+
+@contextlib.contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """Create a folder for the duration of the context, elsewhere if `parent` cannot be written."""
+    with contextlib.ExitStack() as stack:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(folders.scratch(parent))
+        except OSError:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield folder
+
+
+def _unpacked(path: Path, folder: Path) -> dict[str, np.ndarray]:
+    """Unpack the arrays of an .npz file into a folder, and map them into memory.
+
+    Raises:
+        ValueError, OSError, zipfile.BadZipFile: the file is damaged.
+        BadInput: the disk has no room for its arrays.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        needed, free = 2 * sum(each.file_size for each in members), shutil.disk_usage(folder).free
+        if needed > free:  # unpacked and prepared
+            raise BadInput(
+                f"{str(path)!r} holds arrays of {needed / 2**31:.1f} GiB; preparing them takes "
+                f"{needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free in {folder.parent}."
+            )
+        found = {}
+        for number, member in enumerate(members):
+            file = folder / f"{number}.npy"
+            with archive.open(member) as packed, file.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked, 2**20)
+            name = member.filename.removesuffix(".npy")
+            try:
+                array = np.load(file, mmap_mode="r", allow_pickle=False)
+            except ValueError as error:
+                raise ValueError(f"its {name!r} is no array: {error}") from None
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"its {name!r} is no array")
+            found[name] = array
+    return found
 
 
 def _contents(name: str, arrays: dict[str, np.ndarray]) -> store.Contents:
