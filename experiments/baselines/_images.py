@@ -38,18 +38,23 @@ def fid(key, where, data, value, trust, *, arm, name, split, real, samples=50_00
     )
 
 
-def baseline(title, recipe, narrow, claims, arms, deviations, *, split, samples=50_000):
+def baseline(
+    title, recipe, narrow, claims, arms, deviations, *, split, samples=50_000, changes=None
+):
     """A recipe in full at the budget `paper`; at `smoke`, 20 steps of its narrow form.
 
     Args:
         recipe, narrow: variants of experiments/gan.py.
         arms: name -> changes of the config.
         split: of the images that samples are compared with.
+        changes: of the recipe in full, in all arms.
     """
 
     def config(budget):
         if budget == "paper":
-            return gan.get_config(recipe)
+            made = gan.get_config(recipe)
+            made.update_from_flattened_dict(changes or {})
+            return made
         made = smoke(gan.get_config(narrow))
         made.data.update(name="digits", pad_to=32)
         made.batch_size = 16

@@ -45,9 +45,11 @@ def test_what_nobody_has_read_is_called_so() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n, b in BASELINES.items() if isinstance(b.recipe, Recipe)])
-def test_a_claim_says_on_what_data_and_split_it_is_comparable(name: str) -> None:
-    """The name of the data is the one that a run of its recipe records."""
+def test_a_claim_says_on_what_data_and_split_it_is_comparable_and_smoke_is_short(name: str) -> None:
+    """The name of the data is the one that a run of its recipe records. Its smoke runs are short."""
     recipe = BASELINES[name].recipe
+    smoke = running.members(recipe, "smoke", 1).values()
+    assert max(member.config["steps"] for member in smoke) <= 50
     trained_on = recipe.config("paper").data.name
     recorded = "folder" if trained_on.startswith("folder:") else trained_on
     for claim in BASELINES[name].claims:
