@@ -46,7 +46,7 @@ def test_what_nobody_has_read_is_called_so() -> None:
 
 @pytest.mark.parametrize("name", [n for n, b in BASELINES.items() if isinstance(b.recipe, Recipe)])
 def test_a_claim_says_on_what_data_and_split_it_is_comparable_and_smoke_is_short(name: str) -> None:
-    """The name of the data is the one that a run of its recipe records. Its smoke runs are short."""
+    """The name of the data is the one that a run of its recipe records; its smoke is short."""
     recipe = BASELINES[name].recipe
     smoke = running.members(recipe, "smoke", 1).values()
     assert max(member.config["steps"] for member in smoke) <= 50
