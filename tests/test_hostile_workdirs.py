@@ -358,13 +358,23 @@ def test_modules_beside_a_run_are_not_imported(tmp_path: Path) -> None:
     assert not (tmp_path / "mark").exists()
 
 
-def test_results_of_a_sweep_stay_readable(tmp_path: Path) -> None:
-    """A fault in one member's figures is reported; no table is half written."""
+def test_results_of_a_sweep_stay_readable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Damaged lines of one member are told and left out; all else is in the table."""
     (tmp_path / "sweep.json").write_text('{"config": {"seed": 0}}')
-    line = {"run": "x", "setting": "x", "seed": 0, "changes": {}}
-    (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")
-    (tmp_path / "runs" / "x").mkdir(parents=True)
-    (tmp_path / "runs" / "x" / "metrics.jsonl").write_text('{"step": "x"}\n')
-    with pytest.raises(BadInput, match="line 1 has no 'step'"):
-        results.write(folder.load(tmp_path))
-    assert not (tmp_path / "results.csv").exists()
+    good = '{"step": 5, "seconds": 1.0, "split": "train", "loss": 7.0}\n'
+    for member, text in (("x", f'{{"step": "x"}}\n{good}\0\n'), ("y", good)):
+        line = {"run": member, "setting": "x", "seed": 0, "changes": {}}
+        with (tmp_path / "manifest.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        (tmp_path / "runs" / member).mkdir(parents=True)
+        (tmp_path / "runs" / member / "metrics.jsonl").write_text(text)
+        (tmp_path / "runs" / member / "evaluations.jsonl").write_text("[]\n")
+    rows = results.write(folder.load(tmp_path))
+    assert [row["train/loss"] for row in rows] == [7.0, 7.0]
+    said = capsys.readouterr().err
+    for words in ("line 1 has no 'step'", "line 3 is not a JSON object", "line 1 is not a JSON"):
+        assert words in said
+    assert len(said.splitlines()) == 4
+    assert (tmp_path / "results.csv").exists()
