@@ -1,5 +1,6 @@
 """The members of a sweep: the changes of each, its full config, its name."""
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from latentgen import configs
 from latentgen.configs.section import LATER, plain
 from latentgen.core.errors import BadInput, nearest
+from latentgen.core.schedules import is_schedule
 from latentgen.storage import aliases
 from latentgen.storage.workdir import flatten
 from latentgen.sweeps.vocabulary import Row
@@ -70,6 +72,11 @@ def _stripped(row: Row) -> dict[str, Any]:
     return {aliases.current_key(key.removeprefix("config.")): v for key, v in row.items()}
 
 
+def _is_hyperparameter(value: Any) -> bool:
+    """Return whether a value is a number with a fraction or a schedule."""
+    return isinstance(value, float) or (isinstance(value, str) and is_schedule(value))
+
+
 def changed(base: ConfigDict, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` as plain data with the values of `row`.
 
@@ -84,8 +91,10 @@ def changed(base: ConfigDict, row: Mapping[str, Any]) -> dict[str, Any]:
             hint = f"; did you mean {similar[0]!r}?" if similar else nearest(key, valid)
             raise BadInput(f"config.{key} is not a key of the config{hint}")
         value = tuple(value) if isinstance(value, list) else value
+        exchanged = _is_hyperparameter(valid[key]) and _is_hyperparameter(value)
         try:
-            config.update_from_flattened_dict({key: value})
+            with config.ignore_type() if exchanged else contextlib.nullcontext():
+                config.update_from_flattened_dict({key: value})
         except (TypeError, ValueError):
             kind = type(valid[key]).__name__
             raise BadInput(f"config.{key}={value!r} must be of the kind {kind}.") from None

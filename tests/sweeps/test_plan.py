@@ -4,6 +4,7 @@ import pytest
 
 from experiments import gan, vae
 from latentgen.core.errors import BadInput
+from latentgen.sweeps.engines import vmap
 from latentgen.sweeps.plan import applied, members, shortened
 
 LR = "config.generator_optimizer.lr"
@@ -49,6 +50,21 @@ def test_keys_are_spelled_as_short_as_they_can_be_told_apart() -> None:
 
 def test_the_same_run_twice_is_one() -> None:
     assert len(members(gan.get_config(), [{LR: 1e-4}, {LR: 1e-4}, {LR: 2e-4}])) == 2
+
+
+def test_a_schedule_takes_a_numbers_place_and_a_number_its() -> None:
+    """Runs under a schedule are another program than those under a number."""
+    text, base = "linear(1e-4, 0, images=1e6)", gan.get_config()
+    rows = [{LR: lr, "config.seed": seed} for lr in (1e-4, 2e-4, text) for seed in (0, 1)]
+    found = members(base, rows)
+    assert [m.config["generator_optimizer"]["lr"] for m in found[::2]] == [1e-4, 2e-4, text]
+    assert [len(group.members) for group in vmap.groups(found)] == [2, 2, 2]
+    with base.ignore_type():
+        base.generator_optimizer.lr = text
+    found = members(base, rows[:4])
+    assert [m.config["generator_optimizer"]["lr"] for m in found[::2]] == [1e-4, 2e-4]
+    (group,) = vmap.groups(found)
+    assert group.keys == ("generator_optimizer.lr",)
 
 
 @pytest.mark.parametrize(

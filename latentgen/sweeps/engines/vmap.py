@@ -89,10 +89,10 @@ def groups(members: Sequence[Member]) -> list[Group]:
 
 
 def _varying(members: Sequence[Member]) -> set[str]:
-    """Return the keys of floats that are not the same in all members."""
+    """Return the keys that are floats in all members, and not the same in all."""
     flat = [flatten(member.config) for member in members]
-    keys = {key for key, value in flat[0].items() if isinstance(value, float)}
-    return {key for key in keys if len({str(config.get(key)) for config in flat}) > 1}
+    keys = {key for key in flat[0] if all(isinstance(c.get(key), float) for c in flat)}
+    return {key for key in keys if len({str(config[key]) for config in flat}) > 1}
 
 
 def _structure(member: Member, traced: set[str]) -> str:
