@@ -346,7 +346,7 @@ def optimizer(section: Section, steps: int) -> optax.GradientTransformation:
     # All are checked and an optimizer uses some: a config may change the optimizer by name alone.
     for name in ("b1", "b2", "momentum", "eps"):
         section.number(name)
-    limit = section.number("clip_norm", low=0.0)
+    limit = section.number_or_off("clip_norm")
     lr = _learning_rate(section, steps)
     tx = section.choose("name", OPTIMIZERS)(section, lr)
     if is_zero(limit):

@@ -135,7 +135,7 @@ def _mapping(
     if not root.has("mapping"):
         for name, value in (("style_mixing", mixing), ("path_length", weight)):
             if not is_zero(value):
-                raise BadInput(f"{method.key(name)}={value} needs {root.key('mapping')}.")
+                raise BadInput(f"{method.shown(name)} needs {root.key('mapping')}.")
         return None, None
     if generator.kind != "stylegan2":
         raise BadInput(
@@ -208,7 +208,7 @@ def _optimizers(
     orthogonal = method.number("orthogonal", low=0.0)
     if not is_zero(orthogonal):
         generator = optax.chain(orthogonal_regularization(orthogonal, "generator"), generator)
-    limit: Any = method.number("weight_clip", low=0.0)
+    limit: Any = method.number_or_off("weight_clip")
     if is_zero(limit):
         return generator, discriminator
     return generator, optax.chain(discriminator, clip_weights(limit))

@@ -33,7 +33,7 @@ def augmentation_of(method: Section, range: Range) -> Augmentation | None:
         range: interval of x; None if it is unbounded.
     """
     name = method.word("augment")
-    p, target = method.number("augment_p", 0.0, 1.0), method.number("augment_target", 0.0, 1.0)
+    p, target = method.number("augment_p", 0.0, 1.0), method.number_or_off("augment_target", 1.0)
     interval = method.integer("augment_interval", low=1)
     images = method.positive("augment_images")
     if is_zero(target):
@@ -41,13 +41,13 @@ def augmentation_of(method: Section, range: Range) -> Augmentation | None:
     adapts = has_probability(name)
     if target is not None and not adapts:
         raise BadInput(
-            f"{method.key('augment_target')}={target} needs a probability that adapts: "
+            f"{method.shown('augment_target')} needs a probability that adapts: "
             f"{method.key('augment')}='ada', not {name!r}."
         )
     if target is not None and method.is_scheduled("augment_p"):
         raise BadInput(
-            f"{method.key('augment_p')} must be a number where {method.key('augment_target')}="
-            f"{target} moves it."
+            f"{method.key('augment_p')} must be a number where {method.shown('augment_target')} "
+            "moves it."
         )
     if name == "none":
         return None

@@ -187,6 +187,14 @@ class Section:
             raise BadInput(f"{self.key(name)}={value} must be at most {high}.")
         return value
 
+    def number_or_off(self, name: str, high: float | None = None) -> Any:
+        """A number in [0, high], 0 to switch off what it limits; a schedule stays above 0."""
+        return self.number(name, low=TINY if self.is_scheduled(name) else 0.0, high=high)
+
+    def shown(self, name: str) -> str:
+        """Format a key and its value, as the config has it."""
+        return f"{self.key(name)}={self._get(name)!r}"
+
     def positive(self, name: str, fixed: bool = False) -> Any:
         """A number above 0, also to float32; both ends of a schedule are.
 
@@ -207,7 +215,8 @@ class Section:
             raise BadInput(
                 f"{self.key(name)}={values!r} must be a tuple of at most {DEEPEST} numbers."
             )
-        return tuple(Section(self._path, {name: value}).positive(name) for value in values)
+        each = [Section(self._path, {name: value}) for value in values]
+        return tuple(section.positive(name, fixed=True) for section in each)
 
     def sizes(self, name: str) -> tuple[int, ...]:
         """A tuple of whole numbers, each in [1, WIDEST], at most DEEPEST; it may be empty."""

@@ -255,7 +255,7 @@ def _objective(method: Section, code: _Code) -> Objective:
         _check_closed(method, code, bound_name, estimator_name)
     if not is_zero(free) and bound_name != "elbo":
         raise BadInput(
-            f"{method.key('free_nats')}={free} does not fit {method.key('bound')}={bound_name!r}. "
+            f"{method.shown('free_nats')} does not fit {method.key('bound')}={bound_name!r}. "
             "Valid: elbo."
         )
     return Objective(samples, bound, estimator, closed, free)

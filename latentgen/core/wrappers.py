@@ -172,11 +172,14 @@ def scheduled(
     def after(step: Int[Array, ""]) -> Method:
         return at(step * jnp.float32(last.draws * batch_size))
 
+    def accumulate(parts: int) -> Method:
+        return scheduled(lambda h: with_microbatches(make(h), parts), schedules, batch_size)
+
     return last._replace(
         init=lambda key: at(0).init(key),
         step=lambda state, step, batches, key: after(step).step(state, step, batches, key),
         terms=lambda state, step, batch, key: after(step).terms(state, step, batch, key),
-        accumulate=None,
+        accumulate=last.accumulate and accumulate,
     )
 
 

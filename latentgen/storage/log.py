@@ -175,9 +175,11 @@ class Log:
         if not has:
             return lost
         file = self._folder / METRICS
-        aside = ""
-        if file.exists():
-            workdir.write_bytes(file.with_name(DAMAGED), workdir.read_bytes(file, math.inf))
+        aside, copy = "", file.with_name(DAMAGED)
+        if copy.exists():
+            aside = f"; as it was found at first it is in {DAMAGED}"
+        elif file.exists():
+            workdir.write_bytes(copy, workdir.read_bytes(file, math.inf))
             aside = f"; as it was found it is in {DAMAGED}"
         return [
             *lost,

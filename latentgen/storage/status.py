@@ -137,8 +137,10 @@ class StatusWriter:
             self._write()
 
     def undo(self) -> None:
-        """Write the status before this attempt again, if there was one."""
-        if self.before is not None:
+        """Restore what was there before this attempt."""
+        if self.before is None:
+            (self._folder / STATUS).unlink(missing_ok=True)
+        else:
             self._status = self.before
             self._write()
 

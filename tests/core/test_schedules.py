@@ -18,7 +18,7 @@ from latentgen.core.game import game
 from latentgen.core.keys import run_key
 from latentgen.core.schedules import Schedule, parse
 from latentgen.core.types import Batch, Phase
-from latentgen.core.wrappers import scheduled
+from latentgen.core.wrappers import scheduled, with_microbatches
 
 SECTION = {
     **{"name": "adam", "schedule": "constant", "lr": 0.1, "b1": 0.0, "b2": 0.9},
@@ -66,6 +66,33 @@ def test_where_a_number_is_no_hyperparameter_a_schedule_is_refused() -> None:
     for section, fixed in (("config.encoder", False), ("config.method", True)):
         with pytest.raises(BadInput, match=r"='linear.* must be a number\."):
             Section(section, {"dropout": text}).number("dropout", fixed=fixed)
+    with pytest.raises(BadInput, match=r"ema_more='linear.* must be a number\."):
+        Section("config.method", {"ema_more": (text,)}).numbers("ema_more")
+
+
+def test_where_0_switches_off_a_schedule_stays_above_it() -> None:
+    section = Section("config.optimizer", SECTION | {"clip_norm": "linear(1, 0, images=1)"})
+    with pytest.raises(BadInput, match=r"config.optimizer.clip_norm=0.0 must be at least"):
+        optimizer(section, 4)
+
+
+def test_a_refusal_names_the_schedule() -> None:
+    config = recipes.load("latentgen:vae").to_dict()
+    config["method"] |= {"bound": "iwae", "kl": "sampled", "free_nats": "linear(0, 1, images=9)"}
+    with pytest.raises(BadInput, match=r"free_nats='linear\(0, 1, images=9\)' does not fit"):
+        configs.experiment(config)
+
+
+def test_gradients_of_a_scheduled_method_accumulate() -> None:
+    make = by_gradients(lambda h: optax.sgd(h["lr"]))
+    method = scheduled(make, {"lr": Schedule("linear", 1.0, 3.0, 8)}, 4)
+    batch = Batch(jnp.arange(12.0).reshape(1, 4, 3), jnp.zeros((1, 4), jnp.int32))
+    ends = []
+    for each in (method, with_microbatches(method, 2)):
+        state = each.init(run_key(0))
+        ends.append(each.step(state, jnp.int32(1), batch, run_key(0))[0].params["theta"])
+    np.testing.assert_allclose(ends[0], -2.0 * batch.x[0].mean(axis=0))  # lr 2 after 4 images
+    np.testing.assert_allclose(ends[1], ends[0])
 
 
 def by_gradients(make: Callable[[Mapping[str, Any]], optax.GradientTransformation]) -> Any:

@@ -144,7 +144,7 @@ def test_an_npz_file_is_unpacked_onto_the_disk_if_it_fits_there(tmp_path, monkey
     name = f"arrays:{tmp_path / 'a.npz'}"
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**20))
-    with pytest.raises(BadInput, match=r"preparing them takes 0.1 GiB and 0.1 GiB are free"):
+    with pytest.raises(BadInput, match=r"preparing them takes 0.1 GiB, and 0.1 GiB are free"):
         load(name, tmp_path)
     monkeypatch.undo()
     tracemalloc.start()
@@ -158,7 +158,11 @@ def test_an_npz_file_is_unpacked_onto_the_disk_if_it_fits_there(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    "name", ["gone.npy", "text.npy", "text.npz", "x.txt", "other.npy", "other.npz", "member.npz"]
+    "name",
+    [
+        *("gone.npy", "text.npy", "text.npz", "x.txt", "other.npy", "other.npz", "member.npz"),
+        *("empty.npz", "folder.npz"),
+    ],
 )
 def test_files_that_are_no_arrays_are_refused(name, tmp_path):
     (tmp_path / f"text{name[-4:]}").write_text("words")
@@ -168,6 +172,10 @@ def test_files_that_are_no_arrays_are_refused(name, tmp_path):
     (tmp_path / "a.npy").rename(tmp_path / "other.npz")
     with zipfile.ZipFile(tmp_path / "member.npz", "w") as file:
         file.writestr("x", b"words")
+    with zipfile.ZipFile(tmp_path / "empty.npz", "w") as file:
+        file.writestr("x.npy", b"")
+    with zipfile.ZipFile(tmp_path / "folder.npz", "w") as file:
+        file.writestr("x/", b"")
     with pytest.raises(BadInput, match=r"config\.data\.name='arrays:"):
         load(f"arrays:{tmp_path / name}", tmp_path)
 

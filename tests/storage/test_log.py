@@ -95,6 +95,8 @@ def test_a_damaged_line_inside_is_named_and_kept_aside(tmp_path, damage):
     assert "1 lines are damaged; as it was found it is in metrics.jsonl.damaged" in lost
     assert file.read_bytes() == content[0] + lines[0]
     assert (tmp_path / log.DAMAGED).read_bytes() == b"".join(content)
+    log.Log(tmp_path, 3, {"lines": 3, "sha256": "of all three"}).close()  # killed before it saved
+    assert (tmp_path / log.DAMAGED).read_bytes() == b"".join(content)
 
 
 def events(folder):

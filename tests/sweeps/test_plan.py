@@ -58,13 +58,23 @@ def test_a_schedule_takes_a_numbers_place_and_a_number_its() -> None:
     rows = [{LR: lr, "config.seed": seed} for lr in (1e-4, 2e-4, text) for seed in (0, 1)]
     found = members(base, rows)
     assert [m.config["generator_optimizer"]["lr"] for m in found[::2]] == [1e-4, 2e-4, text]
-    assert [len(group.members) for group in vmap.groups(found)] == [2, 2, 2]
+    assert [len(group.members) for group in vmap.groups(found)] == [4, 2]
     with base.ignore_type():
         base.generator_optimizer.lr = text
     found = members(base, rows[:4])
     assert [m.config["generator_optimizer"]["lr"] for m in found[::2]] == [1e-4, 2e-4]
     (group,) = vmap.groups(found)
     assert group.keys == ("generator_optimizer.lr",)
+
+
+def test_a_number_that_is_off_in_one_run_is_traced_in_the_others() -> None:
+    """The config of a run leaves out a later key that changes nothing."""
+    rows = [{"config.method.ema_images": value} for value in (5e3, 1e4, 0.0)]
+    found = vmap.groups(members(gan.get_config("r3gan_loss"), rows))
+    assert [(len(group.members), group.keys) for group in found] == [
+        (2, ("method.ema_images",)),
+        (1, ()),
+    ]
 
 
 @pytest.mark.parametrize(

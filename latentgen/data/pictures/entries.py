@@ -162,7 +162,7 @@ def _folder(root: Path, inside: str = "") -> Iterator[Entry | None]:
         return
     for each in found:
         name = f"{inside}/{each.name}" if inside else each.name
-        if not each.is_dir():
+        if not os.path.isdir(each.path):  # False for what cannot be read
             yield _file(root, name)
         elif each.name.startswith(".") or each.name in ("__MACOSX", OWN) or _is_run(each.path):
             yield None

@@ -22,6 +22,7 @@ from latentgen.data.dataset import SPLITS, DataSet, Examples, as_bytes, checked_
 from latentgen.data.sources.base import SETS, Request, Source
 
 CHANNELS = (1, 3)
+NPY = b"\x93NUMPY"
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +37,9 @@ def _arrays(request: Request) -> DataSet:
             arrays = {"x": x}
         elif path.suffix == ".npz":
             arrays = {}
+            with path.open("rb") as file:
+                if file.read(len(NPY)) == NPY:
+                    raise ValueError("it is an .npy by its content")
             zipfile.ZipFile(path).close()
         else:
             raise BadInput(
@@ -51,18 +55,21 @@ def _arrays(request: Request) -> DataSet:
         return DataSet("arrays", "1", f"file {path}", splits)
 
     def contents() -> store.Contents:
-        unpacked = arrays or _unpacked(path, open_files.enter_context(_scratch(folder.parent)))
-        return _contents(request.name, unpacked)
+        if not arrays:
+            scratch = open_files.enter_context(_scratch(folder.parent))
+            arrays.update(_unpacked(path, scratch, 2 if scratch.parent == folder.parent else 1))
+        return _contents(request.name, arrays)
 
     key = hashlib.sha256(repr((str(path), stat.st_size, stat.st_mtime_ns)).encode()).hexdigest()
     folder = request.data_dir / SETS / f"arrays_{key[:16]}"
     try:
         with contextlib.ExitStack() as open_files:
             dataset = store.read_or_write(folder, contents, warn=_log.warning)
-    except (ValueError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"config.data.name={request.name!r} cannot be read: {error}.") from None
+        why = str(error).rstrip(".")
+        raise BadInput(f"config.data.name={request.name!r} cannot be read: {why}.") from None
     return dataset._replace(name="arrays", version="1", origin=f"file {path}")
 
 
@@ -78,8 +85,11 @@ def _scratch(parent: Path) -> Iterator[Path]:
         yield folder
 
 
-def _unpacked(path: Path, folder: Path) -> dict[str, np.ndarray]:
+def _unpacked(path: Path, folder: Path, times: int) -> dict[str, np.ndarray]:
     """Unpack the arrays of an .npz file into a folder, and map them into memory.
+
+    Args:
+        times: how many copies of the arrays the folder's disk is to hold.
 
     Raises:
         ValueError, OSError, zipfile.BadZipFile: the file is damaged.
@@ -87,11 +97,12 @@ def _unpacked(path: Path, folder: Path) -> dict[str, np.ndarray]:
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        needed, free = 2 * sum(each.file_size for each in members), shutil.disk_usage(folder).free
-        if needed > free:  # unpacked and prepared
+        size, free = sum(each.file_size for each in members), shutil.disk_usage(folder).free
+        if times * size > free:
             raise BadInput(
-                f"{str(path)!r} holds arrays of {needed / 2**31:.1f} GiB; preparing them takes "
-                f"{needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free in {folder.parent}."
+                f"{str(path)!r} holds arrays of {size / 2**30:.1f} GiB; preparing them takes "
+                f"{times * size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free in "
+                f"{folder.parent}."
             )
         found = {}
         for number, member in enumerate(members):
@@ -101,7 +112,7 @@ def _unpacked(path: Path, folder: Path) -> dict[str, np.ndarray]:
             name = member.filename.removesuffix(".npy")
             try:
                 array = np.load(file, mmap_mode="r", allow_pickle=False)
-            except ValueError as error:
+            except (ValueError, EOFError) as error:
                 raise ValueError(f"its {name!r} is no array: {error}") from None
             if not isinstance(array, np.ndarray):
                 raise ValueError(f"its {name!r} is no array")

@@ -89,22 +89,23 @@ def groups(members: Sequence[Member]) -> list[Group]:
 
 
 def _varying(members: Sequence[Member]) -> set[str]:
-    """Return the keys that are floats in all members, and not the same in all."""
+    """Return the keys that are floats in some members, and not the same in all."""
     flat = [flatten(member.config) for member in members]
-    keys = {key for key in flat[0] if all(isinstance(c.get(key), float) for c in flat)}
-    return {key for key in keys if len({str(config[key]) for config in flat}) > 1}
+    keys = {key for config in flat for key, value in config.items() if isinstance(value, float)}
+    return {key for key in keys if len({str(config.get(key)) for config in flat}) > 1}
 
 
 def _structure(member: Member, traced: set[str]) -> str:
     flat = flatten(member.config) | {"seed": 0}
-    shapes = {key: flat[key] != 0 for key in traced if key in flat}
+    shapes = {key: flat[key] != 0 for key in traced if isinstance(flat.get(key), float)}
     return json.dumps(flat | shapes, sort_keys=True)
 
 
 def _traceable(member: Member, keys: set[str]) -> bool:
     """Return whether the method can be traced with respect to these keys of the config."""
     flat = flatten(member.config)
-    unknown = {key: jnp.float32(0.5) for key in keys if flat[key] != 0}
+    floats = {key for key in keys if isinstance(flat.get(key), float)}
+    unknown = {key: jnp.float32(0.5) for key in floats if flat[key] != 0}
 
     def step(numbers: Mapping[str, Float[Array, ""]], shape: tuple[int, ...]) -> PyTree:
         method = configs.make(member.config, shape)(numbers)
