@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from experiments import gan
 from latentgen.baselines import running
 from latentgen.core.errors import BadInput
 from latentgen.sweeps.engines import local, registry, vmap
 from latentgen.sweeps.engines.local import Devices
 from latentgen.sweeps.folder import Sweep
 from latentgen.sweeps.options import Options
-from latentgen.sweeps.plan import Member
+from latentgen.sweeps.plan import Member, members
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,20 @@ def member(**changes: int) -> Member:
 
 
 def test_a_run_that_may_leave_out_steps_is_not_one_of_many() -> None:
-    members = [member(), member(skip_diverged=2)]
-    assert registry.settled("auto", Options(), members)[0] == "local"
+    some = [member(), member(skip_diverged=2)]
+    assert registry.settled("auto", Options(), some)[0] == "local"
     with pytest.raises(BadInput, match=r"config\.skip_diverged=2 must be 0"):
-        vmap.check(members)
+        vmap.check(some)
+
+
+def test_runs_of_which_no_two_are_one_program_are_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "devices", lambda: Devices("cpu", 1))
+    rows = [{"config.method.loss": loss} for loss in ("nonsaturating", "minimax")]
+    for seeds, found in ((1, "local"), (2, "vmap")):
+        every = [row | {"config.seed": seed} for row in rows for seed in range(seeds)]
+        assert registry.settled("auto", Options(), members(gan.get_config(), every))[0] == found
 
 
 @pytest.mark.parametrize(("name", "measure"), [("local", False), ("vmap", True)])

@@ -51,9 +51,9 @@ FEATURES: dict[str, Maker] = {
 def default(data: str, shape: tuple[int, ...], fast: bool = False) -> str:
     """Return the default features of a data set.
 
-    A classifier of the data if one is shipped; else those of `of_colours` for RGB images; else
-    'pixels', also for images too small for 'sprites' and for stacked sets, whose planes are no
-    colours.
+    A classifier of the data, or of the planes of a stacked set, if one is shipped; else those of
+    `of_colours` for RGB images; else 'pixels'. 'pixels' takes the place of 'sprites' for images too
+    small for it and for stacked sets, whose planes are no colours.
 
     Args:
         data: name of the data set.

@@ -42,12 +42,14 @@ ENGINES: dict[str, Engine] = {
 def settled(engine: str, options: Options, members: Sequence[Member]) -> tuple[str, Options]:
     """Choose the engine if it is 'auto'; return the engine and its options.
 
-    'auto' is 'local' if there are several devices, if `options.jobs` is set, or if a run may skip
-    divergences, which 'vmap' does not support. Else it is 'vmap' with populations of the size that
-    is measured to be the fastest.
+    'auto' is 'local' if there are several devices, if `options.jobs` is set, if a run may skip
+    divergences, which 'vmap' does not support, or if no two runs can be one program. Else it is
+    'vmap' with populations of the size that is measured to be the fastest.
     """
     if engine != AUTO:
         return engine, options
     if options.jobs or local.devices().number > 1 or vmap.skipping(members):
+        return "local", options
+    if members and not vmap.is_shared(vmap.groups(members)):
         return "local", options
     return "vmap", options._replace(measure=True)

@@ -138,6 +138,11 @@ def skipping(members: Sequence[Member]) -> int:
     return max((member.config.get("skip_diverged", 0) for member in members), default=0)
 
 
+def is_shared(found: Sequence[Group]) -> bool:
+    """Return whether a program trains several runs, or there is only one run."""
+    return len(found) < 2 or any(len(group.members) > 1 for group in found)
+
+
 def check(members: Sequence[Member]) -> None:
     """Check that the members can be trained together.
 
@@ -150,10 +155,8 @@ def check(members: Sequence[Member]) -> None:
             f"--engine=vmap trains runs as one program, in which none can leave out a step that "
             f"others do; config.skip_diverged={steps} must be 0 there. Valid: --engine=local."
         )
-    if len(members) < 2:
-        return
-    found = groups(members)
-    if len(found) == len(members):
+    found = groups(members) if members else []
+    if not is_shared(found):
         numbers = set(chain.from_iterable(group.keys for group in found))
         parting = sorted({key for m in members for key in m.changes} - numbers)
         raise BadInput(
