@@ -95,6 +95,7 @@ def test_any_flipped_bit_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
         record.close()
         assert record.lost
         assert (tmp_path / log.DAMAGED).read_bytes() == flipped
+        (tmp_path / log.DAMAGED).unlink()
         assert len(log.figures(file)) <= 3
 
 
