@@ -48,4 +48,6 @@ append(done, "\n".join(f"{attempt} {n}" for n in range(first, step))) if step > 
 if step < steps:
     print("saved", flush=True)
     sys.exit(143)
-(folder / "summary.json").write_text(json.dumps({"attempts": attempt, "steps": step}))
+(folder / "config.json").write_text(json.dumps({"steps": step}))
+summary = {"attempts": attempt, "steps": step, "final": {}}
+(folder / "summary.json").write_text(json.dumps(summary))
