@@ -22,7 +22,7 @@ BASELINE = baseline(
     {"biggan": {}},
     (
         "one seed: a run is long; an interval needs more (--seeds)",
-        "the last weights; theirs are the best by FID of all that were saved",
+        "the last weights; which of those that they saved theirs are was not read here",
         "the deviations that stand beside the recipe in experiments/gan.py",
     ),
     split="train",
